@@ -1,0 +1,1 @@
+"""The `olm` command: parses, calls the daemon, draws. The only part that prints or exits."""

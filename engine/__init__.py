@@ -1,0 +1,1 @@
+"""The daemon: loaded models, their scheduling and the HTTP APIs."""

@@ -1,0 +1,1 @@
+"""Messages to prompts: templates, rendering, truncation, output parsing."""

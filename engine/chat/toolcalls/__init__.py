@@ -1,0 +1,1 @@
+"""Streaming parsers for the tool calls of model families."""

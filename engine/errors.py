@@ -1,0 +1,173 @@
+"""What can go wrong in the engine, as one tree.
+
+    EngineError
+    ├ InvalidRequest            .field
+    ├ ModelUnloadable           .model      bad file, unknown architecture
+    ├ UnsupportedCapability     .model .capability
+    ├ ModelNotCreatable
+    ├ TemplateFailed            a chat template is broken, hostile or too slow
+    ├ OutOfMemory               .needed_bytes .free_bytes
+    ├ ContextExceeded           .given_tokens .limit_tokens
+    ├ QueueFull                 .retry_after_s
+    ├ LoadTimeout               .timeout_s
+    ├ RequestCancelled
+    ├ RunnerDied                .model .exit_status .log_tail
+    └ DaemonError
+      ├ DaemonNotRunning        .address
+      ├ DaemonStartFailed       .log_path
+      ├ AddressInUse            .address .holder
+      └ ApiError                .status
+
+`str(error)` is one sentence, lower case, no full stop, naming the thing that failed. `hint` is
+what to do next, shown apart from it. `api/errors.py` maps each class to a status and a wire
+form, `cli/exits.py` to an exit code; a test walks the tree and fails where one is missing.
+"""
+
+
+class EngineError(Exception):
+    """Root of the engine's errors."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InvalidRequest(EngineError):
+    """The request itself is wrong, whatever the state of the daemon."""
+
+    def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.field = field
+
+
+class ModelUnloadable(EngineError):
+    """The model's files cannot be loaded: corrupt, truncated, of an unknown architecture."""
+
+    def __init__(self, message: str, *, model: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.model = model
+
+
+class UnsupportedCapability(EngineError):
+    """The model cannot do what was asked (chat, embeddings, tools, insert, thinking)."""
+
+    def __init__(
+        self, message: str, *, model: str, capability: str, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.model = model
+        self.capability = capability
+
+
+class ModelNotCreatable(EngineError):
+    """The parts given to `create` make no model."""
+
+
+class TemplateFailed(EngineError):
+    """A chat template does not parse, raises, or goes over a limit of time, memory or output."""
+
+
+class OutOfMemory(EngineError):
+    """The model or its context does not fit in memory."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        needed_bytes: int | None = None,
+        free_bytes: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class ContextExceeded(EngineError):
+    """The prompt has more tokens than the context holds."""
+
+    def __init__(
+        self, message: str, *, given_tokens: int, limit_tokens: int, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.given_tokens = given_tokens
+        self.limit_tokens = limit_tokens
+
+
+class QueueFull(EngineError):
+    """Too many requests wait already."""
+
+    def __init__(self, message: str, *, retry_after_s: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
+
+
+class LoadTimeout(EngineError):
+    """Loading made no progress for too long."""
+
+    def __init__(self, message: str, *, timeout_s: float, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.timeout_s = timeout_s
+
+
+class RequestCancelled(EngineError):
+    """The client gave the request up, or the daemon is shutting down."""
+
+
+class RunnerDied(EngineError):
+    """The runner process of a model ended without being asked to."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str,
+        exit_status: int | None,
+        log_tail: str = "",
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.model = model
+        self.exit_status = exit_status
+        """As in `subprocess`: negative for a signal, None when not known."""
+        self.log_tail = log_tail
+
+
+class DaemonError(EngineError):
+    """Between a client and the daemon."""
+
+
+class DaemonNotRunning(DaemonError):
+    """Nothing answers at the daemon's address."""
+
+    def __init__(self, message: str, *, address: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.address = address
+
+
+class DaemonStartFailed(DaemonError):
+    """The daemon was started and ended, or did not answer in time."""
+
+    def __init__(self, message: str, *, log_path: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.log_path = log_path
+
+
+class AddressInUse(DaemonError):
+    """Another program holds the daemon's port."""
+
+    def __init__(
+        self, message: str, *, address: str, holder: str | None, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.address = address
+        self.holder = holder
+        """`name (pid N)` when the system tells."""
+
+
+class ApiError(DaemonError):
+    """The daemon answered with an error."""
+
+    def __init__(self, message: str, *, status: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status

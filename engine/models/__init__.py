@@ -1,0 +1,1 @@
+"""Stored models made concrete: GGUF headers, options, creation."""

@@ -1,0 +1,1 @@
+"""Safetensors checkpoints to GGUF, one module an architecture."""

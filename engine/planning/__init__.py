@@ -1,0 +1,1 @@
+"""Where a model fits: memory, layout, devices."""

@@ -1,0 +1,383 @@
+"""The messages between the daemon and a runner, and their framing.
+
+A frame is a little-endian u32 payload length followed by that many bytes of
+MessagePack: one tagged struct. Requests carry an `id` chosen by the daemon;
+every reply repeats it, so requests are multiplexed over one stream. EOF in
+either direction means that the peer died. Both ends run the same olm version,
+so the format has no version of its own.
+
+This module knows nothing of sockets, asyncio or llama.cpp.
+"""
+
+import enum
+import struct
+from typing import Final, TypeVar
+
+import msgspec
+
+FRAME_HEADER: Final = struct.Struct("<I")
+MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
+"""Upper bound on a payload; a longer one is a protocol violation."""
+
+
+class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only=True):
+    id: int
+
+
+# --- requests: daemon to runner -------------------------------------------------------------
+
+
+class LoadOperation(enum.StrEnum):
+    """What a load request asks for, from the cheapest to the dearest."""
+
+    FIT = "fit"
+    """Dry run: report the bytes that the model would take; allocate nothing."""
+    COMMIT = "commit"
+    """Load the weights and create the context; the runner is ready afterwards."""
+
+
+class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
+    """Absolute paths of the files of one model."""
+
+    weights_path: str
+    projector_path: str | None = None
+    adapter_paths: list[str] = []
+
+
+class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """Options fixed for the life of a loaded model; a change of any needs a reload."""
+
+    context_tokens: int
+    """Tokens of the KV pool, shared by all sequences (unified KV)."""
+    sequences: int = 4
+    """Requests decoded side by side."""
+    batch_tokens: int = 512
+    """Most tokens of one decode step (n_batch and n_ubatch)."""
+    gpu_layers: int = -1
+    """Layers on the GPU; -1: all that fit."""
+    main_gpu: int | None = None
+    use_mmap: bool | None = None
+    threads: int = 0
+    """0: as many as the machine gives."""
+    kv_cache_type: str = "f16"
+    flash_attention: bool | None = None
+    """None: llama.cpp decides."""
+    embedding: bool = False
+    """The context computes pooled embeddings instead of logits."""
+
+
+class Load(_Message, frozen=True):
+    """Answered by `Loaded`, with `LoadProgress` frames before it, or `Failed`."""
+
+    operation: LoadOperation
+    files: ModelFiles
+    options: LoadOptions
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """Sampling options of one request, Ollama's names and defaults (http-api, section 4)."""
+
+    seed: int = -1
+    """-1: random."""
+    temperature: float = 0.8
+    top_k: int = 40
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_last_n: int = 64
+    """Tokens looked back on for penalties; 0: off, -1: the whole context."""
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+
+
+class Completion(_Message, frozen=True):
+    """Answered by `PromptProgress`*, `Piece`*, then one `Completed` or `Failed`.
+
+    `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
+    asks, or token ids taken as they are. A prompt (plus one token) longer than the context
+    fails with `FailureKind.CONTEXT_EXCEEDED`.
+    """
+
+    prompt: str | list[int]
+    sampling: Sampling = Sampling()
+    max_tokens: int = -1
+    """-1: until the context is full."""
+    stop: list[str] = []
+    """The text ends before the first of these; they are never part of it."""
+    top_logprobs: int | None = None
+    """None: no log-probabilities; n: those of the token and of the n likeliest."""
+    ignore_eos: bool = False
+    """Benchmarks only: generate past the end-of-generation token."""
+
+
+class Embedding(_Message, frozen=True):
+    """Answered by `Embedded` or `Failed`; one vector an input, in order, L2-normalised."""
+
+    inputs: list[str]
+    truncate: bool = True
+    """False: an input over the limit fails with `FailureKind.CONTEXT_EXCEEDED`."""
+
+
+class Tokenize(_Message, frozen=True):
+    """Answered by `Tokens`."""
+
+    text: str
+    add_special: bool = True
+    parse_special: bool = True
+
+
+class Detokenize(_Message, frozen=True):
+    """Answered by `Text`."""
+
+    tokens: list[int]
+
+
+class Health(_Message, frozen=True):
+    """Answered by `Healthy`, also in the midst of other work (by the next decode step)."""
+
+
+class Cancel(_Message, frozen=True):
+    """Ends request `id` by the next decode step, with `Completed` or `Failed` (CANCELLED).
+
+    Cancelling an unknown or finished id does nothing.
+    """
+
+
+Request = Load | Completion | Embedding | Tokenize | Detokenize | Health | Cancel
+
+
+# --- replies: runner to daemon --------------------------------------------------------------
+
+
+class EndReason(enum.StrEnum):
+    """Why a completion ended well."""
+
+    STOP = "stop"
+    """End-of-generation token or stop string."""
+    LENGTH = "length"
+    """`max_tokens` reached, or the context is full."""
+    CANCELLED = "cancelled"
+    REPEAT_LIMIT = "repeat_limit"
+    """The same token over and over, far past what any text does."""
+
+
+class FailureKind(enum.StrEnum):
+    """Why a request failed; each becomes an exception of its own in the daemon."""
+
+    BAD_MODEL = "bad_model"
+    """The file is corrupt, truncated or of an unknown architecture."""
+    OUT_OF_MEMORY = "out_of_memory"
+    CONTEXT_EXCEEDED = "context_exceeded"
+    """The prompt does not fit; `Failed` carries both numbers."""
+    UNSUPPORTED = "unsupported"
+    """The loaded model cannot do this (embeddings from a model without, and the like)."""
+    BAD_REQUEST = "bad_request"
+    CANCELLED = "cancelled"
+    INTERNAL = "internal"
+
+
+class Failed(_Message, frozen=True):
+    """The request ended in an error; the runner itself lives on."""
+
+    kind: FailureKind
+    message: str
+    """One sentence for the user, lower case, no full stop."""
+    given_tokens: int | None = None
+    limit_tokens: int | None = None
+
+
+class LoadProgress(_Message, frozen=True):
+    """Fraction of the weights read, 0.0 to 1.0."""
+
+    fraction: float
+
+
+class Buffer(msgspec.Struct, frozen=True, kw_only=True):
+    """Bytes that one model takes on one device, by use."""
+
+    device: str
+    """llama.cpp's device name: `CPU`, `CUDA0` …"""
+    weights_bytes: int = 0
+    kv_bytes: int = 0
+    compute_bytes: int = 0
+
+
+class Loaded(_Message, frozen=True):
+    """The model is ready (COMMIT) or measured (FIT)."""
+
+    buffers: list[Buffer]
+    context_tokens: int
+    """What the context really holds, at most what was asked for and what the model was trained on."""
+    trained_context_tokens: int
+    vocabulary_tokens: int
+    embedding_length: int
+    has_encoder_only: bool
+    """The model computes embeddings and cannot generate."""
+    adds_bos: bool
+    adds_eos: bool
+    bos_token: str
+    eos_token: str
+    threads: int
+    load_ns: int
+
+
+class PromptProgress(_Message, frozen=True):
+    """Sent after each chunk of a long prompt."""
+
+    processed_tokens: int
+    total_tokens: int
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """Log-probability of one token under the model's own distribution, before sampling."""
+
+    token: str
+    raw: bytes
+    logprob: float
+    top: list["TokenLogprob"] = []
+
+
+class Piece(_Message, frozen=True):
+    """Text that one decode step added, valid UTF-8; may be empty when only `tokens` grew.
+
+    Bytes of an unfinished character and a possible start of a stop string are held back.
+    """
+
+    text: str
+    tokens: list[int]
+    logprobs: list[TokenLogprob] = []
+
+
+class Completed(_Message, frozen=True):
+    """The last frame of a completion; `text` is what was still held back."""
+
+    text: str
+    reason: EndReason
+    stop_string: str | None
+    prompt_tokens: int
+    """All tokens of the prompt, cached ones included."""
+    cached_tokens: int
+    """Those that needed no work."""
+    prompt_ns: int
+    completion_tokens: int
+    completion_ns: int
+
+
+class Embedded(_Message, frozen=True):
+    """Vectors as packed little-endian float32, each `dimensions` long."""
+
+    vectors: list[bytes]
+    dimensions: int
+    prompt_tokens: int
+
+
+class Tokens(_Message, frozen=True):
+    """Token ids of a `Tokenize`."""
+
+    tokens: list[int]
+
+
+class Text(_Message, frozen=True):
+    """Text of a `Detokenize`; broken bytes become U+FFFD."""
+
+    text: str
+
+
+class Healthy(_Message, frozen=True):
+    """The state of the decode loop."""
+
+    active_sequences: int
+    queued_requests: int
+    cached_tokens: int
+    steps: int
+    """Decode steps since the start: what a watchdog compares."""
+
+
+class StepOutput(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only=True):
+    """Every reply that one decode step produced, for all sequences, in one frame."""
+
+    replies: list[
+        Failed
+        | LoadProgress
+        | Loaded
+        | PromptProgress
+        | Piece
+        | Completed
+        | Embedded
+        | Tokens
+        | Text
+        | Healthy
+    ]
+
+
+Reply = (
+    Failed
+    | LoadProgress
+    | Loaded
+    | PromptProgress
+    | Piece
+    | Completed
+    | Embedded
+    | Tokens
+    | Text
+    | Healthy
+)
+
+Frame = TypeVar("Frame")
+
+_encoder = msgspec.msgpack.Encoder()
+_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
+_reply_decoder: msgspec.msgpack.Decoder[StepOutput] = msgspec.msgpack.Decoder(StepOutput)
+
+
+class ProtocolViolation(Exception):
+    """A frame is too long or is no message of this protocol."""
+
+
+def encode_frame(message: Request | StepOutput) -> bytes:
+    """The bytes of one frame: length, then MessagePack.
+
+    Raises:
+        ProtocolViolation: the payload would be over `MAX_FRAME_BYTES`.
+    """
+    payload = _encoder.encode(message)
+    if len(payload) > MAX_FRAME_BYTES:
+        raise ProtocolViolation(f"frame of {len(payload)} bytes is over {MAX_FRAME_BYTES}")
+    return FRAME_HEADER.pack(len(payload)) + payload
+
+
+def payload_length(header: bytes) -> int:
+    """Bytes of the payload that follows this 4-byte header.
+
+    Raises:
+        ProtocolViolation: over `MAX_FRAME_BYTES`.
+    """
+    (length,) = FRAME_HEADER.unpack(header)
+    if length > MAX_FRAME_BYTES:
+        raise ProtocolViolation(f"frame of {length} bytes is over {MAX_FRAME_BYTES}")
+    return int(length)
+
+
+def decode_request(payload: bytes) -> Request:
+    """The request in a payload.
+
+    Raises:
+        ProtocolViolation: the payload is no request.
+    """
+    try:
+        return _request_decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise ProtocolViolation(str(error)) from error
+
+
+def decode_replies(payload: bytes) -> list[Reply]:
+    """The replies in a payload, in the order in which the runner made them.
+
+    Raises:
+        ProtocolViolation: the payload is no reply.
+    """
+    try:
+        return _reply_decoder.decode(payload).replies
+    except msgspec.MsgspecError as error:
+        raise ProtocolViolation(str(error)) from error

@@ -1,0 +1,1 @@
+"""Which models are loaded: a pure scheduler and the pool that carries out its effects."""

@@ -1,0 +1,1 @@
+"""Go's text/template, as models use it: parse and evaluate untrusted templates within bounds."""

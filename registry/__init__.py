@@ -1,0 +1,1 @@
+"""Names, digests, manifests, the local store and remote registries: bytes, never models."""

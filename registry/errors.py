@@ -1,0 +1,145 @@
+"""What can go wrong with names, blobs, manifests and registries, as one tree.
+
+    RegistryError
+    ├ InvalidReference          .text
+    ├ InvalidDigest             .text
+    ├ InvalidManifest
+    ├ ModelNotFound             .name
+    ├ SourceError               a package or file that holds no model, or not what it declares
+    ├ StoreError                .path        unreadable, not writable
+    │ ├ CorruptBlob             .expected .actual
+    │ └ DiskFull                .needed_bytes .free_bytes
+    ├ TransferCancelled
+    └ RemoteError               .status, is_temporary
+      ├ Unreachable
+      ├ Unauthorized
+      ├ RemoteRejected          .codes       the registry's own words
+      └ RemoteMisbehaved        wrong length, range or digest: its fault
+
+`str(error)` is one sentence, lower case, no full stop, naming the thing that failed; `hint` is
+what to do next.
+"""
+
+
+class RegistryError(Exception):
+    """Root of the registry's errors."""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class InvalidReference(RegistryError):
+    """The text is no name of a model."""
+
+    def __init__(self, message: str, *, text: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
+
+
+class InvalidDigest(RegistryError):
+    """The text is no digest."""
+
+    def __init__(self, message: str, *, text: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.text = text
+
+
+class InvalidManifest(RegistryError):
+    """The bytes are no manifest, or go over a limit."""
+
+
+class ModelNotFound(RegistryError):
+    """No model of this name in the store, or at its source."""
+
+    def __init__(self, message: str, *, name: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.name = name
+
+
+class SourceError(RegistryError):
+    """A package, file or address that holds no model, or other bytes than it declares."""
+
+
+class StoreError(RegistryError):
+    """The store cannot be read or written."""
+
+    def __init__(self, message: str, *, path: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.path = path
+
+
+class CorruptBlob(StoreError):
+    """Bytes do not hash to the digest that they are stored or expected under."""
+
+    def __init__(
+        self, message: str, *, path: str, expected: str, actual: str, hint: str | None = None
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.expected = expected
+        self.actual = actual
+
+
+class DiskFull(StoreError):
+    """The file system has no room for what is to be written."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str,
+        needed_bytes: int | None = None,
+        free_bytes: int | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, path=path, hint=hint)
+        self.needed_bytes = needed_bytes
+        self.free_bytes = free_bytes
+
+
+class TransferCancelled(RegistryError):
+    """Nobody waits for the transfer any more; what arrived is kept for the next one."""
+
+
+class RemoteError(RegistryError):
+    """Between olm and a registry."""
+
+    is_temporary = False
+    """Whether trying again may help; nothing else decides a retry."""
+
+    def __init__(self, message: str, *, status: int | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.status = status
+
+
+class Unreachable(RemoteError):
+    """No connection, or it broke or stalled."""
+
+    is_temporary = True
+
+
+class Unauthorized(RemoteError):
+    """The registry wants credentials, or other ones."""
+
+
+class RemoteRejected(RemoteError):
+    """The registry refused, in its own words."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int | None = None,
+        codes: tuple[str, ...] = (),
+        is_temporary: bool = False,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, status=status, hint=hint)
+        self.codes = codes
+        self.is_temporary = is_temporary
+
+
+class RemoteMisbehaved(RemoteError):
+    """The registry sent another length, range or digest than it promised."""
+
+    is_temporary = True

@@ -1,0 +1,22 @@
+"""Every test gets a home of its own and an environment without olm's variables."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def olm_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The throw-away `OLM_HOME` of this test."""
+    for name in list(os.environ):
+        if name.startswith(("OLM_", "OLLAMA_")):
+            monkeypatch.delenv(name)
+    home = tmp_path / "olm-home"
+    monkeypatch.setenv("OLM_HOME", str(home))
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home" / ".config"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home" / ".cache"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "home" / "run"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "home" / ".docker"))
+    return home
