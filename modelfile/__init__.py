@@ -1,1 +1,1 @@
-"""The Modelfile language and its templates: text to instructions and back. No files, network or clock."""
+"""The Modelfile language and its templates, as pure text: no files, network or clock."""

@@ -208,7 +208,8 @@ class Loaded(_Message, frozen=True):
 
     buffers: list[Buffer]
     context_tokens: int
-    """What the context really holds, at most what was asked for and what the model was trained on."""
+    """What the context really holds: at most what was asked for and what the model was
+    trained on."""
     trained_context_tokens: int
     vocabulary_tokens: int
     embedding_length: int

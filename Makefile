@@ -1,0 +1,52 @@
+# Every habit of the project. `make demo` and `make test` need nothing set up before.
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test dev format lint types imports unit generated build bench clean
+
+help:           ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+demo: $(VENV)/.olm  ## set everything up and let a model answer a prompt
+	$(BIN)/olm run demo "Why is the sky blue? Answer in one sentence."
+
+test: dev lint types imports unit build  ## set everything up and run every check that CI runs
+
+dev: $(VENV)/.dev  ## the environment to work in
+
+$(VENV)/.olm: pyproject.toml .ci/setup
+	@.ci/setup $(VENV)
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml .ci/setup
+	@.ci/setup $(VENV) dev
+	@touch $@ $(VENV)/.olm
+
+format: dev     ## rewrite the code in the house style
+	$(BIN)/ruff check --fix -q .
+	$(BIN)/ruff format -q .
+
+lint: dev       ## style and common mistakes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: dev      ## mypy, strict
+	$(BIN)/mypy
+
+imports: dev    ## which part may import which
+	$(BIN)/lint-imports
+
+unit: dev       ## the tests alone: make unit ARGS="-k store"
+	$(BIN)/pytest $(ARGS)
+
+generated: dev  ## write man pages and completions again from the command tree
+	$(BIN)/python -m olmkit.cli.manpages
+
+build: dev      ## wheel and sdist, checked by installing the wheel elsewhere
+	.ci/build $(VENV)
+
+bench: dev      ## ratios against llama-server and plain Python (builds llama-server once)
+	$(BIN)/python benchmarks/run.py
+
+clean:          ## remove what the targets made, but not downloaded models
+	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache benchmarks/.build
