@@ -1,13 +1,50 @@
 """Settings of the daemon and its clients, from `OLM_*` variables and their `OLLAMA_*` twins.
 
 The only reader of the environment in the engine. `OLM_X` wins over `OLLAMA_X`; values lose
-surrounding blanks and quotes, as Ollama's do (cli reference, sections 2.1 and 3).
+surrounding blanks and quotes, as Ollama's do (cli reference, sections 2.1 and 3). A value that
+cannot be used gives way to the default and leaves a line in `Settings.warnings`.
 """
 
-from dataclasses import dataclass
+import math
+import os
+import re
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, TypeVar
+
+from olmkit.engine.durations import keep_alive_seconds, parse_duration
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 11434
+
+# The levels of `logging`, which clients need not import, and one below its DEBUG.
+TRACE: Final = 5
+DEBUG: Final = 10
+INFO: Final = 20
+WARNING: Final = 30
+ERROR: Final = 40
+
+KV_CACHE_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
+"""Element types of the KV cache that llama.cpp takes."""
+
+LOCAL_ORIGINS: Final = (
+    *(
+        f"{scheme}://{host}{port}"
+        for host in ("localhost", "127.0.0.1", "0.0.0.0")
+        for scheme in ("http", "https")
+        for port in ("", ":*")
+    ),
+    "app://*",
+    "file://*",
+    "tauri://*",
+    "vscode-webview://*",
+    "vscode-file://*",
+)
+"""Origins of browser requests that are always allowed; `*` stands for anything."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,6 +53,269 @@ class Address:
 
     scheme: str = "http"
     host: str = DEFAULT_HOST
+    """Without brackets; empty: all interfaces."""
     port: int = DEFAULT_PORT
     path: str = ""
     """URL prefix without a closing slash; empty for none."""
+
+    @property
+    def netloc(self) -> str:
+        """`host:port`, IPv6 in brackets."""
+        return _join(self.host, self.port)
+
+    @property
+    def url(self) -> str:
+        """The address as it was meant, `scheme://host:port[/path]`."""
+        return f"{self.scheme}://{self.netloc}{self.path}"
+
+    @property
+    def connect_host(self) -> str:
+        """The host that a client dials: loopback where the daemon listens everywhere."""
+        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+
+    @property
+    def connect_url(self) -> str:
+        """`url` with `connect_host`."""
+        return f"{self.scheme}://{_join(self.connect_host, self.port)}{self.path}"
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a daemon at this address is on this machine."""
+        if self.scheme != "http" or self.path:
+            return False
+        host = self.connect_host
+        return host in ("localhost", "::1") or (_ip(host) == host and host.startswith("127."))
+
+
+def parse_address(text: str, warnings: list[str] | None = None) -> Address:
+    """The address that a value of `OLM_HOST` names; never fails.
+
+    A port that is none is replaced by the default, with a line in `warnings`.
+    Source: cli reference, section 2.1 (Ollama's envconfig.Host).
+    """
+    text = _strip(text)
+    if text == "ollama.com":
+        return Address(scheme="https", host="ollama.com", port=443)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        scheme, rest = "http", text
+        default_port = DEFAULT_PORT
+    else:
+        default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
+    netloc, _, path = rest.partition("/")
+    path = path.strip("/")
+    host, port_text = _split(netloc) or (_bare_host(netloc), str(default_port))
+    port = int(port_text) if re.fullmatch(r"\+?[0-9]{1,9}", port_text, re.ASCII) else -1
+    if not 0 <= port <= 65535:
+        if warnings is not None:
+            warnings.append(f"port {port_text!r} is invalid, using {default_port}")
+        port = default_port
+    return Address(scheme=scheme, host=host, port=port, path=f"/{path}" if path else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What the environment says, typed; every field has a default."""
+
+    address: Address = Address()
+    home: Path = field(default_factory=lambda: Path.home() / ".olm")
+    models: Path = field(default_factory=lambda: Path.home() / ".olm" / "models")
+    """The store."""
+    keep_alive_s: float = 300.0
+    """How long an idle model stays loaded; `math.inf`: for ever, 0: not at all."""
+    load_timeout_s: float = 300.0
+    """How long a load may go on without progress; `math.inf`: without limit."""
+    context_tokens: int | None = None
+    """Context length where neither request nor model says one; None: automatic."""
+    parallel: int = 4
+    """Requests that one model decodes side by side."""
+    max_loaded_models: int | None = None
+    """None: automatic."""
+    max_queue: int = 512
+    """Requests that may wait, over all models."""
+    max_queue_per_model: int = 128
+    max_transfer_streams: int = 4
+    flash_attention: bool | None = None
+    """None: llama.cpp decides."""
+    kv_cache_type: str = "f16"
+    gpu_overhead_bytes: int = 0
+    spread: bool = False
+    """Spread every model over all GPUs."""
+    origins: tuple[str, ...] = LOCAL_ORIGINS
+    """Allowed origins of browser requests, the user's before the local ones."""
+    log_level: int = INFO
+    no_prune: bool = False
+    no_history: bool = False
+    editor: str | None = None
+    sources: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Field name to variable name, for the fields that were set."""
+    warnings: tuple[str, ...] = field(default=(), repr=False)
+    """One sentence a value that could not be used."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
+        """The settings of this process. Never fails: see `warnings`."""
+        read = _Reader(environ)
+        home = _path(read.text("home", "HOME", twin=False) or "~/.olm", environ)
+        models = read.text("models", "MODELS")
+        load_timeout_s = read.seconds("load_timeout_s", "LOAD_TIMEOUT", 300)
+        return cls(
+            address=parse_address(read.text("address", "HOST") or "", read.warnings),
+            home=home,
+            models=_path(models, environ) if models else home / "models",
+            keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
+            load_timeout_s=load_timeout_s if load_timeout_s > 0 else math.inf,
+            context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
+            parallel=max(1, read.count("parallel", "NUM_PARALLEL", 4)),
+            max_loaded_models=read.count("max_loaded_models", "MAX_LOADED_MODELS", 0) or None,
+            max_queue=read.count("max_queue", "MAX_QUEUE", 512),
+            max_queue_per_model=read.count("max_queue_per_model", "MAX_QUEUE_PER_MODEL", 128),
+            max_transfer_streams=max(
+                1, read.count("max_transfer_streams", "MAX_TRANSFER_STREAMS", 4)
+            ),
+            flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
+            kv_cache_type=read.choice("kv_cache_type", "KV_CACHE_TYPE", KV_CACHE_TYPES, "f16"),
+            gpu_overhead_bytes=read.count("gpu_overhead_bytes", "GPU_OVERHEAD", 0),
+            spread=read.flag("spread", "SCHED_SPREAD") or False,
+            origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
+            log_level=read.log_level("log_level", "DEBUG"),
+            no_prune=read.flag("no_prune", "NOPRUNE") or False,
+            no_history=read.flag("no_history", "NOHISTORY") or False,
+            editor=read.text("editor", "EDITOR"),
+            sources=read.sources,
+            warnings=tuple(read.warnings),
+        )
+
+    @property
+    def daemon_file(self) -> Path:
+        """Where the running daemon says its pid and address."""
+        return self.home / "daemon.json"
+
+    @property
+    def log_file(self) -> Path:
+        """Where a daemon that was started in the background logs to."""
+        return self.home / "logs" / "daemon.log"
+
+    def source_of(self, name: str) -> str:
+        """The variable that the field `name` was read from, or `default`."""
+        return self.sources.get(name, "default")
+
+
+class _Reader:
+    """Reads variables, remembering where each value came from and what was wrong with it."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        self.sources: dict[str, str] = {}
+        self.warnings: list[str] = []
+
+    def text(self, field_name: str, name: str, *, twin: bool = True) -> str | None:
+        """The value of `OLM_name`, else of `OLLAMA_name` if that `twin` counts; None: empty."""
+        for prefix in ("OLM_", "OLLAMA_") if twin else ("OLM_",):
+            value = _strip(self._environ.get(prefix + name, ""))
+            if value:
+                self.sources[field_name] = prefix + name
+                return value
+        return None
+
+    def _reject(self, field_name: str, value: str, default: T, why: str) -> T:
+        variable = self.sources.pop(field_name)
+        self.warnings.append(f"{variable}={value!r} is {why}, using {default}")
+        return default
+
+    def count(self, field_name: str, name: str, default: int) -> int:
+        """A decimal number, 0 or more."""
+        value = self.text(field_name, name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
+            return self._reject(field_name, value, default, "no whole number")
+        return int(value)
+
+    def seconds(self, field_name: str, name: str, default: float) -> float:
+        """A Go duration, or a whole number of seconds."""
+        value = self.text(field_name, name)
+        if value is None:
+            return default
+        if re.fullmatch(r"[+-]?[0-9]{1,18}", value, re.ASCII):
+            return float(value)
+        try:
+            return parse_duration(value)
+        except ValueError:
+            return self._reject(field_name, value, default, "no duration")
+
+    def flag(self, field_name: str, name: str) -> bool | None:
+        """A Go bool; any other text counts as true, as it does in Ollama."""
+        value = self.text(field_name, name)
+        return None if value is None else _go_bool(value) is not False
+
+    def choice(self, field_name: str, name: str, allowed: tuple[str, ...], default: str) -> str:
+        """One of the `allowed` words, in any case."""
+        value = self.text(field_name, name)
+        if value is None:
+            return default
+        if value.lower() not in allowed:
+            return self._reject(field_name, value, default, f"none of {', '.join(allowed)}")
+        return value.lower()
+
+    def listed(self, field_name: str, name: str) -> tuple[str, ...]:
+        """The parts between commas that are not empty."""
+        parts = (self.text(field_name, name) or "").split(",")
+        return tuple(part.strip() for part in parts if part.strip())
+
+    def log_level(self, field_name: str, name: str) -> int:
+        """False: INFO, true or 1: DEBUG, 2: TRACE, -1: WARNING, -2: ERROR."""
+        value = self.text(field_name, name)
+        if value is None:
+            return INFO
+        if (truth := _go_bool(value)) is not None:
+            return DEBUG if truth else INFO
+        if not re.fullmatch(r"[+-]?[0-9]{1,3}", value, re.ASCII):
+            return DEBUG
+        levels = {-2: ERROR, -1: WARNING, 2: TRACE}
+        return levels[max(-2, min(2, int(value)))]
+
+
+def _strip(text: str) -> str:
+    return text.strip().strip("\"'").strip()
+
+
+def _go_bool(text: str) -> bool | None:
+    """Source: https://pkg.go.dev/strconv#ParseBool."""
+    if text in ("1", "t", "T", "TRUE", "true", "True"):
+        return True
+    return False if text in ("0", "f", "F", "FALSE", "false", "False") else None
+
+
+def _path(text: str, environ: Mapping[str, str]) -> Path:
+    """An absolute path; `~` is the home of `environ`, not of this process."""
+    if text == "~" or text.startswith("~/"):
+        text = (environ.get("HOME") or str(Path.home())) + text[1:]
+    return Path(os.path.abspath(text))
+
+
+def _ip(text: str) -> str | None:
+    """The usual spelling of an IP address, None if the text is none."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            return socket.inet_ntop(family, socket.inet_pton(family, text))
+        except (OSError, ValueError):
+            pass
+    return None
+
+
+def _join(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bare_host(text: str) -> str:
+    """The host of a text without a port."""
+    return _ip(text.strip("[]")) or text or DEFAULT_HOST
+
+
+def _split(text: str) -> tuple[str, str] | None:
+    """Host and port as Go's net.SplitHostPort gives them, None where it fails."""
+    bracketed = re.fullmatch(r"\[([^\[\]]*)\]:([^:\[\]]*)", text)
+    plain = re.fullmatch(r"([^:\[\]]*):([^:\[\]]*)", text)
+    match = bracketed or plain
+    return (match[1], match[2]) if match else None

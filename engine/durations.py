@@ -1,0 +1,45 @@
+"""Durations in Go's notation (`5m`, `1h30m`, `-1m`, `0`), as Ollama's interfaces write them."""
+
+import math
+import re
+
+_UNIT_S = {
+    "ns": 1e-9,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "ms": 1e-3,
+    "s": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+}
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
+_MAX_TEXT = 64
+
+
+def parse_duration(text: str) -> float:
+    """Seconds of a Go duration; negative when it says so.
+
+    Raises:
+        ValueError: not a duration, in one sentence without a full stop. A bare number other
+            than 0 has no unit and is refused.
+    Source: https://pkg.go.dev/time#ParseDuration
+    """
+    body = text[1:] if text[:1] in ("+", "-") else text
+    sign = -1.0 if text[:1] == "-" else 1.0
+    if body == "0":
+        return 0.0
+    if re.fullmatch(r"[0-9]+\.?[0-9]*", body, re.ASCII) and len(text) <= _MAX_TEXT:
+        raise ValueError(f"missing unit in duration {text!r}")
+    seconds, position = 0.0, 0
+    while len(text) <= _MAX_TEXT and (part := _PART.match(body, position)):
+        seconds += float(part[1]) * _UNIT_S[part[2]]
+        position = part.end()
+    if not body or position != len(body):
+        raise ValueError(f"invalid duration {text[:_MAX_TEXT]!r}")
+    return sign * seconds
+
+
+def keep_alive_seconds(seconds: float) -> float:
+    """A keep-alive time as the scheduler takes it: negative means for ever, `math.inf`."""
+    return math.inf if seconds < 0 else seconds
