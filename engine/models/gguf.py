@@ -31,6 +31,8 @@ from olmkit.engine.models.gguftables import (
 )
 from olmkit.engine.models.tensortypes import FILE_TYPES
 
+__all__ = ["GgufArray", "GgufHeader", "Tensor", "Value", "is_gguf", "read_header"]
+
 MAGIC: Final = b"GGUF"
 POOLING_TYPES: Final = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 
