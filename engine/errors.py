@@ -11,6 +11,7 @@
     ├ QueueFull                 .retry_after_s
     ├ LoadTimeout               .timeout_s
     ├ RequestCancelled
+    ├ RunnerFailed              .model      a defect in the runner; it lives on
     ├ RunnerDied                .model .exit_status .log_tail
     └ DaemonError
       ├ DaemonNotRunning        .address
@@ -112,6 +113,14 @@ class LoadTimeout(EngineError):
 
 class RequestCancelled(EngineError):
     """The client gave the request up, or the daemon is shutting down."""
+
+
+class RunnerFailed(EngineError):
+    """The runner could not do a request for a reason of its own; other requests go on."""
+
+    def __init__(self, message: str, *, model: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.model = model
 
 
 class RunnerDied(EngineError):

@@ -1,0 +1,148 @@
+"""The contract between the daemon and whatever runs a loaded model.
+
+A `Runner` runs one model for its whole life: it is started, loaded once, used, closed. Nothing
+here presumes a local process: a runner on another machine, or a proxy of some other server,
+fulfils the same contract.
+
+**Concurrency.** Everything is called from the daemon's event loop. After `load` has returned,
+any number of `complete`, `embed`, `tokenize`, `detokenize` and `health` calls may be in flight
+at once; the runner batches them. Requests over what it decodes side by side wait inside it, in
+the order of arrival.
+
+**Cancellation.** Cancelling the task that awaits a call, or closing a completion's iterator,
+cancels the request in the runner by its next decode step. The call does not wait for that.
+Cancelling `load` leaves a runner that can only be closed.
+
+**Death.** When the runner ends without having been asked to, every call in flight and every
+later one raises `RunnerDied`, and `died` resolves. The runner's end frees all that the model
+took. A failed request (`ModelUnloadable`, `OutOfMemory`, `ContextExceeded`,
+`UnsupportedCapability`, `InvalidRequest`, `RequestCancelled`, `RunnerFailed`) ends that request
+alone.
+
+**End.** A runner ends with whoever started it, even when that one is killed.
+"""
+
+import asyncio
+import enum
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from olmkit.engine.runner.protocol import (
+    Completed,
+    Embedded,
+    Healthy,
+    Loaded,
+    LoadOperation,
+    LoadOptions,
+    ModelFiles,
+    Piece,
+    PromptProgress,
+    Sampling,
+)
+
+
+class ExitReason(enum.StrEnum):
+    """Why a runner is no more."""
+
+    CLOSED = "closed"
+    """`close` was called."""
+    EXITED = "exited"
+    """It ended by itself, with a status."""
+    SIGNALLED = "signalled"
+    """A signal ended it: a crash, or someone's kill."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The system killed it to get memory back."""
+    MISBEHAVED = "misbehaved"
+    """It sent what is no message, or closed its end, and was ended for that."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExitInfo:
+    """How a runner ended."""
+
+    reason: ExitReason
+    description: str
+    """Completes "the runner of MODEL …": `was killed by SIGSEGV (segmentation fault)`."""
+    exit_status: int | None = None
+    """As in `subprocess`: negative for a signal; None where there is no such thing."""
+    log_tail: str = ""
+    """The last lines that the runner logged."""
+
+
+class Runner(Protocol):
+    """One loaded model; see the module for concurrency, cancellation and death."""
+
+    @property
+    def died(self) -> "asyncio.Future[ExitInfo]":
+        """Resolves once, when the runner is gone, asked to or not. Do not cancel it: shield."""
+        ...
+
+    async def load(
+        self,
+        files: ModelFiles,
+        options: LoadOptions,
+        *,
+        operation: LoadOperation = LoadOperation.COMMIT,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Loaded:
+        """Load the model (COMMIT, once), or say what it would take (FIT, any time before).
+
+        `on_progress` gets the fraction of the weights read, 0.0 to 1.0, in the event loop.
+
+        Raises:
+            ModelUnloadable, OutOfMemory, RunnerDied: and the runner can only be closed.
+        """
+        ...
+
+    def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int = -1,
+        stop: Sequence[str] = (),
+        top_logprobs: int | None = None,
+        ignore_eos: bool = False,
+    ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
+        """The pieces of a completion as they come, then one `Completed`, always the last item.
+
+        The fields are those of `protocol.Completion`. Nothing is sent before the first item is
+        asked for. Use it under `contextlib.aclosing`: leaving early cancels the request.
+
+        Raises:
+            ContextExceeded, InvalidRequest, UnsupportedCapability, OutOfMemory: before any piece.
+            RequestCancelled: the runner gave the request up, or nobody read its pieces.
+            RunnerDied: also in mid-stream.
+        """
+        ...
+
+    async def embed(self, inputs: Sequence[str], *, truncate: bool = True) -> Embedded:
+        """One L2-normalised vector an input, in order.
+
+        Raises:
+            ContextExceeded: an input is too long and `truncate` is false.
+            UnsupportedCapability, RunnerDied
+        """
+        ...
+
+    async def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = True
+    ) -> list[int]:
+        """The model's token ids of a text. Raises: RunnerDied."""
+        ...
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """The text of token ids. Raises: InvalidRequest for an id out of range, RunnerDied."""
+        ...
+
+    async def health(self) -> Healthy:
+        """The state of the decode loop, by the next decode step. Raises: RunnerDied."""
+        ...
+
+    async def close(self) -> None:
+        """End the runner; returns when it is gone and its memory is free. May be called twice.
+
+        Calls in flight raise `RequestCancelled`.
+        """
+        ...
