@@ -1,0 +1,14 @@
+"""Bounds on what a template may take. Shared by the worker, which keeps them, and the daemon."""
+
+from typing import Final
+
+MAX_TEMPLATE_CHARACTERS: Final = 1 << 20
+MAX_OUTPUT_CHARACTERS: Final = 16 << 20
+"""Of one prompt; a million tokens are about 4 million characters."""
+MAX_MEMORY_BYTES: Final = 256 << 20
+"""Address space of the worker above what it has after its imports."""
+DEADLINE_S: Final = 2.0
+"""Of one job; real templates take milliseconds."""
+IDLE_S: Final = 60.0
+"""After this long without a job the worker goes."""
+START_TIMEOUT_S: Final = 30.0
