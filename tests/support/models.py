@@ -132,3 +132,15 @@ def minilm_directory() -> Path:
                     assert hashlib.file_digest(file, "sha256").hexdigest() == sha256, name
             unpacked.rename(target)
     return target
+
+
+def minilm_gguf() -> Path:
+    """all-MiniLM-L6-v2 as an F16 GGUF, converted by olm: 384 dimensions, mean pooling."""
+    from olmkit.engine.models.convert import REVISION, convert_directory, directory_files
+
+    directory = minilm_directory()
+    target = CACHE / f"all-minilm-l6-v2-r{REVISION}.gguf"
+    with _locked(target.name):
+        if not target.exists():
+            convert_directory(directory_files(directory), target)
+    return target

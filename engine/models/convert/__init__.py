@@ -1,1 +1,66 @@
-"""Safetensors checkpoints to GGUF, one module an architecture."""
+"""Safetensors checkpoints to GGUF, with numpy alone.
+
+`convert_directory` for models, `convert_adapter` for LoRA adapters. The result depends on the
+files' contents only: the same on every machine. Memory is bounded by blocks of a tensor, not by
+the model.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.models.convert.architecture import Architecture
+from olmkit.engine.models.convert.bert import Bert
+from olmkit.engine.models.convert.checkpoint import Checkpoint, directory_files
+from olmkit.engine.models.convert.general import general_metadata
+from olmkit.engine.models.convert.gguf_writer import Metadata, OnProgress, write_gguf
+from olmkit.engine.models.convert.hyperparameters import Hyperparameters
+
+__all__ = ["ARCHITECTURES", "REVISION", "convert_directory", "directory_files"]
+
+REVISION: Final = 1
+"""Raised whenever the same checkpoint is to give other bytes; caches carry it in their names."""
+
+ARCHITECTURES: Final[tuple[type[Architecture], ...]] = (Bert,)
+
+
+def convert_directory(
+    files: Mapping[str, Path], target: Path, *, on_progress: OnProgress | None = None
+) -> None:
+    """Write the model made of `files` (names in its directory to paths) to the GGUF `target`.
+
+    `on_progress` gets completed and total bytes of the output; what it raises ends the work and
+    leaves no file. Blocks for as long as it takes; for a thread or a process of its own.
+
+    Raises:
+        ModelNotCreatable: naming the file and what is wrong with it, or listing the supported
+            architectures.
+        OSError: `target` cannot be written.
+    """
+    checkpoint = Checkpoint(files)
+    model = _architecture(checkpoint)
+    tensors = model.tensors()
+    own = {f"{model.name}.{key}": value for key, value in model.parameters().items()}
+    metadata: Metadata = (
+        general_metadata(checkpoint, model.name, tensors, model.matrix_type)
+        | own
+        | model.vocabulary()
+    )
+    write_gguf(target, metadata, tensors, on_progress=on_progress)
+
+
+def _architecture(checkpoint: Checkpoint) -> Architecture:
+    if "config.json" not in checkpoint:
+        raise ModelNotCreatable("config.json is missing: it says what kind of model this is")
+    config = Hyperparameters(checkpoint.find_object("config.json"))
+    known = {name: kind for kind in ARCHITECTURES for name in kind.classes}
+    named = config.find("architectures")
+    names = [name for name in named if isinstance(name, str)] if isinstance(named, list) else []
+    for name in names:
+        if name in known:
+            return known[name](checkpoint, config)
+    found = ", ".join(names)[:200] or "none"
+    raise ModelNotCreatable(
+        f"config.json: unsupported architecture {found}; supported are {', '.join(sorted(known))}"
+    )

@@ -1,0 +1,1 @@
+"""Tokenizers of checkpoints, written into a GGUF's `tokenizer.*` metadata."""

@@ -1,0 +1,44 @@
+"""WordPiece: BERT's tokenizer, from tokenizer.json or vocab.txt."""
+
+from olmkit.engine.models.convert.checkpoint import Checkpoint
+from olmkit.engine.models.convert.tokenizers.vocabulary import (
+    SPACE_MARK,
+    TokenType,
+    Vocabulary,
+    from_ids,
+    model_ids,
+    token_name,
+)
+
+_PREFIX = "##"
+_SPECIAL = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+def wordpiece(checkpoint: Checkpoint, size: int | None) -> Vocabulary:
+    """The vocabulary in llama.cpp's form: word starts are marked, continuations bare.
+
+    `pre` is what llama.cpp's converter writes for the vocabulary of bert-base-uncased; its
+    loader ignores the key for WordPiece.
+
+    Raises:
+        ModelNotCreatable: neither file is there, or one is invalid.
+    """
+    if "tokenizer.json" in checkpoint:
+        ids = model_ids(checkpoint, "WordPiece")
+    else:
+        lines = checkpoint.text("vocab.txt").split("\n")
+        ids = {line.rstrip("\r"): index for index, line in enumerate(lines) if line}
+    tokens, types = from_ids(checkpoint, ids, size or len(ids))
+    config = checkpoint.find_object("tokenizer_config.json")
+    for key in _SPECIAL:
+        name = token_name(config.get(key)) or f"[{key[:-6].upper()}]"
+        if name in ids:
+            types[ids[name]] = TokenType.CONTROL
+    marked = [_marked(text, kind) for text, kind in zip(tokens, types, strict=True)]
+    return Vocabulary(model="bert", pre="jina-v2-en", tokens=marked, types=types)
+
+
+def _marked(text: str, kind: TokenType) -> str:
+    if kind is TokenType.CONTROL:
+        return text
+    return text.removeprefix(_PREFIX) if text.startswith(_PREFIX) else SPACE_MARK + text
