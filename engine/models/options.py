@@ -1,0 +1,187 @@
+"""A request's options: which win, what they must look like, and what becomes of them.
+
+Three layers, later ones win: defaults, the model's stored parameters, the request. Values are
+coerced as Ollama coerces them (http-api reference, section 4), but a wrong type is the request's
+fault, not the server's, and a bare `stop` string is a list of one.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.runner.protocol import LoadOptions, Sampling
+
+OptionValue = int | float | bool | tuple[str, ...]
+
+_INTEGERS: Final = frozenset(
+    (
+        *("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread"),
+        *("draft_num_predict", "num_keep", "num_predict", "seed", "top_k", "repeat_last_n"),
+    )
+)
+_FLOATS: Final = frozenset(
+    (
+        *("temperature", "top_p", "min_p", "typical_p"),
+        *("repeat_penalty", "presence_penalty", "frequency_penalty"),
+    )
+)
+_INT32: Final = range(-(2**31), 2**31)
+_INT64: Final = range(-(2**63), 2**63)
+_AT_LEAST: Final = {"num_ctx": 0, "num_batch": 1, "num_thread": 0, "main_gpu": 0}
+"""Smallest values that mean something; others have none, or a negative number means a default."""
+
+
+def coerce(raw: Mapping[str, Any]) -> dict[str, OptionValue]:
+    """The known options in `raw`, typed; unknown ones and those that are null are left out.
+
+    Raises:
+        InvalidRequest: a value has the wrong type or is out of range; names the option.
+    """
+    return {
+        name: value
+        for name, given in raw.items()
+        if given is not None and (value := _coerce_one(name, given)) is not None
+    }
+
+
+def _coerce_one(name: str, given: Any) -> OptionValue | None:
+    if name in _INTEGERS:
+        return _integer(name, given)
+    if name in _FLOATS:
+        return _number(name, given, "float32")
+    if name == "use_mmap":
+        if not isinstance(given, bool):
+            raise _wrong(name, "boolean")
+        return given
+    return _strings(name, given) if name == "stop" else None
+
+
+def _wrong(name: str, kind: str) -> InvalidRequest:
+    return InvalidRequest(f'option "{name}" must be of {kind}', field=name)
+
+
+def _number(name: str, given: Any, kind: str) -> float:
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
+        raise _wrong(name, f"type {kind}")
+    return float(given)
+
+
+def _integer(name: str, given: Any) -> int:
+    value = given if type(given) is int else int(_number(name, given, "integer"))
+    if value not in (_INT64 if name == "seed" else _INT32):
+        raise InvalidRequest(f'option "{name}" is out of range: {value}', field=name)
+    if value < _AT_LEAST.get(name, value):
+        raise InvalidRequest(
+            f'option "{name}" must be at least {_AT_LEAST[name]}, not {value}', field=name
+        )
+    return value
+
+
+def _strings(name: str, given: Any) -> tuple[str, ...]:
+    if isinstance(given, str):
+        given = [given]
+    if not isinstance(given, list | tuple):
+        raise _wrong(name, "type array")
+    if not all(isinstance(item, str) for item in given):
+        raise _wrong(name, "an array of strings")
+    return tuple(item for item in given if item)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadDefaults:
+    """What the daemon's settings say about loading, where neither model nor request does."""
+
+    context_tokens: int | None = None
+    sequences: int = 4
+    flash_attention: bool | None = None
+    kv_cache_type: str = "f16"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Options of one request on one model, all layers applied."""
+
+    values: Mapping[str, OptionValue] = field(default_factory=dict)
+
+    @classmethod
+    def layered(cls, *layers: Mapping[str, Any]) -> "Options":
+        """The layers' options, those of later layers winning.
+
+        Raises:
+            InvalidRequest: a value has the wrong type or is out of range.
+        """
+        values: dict[str, OptionValue] = {}
+        for layer in layers:
+            values |= coerce(layer)
+        return cls(values=values)
+
+    @property
+    def sampling(self) -> Sampling:
+        """Those that shape the choice of tokens."""
+        chosen = {k: v for k, v in self.values.items() if k in Sampling.__struct_fields__}
+        return msgspec.convert(chosen, Sampling)
+
+    @property
+    def max_tokens(self) -> int:
+        """Most tokens to generate; -1: until the context is full."""
+        return max(-1, self._integer("num_predict", -1))
+
+    @property
+    def stop(self) -> tuple[str, ...]:
+        """The texts before which the answer ends."""
+        value = self.values.get("stop", ())
+        return value if isinstance(value, tuple) else ()
+
+    def load_options(self, defaults: LoadDefaults, *, embedding: bool) -> LoadOptions:
+        """Those that are fixed when a model is loaded.
+
+        `context_tokens` is 0 when nobody says how long the context shall be.
+        """
+        main_gpu, use_mmap = self.values.get("main_gpu"), self.values.get("use_mmap")
+        return LoadOptions(
+            context_tokens=self._integer("num_ctx", 0) or defaults.context_tokens or 0,
+            sequences=defaults.sequences,
+            batch_tokens=self._integer("num_batch", 2048 if embedding else 512),
+            gpu_layers=self._integer("num_gpu", -1),
+            main_gpu=main_gpu if isinstance(main_gpu, int) else None,
+            use_mmap=use_mmap if isinstance(use_mmap, bool) else None,
+            threads=self._integer("num_thread", 0),
+            kv_cache_type=defaults.kv_cache_type,
+            flash_attention=defaults.flash_attention,
+            embedding=embedding,
+        )
+
+    def _integer(self, name: str, default: int) -> int:
+        value = self.values.get(name, default)
+        return value if isinstance(value, int) else default
+
+
+def parse_keep_alive(given: Any) -> float | None:
+    """Seconds that a model stays loaded after a request; `math.inf`: for ever, None: not said.
+
+    A number is seconds, a text a Go duration; either, when negative, means for ever.
+
+    Raises:
+        InvalidRequest: neither, in Ollama's words.
+    """
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float | str):
+        kind = {bool: "bool", list: "[]interface {}", dict: "map[string]interface {}"}
+        raise InvalidRequest(
+            f"Unsupported type: '{kind.get(type(given), type(given).__name__)}'", field="keep_alive"
+        )
+    if isinstance(given, str):
+        try:
+            return keep_alive_seconds(parse_duration(given))
+        except ValueError as error:
+            problem = "missing unit in" if "missing unit" in str(error) else "invalid"
+            raise InvalidRequest(
+                f'time: {problem} duration "{given[:64]}"', field="keep_alive"
+            ) from error
+    return keep_alive_seconds(float(given))
