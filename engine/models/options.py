@@ -56,7 +56,7 @@ def _coerce_one(name: str, given: Any) -> OptionValue | None:
         return _number(name, given, "float32")
     if name == "use_mmap":
         if not isinstance(given, bool):
-            raise _wrong(name, "boolean")
+            raise _wrong(name, "type boolean")
         return given
     return _strings(name, given) if name == "stop" else None
 
