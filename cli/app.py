@@ -1,0 +1,222 @@
+"""The tree of commands, each imported only when it runs.
+
+Help and errors are plain text, worded as Docker words them. Click lives inside of typer since
+0.26; the pin on typer in pyproject.toml covers the private import.
+"""
+
+import difflib
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, Final
+
+import typer
+from typer._click import Command as ClickCommand
+from typer._click import Context, HelpFormatter
+from typer._click import exceptions as click
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
+
+from olmkit import __version__
+from olmkit.cli.errors import UsageError
+
+COMMANDS: Final = {
+    "run": "Run a model: answer a prompt, or chat",
+    "pull": "Fetch a model from a registry or package index",
+    "create": "Build a model from a Modelfile",
+    "show": "Show what is known of a model",
+    "ls": "List models",
+    "ps": "List loaded models",
+    "cp": "Give a model one more name",
+    "rm": "Remove models",
+    "stop": "Unload models",
+    "serve": "Run the daemon in the foreground, or stop it",
+    "version": "Show the versions of olm and its daemon",
+    "completion": "Print a completion script for a shell",
+    "help": "Show help for a command",
+}
+"""Each in `commands/NAME.py`, in the order of the help."""
+
+ALIASES: Final = {"list": "ls", "start": "serve"}
+CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+TRUE_WORDS: Final = frozenset({"1", "t", "T", "true", "True", "TRUE"})
+FALSE_WORDS: Final = frozenset({"0", "f", "F", "false", "False", "FALSE"})
+
+
+class Command(TyperCommand):
+    """A command that takes `--flag=false` and counts its arguments as Docker does."""
+
+    allow_extra_args = True
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """The words that are left, none.
+
+        Raises:
+            UsageError: too few or too many arguments.
+        """
+        try:
+            rest = super().parse_args(ctx, self._plain_flags(args))
+        except click.MissingParameter as error:
+            if not isinstance(error.param, TyperArgument):
+                raise
+            raise self._wrong_count(ctx) from error
+        if rest:
+            raise self._wrong_count(ctx)
+        return rest
+
+    def _plain_flags(self, args: list[str]) -> list[str]:
+        """`--flag=true` as `--flag`; `--flag=false` as nothing, which is what flags start as."""
+        flags = {
+            name
+            for param in self.params
+            if isinstance(param, TyperOption) and param.is_flag
+            for name in param.opts
+        }
+        plain: list[str] = []
+        for position, word in enumerate(args):
+            if word == "--":
+                return plain + args[position:]
+            name, equals, value = word.partition("=")
+            if not (equals and name in flags and value in TRUE_WORDS | FALSE_WORDS):
+                plain.append(word)
+            elif value in TRUE_WORDS:
+                plain.append(name)
+        return plain
+
+    def _wrong_count(self, ctx: Context) -> UsageError:
+        arguments = [param for param in self.params if isinstance(param, TyperArgument)]
+        least = sum(param.required for param in arguments)
+        most = len(arguments)
+        if any(param.nargs == -1 for param in arguments):
+            rule = f"requires at least {_arguments(least)}"
+        elif most == 0:
+            rule = "accepts no arguments"
+        elif least == most:
+            rule = f"requires {_arguments(most)}"
+        else:
+            rule = f"accepts at most {_arguments(most)}"
+        return UsageError(f"'{ctx.command_path}' {rule}", hint=_usage_hint(ctx))
+
+
+def _arguments(count: int) -> str:
+    return "1 argument" if count == 1 else f"{count} arguments"
+
+
+def _usage_hint(ctx: Context) -> str:
+    usage = " ".join(ctx.get_usage().removeprefix("Usage:").split())
+    return f"usage: {usage}"
+
+
+class LazyGroup(TyperGroup):
+    """Finds commands in the table above and imports the one that is asked for."""
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        """Names in the order of the help, without aliases."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Context, cmd_name: str) -> ClickCommand | None:
+        """The command of that name or alias."""
+        name = ALIASES.get(cmd_name, cmd_name)
+        return load_command(name) if name in COMMANDS else None
+
+    def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """The table, without importing any command."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, ClickCommand | None, list[str]]:
+        """Name, command and remaining words.
+
+        Raises:
+            UsageError: no such command; with names that are close.
+        """
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            names = [*COMMANDS, *ALIASES]
+            close = difflib.get_close_matches(args[0], names, cutoff=0.6)
+            close += [name for name in names if name.startswith(args[0]) and name not in close]
+            hint = f"did you mean {' or '.join(f'`olm {name}`' for name in close)}?"
+            raise UsageError(
+                f"unknown command {args[0]!r}", hint=hint if close else "`olm help` lists them"
+            )
+        return super().resolve_command(ctx, args)
+
+
+def load_command(name: str) -> TyperCommand:
+    """The command of that name, from the function `NAME` of `commands/NAME.py`."""
+    module = import_module(f"olmkit.cli.commands.{name}")
+    function: Callable[..., None] = getattr(module, name)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+    cls = getattr(module, "COMMAND_CLASS", Command)
+    app.command(name, cls=cls, context_settings=dict(CONTEXT))(function)
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperCommand)
+    return command
+
+
+def root() -> LazyGroup:
+    """The whole tree."""
+    app = typer.Typer(
+        cls=LazyGroup,
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=dict(CONTEXT),
+        invoke_without_command=True,
+    )
+    app.callback()(_root)
+    group = typer.main.get_group(app)
+    assert isinstance(group, LazyGroup)
+    return group
+
+
+def _root(
+    ctx: typer.Context,
+    version: bool = typer.Option(False, "-v", "--version", help="Show the version and exit."),
+) -> None:
+    """Build, pull, run and serve local language models.
+
+    `olm run MODEL` starts a chat, and the daemon if none runs yet.
+    """
+    if version:
+        typer.echo(f"olm version {__version__}")
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
+
+
+def run(words: Sequence[str]) -> int:
+    """Runs one command; returns its exit code.
+
+    Raises:
+        UsageError: the words make no command.
+        Exception: what the command raises.
+    """
+    try:
+        with root().make_context("olm", list(words)) as ctx:
+            ctx.command.invoke(ctx)
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except click.ClickException as error:
+        raise _reworded(error) from error
+    return 0
+
+
+def _reworded(error: click.ClickException) -> UsageError:
+    """Click's complaint in cobra's words, which Docker's and Ollama's users know."""
+    ctx: Any = getattr(error, "ctx", None)
+    hint = f"`{ctx.command_path} --help` lists the flags" if ctx is not None else None
+    match error:
+        case click.NoSuchOption():
+            if error.possibilities:
+                hint = f"did you mean {' or '.join(sorted(error.possibilities))}?"
+            return UsageError(f"unknown flag: {error.option_name}", hint=hint)
+        case click.BadOptionUsage() if "requires" in error.message:
+            return UsageError(f"flag needs an argument: {error.option_name}", hint=hint)
+        case click.BadParameter() if error.param is not None:
+            name = error.param.opts[-1] if error.param.opts else error.param.name
+            return UsageError(f"invalid value for {name}: {_sentence(error.message)}", hint=hint)
+    return UsageError(_sentence(error.format_message()), hint=hint)
+
+
+def _sentence(text: str) -> str:
+    return (text[:1].lower() + text[1:]).rstrip(".")

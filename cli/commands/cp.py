@@ -1,0 +1,21 @@
+"""`olm cp`: one more name for a model."""
+
+from typing import Annotated
+
+from typer import Argument
+
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+
+
+def cp(
+    source: Annotated[str, Argument(metavar="SOURCE", help="Name of a model.")],
+    destination: Annotated[str, Argument(metavar="DESTINATION", help="Its new name.")],
+) -> None:
+    """Give a model one more name.
+
+    An existing model of the new name is replaced. Nothing is copied but the name.
+    """
+    terminal = Terminal()
+    daemon(terminal).copy(source, destination)
+    terminal.data(f"copied '{source}' to '{destination}'\n")

@@ -1,0 +1,93 @@
+"""`olm ps`: the models in memory."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.commands.ls import ID_DIGITS, Format
+from olmkit.cli.output import json_lines, table
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal, visible
+from olmkit.cli.units import age_text, size_text
+from olmkit.engine.client.replies import RunningModel
+from olmkit.engine.errors import DaemonNotRunning
+
+HEADER = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
+
+
+def ps(
+    prefix: Annotated[
+        str, Argument(metavar="[PREFIX]", help="Only models whose names begin so, in any case.")
+    ] = "",
+    quiet: Annotated[bool, Option("-q", "--quiet", help="Print names only.")] = False,
+    no_trunc: Annotated[bool, Option("--no-trunc", help="Print IDs in full.")] = False,
+    format: Annotated[
+        Format, Option("--format", help="A table, or one JSON object a line.")
+    ] = Format.TABLE,
+) -> None:
+    """List loaded models, the one that stays longest first.
+
+    Without a running daemon nothing is loaded, and the list is empty.
+    """
+    terminal = Terminal()
+    models = [model for model in loaded(terminal) if model.name.lower().startswith(prefix.lower())]
+    if quiet:
+        terminal.data("".join(f"{model.name}\n" for model in models))
+    elif format is Format.JSON:
+        terminal.data(json_lines(map(as_json, models)))
+    else:
+        now = datetime.now(UTC)
+        terminal.data(table(HEADER, [row(model, now, in_full=no_trunc) for model in models]))
+
+
+def loaded(terminal: Terminal) -> list[RunningModel]:
+    """The loaded models; none where a daemon of this machine does not run.
+
+    Raises:
+        DaemonError: a daemon elsewhere cannot be reached.
+    """
+    client = daemon(terminal, start=False)
+    try:
+        return client.running()
+    except DaemonNotRunning:
+        if client.address.is_local:
+            return []
+        raise
+
+
+def row(model: RunningModel, now: datetime, *, in_full: bool = False) -> tuple[str, ...]:
+    """One line of the table."""
+    is_going = model.expires_at is None or model.expires_at <= now
+    return (
+        visible(model.name),
+        model.digest if in_full else model.digest[:ID_DIGITS],
+        size_text(model.size_bytes),
+        processor(model.size_bytes, model.vram_bytes),
+        str(model.context_tokens),
+        "Stopping..." if is_going else age_text(model.expires_at, now),
+    )
+
+
+def processor(size_bytes: int, vram_bytes: int) -> str:
+    """Which share of a model lies where: `100% GPU`, `48%/52% CPU/GPU`."""
+    if vram_bytes == 0:
+        return "100% CPU"
+    if vram_bytes == size_bytes:
+        return "100% GPU"
+    if vram_bytes > size_bytes:
+        return "Unknown"
+    cpu_percent = int((size_bytes - vram_bytes) / size_bytes * 100 + 0.5)
+    return f"{cpu_percent}%/{100 - cpu_percent}% CPU/GPU"
+
+
+def as_json(model: RunningModel) -> dict[str, object]:
+    """One object of the JSON output, in the API's words."""
+    return {
+        "name": model.name,
+        "digest": model.digest,
+        "size": model.size_bytes,
+        "size_vram": model.vram_bytes,
+        "context_length": model.context_tokens,
+        "expires_at": model.expires_at.isoformat() if model.expires_at else None,
+    }

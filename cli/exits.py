@@ -1,0 +1,74 @@
+"""Exit codes, and which error gives which: the only table of its kind.
+
+Codes are part of the interface (scripts test them); `olm help` and olm(1) print this table.
+"""
+
+import enum
+
+from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.engine import errors as engine
+from olmkit.modelfile import errors as modelfile
+from olmkit.registry import errors as registry
+
+
+class ExitCode(enum.IntEnum):
+    """What a process of olm ends with."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    UNAUTHORIZED = 4
+    DAEMON_UNREACHABLE = 5
+    OUT_OF_MEMORY = 6
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+MEANINGS = {
+    ExitCode.OK: "success",
+    ExitCode.FAILED: "it failed; standard error says why",
+    ExitCode.USAGE: "unknown command, flag or value",
+    ExitCode.NOT_FOUND: "no such model or file",
+    ExitCode.UNAUTHORIZED: "credentials are missing or refused",
+    ExitCode.DAEMON_UNREACHABLE: "the daemon does not run, cannot be started or was lost",
+    ExitCode.OUT_OF_MEMORY: "the model does not fit in memory",
+    ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
+    ExitCode.BROKEN_PIPE: "the reader of the output went away",
+}
+
+CODES: dict[type[Exception], ExitCode] = {
+    CliError: ExitCode.FAILED,
+    UsageError: ExitCode.USAGE,
+    NotFound: ExitCode.NOT_FOUND,
+    engine.EngineError: ExitCode.FAILED,
+    engine.InvalidRequest: ExitCode.USAGE,
+    engine.OutOfMemory: ExitCode.OUT_OF_MEMORY,
+    engine.DaemonNotRunning: ExitCode.DAEMON_UNREACHABLE,
+    engine.DaemonStartFailed: ExitCode.DAEMON_UNREACHABLE,
+    engine.AddressInUse: ExitCode.DAEMON_UNREACHABLE,
+    modelfile.ModelfileError: ExitCode.FAILED,
+    registry.RegistryError: ExitCode.FAILED,
+    registry.InvalidReference: ExitCode.USAGE,
+    registry.ModelNotFound: ExitCode.NOT_FOUND,
+    registry.Unauthorized: ExitCode.UNAUTHORIZED,
+}
+"""Of each class and of those below it that are not named themselves."""
+
+STATUS_CODES = {
+    401: ExitCode.UNAUTHORIZED,
+    403: ExitCode.UNAUTHORIZED,
+    404: ExitCode.NOT_FOUND,
+    507: ExitCode.OUT_OF_MEMORY,
+}
+"""Of errors that the daemon reports, by their HTTP status; others are `FAILED`."""
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The code that a process ends with because of the error."""
+    if isinstance(error, engine.ApiError):
+        return STATUS_CODES.get(error.status, ExitCode.FAILED)
+    for kind in type(error).__mro__:
+        if kind in CODES:
+            return CODES[kind]
+    return ExitCode.FAILED

@@ -1,0 +1,49 @@
+"""`main(argv) -> int`: runs the command, turns errors into message, hint and exit code.
+
+`--version` is answered, and completion of model names left to a light module, before anything
+is imported that costs time. The only place that catches every exception.
+"""
+
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command that `argv` (without the program's name) says; returns the exit code."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    try:
+        if words in (["--version"], ["-v"]):
+            from olmkit import __version__
+
+            return _say(f"olm version {__version__}\n")
+        if words[:1] == ["__complete"]:
+            from olmkit.cli.completion import candidates
+
+            return _say("".join(f"{name}\n" for name in candidates(words[1:])))
+        from olmkit.cli.app import run
+
+        return run(words)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        _silence_stdout()
+        return 141
+    except Exception as error:
+        from olmkit.cli.report import report
+
+        return report(error)
+
+
+def _say(text: str) -> int:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+    return 0
+
+
+def _silence_stdout() -> None:
+    """Python flushes stdout once more at its end; that shall not complain again."""
+    import os
+
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    os.close(null)

@@ -1,0 +1,58 @@
+"""Tables and JSON lines on stdout: pure functions from rows to text."""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+GAP = "    "
+"""Between two columns, as in Ollama's tables."""
+
+
+def display_width(text: str) -> int:
+    """Columns that a terminal gives to the text; control characters count nothing."""
+    if text.isascii():
+        return len(text)
+    return sum(map(character_width, text))
+
+
+def character_width(character: str) -> int:
+    """0 for marks that join the character before, 2 for wide East Asian ones, else 1."""
+    if unicodedata.category(character) in ("Mn", "Me", "Cf"):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A left-aligned table without borders, one line a row, header first."""
+    return columns([header, *rows])
+
+
+def columns(rows: Sequence[Sequence[str]], *, indent: int = 0) -> str:
+    """Rows of cells as aligned columns; no blanks at the ends of lines, newline at the end."""
+    widths: list[int] = []
+    for row in rows:
+        widths += [0] * (len(row) - len(widths))
+        for index, cell in enumerate(row):
+            widths[index] = max(widths[index], display_width(cell))
+    lines = []
+    for row in rows:
+        cells = [cell + " " * (widths[i] - display_width(cell)) for i, cell in enumerate(row)]
+        lines.append((" " * indent + GAP.join(cells)).rstrip(" ") + "\n")
+    return "".join(lines)
+
+
+def reflow(text: str, width: int) -> list[str]:
+    """The text broken at blanks into lines of at most `width` columns; words stay whole."""
+    lines = [""]
+    for word in text.split():
+        joined = f"{lines[-1]} {word}" if lines[-1] else word
+        if lines[-1] and display_width(joined) > width:
+            lines.append(word)
+        else:
+            lines[-1] = joined
+    return lines
+
+
+def json_lines(rows: Iterable[object]) -> str:
+    """One compact JSON object a line."""
+    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

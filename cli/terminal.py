@@ -1,0 +1,108 @@
+"""Where a command speaks: stdout for data, stderr for messages, and what they can show."""
+
+import os
+import sys
+from typing import TextIO
+
+from olmkit.cli.errors import CliError
+
+_CONTROLS = {code: "�" for code in [*range(32), 127, *range(0x80, 0xA0)] if code not in (9, 10)}
+_CONTROLS[13] = ""
+GREY = "\x1b[38;5;245m"
+BOLD = "\x1b[1m"
+RESET = "\x1b[0m"
+
+
+def visible(text: str) -> str:
+    """The text without control characters, which could drive the terminal that shows it.
+
+    Models, registries and servers choose what comes here. Newlines and tabs stay.
+    """
+    return text if text.isascii() and text.isprintable() else text.translate(_CONTROLS)
+
+
+class Terminal:
+    """stdin, stdout and stderr of one process."""
+
+    def __init__(
+        self,
+        stdin: TextIO | None = None,
+        stdout: TextIO | None = None,
+        stderr: TextIO | None = None,
+    ) -> None:
+        self.stdin = stdin or sys.stdin
+        self.stdout = stdout or sys.stdout
+        self.stderr = stderr or sys.stderr
+
+    @property
+    def has_input(self) -> bool:
+        """Whether stdin brings text by itself, from a pipe or file."""
+        return self.stdin is not None and not self.stdin.isatty()
+
+    @property
+    def shows_data(self) -> bool:
+        """Whether somebody looks at stdout, not a program."""
+        return self.stdout is not None and self.stdout.isatty()
+
+    @property
+    def shows_messages(self) -> bool:
+        """Whether stderr is a terminal that can move its cursor."""
+        if self.stderr is None or not self.stderr.isatty():
+            return False
+        return os.environ.get("TERM", "") != "dumb"
+
+    @property
+    def has_colour(self) -> bool:
+        """Whether stdout may carry colours (https://no-color.org)."""
+        return self.shows_data and not os.environ.get("NO_COLOR")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Columns and rows of the terminal, 80 and 24 where there is none."""
+        for stream in (self.stderr, self.stdout):
+            try:
+                size = os.get_terminal_size(stream.fileno())
+            except (AttributeError, OSError, ValueError):
+                continue
+            if size.columns and size.lines:
+                return size.columns, size.lines
+        return 80, 24
+
+    def data(self, text: str) -> None:
+        """Writes to stdout at once, in UTF-8.
+
+        Raises:
+            BrokenPipeError: the reader went away.
+            CliError: it cannot be written, as when the disk is full.
+        """
+        if self.stdout is None:
+            return
+        try:
+            self.stdout.flush()
+            buffer = getattr(self.stdout, "buffer", None)
+            if buffer is None:
+                self.stdout.write(text)
+            else:
+                buffer.write(text.encode("utf-8", "surrogateescape"))
+                buffer.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise CliError(f"cannot write the output: {reason}") from error
+
+    def message(self, text: str) -> None:
+        """Writes to stderr at once; where that fails there is nobody to tell."""
+        if self.stderr is None:
+            return
+        if self.stderr.isatty():
+            text = visible(text)
+        self.draw(text)
+
+    def draw(self, text: str) -> None:
+        """Writes to stderr as it is, escape codes included."""
+        try:
+            self.stderr.write(text)
+            self.stderr.flush()
+        except (OSError, UnicodeEncodeError, ValueError):
+            pass

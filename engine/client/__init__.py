@@ -1,0 +1,275 @@
+"""A client of the daemon: finds it, starts it where it may, speaks its API.
+
+Light enough for a command that lives for 60 ms: sockets and `json`, nothing else. Requests are
+synchronous; closing a stream, or an exception in the midst of it, cancels the work.
+"""
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from olmkit import __version__
+from olmkit.engine.client import replies, wire
+from olmkit.engine.client.replies import (
+    Chunk,
+    DaemonStatus,
+    ListedModel,
+    ModelDetails,
+    Progress,
+    RunningModel,
+)
+from olmkit.engine.errors import AddressInUse, ApiError, DaemonError, DaemonNotRunning
+from olmkit.engine.settings import Address, Settings
+
+LIGHT_TIMEOUT_S: Final = 30.0
+"""Wait for requests that the daemon answers without loading anything."""
+Body = Mapping[str, object]
+
+
+def connect(settings: Settings, *, start: bool = True) -> "Client":
+    """A client of the daemon at the settings' address; nothing is sent yet.
+
+    With `start`, a daemon of this machine that does not run is started by the first request.
+    """
+    starter = None
+    if start and settings.address.is_local:
+
+        def starter() -> None:
+            from olmkit.engine.client.launch import start_daemon
+
+            start_daemon(settings)
+
+    return Client(settings.address, starter=starter)
+
+
+class Client:
+    """Speaks with the daemon at one address. Every method raises `DaemonError`s.
+
+    `ApiError` is the daemon's own refusal; `DaemonNotRunning`, that nothing listens.
+    """
+
+    def __init__(self, address: Address, *, starter: Callable[[], None] | None = None) -> None:
+        self.address = address
+        self._starter = starter
+
+    # --- models in the store
+
+    def models(self) -> list[ListedModel]:
+        """The stored models, newest first."""
+        return replies.listed_models(self.request("GET", "/api/tags"))
+
+    def show(self, model: str, *, verbose: bool = False, **overlay: object) -> ModelDetails:
+        """What is known of a model; `overlay` (`system`, `options`) goes into its Modelfile."""
+        body = {"model": model, "verbose": verbose, **overlay}
+        return replies.model_details(self.request("POST", "/api/show", body))
+
+    def copy(self, source: str, destination: str) -> None:
+        """Gives a model one more name."""
+        self.request("POST", "/api/copy", {"source": source, "destination": destination})
+
+    def delete(self, model: str) -> None:
+        """Removes a name, and what no other name uses."""
+        self.request("DELETE", "/api/delete", {"model": model})
+
+    def pull(self, model: str, *, insecure: bool = False) -> Iterator[Progress]:
+        """Fetches a model; each event as it happens."""
+        return self._progress("/api/pull", {"model": model, "insecure": insecure})
+
+    def create(self, body: Body) -> Iterator[Progress]:
+        """Builds a model from a request in the API's form."""
+        return self._progress("/api/create", body)
+
+    # --- running
+
+    def running(self) -> list[RunningModel]:
+        """The loaded models, latest expiry first."""
+        return replies.running_models(self.request("GET", "/api/ps"))
+
+    def generate(self, body: Body) -> Iterator[Chunk]:
+        """One answer; the last chunk has the timings."""
+        return self._answer("/api/generate", body)
+
+    def chat(self, body: Body) -> Iterator[Chunk]:
+        """The next turn of a conversation; the last chunk has the timings."""
+        return self._answer("/api/chat", body)
+
+    def unload(self, model: str) -> None:
+        """Takes a model out of memory as soon as nobody uses it."""
+        self.request("POST", "/api/generate", {"model": model, "keep_alive": 0})
+
+    def embed(self, body: Body) -> list[float]:
+        """The vector of the first input."""
+        return replies.first_embedding(self.request("POST", "/api/embed", body, timeout_s=None))
+
+    # --- the daemon and its blobs
+
+    def version(self) -> str:
+        """The daemon's version."""
+        reply = self.request("GET", "/api/version")
+        return str(reply.get("version", ""))
+
+    def status(self) -> DaemonStatus:
+        """What the daemon says of itself; empty from one that says nothing."""
+        try:
+            return replies.daemon_status(self.request("GET", "/api/status"))
+        except ApiError:
+            return DaemonStatus()
+
+    def has_blob(self, digest: str) -> bool:
+        """Whether the daemon has the bytes of a digest."""
+        with self._send("HEAD", f"/api/blobs/{digest}", timeout_s=LIGHT_TIMEOUT_S) as reply:
+            return reply.status == 200
+
+    def upload_blob(self, digest: str, pieces: Iterable[bytes], size_bytes: int) -> None:
+        """Sends the bytes of a digest, which the daemon checks."""
+        path = f"/api/blobs/{digest}"
+        with self._send("POST", path, body=pieces, body_bytes=size_bytes) as reply:
+            self._checked(reply)
+
+    def import_file(self, name: str) -> Iterator[tuple[Progress, str]]:
+        """Lets the daemon take a file out of its `incoming` directory.
+
+        Each event, and with the last one the digest that the file got.
+        """
+        for line in self.stream("/api/import", {"file": name, "stream": True}):
+            event = replies.progress(line)
+            yield event, event.digest if event.status == "success" else ""
+
+    # --- requests
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Body | None = None,
+        *,
+        timeout_s: float | None = LIGHT_TIMEOUT_S,
+    ) -> dict[str, Any]:
+        """One request with a JSON reply; an empty reply reads as `{}`."""
+        if body is not None and "model" in body:
+            body = {"stream": False, **body}
+        with self._send(method, path, body=_encoded(body), timeout_s=timeout_s) as reply:
+            raw = self._checked(reply)
+        if not raw.strip():
+            return {}
+        try:
+            return replies.parse_object(raw)
+        except DaemonError as error:
+            raise self._foreign(reply) or error from error
+
+    def stream(self, path: str, body: Body) -> Iterator[dict[str, Any]]:
+        """The objects of a reply in NDJSON, as they arrive.
+
+        Raises:
+            ApiError: also in the midst, when the daemon reports a failure there.
+        """
+        with self._send("POST", path, body=_encoded(body)) as reply:
+            if reply.status >= 400:
+                self._checked(reply)
+            for line in reply.lines():
+                value = replies.parse_object(line)
+                if error := replies.api_error(value, reply.status):
+                    raise error
+                yield value
+
+    def _answer(self, path: str, body: Body) -> Iterator[Chunk]:
+        chunk = None
+        for value in self.stream(path, {**body, "stream": True}):
+            chunk = replies.chunk(value)
+            yield chunk
+        if chunk is None or chunk.timings is None:
+            raise DaemonError("the daemon ended the answer before it was complete")
+
+    def _progress(self, path: str, body: Body) -> Iterator[Progress]:
+        event = None
+        for value in self.stream(path, {**body, "stream": True}):
+            event = replies.progress(value)
+            yield event
+        if event is None or event.status != "success":
+            raise DaemonError("the daemon ended its work before it was complete")
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        body: bytes | Iterable[bytes] = b"",
+        body_bytes: int | None = None,
+        timeout_s: float | None = None,
+    ) -> wire.Reply:
+        connection = self._connect()
+        headers = {
+            "User-Agent": f"olm/{__version__} ({os.uname().machine} {os.uname().sysname.lower()})",
+            "Accept": "application/x-ndjson, application/json",
+            "Content-Type": "application/json",
+        }
+        try:
+            return wire.send(
+                connection,
+                method,
+                path,
+                headers=headers,
+                body=body,
+                body_bytes=body_bytes,
+                timeout_s=timeout_s,
+            )
+        except (wire.NotHttp, wire.NoAnswer) as error:
+            raise self._foreign(None) or error from error
+
+    def _connect(self) -> wire.Connection:
+        try:
+            return wire.connect(self.address)
+        except DaemonNotRunning as error:
+            if self._starter is None or not isinstance(error.__cause__, ConnectionRefusedError):
+                raise with_advice(error, self.address) from error
+        self._starter()
+        return wire.connect(self.address)
+
+    def _checked(self, reply: wire.Reply) -> bytes:
+        """The body of a reply, if it is no error."""
+        raw = reply.read()
+        if reply.status < 400:
+            return raw
+        with contextlib.suppress(DaemonError):
+            if error := replies.api_error(replies.parse_object(raw), reply.status):
+                raise error
+        text = raw[:500].decode("utf-8", "replace").strip()
+        foreign = None if text == "404 page not found" else self._foreign(reply)
+        raise foreign or ApiError(
+            text or f"the daemon answered with status {reply.status}", status=reply.status
+        )
+
+    def _foreign(self, reply: wire.Reply | None) -> AddressInUse | None:
+        """The error to raise if another program than a daemon holds a port of this machine."""
+        if reply is not None and reply.headers.get("server", "").startswith("olm/"):
+            return None
+        if not self.address.is_local:
+            return None
+        from olmkit.engine.client.launch import port_holder
+
+        holder = port_holder(self.address.port)
+        if holder is not None and "olm" in holder.split(" (")[0]:
+            return None
+        by = f" by {holder}" if holder else ""
+        return AddressInUse(
+            f"{self.address.netloc} is held{by}, which is no model server",
+            address=self.address.netloc,
+            holder=holder,
+            hint="stop that program, or set OLM_HOST to another address",
+        )
+
+
+def with_advice(error: DaemonNotRunning, address: Address) -> DaemonNotRunning:
+    """The error with a hint that fits where the daemon should be."""
+    hint = (
+        "start it with `olm serve`"
+        if address.is_local
+        else "OLM_HOST names that address; unset it to use a daemon on this machine"
+    )
+    return DaemonNotRunning(str(error), address=error.address, hint=hint)
+
+
+def _encoded(body: Body | None) -> bytes:
+    return b"" if body is None else json.dumps(body, ensure_ascii=False).encode()

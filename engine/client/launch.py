@@ -1,0 +1,171 @@
+"""Starts the daemon in the background, once, whoever else tries at the same time."""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from olmkit.engine.client import wire
+from olmkit.engine.errors import DaemonError, DaemonNotRunning, DaemonStartFailed
+from olmkit.engine.settings import Address, Settings
+
+START_TIMEOUT_S: Final = 30.0
+POLL_S: Final = 0.01
+MAX_LOG_BYTES: Final = 10 * 1024 * 1024
+"""A longer log is moved aside when the daemon starts."""
+
+
+def start_daemon(settings: Settings) -> None:
+    """Returns when a daemon answers at the settings' address, started here or by another shell.
+
+    The daemon gets a session of its own, so that neither Ctrl-C nor the end of the shell ends
+    it, and logs to `settings.log_file`.
+
+    Raises:
+        DaemonStartFailed: it ended, or did not answer in time; with its last word.
+    """
+    log_path = settings.log_file
+    try:
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(settings.home / "start.lock"):
+            if not answers(settings.address):
+                _start(settings, log_path)
+    except OSError as error:
+        raise DaemonStartFailed(
+            f"cannot start the daemon: {error.filename}: {(error.strerror or '').lower()}",
+            log_path=str(log_path),
+        ) from error
+
+
+def answers(address: Address) -> bool:
+    """Whether something at the address answers a request for its version."""
+    try:
+        with wire.send(
+            wire.connect(address), "GET", "/api/version", headers={}, timeout_s=START_TIMEOUT_S
+        ) as reply:
+            return reply.status == 200
+    except DaemonNotRunning:
+        return False
+    except DaemonError:
+        return False
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _start(settings: Settings, log_path: Path) -> None:
+    if log_path.exists() and log_path.stat().st_size > MAX_LOG_BYTES:
+        log_path.replace(log_path.with_suffix(".log.1"))
+    environ = os.environ | {"OLM_HOME": str(settings.home), "OLM_MODELS": str(settings.models)}
+    log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    try:
+        log_start = os.fstat(log).st_size
+        # The home directory, so that the shell's own stays free to be unmounted.
+        process = subprocess.Popen(
+            [sys.executable, "-m", "olmkit", "serve"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=settings.home,
+            env=environ,
+            start_new_session=True,
+        )
+    finally:
+        os.close(log)
+    deadline_s = time.monotonic() + START_TIMEOUT_S
+    while not answers(settings.address):
+        if process.poll() is not None:
+            last = _last_line(log_path, log_start) or f"exit status {process.returncode}"
+            raise DaemonStartFailed(
+                f"the daemon ended at its start: {last}",
+                log_path=str(log_path),
+                hint=f"its log is {log_path}",
+            )
+        if time.monotonic() > deadline_s:
+            process.terminate()
+            raise DaemonStartFailed(
+                f"the daemon did not answer within {START_TIMEOUT_S:g} s",
+                log_path=str(log_path),
+                hint=f"its log is {log_path}",
+            )
+        time.sleep(POLL_S)
+    # It outlives this process, which shall not be warned of a child left running.
+    process.returncode = 0
+
+
+def _last_line(log_path: Path, start: int) -> str:
+    with open(log_path, "rb") as log:
+        log.seek(max(start, log_path.stat().st_size - 4096))
+        lines = log.read().decode("utf-8", "replace").split("\n")
+    words = [line.strip() for line in lines if line.strip()]
+    return words[-1].removeprefix("Error: ") if words else ""
+
+
+def port_holder(port: int) -> str | None:
+    """`name (pid N)` of the program that listens on a TCP port of this machine, if the system
+    tells: of other users' programs it often does not.
+    """
+    import psutil
+
+    try:
+        for connection in psutil.net_connections(kind="tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
+            if listens and connection.pid:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+    except (psutil.Error, OSError):
+        pass
+    return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningDaemon:
+    """A daemon by its own account in `daemon.json`."""
+
+    pid: int
+    address: str
+
+
+def find_daemon(settings: Settings) -> RunningDaemon | None:
+    """The daemon of this home that runs now; a file left by a dead one does not count."""
+    import psutil
+
+    try:
+        value = json.loads(settings.daemon_file.read_bytes()[:4096])
+        daemon = RunningDaemon(pid=int(value["pid"]), address=str(value["address"]))
+        # Another program may have got the number of a daemon that was killed.
+        command = psutil.Process(daemon.pid).cmdline()
+    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        return None
+    is_ours = "serve" in command and any("olm" in Path(word).name for word in command)
+    return daemon if is_ours else None
+
+
+def stop_daemon(daemon: RunningDaemon, *, timeout_s: float) -> bool:
+    """Asks the daemon to end and waits for it; whether it did in time."""
+    import signal
+
+    import psutil
+
+    try:
+        process = psutil.Process(daemon.pid)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout_s)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.TimeoutExpired:
+        return False
+    return True

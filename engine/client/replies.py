@@ -1,0 +1,320 @@
+"""The daemon's JSON made into values: lenient about what is absent, never about types.
+
+A field of another type than the API's (http-api reference, sections 5 to 8) reads as absent:
+the daemon may be another version, or Ollama.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from olmkit.engine.errors import ApiError, DaemonError
+
+T = TypeVar("T")
+Object = Mapping[str, Any]
+
+
+def parse_object(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`.
+
+    Raises:
+        DaemonError: it is none.
+    """
+    try:
+        value = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise DaemonError(f"the daemon's answer is no JSON: {raw[:80]!r}") from error
+    if not isinstance(value, dict):
+        raise DaemonError(f"the daemon's answer is no JSON object: {raw[:80]!r}")
+    return value
+
+
+def api_error(reply: Object, status: int) -> ApiError | None:
+    """The error that an object of the daemon carries, if it carries one.
+
+    `status` is the reply's, unless the object has one of its own (in a stream, where the
+    reply's was sent before anything failed).
+    """
+    if "error" not in reply:
+        return None
+    text = _get(reply, "error", str) or "the daemon failed without saying why"
+    own_status = _get(reply, "status", int)
+    return ApiError(text, status=own_status or status, hint=_get(reply, "hint", str))
+
+
+def _get(reply: Object, key: str, kind: type[T]) -> T | None:
+    value = reply.get(key)
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None
+
+
+def _text(reply: Object, key: str) -> str:
+    return _get(reply, key, str) or ""
+
+
+def _count(reply: Object, key: str) -> int:
+    return _get(reply, key, int) or 0
+
+
+def _object(reply: Object, key: str) -> dict[str, Any]:
+    return _get(reply, key, dict) or {}
+
+
+def _objects(reply: Object, key: str) -> list[dict[str, Any]]:
+    return [item for item in _get(reply, key, list) or [] if isinstance(item, dict)]
+
+
+def _instant(reply: Object, key: str) -> datetime | None:
+    try:
+        instant = datetime.fromisoformat(_text(reply, key))
+    except ValueError:
+        return None
+    return instant if instant.tzinfo else instant.astimezone()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedModel:
+    """A stored model, as `GET /api/tags` lists it."""
+
+    name: str
+    digest: str
+    """64 hex digits."""
+    size_bytes: int
+    modified_at: datetime | None
+    is_remote: bool
+    """A stub that another server answers for."""
+
+
+def listed_models(reply: Object) -> list[ListedModel]:
+    """The models of a reply to `GET /api/tags`, in its order: newest first."""
+    return [
+        ListedModel(
+            name=_text(model, "name"),
+            digest=_text(model, "digest").removeprefix("sha256:"),
+            size_bytes=_count(model, "size"),
+            modified_at=_instant(model, "modified_at"),
+            is_remote=bool(_text(model, "remote_model")),
+        )
+        for model in _objects(reply, "models")
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunningModel:
+    """A loaded model, as `GET /api/ps` lists it."""
+
+    name: str
+    digest: str
+    size_bytes: int
+    vram_bytes: int
+    context_tokens: int
+    expires_at: datetime | None
+
+
+def running_models(reply: Object) -> list[RunningModel]:
+    """The models of a reply to `GET /api/ps`, in its order: latest expiry first."""
+    return [
+        RunningModel(
+            name=_text(model, "name"),
+            digest=_text(model, "digest").removeprefix("sha256:"),
+            size_bytes=_count(model, "size"),
+            vram_bytes=_count(model, "size_vram"),
+            context_tokens=_count(model, "context_length"),
+            expires_at=_instant(model, "expires_at"),
+        )
+        for model in _objects(reply, "models")
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+    thinking: str = ""
+    images: tuple[str, ...] = ()
+    """Base64, without a prefix."""
+
+    def as_request(self) -> dict[str, object]:
+        """The message as the API takes it."""
+        message: dict[str, object] = {"role": self.role, "content": self.content}
+        if self.thinking:
+            message["thinking"] = self.thinking
+        if self.images:
+            message["images"] = list(self.images)
+        return message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelDetails:
+    """What `POST /api/show` tells of a model; texts are empty where there is none."""
+
+    license: str
+    modelfile: str
+    parameters: str
+    """One line a value: name, blanks, value in JSON-like form."""
+    template: str
+    system: str
+    messages: tuple[Message, ...]
+    family: str
+    parent_model: str
+    parameter_size: str
+    quantization: str
+    capabilities: tuple[str, ...]
+    requires: str
+    remote_model: str
+    remote_host: str
+    info: Mapping[str, Any]
+    """GGUF metadata by key, values as JSON gives them."""
+    has_info: bool
+    projector_info: Mapping[str, Any]
+    tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
+    """Name, type and shape."""
+
+    @property
+    def is_multimodal(self) -> bool:
+        """Whether the model takes images or sound besides text."""
+        return (
+            "vision" in self.capabilities
+            or "audio" in self.capabilities
+            or bool(self.projector_info)
+            or any(".vision." in key for key in self.info)
+        )
+
+
+def model_details(reply: Object) -> ModelDetails:
+    """A reply to `POST /api/show`."""
+    details = _object(reply, "details")
+    return ModelDetails(
+        license=_text(reply, "license"),
+        modelfile=_text(reply, "modelfile"),
+        parameters=_text(reply, "parameters"),
+        template=_text(reply, "template"),
+        system=_text(reply, "system"),
+        messages=tuple(
+            Message(role=_text(message, "role"), content=_text(message, "content"))
+            for message in _objects(reply, "messages")
+        ),
+        family=_text(details, "family"),
+        parent_model=_text(details, "parent_model"),
+        parameter_size=_text(details, "parameter_size"),
+        quantization=_text(details, "quantization_level"),
+        capabilities=tuple(map(str, _get(reply, "capabilities", list) or [])),
+        requires=_text(reply, "requires"),
+        remote_model=_text(reply, "remote_model"),
+        remote_host=_text(reply, "remote_host"),
+        info=_object(reply, "model_info"),
+        has_info=isinstance(reply.get("model_info"), dict),
+        projector_info=_object(reply, "projector_info"),
+        tensors=tuple(
+            (
+                _text(tensor, "name"),
+                _text(tensor, "type"),
+                tuple(n for n in _get(tensor, "shape", list) or [] if isinstance(n, int)),
+            )
+            for tensor in _objects(reply, "tensors")
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """One line of a pull, a create or an import; sizes are None where there is no measure."""
+
+    status: str
+    digest: str = ""
+    total_bytes: int | None = None
+    completed_bytes: int | None = None
+
+
+def progress(reply: Object) -> Progress:
+    """A line of a stream of `POST /api/pull`, `/api/create` or `/api/import`."""
+    return Progress(
+        status=_text(reply, "status"),
+        digest=_text(reply, "digest"),
+        total_bytes=_get(reply, "total", int),
+        completed_bytes=_get(reply, "completed", int),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timings:
+    """What an answer took; zero where the daemon said nothing."""
+
+    total_ns: int = 0
+    load_ns: int = 0
+    prompt_tokens: int = 0
+    prompt_ns: int = 0
+    completion_tokens: int = 0
+    completion_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A piece of an answer of `POST /api/generate` or `/api/chat`."""
+
+    text: str
+    thinking: str
+    tool_calls: tuple[Mapping[str, Any], ...]
+    done_reason: str
+    timings: Timings | None
+    """With the last piece only."""
+
+
+def chunk(reply: Object) -> Chunk:
+    """A line of a stream of `POST /api/generate` or `/api/chat`."""
+    message = _object(reply, "message") or reply
+    done = reply.get("done") is True
+    return Chunk(
+        text=_text(message, "content" if message is not reply else "response"),
+        thinking=_text(message, "thinking"),
+        tool_calls=tuple(_object(call, "function") for call in _objects(message, "tool_calls")),
+        done_reason=_text(reply, "done_reason"),
+        timings=timings(reply) if done else None,
+    )
+
+
+def timings(reply: Object) -> Timings:
+    """The counts and durations of a last chunk, or of an embedding."""
+    return Timings(
+        total_ns=_count(reply, "total_duration"),
+        load_ns=_count(reply, "load_duration"),
+        prompt_tokens=_count(reply, "prompt_eval_count"),
+        prompt_ns=_count(reply, "prompt_eval_duration"),
+        completion_tokens=_count(reply, "eval_count"),
+        completion_ns=_count(reply, "eval_duration"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStatus:
+    """What the daemon says of itself to clients on its machine; empty from Ollama."""
+
+    version: str = ""
+    pid: int | None = None
+    incoming: str = ""
+    """Directory where local files are handed over by hard link."""
+
+
+def daemon_status(reply: Object) -> DaemonStatus:
+    """A reply to `GET /api/status`."""
+    own = _object(reply, "olm")
+    return DaemonStatus(
+        version=_text(own, "version"),
+        pid=_get(own, "pid", int),
+        incoming=_text(own, "incoming"),
+    )
+
+
+def first_embedding(reply: Object) -> list[float]:
+    """The first vector of a reply to `POST /api/embed`.
+
+    Raises:
+        DaemonError: there is none.
+    """
+    vectors = _get(reply, "embeddings", list) or []
+    if not vectors or not isinstance(vectors[0], list):
+        raise DaemonError("the daemon's answer holds no embedding")
+    return vectors[0]

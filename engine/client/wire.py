@@ -1,0 +1,291 @@
+"""HTTP/1.1 on a socket, as small as the daemon's API needs it.
+
+One request a connection, JSON or raw bodies out, replies read whole or line by line. Knows
+nothing of models. `http.client` would do, but costs a light command half its time in imports.
+Every read has a limit; every failure is a `DaemonError`.
+"""
+
+import contextlib
+import io
+import socket
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from olmkit.engine.client.proxy import Route, find_route
+from olmkit.engine.errors import DaemonError, DaemonNotRunning
+from olmkit.engine.settings import Address
+
+CONNECT_TIMEOUT_S: Final = 10.0
+MAX_HEAD_BYTES: Final = 64 * 1024
+"""Status line and headers together."""
+MAX_BODY_BYTES: Final = 256 * 1024 * 1024
+"""A reply read whole; `show --verbose` sends tokenizers of some ten megabytes."""
+MAX_LINE_BYTES: Final = 8_000_000
+"""A line of a stream (cli reference, section 2.2)."""
+
+
+class NotHttp(DaemonError):
+    """What answers at the address speaks something else than HTTP."""
+
+
+class ConnectionBroken(DaemonError):
+    """The connection ended before the reply did."""
+
+
+class NoAnswer(DaemonError):
+    """The daemon let the time for an answer pass."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """An open connection to the daemon, or to a proxy on the way to it."""
+
+    socket: socket.socket
+    address: Address
+    route: Route
+
+
+def connect(address: Address) -> Connection:
+    """A connection to the address.
+
+    Raises:
+        DaemonNotRunning: nothing listens there, or the host cannot be found or reached.
+    """
+    route = find_route(address)
+    try:
+        if address.scheme == "unix":
+            connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connected.connect(address.path)
+        else:
+            connected = socket.create_connection((route.host, route.port), CONNECT_TIMEOUT_S)
+            # Small requests leave at once.
+            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if route.needs_tunnel:
+            _open_tunnel(connected, address, route)
+        if address.scheme == "https":
+            connected = _secured(connected, address.host)
+    except OSError as error:
+        # Python gives several kinds of OSError here (gaierror, TimeoutError, SSLError).
+        reason = error.strerror or str(error)
+        raise DaemonNotRunning(
+            f"cannot connect to the daemon at {address.url}: {reason.lower()}",
+            address=address.url,
+        ) from error
+    return Connection(socket=connected, address=address, route=route)
+
+
+def _secured(plain: socket.socket, host: str) -> socket.socket:
+    import ssl
+
+    return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
+
+
+def _open_tunnel(proxied: socket.socket, address: Address, route: Route) -> None:
+    lines = [f"CONNECT {address.netloc} HTTP/1.1", f"Host: {address.netloc}"]
+    proxied.sendall(_head(lines, route.headers))
+    # Unbuffered: what follows the reply's head belongs to TLS.
+    with proxied.makefile("rb", buffering=0) as stream:
+        status, _ = _read_head(stream, route.host)
+    if status != 200:
+        raise OSError(f"the proxy {route.host}:{route.port} refused with status {status}")
+
+
+def _head(lines: list[str], headers: Mapping[str, str]) -> bytes:
+    lines = [*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def send(
+    connection: Connection,
+    method: str,
+    path: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes | Iterable[bytes] = b"",
+    body_bytes: int | None = None,
+    timeout_s: float | None,
+) -> "Reply":
+    """The reply's head has been read when this returns; the caller closes the reply.
+
+    `body_bytes` is the length of a body given in pieces; `timeout_s` bounds each wait for the
+    daemon, None waits for ever.
+
+    Raises:
+        DaemonError: no reply, or none in HTTP.
+    """
+    address, route = connection.address, connection.route
+    target = address.path + path if address.scheme != "unix" else path
+    if route.is_proxy and not route.needs_tunnel:
+        target = f"http://{address.netloc}{target}"
+    host = "localhost" if address.scheme == "unix" else route.host_header(address)
+    all_headers = {"Host": host, "Connection": "close", **route.headers, **headers}
+    if isinstance(body, bytes):
+        body_bytes = len(body) if body or method not in ("GET", "HEAD") else None
+    if body_bytes is not None:
+        all_headers["Content-Length"] = str(body_bytes)
+    head = _head([f"{method} {target} HTTP/1.1"], all_headers)
+    connection.socket.settimeout(timeout_s)
+    stream = connection.socket.makefile("rb")
+    try:
+        with _told(address, timeout_s):
+            # A daemon that has the blob already answers without reading it.
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+                _send_all(connection.socket, head, body)
+            status, fields = _read_head(stream, address.netloc)
+        return Reply(connection, stream, status, fields, bodyless=method == "HEAD")
+    except BaseException:
+        stream.close()
+        connection.socket.close()
+        raise
+
+
+def _send_all(connected: socket.socket, head: bytes, body: bytes | Iterable[bytes]) -> None:
+    if isinstance(body, bytes):
+        connected.sendall(head + body)
+        return
+    connected.sendall(head)
+    for piece in body:
+        connected.sendall(piece)
+
+
+@contextlib.contextmanager
+def _told(address: Address, timeout_s: float | None) -> Iterator[None]:
+    """Maps what sockets raise to errors of the daemon."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise NoAnswer(f"no answer from {address.url} within {timeout_s:g} s") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConnectionBroken(
+            f"the connection to the daemon at {address.url} broke: {reason}"
+        ) from error
+
+
+def _read_head(stream: io.IOBase, peer: str) -> tuple[int, dict[str, str]]:
+    """Status and headers, names in lower case; interim replies are skipped."""
+    room = MAX_HEAD_BYTES
+    while True:
+        lines: list[str] = []
+        while True:
+            line = stream.readline(room)
+            room -= len(line)
+            if not line.endswith(b"\n"):
+                if not line and not lines:
+                    raise ConnectionBroken(f"the daemon at {peer} closed the connection")
+                raise NotHttp(f"the program at {peer} does not answer in HTTP")
+            text = line.decode("latin-1").strip()
+            if not lines and not text.startswith("HTTP/1."):
+                raise NotHttp(f"the program at {peer} does not answer in HTTP")
+            if not text:
+                break
+            lines.append(text)
+        status_text = lines[0].split(" ")[1:2]
+        if not status_text or not status_text[0].isdecimal():
+            raise NotHttp(f"the program at {peer} does not answer in HTTP")
+        status = int(status_text[0])
+        if status >= 200:
+            break
+    fields = (line.partition(":") for line in lines[1:])
+    return status, {name.strip().lower(): value.strip() for name, _, value in fields}
+
+
+class Reply:
+    """One reply of the daemon; closing it early cancels what it would still say."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        stream: io.BufferedReader,
+        status: int,
+        headers: dict[str, str],
+        *,
+        bodyless: bool,
+    ) -> None:
+        self._connection = connection
+        self._stream = stream
+        self.status = status
+        self.headers = headers
+        self._bodyless = bodyless or status in (204, 304)
+
+    def __enter__(self) -> "Reply":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the connection."""
+        self._stream.close()
+        self._connection.socket.close()
+
+    def read(self, limit_bytes: int = MAX_BODY_BYTES) -> bytes:
+        """The whole body.
+
+        Raises:
+            DaemonError: the connection broke, or the body goes over the limit.
+        """
+        body = bytearray()
+        for piece in self._pieces():
+            body += piece
+            if len(body) > limit_bytes:
+                raise DaemonError(
+                    f"the daemon's answer is longer than {limit_bytes:,} bytes",
+                )
+        return bytes(body)
+
+    def lines(self, limit_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
+        """The body's lines as they arrive, without their ends; empty ones are left out.
+
+        Raises:
+            DaemonError: the connection broke, or a line goes over the limit.
+        """
+        rest = b""
+        for piece in self._pieces():
+            *whole, rest = (rest + piece).split(b"\n")
+            if len(rest) > limit_bytes:
+                raise DaemonError(f"the daemon sent a line of more than {limit_bytes:,} bytes")
+            yield from filter(None, whole)
+        if rest.strip():
+            yield rest
+
+    def _pieces(self) -> Iterator[bytes]:
+        if self._bodyless:
+            return
+        with _told(self._connection.address, self._connection.socket.gettimeout()):
+            if "chunked" in self.headers.get("transfer-encoding", "").lower():
+                yield from self._chunks()
+            elif (length := self.headers.get("content-length", "")).isdecimal():
+                yield from self._counted(int(length))
+            else:
+                while piece := self._stream.read1(64 * 1024):
+                    yield piece
+
+    def _counted(self, left_bytes: int) -> Iterator[bytes]:
+        while left_bytes:
+            piece = self._stream.read(min(left_bytes, 1024 * 1024))
+            if not piece:
+                raise self._broken()
+            left_bytes -= len(piece)
+            yield piece
+
+    def _chunks(self) -> Iterator[bytes]:
+        while True:
+            line = self._stream.readline(1024)
+            if not line.endswith(b"\n"):
+                raise self._broken()
+            try:
+                size_bytes = int(line.split(b";")[0], 16)
+            except ValueError as error:
+                raise self._broken() from error
+            yield from self._counted(size_bytes)
+            if not self._stream.readline(1024).endswith(b"\n"):
+                raise self._broken()
+            if size_bytes == 0:
+                return
+
+    def _broken(self) -> ConnectionBroken:
+        url = self._connection.address.url
+        return ConnectionBroken(f"the daemon at {url} ended in the midst of its answer")
