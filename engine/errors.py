@@ -17,7 +17,7 @@
       ├ DaemonNotRunning        .address
       ├ DaemonStartFailed       .log_path
       ├ AddressInUse            .address .holder
-      └ ApiError                .status
+      └ ApiError                .status .code
 
 `str(error)` is one sentence, lower case, no full stop, naming the thing that failed. `hint` is
 what to do next, shown apart from it. `api/errors.py` maps each class to a status and a wire
@@ -177,6 +177,10 @@ class AddressInUse(DaemonError):
 class ApiError(DaemonError):
     """The daemon answered with an error."""
 
-    def __init__(self, message: str, *, status: int, hint: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, status: int, code: str = "", hint: str | None = None
+    ) -> None:
         super().__init__(message, hint=hint)
         self.status = status
+        self.code = code
+        """The API's word for the kind of error, where it said one."""
