@@ -9,7 +9,7 @@ Source: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3, little-en
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,20 +143,27 @@ class GgufHeader:
             with self._open_at(value) as stream:
                 yield from read_elements(stream, value.element_type, value.count)
 
-    def token(self, number: int | None) -> str | None:
-        """Text of a token of the vocabulary; None when there is none."""
+    def tokens_at(self, numbers: Iterable[int]) -> dict[int, str]:
+        """Texts of tokens of the vocabulary by their numbers, read in one pass over it.
+
+        Numbers outside the vocabulary are left out.
+
+        Raises:
+            ModelUnloadable: the file cannot be read any more.
+        """
         tokens = self.metadata.get("tokenizer.ggml.tokens")
-        if number is None or number < 0:
-            return None
         if isinstance(tokens, tuple):
-            return str(tokens[number]) if number < len(tokens) else None
-        if not isinstance(tokens, GgufArray) or number >= tokens.count:
-            return None
+            return {n: str(tokens[n]) for n in numbers if 0 <= n < len(tokens)}
+        if not isinstance(tokens, GgufArray) or tokens.element_type != STRING:
+            return {}
+        found: dict[int, str] = {}
+        position = 0
         with self._open_at(tokens) as stream:
-            if tokens.element_type != STRING:
-                return None
-            stream.skip_strings(number)
-            return stream.string()
+            for number in sorted({n for n in numbers if 0 <= n < tokens.count}):
+                stream.skip_strings(number - position)
+                found[number] = stream.string()
+                position = number + 1
+        return found
 
     @contextmanager
     def _open_at(self, array: GgufArray) -> Iterator[GgufStream]:

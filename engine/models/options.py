@@ -15,21 +15,10 @@ import msgspec
 from olmkit.engine.durations import keep_alive_seconds, parse_duration
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.runner.protocol import LoadOptions, Sampling
+from olmkit.modelfile.parameters import TABLE, ParameterType
 
 OptionValue = int | float | bool | tuple[str, ...]
 
-_INTEGERS: Final = frozenset(
-    (
-        *("num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread"),
-        *("draft_num_predict", "num_keep", "num_predict", "seed", "top_k", "repeat_last_n"),
-    )
-)
-_FLOATS: Final = frozenset(
-    (
-        *("temperature", "top_p", "min_p", "typical_p"),
-        *("repeat_penalty", "presence_penalty", "frequency_penalty"),
-    )
-)
 _INT32: Final = range(-(2**31), 2**31)
 _INT64: Final = range(-(2**63), 2**63)
 _AT_LEAST: Final = {"num_ctx": 0, "num_batch": 1, "num_thread": 0, "main_gpu": 0}
@@ -50,15 +39,20 @@ def coerce(raw: Mapping[str, Any]) -> dict[str, OptionValue]:
 
 
 def _coerce_one(name: str, given: Any) -> OptionValue | None:
-    if name in _INTEGERS:
-        return _integer(name, given)
-    if name in _FLOATS:
-        return _number(name, given, "float32")
-    if name == "use_mmap":
-        if not isinstance(given, bool):
-            raise _wrong(name, "type boolean")
-        return given
-    return _strings(name, given) if name == "stop" else None
+    row = TABLE.get(name)
+    match row.type if row else None:
+        case ParameterType.INTEGER:
+            return _integer(name, given)
+        case ParameterType.FLOAT:
+            return _number(name, given, "float32")
+        case ParameterType.BOOLEAN:
+            if not isinstance(given, bool):
+                raise _wrong(name, "type boolean")
+            return given
+        case ParameterType.STRINGS:
+            return _strings(name, given)
+        case _:
+            return None
 
 
 def _wrong(name: str, kind: str) -> InvalidRequest:

@@ -27,7 +27,7 @@ def test_smollm2_says_what_it_is() -> None:
     assert (header.context_length, header.embedding_length, header.block_count) == (8192, 576, 30)
     assert header.pooling_type is None
     assert header.chat_template is not None and "<|im_start|>" in header.chat_template
-    assert header.token(header.integer("tokenizer.ggml.bos_token_id")) == "<|im_start|>"
+    assert header.integer("tokenizer.ggml.bos_token_id") == 1
     assert header.data_offset_bytes + header.weights_bytes == header.size_bytes
 
 
@@ -37,8 +37,12 @@ def test_vocabulary_stays_in_the_file_until_asked_for() -> None:
     assert isinstance(tokens, GgufArray) and tokens.count == 262_144
     words = header.read_array("tokenizer.ggml.tokens")
     assert [next(words) for _ in range(3)] == ["<pad>", "<eos>", "<bos>"]
-    assert header.token(2) == "<bos>"
-    assert header.token(262_144) is None
+    found = header.tokens_at([2, 262_144, -1, 106, 1])
+    assert found == {1: "<eos>", 2: "<bos>", 106: "<end_of_turn>"}
+        1: "<eos>",
+        2: "<bos>",
+        106: "<end_of_turn>",
+    }
     assert header.chat_template is None
 
 

@@ -1,0 +1,116 @@
+"""The table from exceptions to what the API answers.
+
+The only place that knows statuses. `code` names the class for programs, beside Ollama's bare
+text; `hint` says what to do next. A test walks both trees and fails where a class is missing.
+Source of the texts: http-api reference, section 2.4.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import msgspec
+
+from olmkit.engine import errors as engine
+from olmkit.registry import errors as registry
+
+ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
+    engine.EngineError: (500, "internal"),
+    engine.InvalidRequest: (400, "invalid_request"),
+    engine.ModelUnloadable: (500, "model_unloadable"),
+    engine.UnsupportedCapability: (400, "unsupported_capability"),
+    engine.ModelNotCreatable: (400, "model_not_creatable"),
+    engine.TemplateFailed: (500, "template_failed"),
+    engine.OutOfMemory: (507, "out_of_memory"),
+    engine.ContextExceeded: (400, "context_exceeded"),
+    engine.QueueFull: (503, "queue_full"),
+    engine.LoadTimeout: (504, "load_timeout"),
+    engine.RequestCancelled: (499, "cancelled"),
+    engine.RunnerFailed: (500, "runner_failed"),
+    engine.RunnerDied: (500, "runner_died"),
+    engine.DaemonError: (500, "daemon"),
+    engine.DaemonNotRunning: (502, "daemon_not_running"),
+    engine.DaemonStartFailed: (500, "daemon_start_failed"),
+    engine.AddressInUse: (500, "address_in_use"),
+    engine.ApiError: (502, "api_error"),
+    registry.RegistryError: (500, "registry"),
+    registry.InvalidReference: (400, "invalid_name"),
+    registry.InvalidDigest: (400, "invalid_digest"),
+    registry.InvalidManifest: (500, "invalid_manifest"),
+    registry.ModelNotFound: (404, "model_not_found"),
+    registry.SourceError: (422, "source"),
+    registry.StoreError: (500, "store"),
+    registry.CorruptBlob: (500, "corrupt_blob"),
+    registry.DiskFull: (500, "disk_full"),
+    registry.CredentialError: (401, "credentials"),
+    registry.TransferCancelled: (499, "cancelled"),
+    registry.RemoteError: (502, "remote"),
+    registry.Unreachable: (502, "unreachable"),
+    registry.Unauthorized: (401, "unauthorized"),
+    registry.RemoteRejected: (502, "remote_rejected"),
+    registry.RemoteMisbehaved: (502, "remote_misbehaved"),
+}
+
+KNOWN_ERRORS: Final = (engine.EngineError, registry.RegistryError)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """One error as the API says it, whatever the family of the endpoint."""
+
+    status: int
+    code: str
+    text: str
+    hint: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def body(self) -> bytes:
+        """The native form: Ollama's `error`, olm's `code`, `status` and `hint` beside it."""
+        members: dict[str, Any] = {"error": self.text, "code": self.code, "status": self.status}
+        if self.hint:
+            members["hint"] = self.hint
+        return msgspec.json.encode(members)
+
+
+def classify(error: Exception, *, is_streaming: bool = False) -> Failure:
+    """What the API says of an exception; unknown ones are internal and keep their text inside.
+
+    `is_streaming`: the answer has begun, so the text is that of an error line.
+    """
+    status, code = 500, "internal"
+    for kind in type(error).__mro__:
+        if kind in ERROR_TABLE:
+            status, code = ERROR_TABLE[kind]
+            break
+    text = str(error) if isinstance(error, KNOWN_ERRORS) else "internal error"
+    hint = getattr(error, "hint", None)
+    headers: dict[str, str] = {}
+    match error:
+        case engine.ApiError():
+            status = error.status
+        case engine.RequestCancelled():
+            text = text or "request canceled"
+        case engine.QueueFull():
+            text = "server busy, please try again.  maximum pending requests exceeded"
+            headers["Retry-After"] = str(error.retry_after_s)
+        case engine.ContextExceeded():
+            text = (
+                "the prompt is longer than the context length currently available to the model"
+                f" ({error.given_tokens} tokens, {error.limit_tokens} fit); shorten the prompt, "
+                "adjust the context length in settings, or use a model with a longer context length"
+            )
+        case engine.RunnerDied() if is_streaming:
+            text = f"an error was encountered while running the model: {text}"
+        case engine.RunnerDied():
+            text = (
+                "model runner has unexpectedly stopped, this may be due to resource limitations "
+                f"or an internal error, check olm's log for details: {text}"
+            )
+        case registry.InvalidReference():
+            hint = "\n".join(filter(None, (text, hint)))
+            text = "invalid model name"
+        case registry.InvalidDigest():
+            hint = "\n".join(filter(None, (text, hint)))
+            text = "invalid digest format"
+    return Failure(status=status, code=code, text=text, hint=hint, headers=headers)

@@ -1,0 +1,169 @@
+"""Who may talk to the daemon: checks of the `Origin` and `Host` headers, before anything else.
+
+A page in a browser on this machine can send requests to it. `Origin` tells which page; `Host`
+tells the name that a rebound DNS entry was reached by. Refusals say what to set.
+Source: http-api reference, sections 1.3 and 1.4.
+"""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Iterable
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from olmkit.engine.api.errors import Failure
+from olmkit.engine.api.streams import JSON
+from olmkit.engine.settings import Address
+
+LOCAL_SUFFIXES: Final = (".localhost", ".local", ".internal")
+PREFLIGHT: Final = {
+    "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",
+    "Access-Control-Allow-Headers": (
+        "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Api-Key,"
+        "Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,Openai-Beta,"
+        + ",".join(
+            f"X-Stainless-{name}"
+            for name in (
+                *("Arch", "Async", "Custom-Poll-Interval", "Helper-Method", "Lang", "Os"),
+                *("Package-Version", "Poll-Helper", "Retry-Count", "Runtime"),
+                *("Runtime-Version", "Timeout"),
+            )
+        )
+    ),
+    "Access-Control-Max-Age": "43200",
+    "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
+}
+
+
+class Guard:
+    """ASGI middleware: refuses strange origins and hosts, answers preflights, names the server."""
+
+    def __init__(
+        self, app: ASGIApp, *, address: Address, origins: Iterable[str], server: str
+    ) -> None:
+        self._app = app
+        self._origins = Origins(origins)
+        self._server = server
+        self._hosts = Hosts() if _is_loopback(address.host) else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer it."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        host, origin = headers.get("host", ""), headers.get("origin")
+        extra = {"Server": self._server}
+        is_cross = origin is not None and origin not in (f"http://{host}", f"https://{host}")
+        if is_cross and origin is not None:
+            if not self._origins.allow(origin):
+                await _refuse_origin(origin, extra)(scope, receive, send)
+                return
+            extra |= self._origins.headers(origin)
+            if scope["method"] == "OPTIONS":
+                await Response(None, 204, extra | PREFLIGHT)(scope, receive, send)
+                return
+        if self._hosts is not None and not self._hosts.allow(host):
+            await _refuse_host(host, extra)(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                reply_headers = MutableHeaders(scope=message)
+                for name, value in extra.items():
+                    reply_headers[name] = value
+            await send(message)
+
+        await self._app(scope, receive, send_with_headers)
+
+
+class Origins:
+    """The origins that may use the API from a browser."""
+
+    def __init__(self, patterns: Iterable[str]) -> None:
+        self._patterns = tuple(patterns)
+        self._allows_all = "*" in self._patterns
+        self._expressions = tuple(
+            re.compile(".*".join(map(re.escape, pattern.lower().split("*"))))
+            for pattern in self._patterns
+        )
+
+    def allow(self, origin: str) -> bool:
+        """Whether the origin matches a pattern; `null` matches only `*`."""
+        if self._allows_all:
+            return True
+        origin = origin.lower()
+        return origin != "null" and any(e.fullmatch(origin) for e in self._expressions)
+
+    def headers(self, origin: str) -> dict[str, str]:
+        """What the reply tells the browser."""
+        if self._allows_all:
+            return {"Access-Control-Allow-Origin": "*"}
+        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+
+
+class Hosts:
+    """The names under which a daemon that listens on loopback may be addressed."""
+
+    def __init__(self) -> None:
+        self._names = {"", "localhost", socket.gethostname().lower()}
+
+    def allow(self, host_header: str) -> bool:
+        """Whether a `Host` header names this machine."""
+        host = _without_port(host_header).lower()
+        try:
+            return _is_near(ipaddress.ip_address(host.strip("[]")))
+        except ValueError:
+            return host in self._names or host.endswith(LOCAL_SUFFIXES)
+
+
+def _is_near(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if address.is_loopback or address.is_private or address.is_unspecified:
+        return True
+    import psutil
+
+    return any(
+        str(address) == entry.address.split("%")[0]
+        for entries in psutil.net_if_addrs().values()
+        for entry in entries
+    )
+
+
+def _without_port(host: str) -> str:
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.partition(":")[0]
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _refuse(text: str, hint: str, headers: dict[str, str]) -> Response:
+    failure = Failure(status=403, code="forbidden", text=text, hint=hint)
+    return Response(failure.body, 403, headers, media_type=JSON)
+
+
+def _refuse_origin(origin: str, headers: dict[str, str]) -> Response:
+    return _refuse(
+        f"the origin {origin[:200]} is not allowed",
+        f"start the daemon with OLM_ORIGINS={origin[:200]} to allow it",
+        headers,
+    )
+
+
+def _refuse_host(host: str, headers: dict[str, str]) -> Response:
+    return _refuse(
+        f"the host {host[:200]} is not this machine's",
+        "use localhost or 127.0.0.1, or start the daemon with OLM_HOST=0.0.0.0 to allow any name",
+        headers,
+    )

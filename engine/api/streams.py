@@ -1,0 +1,149 @@
+"""Answers: one JSON object, or a line of JSON for each thing that happens.
+
+Every piece of work is raced against the client's disconnect here, streaming or not, so that a
+client that goes away frees what its request held. A stream's first object is awaited before the
+status is sent: what fails until then has a status of its own; what fails later is one more line.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from contextlib import suppress
+from typing import Any, Final, TypeVar
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from olmkit.engine.api.errors import KNOWN_ERRORS, classify
+from olmkit.engine.errors import RequestCancelled
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+JSON: Final = "application/json; charset=utf-8"
+NDJSON: Final = "application/x-ndjson"
+
+_encode = msgspec.json.Encoder().encode
+
+
+def json_reply(value: Any, *, status: int = 200) -> Response:
+    """A reply of one JSON object."""
+    return Response(_encode(value), status, media_type=JSON)
+
+
+def error_reply(error: Exception) -> Response:
+    """The reply that tells of an error, in the native form."""
+    failure = classify(error)
+    return Response(failure.body, failure.status, dict(failure.headers), media_type=JSON)
+
+
+async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, which is cancelled when the client goes away first.
+
+    The request's body must have been read.
+
+    Raises:
+        RequestCancelled: the client went away.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_disconnect(receive))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+        raise RequestCancelled("request canceled")
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def reply_with(
+    request: Request,
+    events: AsyncGenerator[T, None],
+    *,
+    stream: bool,
+    collect: Callable[[AsyncGenerator[T, None]], Awaitable[Any]],
+) -> Response:
+    """What `events` yield, as lines, or as the one object that `collect` makes of them.
+
+    Raises:
+        EngineError, RegistryError: before anything was sent.
+    """
+    if not stream:
+        return json_reply(await until_disconnect(request.receive, _collected(events, collect)))
+    return await lines(request, events)
+
+
+async def _collected(
+    events: AsyncGenerator[T, None],
+    collect: Callable[[AsyncGenerator[T, None]], Awaitable[Any]],
+) -> Any:
+    try:
+        return await collect(events)
+    finally:
+        await events.aclose()
+
+
+async def lines(request: Request, events: AsyncGenerator[T, None]) -> Response:
+    """A stream of what `events` yield, one JSON object a line.
+
+    Raises:
+        EngineError, RegistryError: before the first object.
+    """
+    try:
+        first = await until_disconnect(request.receive, _first(events))
+    except BaseException:
+        await events.aclose()
+        raise
+    return Lines(first, events)
+
+
+async def _first(events: AsyncGenerator[T, None]) -> T | None:
+    return await anext(events, None)
+
+
+class Lines(Response):
+    """NDJSON: flushed object by object, ended by an `error` line when the work fails."""
+
+    media_type = NDJSON
+
+    def __init__(self, first: Any, rest: AsyncGenerator[Any, None]) -> None:
+        self.status_code = 200
+        self.background = None
+        self._first = first
+        self._rest = rest
+        self.init_headers()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send all objects, or stop the work when the client goes away."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        try:
+            await send(start)
+            with suppress(RequestCancelled):
+                await until_disconnect(receive, self._send_all(send))
+        finally:
+            await self._rest.aclose()
+
+    async def _send_all(self, send: Send) -> None:
+        async def line(data: bytes, *, more: bool = True) -> None:
+            await send({"type": "http.response.body", "body": data, "more_body": more})
+
+        try:
+            if self._first is not None:
+                await line(_encode(self._first) + b"\n")
+            async for item in self._rest:
+                await line(_encode(item) + b"\n")
+        except KNOWN_ERRORS as error:
+            await line(classify(error, is_streaming=True).body + b"\n")
+        except Exception as error:  # the stream must end with a line that says so
+            log.exception("a streaming request failed")
+            await line(classify(error, is_streaming=True).body + b"\n")
+        await line(b"", more=False)

@@ -1,0 +1,300 @@
+"""The JSON of olm's own API (Ollama's native one): requests and replies as msgspec structs.
+
+Requests: every field may be absent or null, as in Go. Replies: what has its default is left out
+where Ollama has `omitempty`, and never elsewhere.
+Source: http-api reference, sections 5 to 8.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+
+class Request(msgspec.Struct, kw_only=True, frozen=True):
+    """What all request bodies are."""
+
+
+class Function(msgspec.Struct, kw_only=True, frozen=True):
+    """The function that a tool call calls."""
+
+    name: str | None = None
+    arguments: dict[str, Any] | None = None
+    index: int | None = None
+
+
+class ToolCall(msgspec.Struct, kw_only=True, frozen=True):
+    """One call of a tool, by the model."""
+
+    function: Function | None = None
+    id: str | None = None
+
+
+class Message(msgspec.Struct, kw_only=True, frozen=True):
+    """One turn of a conversation, as requests carry it."""
+
+    role: str | None = None
+    content: str | None = None
+    thinking: str | None = None
+    images: list[str] | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_name: str | None = None
+    tool_call_id: str | None = None
+
+
+class InferenceRequest(Request, kw_only=True, frozen=True):
+    """What generate and chat have in common."""
+
+    model: str | None = None
+    stream: bool | None = None
+    format: Any = None
+    options: dict[str, Any] | None = None
+    keep_alive: Any = None
+    think: Any = None
+    truncate: bool | None = None
+    shift: bool | None = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    debug_render_only: bool | None = msgspec.field(default=None, name="_debug_render_only")
+
+
+class GenerateRequest(InferenceRequest, kw_only=True, frozen=True):
+    """POST /api/generate."""
+
+    prompt: str | None = None
+    suffix: str | None = None
+    system: str | None = None
+    template: str | None = None
+    context: list[int] | None = None
+    raw: bool | None = None
+    images: list[str] | None = None
+
+
+class ChatRequest(InferenceRequest, kw_only=True, frozen=True):
+    """POST /api/chat."""
+
+    messages: list[Message] | None = None
+    tools: list[dict[str, Any]] | None = None
+
+
+class EmbedRequest(Request, kw_only=True, frozen=True):
+    """POST /api/embed."""
+
+    model: str | None = None
+    input: Any = None
+    truncate: bool | None = None
+    dimensions: int | None = None
+    keep_alive: Any = None
+    options: dict[str, Any] | None = None
+
+
+class EmbeddingsRequest(Request, kw_only=True, frozen=True):
+    """POST /api/embeddings, the older form."""
+
+    model: str | None = None
+    prompt: str | None = None
+    keep_alive: Any = None
+    options: dict[str, Any] | None = None
+
+
+class NamedRequest(Request, kw_only=True, frozen=True):
+    """Requests about a stored model; `name` is the older spelling of `model`."""
+
+    model: str | None = None
+    name: str | None = None
+
+    @property
+    def wanted(self) -> str:
+        """The model's name as the client sent it; empty when it sent none."""
+        return self.model or self.name or ""
+
+
+class ShowRequest(NamedRequest, kw_only=True, frozen=True):
+    """POST /api/show."""
+
+    verbose: bool | None = None
+    system: str | None = None
+    options: dict[str, Any] | None = None
+
+
+class DeleteRequest(NamedRequest, kw_only=True, frozen=True):
+    """DELETE /api/delete."""
+
+
+class PullRequest(NamedRequest, kw_only=True, frozen=True):
+    """POST /api/pull."""
+
+    insecure: bool | None = None
+    stream: bool | None = None
+
+
+class CopyRequest(Request, kw_only=True, frozen=True):
+    """POST /api/copy."""
+
+    source: str | None = None
+    destination: str | None = None
+
+
+class ImportRequest(Request, kw_only=True, frozen=True):
+    """POST /api/import: take a file over that the client linked into `incoming`."""
+
+    file: str | None = None
+    stream: bool | None = None
+
+
+class CreateRequest(NamedRequest, kw_only=True, frozen=True):
+    """POST /api/create."""
+
+    from_: str | None = msgspec.field(default=None, name="from")
+    files: dict[str, str] | None = None
+    adapters: dict[str, str] | None = None
+    draft_files: dict[str, str] | None = None
+    template: str | None = None
+    system: str | None = None
+    license: str | list[str] | None = None
+    parameters: dict[str, Any] | None = None
+    messages: list[Message] | None = None
+    quantize: str | None = None
+    quantization: str | None = None
+    draft_quantize: str | None = None
+    renderer: str | None = None
+    parser: str | None = None
+    requires: str | None = None
+    info: dict[str, Any] | None = None
+    remote_host: str | None = None
+    stream: bool | None = None
+
+
+def now() -> datetime:
+    """The time for `created_at`: UTC, microseconds, which every client's parser takes."""
+    return datetime.now(UTC)
+
+
+class TokenAlternative(msgspec.Struct, kw_only=True, frozen=True):
+    """A token that could have stood there."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(TokenAlternative, kw_only=True, frozen=True, omit_defaults=True):
+    """A generated token with its log-probability."""
+
+    top_logprobs: list[TokenAlternative] = []
+
+
+class Metrics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What the last object of an answer adds; durations in nanoseconds."""
+
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    """All tokens of the prompt, cached ones included."""
+    prompt_eval_cached_count: int = 0
+    prompt_eval_duration: int = 0
+    eval_count: int = 0
+    eval_duration: int = 0
+
+
+class DebugInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The prompt that a request would have run."""
+
+    rendered_template: str
+    image_count: int = 0
+
+
+class ReplyMessage(msgspec.Struct, kw_only=True, frozen=True):
+    """The message of a chat reply."""
+
+    role: str = "assistant"
+    content: str = ""
+
+
+class _Reply(Metrics, kw_only=True, frozen=True, omit_defaults=True):
+    done_reason: str = ""
+    logprobs: list[TokenLogprob] = []
+    debug_info: DebugInfo | None = msgspec.field(default=None, name="_debug_info")
+
+
+class GenerateReply(_Reply, kw_only=True, frozen=True, omit_defaults=True):
+    """One object of an answer to /api/generate."""
+
+    model: str
+    created_at: datetime
+    response: str
+    done: bool
+    context: list[int] = []
+
+
+class ChatReply(_Reply, kw_only=True, frozen=True, omit_defaults=True):
+    """One object of an answer to /api/chat."""
+
+    model: str
+    created_at: datetime
+    message: ReplyMessage
+    done: bool
+
+
+class EmbedReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """The answer to /api/embed."""
+
+    model: str
+    embeddings: list[list[float]]
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+
+
+class Details(msgspec.Struct, kw_only=True, frozen=True):
+    """What tags, ps and show say of a model's make."""
+
+    parent_model: str = ""
+    format: str = ""
+    family: str = ""
+    families: list[str] | None = None
+    parameter_size: str = ""
+    quantization_level: str = ""
+
+
+class ListedDetails(Details, kw_only=True, frozen=True):
+    """The details in /api/tags, which has two more."""
+
+    context_length: int | msgspec.UnsetType = msgspec.UNSET
+    embedding_length: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ListedModel(msgspec.Struct, kw_only=True, frozen=True):
+    """One entry of /api/tags."""
+
+    name: str
+    model: str
+    modified_at: datetime
+    size: int
+    digest: str
+    details: ListedDetails
+    capabilities: list[str]
+    remote_model: str | msgspec.UnsetType = msgspec.UNSET
+    remote_host: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
+    """One entry of /api/ps."""
+
+    name: str
+    model: str
+    size: int
+    digest: str
+    details: Details
+    expires_at: datetime
+    size_vram: int
+    context_length: int
+
+
+class Progress(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """One line of a pull, a create or an import."""
+
+    status: str
+    digest: str = ""
+    total: int = 0
+    completed: int = 0

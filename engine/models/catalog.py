@@ -1,0 +1,184 @@
+"""The models that this daemon has, by any spelling of their names, concrete and remembered.
+
+Reading a model takes some ten milliseconds (a vocabulary is long), so what was read is kept by
+manifest digest: bytes that have the same digest say the same. Used from the event loop; file work
+runs in threads.
+"""
+
+import asyncio
+import re
+import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from olmkit.engine.errors import EngineError
+from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
+from olmkit.engine.models.describe import config_of
+from olmkit.engine.models.spec import ModelSpec, spec_of, spec_of_file
+from olmkit.registry import shortnames
+from olmkit.registry.digest import Digest
+from olmkit.registry.errors import ModelNotFound, RegistryError
+from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.reference import Reference
+from olmkit.registry.store import Store, StoredModel
+
+MAX_SPECS: Final = 16
+MAX_SUMMARIES: Final = 1024
+_FILE_NAME: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
+
+InspectTemplate = Callable[[str], Awaitable[TemplateFacts]]
+"""Tells what a Go template takes account of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What listings say of a model."""
+
+    config: ModelConfig
+    """With the GGUF header's facts in it, where there is one."""
+    parent: str
+    capabilities: tuple[str, ...]
+    context_length: int | None
+    embedding_length: int | None
+
+
+class Catalog:
+    """Finds models by name and remembers what it read of them."""
+
+    def __init__(
+        self, store: Store, *, shortnames_path: Path, inspect_template: InspectTemplate
+    ) -> None:
+        self._store = store
+        self._shortnames_path = shortnames_path
+        self._inspect_template = inspect_template
+        self._lock = threading.Lock()
+        self._specs: dict[str, ModelSpec] = {}
+        self._summaries: dict[str, Summary] = {}
+        self._facts: dict[str, TemplateFacts] = {}
+
+    def resolve(self, text: str) -> Reference:
+        """The reference that a name stands for: a stored model's, else a short name's.
+
+        Blocking. Raises: InvalidReference, StoreError.
+        """
+        stored = self._find(text)
+        return stored or Reference.parse(shortnames.expand(text, path=self._shortnames_path))
+
+    def _find(self, text: str) -> Reference | None:
+        expanded = shortnames.expand(text, path=self._shortnames_path)
+        for spelling in dict.fromkeys((text, expanded)):
+            reference = self._store.find(Reference.parse(spelling))
+            if reference is not None:
+                return reference
+        return None
+
+    def load(self, text: str) -> StoredModel:
+        """The stored model of this name.
+
+        Blocking. Raises: InvalidReference, ModelNotFound, InvalidManifest, StoreError.
+        """
+        return self._store.load(self.resolve(text))
+
+    async def spec(self, text: str) -> ModelSpec:
+        """The model of this name, or of this GGUF file's digest.
+
+        Raises:
+            InvalidReference, ModelNotFound: no name, or the store has no such model.
+            ModelUnloadable, StoreError, InvalidManifest: it has, but cannot read it.
+        """
+        return await asyncio.to_thread(self._spec, text)
+
+    def _spec(self, text: str) -> ModelSpec:
+        if _FILE_NAME.fullmatch(text):
+            return self._spec_of_file(Digest(text))
+        return self.spec_of(self.load(text))
+
+    def _spec_of_file(self, digest: Digest) -> ModelSpec:
+        if not self._store.blobs.has(digest):
+            raise ModelNotFound(f"model '{digest}' not found", name=str(digest))
+        return self._remember(str(digest), lambda: spec_of_file(self._store, digest))
+
+    def spec_of(self, stored: StoredModel) -> ModelSpec:
+        """The concrete form of a stored model. Blocking; raises as `spec`."""
+        spec = self._remember(str(stored.manifest_digest), lambda: spec_of(self._store, stored))
+        return replace(
+            spec,
+            name=stored.reference.short,
+            full_name=stored.reference.full,
+            modified_at=stored.modified_at,
+        )
+
+    def _remember(self, digest: str, read: Callable[[], ModelSpec]) -> ModelSpec:
+        with self._lock:
+            spec = self._specs.pop(digest, None)
+        if spec is None:
+            spec = read()
+        else:  # the weights may have gone, or been changed through another name of the file
+            self._store.blobs.check(Digest(Path(spec.files.weights_path).name))
+        with self._lock:
+            self._specs[digest] = spec  # the latest last
+            while len(self._specs) > MAX_SPECS:
+                self._specs.pop(next(iter(self._specs)))
+        return spec
+
+    async def capabilities(self, spec: ModelSpec) -> tuple[str, ...]:
+        """What the model can do."""
+        return capabilities(spec, await self.template_facts(spec))
+
+    async def template_facts(self, spec: ModelSpec) -> TemplateFacts | None:
+        """What the model's Go template takes account of; None when it has none."""
+        if spec.go_template is None:
+            return None
+        digest = Digest.of(spec.go_template.encode())
+        if digest not in self._facts:
+            self._facts[digest] = await self._inspect_template(spec.go_template)
+        return self._facts[digest]
+
+    async def summary(self, stored: StoredModel) -> Summary:
+        """What listings say of a stored model; of one that cannot be read, what its config says.
+
+        Raises:
+            StoreError, InvalidManifest: not even the config can be read.
+        """
+        digest = str(stored.manifest_digest)
+        if digest in self._summaries:
+            return self._summaries[digest]
+        try:
+            summary = await self.summary_of(await asyncio.to_thread(self.spec_of, stored))
+        except (EngineError, RegistryError):
+            config = await asyncio.to_thread(stored.config, self._store)
+            return Summary(
+                config=config,
+                parent="",
+                capabilities=in_order(config.capabilities),
+                context_length=config.context_length,
+                embedding_length=config.embedding_length,
+            )
+        while len(self._summaries) >= MAX_SUMMARIES:
+            self._summaries.pop(next(iter(self._summaries)))
+        self._summaries[digest] = summary
+        return summary
+
+    async def summary_of(self, spec: ModelSpec) -> Summary:
+        """What listings say of a model."""
+        header = config_of(spec.gguf)
+        given = spec.config
+        families = dict.fromkeys((*header.model_families, *given.model_families))
+        if spec.projectors:
+            families |= dict.fromkeys(p.architecture for p in spec.projectors)
+        return Summary(
+            config=replace(
+                given,
+                model_format="gguf",
+                model_family=given.model_family or header.model_family,
+                model_families=tuple(families),
+                model_type=given.model_type or header.model_type,
+                file_type=given.file_type or header.file_type,
+            ),
+            parent=spec.parent,
+            capabilities=await self.capabilities(spec),
+            context_length=spec.gguf.context_length or given.context_length,
+            embedding_length=spec.gguf.embedding_length or given.embedding_length,
+        )

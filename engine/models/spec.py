@@ -1,0 +1,220 @@
+"""A stored model made concrete: files, template, parameters, system prompt, messages.
+
+Reads a manifest's small layers and the headers of its GGUF files; decides nothing about running
+it. All of it is blocking file work: call it in a thread.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from olmkit.engine.errors import InvalidRequest, ModelUnloadable
+from olmkit.engine.models.gguf import GgufHeader, read_header
+from olmkit.engine.models.options import OptionValue, coerce
+from olmkit.engine.runner.protocol import ModelFiles
+from olmkit.registry import mediatypes
+from olmkit.registry.digest import Digest
+from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.store import Store, StoredModel
+
+MAX_TEXT_LAYER_BYTES: Final = 4 << 20
+"""Of a template, system prompt, licence, parameters or messages layer."""
+SPECIAL_TOKENS: Final = {
+    "bos_token": "bos_token_id",
+    "eos_token": "eos_token_id",
+    "unk_token": "unknown_token_id",
+    "sep_token": "seperator_token_id",  # so spelled in GGUF
+    "pad_token": "padding_token_id",
+    "cls_token": "cls_token_id",
+    "mask_token": "mask_token_id",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredMessage:
+    """One turn of the conversation that a model starts with."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSpec:
+    """Everything that the engine needs to know of one model."""
+
+    name: str
+    """For people: `smollm2:latest`, or the digest of a file without a name."""
+    full_name: str
+    """`registry.ollama.ai/library/smollm2:latest`."""
+    digest: str
+    """Of the manifest, or of the file."""
+    model_key: str
+    """The same for all names whose weights, projectors and adapters are the same."""
+    size_bytes: int
+    modified_at: datetime | None
+    files: ModelFiles
+    config: ModelConfig
+    gguf: GgufHeader
+    special_tokens: Mapping[str, str] = field(default_factory=dict)
+    """What chat templates call them (`bos_token`), and their texts."""
+    projectors: tuple[GgufHeader, ...] = ()
+    adapters: tuple[Path, ...] = ()
+    parent: str = ""
+    """The model that this one was made from, when its manifest says so."""
+    go_template: str | None = None
+    system: str = ""
+    parameters: Mapping[str, OptionValue] = field(default_factory=dict)
+    messages: tuple[StoredMessage, ...] = ()
+    licenses: tuple[str, ...] = ()
+
+    @property
+    def computes_embeddings(self) -> bool:
+        """Whether the model is one for embeddings: such a one generates nothing."""
+        return self.gguf.pooling_type is not None
+
+
+def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
+    """The concrete form of a stored model.
+
+    Raises:
+        ModelUnloadable: no GGUF weights, or files that cannot be read as such.
+        StoreError, CorruptBlob, InvalidManifest: the store does not give its parts.
+    """
+    reader = _LayerReader(store, stored.reference.short, stored.manifest)
+    config = stored.config(store)
+    name = stored.reference.short
+    if config.remote_host or config.remote_model:
+        raise ModelUnloadable(f"{name} runs on another server, which olm does not ask", model=name)
+    weights = reader.layers(mediatypes.OLLAMA_MODEL)
+    if not weights:
+        raise ModelUnloadable(f"{name} holds no GGUF weights", model=name)
+    projectors = reader.layers(mediatypes.OLLAMA_PROJECTOR)
+    adapters = reader.layers(mediatypes.OLLAMA_ADAPTER)
+    adapter_paths = tuple(reader.path(layer) for layer in adapters)
+    weights_path = reader.path(weights[0])
+    header = read_header(weights_path, name=name)
+    return ModelSpec(
+        name=name,
+        full_name=stored.reference.full,
+        digest=str(stored.manifest_digest),
+        model_key=" ".join(str(x.digest) for x in (weights[0], *projectors[:1], *adapters)),
+        size_bytes=stored.size_bytes,
+        modified_at=stored.modified_at,
+        files=ModelFiles(
+            weights_path=str(weights_path),
+            projector_path=str(reader.path(projectors[0])) if projectors else None,
+            adapter_paths=[str(path) for path in adapter_paths],
+        ),
+        config=config,
+        gguf=header,
+        special_tokens=special_tokens(header),
+        projectors=tuple(
+            read_header(reader.path(layer), name=f"projector of {name}") for layer in projectors
+        ),
+        adapters=adapter_paths,
+        parent=weights[0].from_ or "",
+        go_template=reader.text(mediatypes.OLLAMA_TEMPLATE, mediatypes.OLLAMA_PROMPT),
+        system=reader.text(mediatypes.OLLAMA_SYSTEM) or "",
+        parameters=reader.parameters(),
+        messages=reader.messages(),
+        licenses=tuple(
+            reader.read(layer).decode("utf-8", "replace")
+            for layer in reader.layers(mediatypes.OLLAMA_LICENSE)
+        ),
+    )
+
+
+def spec_of_file(store: Store, digest: Digest) -> ModelSpec:
+    """A GGUF blob of the store as a model without a name.
+
+    Raises:
+        ModelUnloadable: the blob cannot be read as GGUF.
+        StoreError: there is no such blob.
+    """
+    path = store.blobs.check(digest)
+    name = str(digest)
+    header = read_header(path, name=f"model {digest.short}")
+    return ModelSpec(
+        name=name,
+        full_name=name,
+        digest=name,
+        model_key=name,
+        size_bytes=header.size_bytes,
+        modified_at=None,
+        files=ModelFiles(weights_path=str(path)),
+        config=ModelConfig(model_format="gguf"),
+        gguf=header,
+        special_tokens=special_tokens(header),
+    )
+
+
+def special_tokens(header: GgufHeader) -> dict[str, str]:
+    """The texts of the vocabulary's special tokens, by the names that chat templates use.
+
+    Raises:
+        ModelUnloadable: the file cannot be read any more.
+    """
+    numbers = {
+        name: number
+        for name, key in SPECIAL_TOKENS.items()
+        if (number := header.integer(f"tokenizer.ggml.{key}")) is not None
+    }
+    texts = header.tokens_at(numbers.values())
+    return {name: texts[number] for name, number in numbers.items() if number in texts}
+
+
+class _LayerReader:
+    """Reads the layers of one manifest."""
+
+    def __init__(self, store: Store, name: str, manifest: Manifest) -> None:
+        self._blobs = store.blobs
+        self._name = name
+        self._manifest = manifest
+
+    def layers(self, *media_types: str) -> tuple[Descriptor, ...]:
+        return self._manifest.layers_of(*media_types)
+
+    def path(self, layer: Descriptor) -> Path:
+        return self._blobs.check(layer.digest, layer.size_bytes)
+
+    def read(self, layer: Descriptor) -> bytes:
+        return self._blobs.read_small(layer.digest, MAX_TEXT_LAYER_BYTES)
+
+    def text(self, *media_types: str) -> str | None:
+        """The last layer of the media types: it wins."""
+        layers = self.layers(*media_types)
+        return self.read(layers[-1]).decode("utf-8", "replace") if layers else None
+
+    def _json(self, media_type: str) -> list[Any]:
+        values = []
+        for layer in self.layers(media_type):
+            try:
+                values.append(json.loads(self.read(layer)))
+            except (ValueError, RecursionError) as error:
+                raise ModelUnloadable(
+                    f"{self._name}: its {media_type.rpartition('.')[2]} layer is no JSON",
+                    model=self._name,
+                ) from error
+        return values
+
+    def parameters(self) -> dict[str, OptionValue]:
+        merged: dict[str, OptionValue] = {}
+        for value in self._json(mediatypes.OLLAMA_PARAMS):
+            try:
+                merged |= coerce(value) if isinstance(value, dict) else {}
+            except InvalidRequest as error:
+                raise ModelUnloadable(f"{self._name}: {error}", model=self._name) from error
+        return merged
+
+    def messages(self) -> tuple[StoredMessage, ...]:
+        values = self._json(mediatypes.OLLAMA_MESSAGES)
+        last = values[-1] if values else []
+        return tuple(
+            StoredMessage(role=str(turn.get("role", "")), content=str(turn.get("content", "")))
+            for turn in (last if isinstance(last, list) else [])
+            if isinstance(turn, dict)
+        )
