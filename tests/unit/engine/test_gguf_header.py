@@ -39,10 +39,6 @@ def test_vocabulary_stays_in_the_file_until_asked_for() -> None:
     assert [next(words) for _ in range(3)] == ["<pad>", "<eos>", "<bos>"]
     found = header.tokens_at([2, 262_144, -1, 106, 1])
     assert found == {1: "<eos>", 2: "<bos>", 106: "<end_of_turn>"}
-        1: "<eos>",
-        2: "<bos>",
-        106: "<end_of_turn>",
-    }
     assert header.chat_template is None
 
 
