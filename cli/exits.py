@@ -59,15 +59,18 @@ STATUS_CODES = {
     401: ExitCode.UNAUTHORIZED,
     403: ExitCode.UNAUTHORIZED,
     404: ExitCode.NOT_FOUND,
-    507: ExitCode.OUT_OF_MEMORY,
 }
 """Of errors that the daemon reports, by their HTTP status; others are `FAILED`."""
+
+API_CODES = {"out_of_memory": ExitCode.OUT_OF_MEMORY}
+"""Of errors that share their status with others, by the API's word for them."""
 
 
 def exit_code(error: BaseException) -> ExitCode:
     """The code that a process ends with because of the error."""
     if isinstance(error, engine.ApiError):
-        return STATUS_CODES.get(error.status, ExitCode.FAILED)
+        by_status = STATUS_CODES.get(error.status, ExitCode.FAILED)
+        return API_CODES.get(error.code, by_status)
     for kind in type(error).__mro__:
         if kind in CODES:
             return CODES[kind]

@@ -7,7 +7,7 @@ synchronous; closing a stream, or an exception in the midst of it, cancels the w
 import contextlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Final
 
 from olmkit import __version__
@@ -73,11 +73,11 @@ class Client:
         """Removes a name, and what no other name uses."""
         self.request("DELETE", "/api/delete", {"model": model})
 
-    def pull(self, model: str, *, insecure: bool = False) -> Iterator[Progress]:
+    def pull(self, model: str, *, insecure: bool = False) -> Generator[Progress, None, None]:
         """Fetches a model; each event as it happens."""
         return self._progress("/api/pull", {"model": model, "insecure": insecure})
 
-    def create(self, body: Body) -> Iterator[Progress]:
+    def create(self, body: Body) -> Generator[Progress, None, None]:
         """Builds a model from a request in the API's form."""
         return self._progress("/api/create", body)
 
@@ -87,11 +87,11 @@ class Client:
         """The loaded models, latest expiry first."""
         return replies.running_models(self.request("GET", "/api/ps"))
 
-    def generate(self, body: Body) -> Iterator[Chunk]:
+    def generate(self, body: Body) -> Generator[Chunk, None, None]:
         """One answer; the last chunk has the timings."""
         return self._answer("/api/generate", body)
 
-    def chat(self, body: Body) -> Iterator[Chunk]:
+    def chat(self, body: Body) -> Generator[Chunk, None, None]:
         """The next turn of a conversation; the last chunk has the timings."""
         return self._answer("/api/chat", body)
 
@@ -128,7 +128,7 @@ class Client:
         with self._send("POST", path, body=pieces, body_bytes=size_bytes) as reply:
             self._checked(reply)
 
-    def import_file(self, name: str) -> Iterator[tuple[Progress, str]]:
+    def import_file(self, name: str) -> Generator[tuple[Progress, str], None, None]:
         """Lets the daemon take a file out of its `incoming` directory.
 
         Each event, and with the last one the digest that the file got.
@@ -159,7 +159,7 @@ class Client:
         except DaemonError as error:
             raise self._foreign(reply) or error from error
 
-    def stream(self, path: str, body: Body) -> Iterator[dict[str, Any]]:
+    def stream(self, path: str, body: Body) -> Generator[dict[str, Any], None, None]:
         """The objects of a reply in NDJSON, as they arrive.
 
         Raises:
@@ -174,7 +174,7 @@ class Client:
                     raise error
                 yield value
 
-    def _answer(self, path: str, body: Body) -> Iterator[Chunk]:
+    def _answer(self, path: str, body: Body) -> Generator[Chunk, None, None]:
         chunk = None
         for value in self.stream(path, {**body, "stream": True}):
             chunk = replies.chunk(value)
@@ -182,7 +182,7 @@ class Client:
         if chunk is None or chunk.timings is None:
             raise DaemonError("the daemon ended the answer before it was complete")
 
-    def _progress(self, path: str, body: Body) -> Iterator[Progress]:
+    def _progress(self, path: str, body: Body) -> Generator[Progress, None, None]:
         event = None
         for value in self.stream(path, {**body, "stream": True}):
             event = replies.progress(value)

@@ -41,7 +41,12 @@ def api_error(reply: Object, status: int) -> ApiError | None:
         return None
     text = _get(reply, "error", str) or "the daemon failed without saying why"
     own_status = _get(reply, "status", int)
-    return ApiError(text, status=own_status or status, hint=_get(reply, "hint", str))
+    return ApiError(
+        text,
+        status=own_status or status,
+        code=_text(reply, "code"),
+        hint=_get(reply, "hint", str),
+    )
 
 
 def _get(reply: Object, key: str, kind: type[T]) -> T | None:

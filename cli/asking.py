@@ -1,0 +1,93 @@
+"""What a question to a model carries besides its text, from flags and from `/set`."""
+
+import json
+from dataclasses import dataclass, field
+
+from olmkit.cli.errors import UsageError
+from olmkit.engine.durations import parse_duration
+
+THINK_LEVELS = ("true", "false", "low", "medium", "high", "max")
+
+
+@dataclass(slots=True, kw_only=True)
+class Asking:
+    """The options of a run or of a chat session, which `/set` changes."""
+
+    keep_alive: str | int | None = None
+    format: object = None
+    """`"json"`, a JSON schema, or None."""
+    think: bool | str | None = None
+    """None: as the model can."""
+    options: dict[str, object] = field(default_factory=dict)
+    """Parameters by name."""
+    wraps: bool = True
+    verbose: bool = False
+    hides_thinking: bool = False
+
+    def body(self, model: str) -> dict[str, object]:
+        """The fields that generate and chat requests share."""
+        body: dict[str, object] = {"model": model, "options": self.options}
+        if self.keep_alive is not None:
+            body["keep_alive"] = self.keep_alive
+        if self.format is not None:
+            body["format"] = self.format
+        if self.think is not None:
+            body["think"] = self.think
+        return body
+
+
+def parse_keep_alive(text: str) -> str | int | None:
+    """`--keepalive` as the API takes it: a duration, or a number of seconds; None for nothing.
+
+    Raises:
+        UsageError: neither.
+    """
+    if not text:
+        return None
+    if text.lstrip("+-").isdecimal():
+        return int(text)
+    try:
+        parse_duration(text)
+    except ValueError as error:
+        raise UsageError(
+            f"invalid value for --keepalive: {error}", hint="such as 5m, 1h30m, 300 or -1"
+        ) from error
+    return text
+
+
+def parse_format(text: str) -> object:
+    """`--format` as the API takes it: the word `json`, or a JSON schema; None for nothing.
+
+    Raises:
+        UsageError: neither.
+    """
+    if not text:
+        return None
+    if text == "json":
+        return text
+    try:
+        schema = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"invalid value for --format: {error}") from error
+    if not isinstance(schema, dict):
+        raise UsageError("invalid value for --format: it takes `json` or a JSON schema object")
+    return schema
+
+
+def parse_think(text: str | None) -> bool | str | None:
+    """`--think` as the API takes it: true, false or a level; None for nothing.
+
+    Raises:
+        UsageError: another word.
+    """
+    if text is None:
+        return None
+    if text in ("", "true"):
+        return True
+    if text == "false":
+        return False
+    if text not in THINK_LEVELS:
+        raise UsageError(
+            f'invalid value for --think: "{text}" (must be true, false, low, medium, high or max)'
+        )
+    return text

@@ -1,0 +1,45 @@
+"""`olm show`: what is known of a model."""
+
+from typing import Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.errors import UsageError
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+
+
+def show(
+    model: Annotated[str, Argument(metavar="MODEL", help="Name of a model.")],
+    license: Annotated[bool, Option("--license", help="Only the licence.")] = False,
+    modelfile: Annotated[bool, Option("--modelfile", help="Only the Modelfile.")] = False,
+    parameters: Annotated[bool, Option("--parameters", help="Only the parameters.")] = False,
+    template: Annotated[bool, Option("--template", help="Only the prompt template.")] = False,
+    system: Annotated[bool, Option("--system", help="Only the system message.")] = False,
+    verbose: Annotated[
+        bool, Option("-v", "--verbose", help="All metadata and tensors as well.")
+    ] = False,
+) -> None:
+    """Show what is known of a model."""
+    if sum((license, modelfile, parameters, template, system)) > 1:
+        raise UsageError(
+            "only one of '--license', '--modelfile', '--parameters', '--system', "
+            "or '--template' can be specified"
+        )
+    terminal = Terminal()
+    details = daemon(terminal).show(model, verbose=verbose)
+    if license:
+        terminal.data(details.license + "\n")
+    elif modelfile:
+        terminal.data(details.modelfile + "\n")
+    elif parameters:
+        lines = sorted(details.parameters.splitlines(), key=lambda line: line.split(" ")[0])
+        terminal.data("\n".join(lines) + "\n")
+    elif template:
+        terminal.data(details.template)
+    elif system:
+        terminal.data(details.system)
+    else:
+        from olmkit.cli.describe import describe
+
+        terminal.data(describe(details, verbose=verbose))

@@ -1,0 +1,123 @@
+"""Local files given to the daemon: by hard link where it runs here, else uploaded.
+
+A daemon of the same user on the same machine takes a link that the client put into its
+`incoming` directory, and hashes it there once; nothing is copied. Everywhere else the client
+hashes the file and sends it, unless the daemon has it already.
+"""
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from olmkit.cli.errors import CliError, NotFound
+from olmkit.cli.progress import ProgressDisplay
+from olmkit.engine.client import Client
+from olmkit.engine.client.replies import Progress
+
+PIECE_BYTES = 1024 * 1024
+
+
+def hand_over(client: Client, path: Path, display: ProgressDisplay) -> str:
+    """Gives the file to the daemon; returns its digest, `sha256:…`.
+
+    Raises:
+        NotFound: there is no such file.
+        CliError: it cannot be read.
+        DaemonError: the daemon does not take it.
+    """
+    # A link to a symbolic link would be one more symbolic link.
+    path = path.resolve()
+    if not path.is_file():
+        raise NotFound(f"no such file: {path}")
+    incoming = client.status().incoming if client.address.is_local else ""
+    if incoming:
+        link = Path(incoming) / secrets.token_hex(16)
+        if _link(path, link):
+            return _import(client, link, path.name, display)
+    return _upload(client, path, display)
+
+
+def _link(path: Path, link: Path) -> bool:
+    """Whether `link` is now another name of the file, or shares its blocks."""
+    try:
+        os.link(path, link)
+    except OSError:
+        return _clone(path, link)
+    return True
+
+
+def _clone(path: Path, target: Path) -> bool:
+    """Reflink, which also works where the file belongs to somebody else."""
+    import fcntl
+
+    ficlone = 0x40049409  # linux/fs.h
+    try:
+        with open(path, "rb") as source, open(target, "xb") as clone:
+            fcntl.ioctl(clone.fileno(), ficlone, source.fileno())
+    except OSError:
+        with contextlib.suppress(OSError):
+            target.unlink()
+        return False
+    return True
+
+
+def _import(client: Client, link: Path, name: str, display: ProgressDisplay) -> str:
+    digest = ""
+    try:
+        for event, digest in client.import_file(link.name):  # noqa: B007  the last one counts
+            if event.total_bytes:
+                display.show(
+                    Progress(
+                        status=f"hashing {name}",
+                        digest=link.name,
+                        total_bytes=event.total_bytes,
+                        completed_bytes=event.completed_bytes,
+                    )
+                )
+    finally:
+        # The daemon took it away, unless it never got to it.
+        with contextlib.suppress(OSError):
+            link.unlink()
+    if not digest:
+        raise CliError(f"the daemon did not say what it made of {name}")
+    return digest
+
+
+def _upload(client: Client, path: Path, display: ProgressDisplay) -> str:
+    size_bytes = path.stat().st_size
+
+    def telling(status: str) -> Callable[[int], None]:
+        def tell(done_bytes: int) -> None:
+            display.show(
+                Progress(
+                    status=f"{status} {path.name}",
+                    digest=str(path),
+                    total_bytes=size_bytes,
+                    completed_bytes=done_bytes,
+                )
+            )
+
+        return tell
+
+    hasher = hashlib.sha256()
+    for piece in _pieces(path, telling("hashing")):
+        hasher.update(piece)
+    digest = f"sha256:{hasher.hexdigest()}"
+    if not client.has_blob(digest):
+        client.upload_blob(digest, _pieces(path, telling("uploading")), size_bytes)
+    return digest
+
+
+def _pieces(path: Path, on_bytes: Callable[[int], None]) -> Iterator[bytes]:
+    done_bytes = 0
+    try:
+        with open(path, "rb") as file:
+            while piece := file.read(PIECE_BYTES):
+                yield piece
+                done_bytes += len(piece)
+                on_bytes(done_bytes)
+    except OSError as error:
+        raise CliError(f"cannot read {path}: {(error.strerror or '').lower()}") from error

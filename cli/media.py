@@ -1,0 +1,72 @@
+"""Images and sound named in a prompt: found, read, taken out of the text.
+
+Only for models that take them. A path counts when it starts with `/`, `./`, `../` or `~/` and
+ends in a known suffix; blanks in it may be escaped (cli reference, section 6.4).
+"""
+
+import base64
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from olmkit.cli.errors import CliError
+
+MAX_FILE_BYTES: Final = 100 * 1024 * 1024
+_PATH = re.compile(
+    r"(?:[a-zA-Z]:)?(?:\./|\.\./|~/|/|\\)[\S\\ ]+?\.(?:jpe?g|png|webp|wav)\b", re.IGNORECASE
+)
+_ESCAPED = re.compile(r"\\([ ()\[\]{}$&;'\\*?~])")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attachment:
+    """One file of a prompt."""
+
+    path: str
+    kind: str
+    """`image` or `audio`."""
+    data: str
+    """Base64."""
+
+
+def extract_files(prompt: str) -> tuple[str, list[Attachment]]:
+    """The prompt without the paths of files that exist, and these files.
+
+    Raises:
+        CliError: a file cannot be read, is too large, or is no image or sound.
+    """
+    attachments = []
+    for found in _PATH.findall(prompt):
+        path = Path(_ESCAPED.sub(r"\1", found)).expanduser()
+        if not path.exists():
+            continue
+        attachments.append(_read(path))
+        for spelling in (f"'{found}'", found):
+            prompt = prompt.replace(spelling, "")
+    return (prompt.strip() if attachments else prompt), attachments
+
+
+def _read(path: Path) -> Attachment:
+    try:
+        if os.stat(path).st_size > MAX_FILE_BYTES:
+            raise CliError(f"{path} is larger than the limit of 100 MB")
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CliError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
+    kind = sniff(raw)
+    if kind is None:
+        raise CliError(f"{path} is no JPEG, PNG, WebP or WAV file")
+    return Attachment(path=str(path), kind=kind, data=base64.b64encode(raw).decode())
+
+
+def sniff(raw: bytes) -> str | None:
+    """`image`, `audio`, or None, by the first bytes."""
+    if raw.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")):
+        return "image"
+    if raw[:4] == b"RIFF" and raw[8:12] == b"WEBP":
+        return "image"
+    if raw[:4] == b"RIFF" and raw[8:12] == b"WAVE":
+        return "audio"
+    return None
