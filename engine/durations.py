@@ -15,6 +15,7 @@ _UNIT_S = {
 }
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)")
 _MAX_TEXT = 64
+_CENTURY_S = 100 * 365 * 86400.0
 
 
 def parse_duration(text: str) -> float:
@@ -41,5 +42,5 @@ def parse_duration(text: str) -> float:
 
 
 def keep_alive_seconds(seconds: float) -> float:
-    """A keep-alive time as the scheduler takes it: negative means for ever, `math.inf`."""
-    return math.inf if seconds < 0 else seconds
+    """A keep-alive time as the pool takes it; negative, or over a century: for ever."""
+    return seconds if 0 <= seconds < _CENTURY_S else math.inf

@@ -3,44 +3,33 @@
 Lives in the daemon's event loop; nothing here may be called from another thread.
 """
 
-from collections.abc import AsyncIterator
+import asyncio
+import logging
+import math
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
 
-from olmkit.engine.models.gguf import GgufHeader
+from olmkit.engine.errors import EngineError, OutOfMemory, RunnerFailed
+from olmkit.engine.planning.admission import check_memory
+from olmkit.engine.planning.available import available_bytes, has_accelerator
+from olmkit.engine.planning.memory import MemoryPlan
 from olmkit.engine.runner.interface import Runner
-from olmkit.engine.runner.protocol import Loaded, LoadOptions, ModelFiles
+from olmkit.engine.runner.local import LocalRunner
+from olmkit.engine.runner.protocol import Loaded, LoadOptions
+from olmkit.engine.scheduling import loading
+from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
+from olmkit.engine.scheduling.instances import Instance, InstanceId, TicketId
+from olmkit.engine.scheduling.loading import Loadable, StartRunner
+from olmkit.engine.scheduling.scheduler import Scheduler
+from olmkit.engine.settings import Settings
 
+DEFAULT_MAX_LOADED: Final = 3
+"""Where the settings do not say: memory is the true limit, this keeps the list short."""
 
-class Loadable(Protocol):
-    """What the pool must know of a model (`models.spec.ModelSpec`)."""
-
-    @property
-    def name(self) -> str:
-        """For people: `smollm2:latest`."""
-        ...
-
-    @property
-    def digest(self) -> str:
-        """Of the manifest, `sha256:…`."""
-        ...
-
-    @property
-    def model_key(self) -> str:
-        """The same for all names whose weights, projector and adapters are the same."""
-        ...
-
-    @property
-    def files(self) -> ModelFiles:
-        """Absolute paths."""
-        ...
-
-    @property
-    def gguf(self) -> GgufHeader:
-        """The header of the weights, for planning memory."""
-        ...
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,16 +54,62 @@ class InstanceInfo:
     size_bytes: int
     """All that the model takes; while it is starting, what was planned."""
     size_vram_bytes: int
-    """The part on GPUs."""
+    """The part on cards."""
     context_tokens: int
     expires_at: datetime | None
     """When it is unloaded if nobody asks for it; None: never. Aware, local time."""
     leases: int
-    pid: int | None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Tenant:
+    """What stands behind one instance of the scheduler."""
+
+    id: InstanceId
+    spec: Loadable
+    options: LoadOptions
+    plan: MemoryPlan | None = None
+    runner: Runner | None = None
+    loaded: Loaded | None = None
+    life: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Request:
+    """Somebody in `lease`: what for, and where the answer goes."""
+
+    spec: Loadable
+    granted: asyncio.Future[_Tenant] = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
 
 
 class Pool:
     """All loaded models of the daemon."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        start_runner: StartRunner = LocalRunner.start,
+        free_bytes: Callable[[], int] = available_bytes,
+    ) -> None:
+        """Made in a running event loop. `free_bytes`: main memory that can be had now."""
+        self._scheduler = Scheduler(
+            max_loaded=settings.max_loaded_models or DEFAULT_MAX_LOADED,
+            max_queue=settings.max_queue,
+            max_queue_per_model=settings.max_queue_per_model,
+            keep_alive_s=settings.keep_alive_s,
+        )
+        self._load_timeout_s = settings.load_timeout_s
+        self._start_runner = start_runner
+        self._free_bytes = free_bytes
+        self._loop = asyncio.get_running_loop()
+        self._requests: dict[TicketId, _Request] = {}
+        self._tenants: dict[InstanceId, _Tenant] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._last_ticket = 0
 
     @asynccontextmanager
     async def lease(
@@ -82,29 +117,217 @@ class Pool:
     ) -> AsyncIterator[Lease]:
         """A lease on the model, loaded first if need be.
 
-        `keep_alive_s`: how long the model stays loaded after its last lease; `math.inf` for
-        ever, 0 not at all, None leaves what it has (the default when it is loaded now). A
-        model loaded with a longer context and otherwise compatible options is used as it is.
-        Cancelling the wait leaves the load to others that wait for it, or to keep-alive.
+        `options.context_tokens` 0 takes what is loaded, or olm's choice. `keep_alive_s`: how
+        long the model stays loaded after its last lease; `math.inf` for ever, 0 not at all,
+        None leaves what it has (the default when it is loaded now). A model loaded with a
+        longer context and otherwise compatible options is used as it is. Cancelling the wait
+        leaves the load to others that wait for it, or to keep-alive.
 
         Raises:
             QueueFull, LoadTimeout, OutOfMemory, ModelUnloadable, RunnerDied: no lease was given.
             RequestCancelled: the pool is closing.
         """
-        raise NotImplementedError
-        yield
+        self._last_ticket += 1
+        ticket, asked_s = TicketId(self._last_ticket), self._loop.time()
+        request = self._requests[ticket] = _Request(spec=spec)
+        key = _key(spec.model_key, embedding=options.embedding)
+        try:
+            self._carry_out(
+                self._scheduler.on_request(
+                    ticket, key, options, keep_alive_s=keep_alive_s, now_s=asked_s
+                )
+            )
+            tenant = await request.granted
+            assert tenant.runner is not None
+            assert tenant.loaded is not None
+            waited_ns = int((self._loop.time() - asked_s) * 1e9)
+            yield Lease(runner=tenant.runner, loaded=tenant.loaded, load_ns=waited_ns)
+        finally:
+            del self._requests[ticket]
+            self._carry_out(self._scheduler.on_leave(ticket, now_s=self._loop.time()))
 
     def instances(self) -> list[InstanceInfo]:
         """What is loaded now, the one that stays longest first."""
-        raise NotImplementedError
+        infos = [self._info(instance) for instance in self._scheduler.instances]
+        last = datetime.max.replace(tzinfo=datetime.now().astimezone().tzinfo)
+        return sorted(infos, key=lambda info: info.expires_at or last, reverse=True)
 
     def unload(self, model_key: str) -> bool:
         """Unload the model as soon as no lease is held; False when it was not loaded.
 
         Returns at once. Requests that come in the meantime load it afresh.
         """
-        raise NotImplementedError
+        was_loaded = False
+        for embedding in (False, True):
+            key = _key(model_key, embedding=embedding)
+            live = [i for i in self._scheduler.instances if i.key == key and not i.is_leaving]
+            was_loaded = was_loaded or bool(live)
+            self._carry_out(self._scheduler.on_unload(key, now_s=self._loop.time()))
+        return was_loaded
 
     async def close(self) -> None:
         """End all runners, answer all waiting requests; nothing can be leased any more."""
-        raise NotImplementedError
+        self._carry_out(self._scheduler.on_close())
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- effects ----------------------------------------------------------------------------
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Grant(ticket, instance):
+                    self._answer(ticket, self._tenants[instance])
+                case Refuse(ticket, error):
+                    self._answer(ticket, error)
+                case Start(instance, ticket, options):
+                    self._start(instance, self._requests[ticket].spec, options)
+                case Stop(instance):
+                    self._stop(self._tenants[instance])
+        self._set_timer()
+
+    def _answer(self, ticket: TicketId, answer: _Tenant | EngineError) -> None:
+        granted = self._requests[ticket].granted
+        if granted.done():
+            return  # cancelled: its lease is given back when its task runs
+        if isinstance(answer, EngineError):
+            granted.set_exception(answer.with_traceback(None))
+        else:
+            granted.set_result(answer)
+
+    def _start(self, instance: InstanceId, spec: Loadable, options: LoadOptions) -> None:
+        options = loading.effective_options(spec, options)
+        tenant = self._tenants[instance] = _Tenant(id=instance, spec=spec, options=options)
+        tenant.life = self._spawn(self._live(tenant))
+
+    def _stop(self, tenant: _Tenant) -> None:
+        if tenant.runner is not None and tenant.loaded is not None:
+            log.info("unloading", extra={"model": tenant.spec.name})
+            self._spawn(tenant.runner.close())
+        elif tenant.life is not None:
+            tenant.life.cancel()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        deadline_s = self._scheduler.next_deadline_s
+        if not math.isinf(deadline_s):
+            self._timer = self._loop.call_at(deadline_s, self._tick)
+
+    def _tick(self) -> None:
+        self._carry_out(self._scheduler.on_tick(now_s=self._loop.time()))
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    # --- the life of one instance -----------------------------------------------------------
+
+    async def _live(self, tenant: _Tenant) -> None:
+        """Bring the model up, see its runner to its end, report both to the scheduler."""
+        try:
+            error = await self._bring_up(tenant)
+            if error is None and tenant.runner is not None:
+                await asyncio.shield(tenant.runner.died)
+        except asyncio.CancelledError:  # by `_stop`, while loading
+            error = None
+        if tenant.runner is not None:
+            await tenant.runner.close()
+        del self._tenants[tenant.id]
+        now_s = self._loop.time()
+        if error is None:
+            self._carry_out(self._scheduler.on_gone(tenant.id, now_s=now_s))
+            return
+        log.error(str(error), extra={"model": tenant.spec.name})
+        self._carry_out(
+            self._scheduler.on_load_failed(
+                tenant.id, error, missing_bytes=_missing_bytes(error), now_s=now_s
+            )
+        )
+
+    async def _bring_up(self, tenant: _Tenant) -> EngineError | None:
+        """Plan, start and load, and tell the scheduler; or why that did not work."""
+        spec, options = tenant.spec, tenant.options
+        try:
+            plan = loading.plan_for(spec, options)
+            self._admit(spec, plan, options)
+            tenant.plan = plan
+            tenant.runner = await self._start_runner(spec.name)
+            loaded = await loading.load(
+                tenant.runner, spec, options, timeout_s=self._load_timeout_s
+            )
+        except EngineError as error:
+            return error
+        except Exception:  # a defect: those who wait must hear of it all the same
+            log.exception("loading failed", extra={"model": spec.name})
+            text = f"loading {spec.name} failed for a reason that only the log tells"
+            return RunnerFailed(text, model=spec.name)
+        tenant.loaded = loaded
+        facts = {"model": spec.name, "context": loaded.context_tokens, "took_ns": loaded.load_ns}
+        log.info("loaded", extra=facts)
+        self._carry_out(
+            self._scheduler.on_loaded(
+                tenant.id,
+                context_tokens=loaded.context_tokens,
+                trained_context_tokens=loaded.trained_context_tokens,
+                size_bytes=plan.process_bytes + loading.host_bytes(loaded),
+                now_s=self._loop.time(),
+            )
+        )
+        return None
+
+    def _admit(self, spec: Loadable, plan: MemoryPlan, options: LoadOptions) -> None:
+        """Nothing when there is memory for the plan. Raises: OutOfMemory.
+
+        What a card holds only the runner can tell. Loads under way have their memory reserved;
+        mapped weights of loaded models are wanted, though the system counts them as free.
+        """
+        if options.gpu_layers != 0 and has_accelerator():
+            return
+        reserved_bytes = 0
+        for other in self._tenants.values():
+            if other.loaded is None:
+                reserved_bytes += other.plan.total_bytes if other.plan else 0
+            elif other.options.use_mmap is not False:
+                reserved_bytes += loading.host_weights_bytes(other.loaded)
+        free_bytes = self._free_bytes() - reserved_bytes
+        check_memory(spec.name, plan, context_tokens=options.context_tokens, free_bytes=free_bytes)
+
+    def _info(self, instance: Instance) -> InstanceInfo:
+        tenant = self._tenants[instance.id]
+        buffers = tenant.loaded.buffers if tenant.loaded else []
+        size_bytes = sum(map(loading.buffer_bytes, buffers))
+        if tenant.loaded is None and tenant.plan is not None:
+            size_bytes = tenant.plan.total_bytes
+        left_s = min(instance.deadline_s - self._loop.time(), instance.keep_alive_s)
+        expires_at = None
+        if not math.isinf(left_s):
+            expires_at = datetime.now().astimezone() + timedelta(seconds=left_s)
+        return InstanceInfo(
+            name=tenant.spec.name,
+            digest=tenant.spec.digest,
+            model_key=tenant.spec.model_key,
+            state=instance.state,
+            size_bytes=size_bytes,
+            size_vram_bytes=sum(map(loading.buffer_bytes, filter(loading.is_on_card, buffers))),
+            context_tokens=instance.context_tokens or tenant.options.context_tokens,
+            expires_at=expires_at,
+            leases=len(instance.leases),
+        )
+
+
+def _key(model_key: str, *, embedding: bool) -> str:
+    """A context computes logits or embeddings: a model used for both is two instances."""
+    return f"{model_key}#embedding" if embedding else model_key
+
+
+def _missing_bytes(error: EngineError) -> int | None:
+    """What must be freed before another attempt; None when that is not known."""
+    if not isinstance(error, OutOfMemory) or error.needed_bytes is None:
+        return None
+    return None if error.free_bytes is None else error.needed_bytes - error.free_bytes

@@ -1,0 +1,38 @@
+"""Whether a model may be loaded now, and with how long a context."""
+
+from typing import Final
+
+from olmkit.engine.errors import OutOfMemory
+from olmkit.engine.planning.memory import MemoryPlan
+
+DEFAULT_CONTEXT_TOKENS: Final = 4096
+"""Where neither the request, the model nor the settings say."""
+
+
+def choose_context_tokens(asked: int, *, trained: int | None) -> int:
+    """The context length to load with; `asked` 0: automatic. Never over what was trained."""
+    tokens = asked or DEFAULT_CONTEXT_TOKENS
+    return min(tokens, trained) if trained else tokens
+
+
+def check_memory(name: str, plan: MemoryPlan, *, context_tokens: int, free_bytes: int) -> None:
+    """Nothing, if the plan fits in `free_bytes`.
+
+    Raises:
+        OutOfMemory: one sentence with the numbers.
+    """
+    if plan.total_bytes <= free_bytes:
+        return
+    raise OutOfMemory(
+        f"{name} needs {_size(plan.total_bytes)} of memory (weights {_size(plan.weights_bytes)}, "
+        f"context of {context_tokens} tokens {_size(plan.kv_bytes)}, "
+        f"working memory {_size(plan.compute_bytes + plan.process_bytes)}) "
+        f"but only {_size(max(0, free_bytes))} is free",
+        needed_bytes=plan.total_bytes,
+        free_bytes=free_bytes,
+        hint="use a smaller num_ctx or model, or stop other programs",
+    )
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.1f} GiB" if size_bytes >= 2**30 else f"{size_bytes >> 20} MiB"

@@ -1,0 +1,173 @@
+"""The daemon's end of the frame protocol: many requests at once over one byte stream.
+
+Knows frames and request ids; knows neither processes nor what the messages mean. Reading is
+paced by the stream's own flow control, writing by `drain`; replies that nobody reads are bounded
+per request.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from olmkit.engine.errors import EngineError, InvalidRequest, RequestCancelled
+from olmkit.engine.runner.protocol import (
+    FRAME_HEADER,
+    Cancel,
+    LoadProgress,
+    Piece,
+    PromptProgress,
+    ProtocolViolation,
+    Reply,
+    Request,
+    decode_replies,
+    encode_frame,
+    payload_length,
+)
+
+MAX_UNREAD_REPLIES: Final = 32_768
+"""More than this wait for one reader: it is gone or far too slow, and the request is cancelled."""
+
+
+class Exchange:
+    """One request: the replies that came and were not read yet."""
+
+    def __init__(self) -> None:
+        self.is_over = False
+        """The last reply is here, or none will come."""
+        self._replies: deque[Reply] = deque()
+        self._failure: Callable[[], EngineError] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def unread(self) -> int:
+        """Replies that wait to be read."""
+        return len(self._replies)
+
+    def put(self, reply: Reply) -> None:
+        """A reply has come."""
+        self._replies.append(reply)
+        self.is_over = not isinstance(reply, LoadProgress | PromptProgress | Piece)
+        self._wake()
+
+    def fail(self, failure: Callable[[], EngineError]) -> None:
+        """No reply will come any more: whoever reads gets what `failure` makes."""
+        self.is_over = True
+        self._failure = failure
+        self._wake()
+
+    async def next(self) -> Reply:
+        """The next reply; replies that came before a failure are read before it."""
+        while not self._replies:
+            if self._failure is not None:
+                raise self._failure()
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        return self._replies.popleft()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Multiplex:
+    """Requests and their replies over one stream; `ended` resolves when the stream does."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+        self._open: dict[int, Exchange] = {}
+        self._failure: Callable[[], EngineError] | None = None
+        self._last_id = 0
+        self.ended: asyncio.Task[str | None] = asyncio.create_task(self._read())
+        """The protocol violation that ended the stream; None after a plain EOF."""
+
+    def next_id(self) -> int:
+        """An id for a new request."""
+        self._last_id += 1
+        return self._last_id
+
+    async def call(self, request: Request) -> Reply:
+        """The one reply of a request that has one."""
+        async for reply in self.stream(request):
+            return reply
+        raise AssertionError("a stream ends with a reply or raises")
+
+    async def stream(self, request: Request) -> AsyncGenerator[Reply, None]:
+        """All replies of a request; ending early sends `Cancel`.
+
+        Raises:
+            InvalidRequest: the request cannot be sent: too long, or no text.
+            EngineError: what `fail` was given, once the stream has ended.
+        """
+        with self._exchange(request.id) as exchange:
+            try:
+                self._writer.write(_encode(request))
+                await self._writer.drain()
+            except ConnectionError:
+                pass  # the reader sees the end as well and says how it came
+            while True:
+                reply = await exchange.next()
+                yield reply
+                if exchange.is_over and not exchange.unread:
+                    return
+
+    def fail(self, failure: Callable[[], EngineError]) -> None:
+        """End every open exchange, and every later one, with what `failure` makes."""
+        self._failure = failure
+        for exchange in self._open.values():
+            exchange.fail(failure)
+        self._open.clear()
+
+    def close(self) -> None:
+        """Close the stream; the peer sees EOF."""
+        self._writer.close()
+
+    @contextmanager
+    def _exchange(self, request_id: int) -> Iterator[Exchange]:
+        if self._failure is not None:
+            raise self._failure()
+        exchange = self._open[request_id] = Exchange()
+        try:
+            yield exchange
+        finally:
+            if self._open.pop(request_id, None) is not None:
+                self._cancel(request_id)
+
+    def _cancel(self, request_id: int) -> None:
+        if not self._writer.is_closing():
+            self._writer.write(encode_frame(Cancel(id=request_id)))
+
+    async def _read(self) -> str | None:
+        try:
+            while True:
+                header = await self._reader.readexactly(FRAME_HEADER.size)
+                payload = await self._reader.readexactly(payload_length(header))
+                for reply in decode_replies(payload):
+                    self._deliver(reply)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        except ProtocolViolation as error:
+            return str(error)
+        finally:
+            self._writer.close()
+
+    def _deliver(self, reply: Reply) -> None:
+        exchange = self._open.get(reply.id)
+        if exchange is None:
+            return  # cancelled in the meantime
+        exchange.put(reply)
+        if exchange.is_over:
+            del self._open[reply.id]
+        elif exchange.unread > MAX_UNREAD_REPLIES:
+            del self._open[reply.id]
+            exchange.fail(lambda: RequestCancelled("the answer was not read for too long"))
+            self._cancel(reply.id)
+
+
+def _encode(request: Request) -> bytes:
+    try:
+        return encode_frame(request)
+    except (ProtocolViolation, ValueError, OverflowError) as error:
+        raise InvalidRequest(f"the request cannot be handed to the runner: {error}") from error

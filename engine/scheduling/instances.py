@@ -1,0 +1,110 @@
+"""What the scheduler knows of one loaded model, and the words of its life."""
+
+import enum
+import math
+from dataclasses import dataclass, field
+from typing import NewType
+
+from olmkit.engine.errors import EngineError
+from olmkit.engine.runner.protocol import LoadOptions
+from olmkit.engine.scheduling.reuse import can_serve
+
+TicketId = NewType("TicketId", int)
+"""A request for a lease, and then the lease; ascending in the order of arrival."""
+InstanceId = NewType("InstanceId", int)
+
+
+class State(enum.StrEnum):
+    """Where an instance stands; one that is gone is forgotten."""
+
+    STARTING = "starting"
+    """Memory is planned, the runner started, the model loaded."""
+    READY = "ready"
+    """The only state that gives leases."""
+    DRAINING = "draining"
+    """No new leases; it stops after the last one."""
+    STOPPING = "stopping"
+    """The runner is told to end; its memory is not free yet."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Instance:
+    """One model being loaded, loaded, or being unloaded."""
+
+    id: InstanceId
+    key: str
+    options: LoadOptions
+    state: State
+    keep_alive_s: float
+    used_at_s: float
+    """When the last lease ended, or the load did."""
+    leases: set[TicketId] = field(default_factory=set)
+    context_tokens: int = 0
+    trained_context_tokens: int = 0
+    size_bytes: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Ready, and nobody uses it."""
+        return self.state is State.READY and not self.leases
+
+    @property
+    def is_leaving(self) -> bool:
+        """On its way out."""
+        return self.state in (State.DRAINING, State.STOPPING)
+
+    @property
+    def is_pinned(self) -> bool:
+        """Loaded for ever, if nothing else needs the room."""
+        return math.isinf(self.keep_alive_s)
+
+    @property
+    def deadline_s(self) -> float:
+        """When keep-alive ends; infinite while it is in use."""
+        return self.used_at_s + self.keep_alive_s if self.is_idle else math.inf
+
+    @property
+    def has_slot(self) -> bool:
+        """Whether one more request would be decoded at once."""
+        return self.state is State.READY and len(self.leases) < self.options.sequences
+
+    def can_serve(self, options: LoadOptions) -> bool:
+        """Whether a request for these options needs no reload."""
+        return can_serve(
+            self.options,
+            options,
+            context_tokens=self.context_tokens,
+            trained_context_tokens=self.trained_context_tokens,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiter:
+    """A request that has no lease yet."""
+
+    ticket: TicketId
+    options: LoadOptions
+    keep_alive_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """failed(reason, until): a load that is not tried again before `until_s`."""
+
+    error: EngineError
+    until_s: float
+    count: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Shortage:
+    """A load that found too little memory: it is tried again when other loads have ended, which
+    were counted in full, or if there were none when others have left for it."""
+
+    options: LoadOptions
+    missing_bytes: int | None
+    """None: not known."""
+    loads: set[InstanceId]
+    """Under way when the memory was counted."""
+    leaving: set[InstanceId] = field(default_factory=set)
+    """Those whose end is awaited; empty until there are some to await."""

@@ -1,0 +1,379 @@
+"""Who gets which loaded model when: events in, effects out.
+
+Pure: no clock, task, process or file. The pool calls one `on_…` method an event, with the time,
+and carries the returned effects out in their order; `next_deadline_s` says when to call `on_tick`.
+
+    starting ─▶ ready ─▶ draining ─▶ stopping ─▶ gone
+       └──▶ failed(reason, until)                 ▲
+    any of them ──────────── the runner died ─────┘
+
+Invariants, checked by tests/property/test_scheduler_machine.py:
+
+1.  At most one live instance a key; at most `max_loaded` in all.
+2.  Leases are given on ready instances only, at most `sequences` at once.
+3.  Every request is answered exactly once (granted or refused) unless it leaves first.
+4.  No effect names an instance that is gone.
+5.  Draining begins in the same step that finds no reason to stay: a victim is never revived.
+6.  Requests for one key are served in the order of arrival, and so are loads: who waits for
+    room is overtaken only by requests for what is ready, and those older ones end.
+
+A request is decided in this order: granted when its model is ready, agrees with its options and
+has a slot; refused when its load has just failed; else it waits. What waits longest decides what
+is loaded next, and if need be what must go: idle before busy, the least recently used first,
+what is kept for ever only when nothing else is left.
+"""
+
+import math
+from typing import Final
+
+from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull, RequestCancelled
+from olmkit.engine.runner.protocol import LoadOptions
+from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
+from olmkit.engine.scheduling.instances import (
+    Failure,
+    Instance,
+    InstanceId,
+    Shortage,
+    State,
+    TicketId,
+    Waiter,
+)
+
+FIRST_BACKOFF_S: Final = 1.0
+MAX_BACKOFF_S: Final = 30.0
+FORGET_FAILURE_S: Final = 60.0
+"""A failure this long after its back-off no longer lengthens the next one."""
+
+
+class Scheduler:
+    """The state of all instances and of all requests that wait."""
+
+    def __init__(
+        self,
+        *,
+        max_loaded: int,
+        max_queue: int,
+        max_queue_per_model: int,
+        keep_alive_s: float,
+    ) -> None:
+        self._max_loaded = max_loaded
+        self._max_queue = max_queue
+        self._max_queue_per_model = max_queue_per_model
+        self._keep_alive_s = keep_alive_s
+        self._instances: dict[InstanceId, Instance] = {}
+        self._by_key: dict[str, Instance] = {}
+        self._queues: dict[str, dict[TicketId, Waiter]] = {}
+        self._leases: dict[TicketId, Instance] = {}
+        self._failures: dict[tuple[str, LoadOptions], Failure] = {}
+        self._shortages: dict[str, Shortage] = {}
+        self._effects: list[Effect] = []
+        self._last_id = 0
+        self._is_closed = False
+
+    # --- what is known ----------------------------------------------------------------------
+
+    @property
+    def instances(self) -> list[Instance]:
+        """Those that live, oldest first. To be read, not changed."""
+        return list(self._instances.values())
+
+    @property
+    def waiting(self) -> int:
+        """Requests that have no answer yet."""
+        return sum(map(len, self._queues.values()))
+
+    @property
+    def next_deadline_s(self) -> float:
+        """When the next keep-alive time ends; infinite for never."""
+        return min((i.deadline_s for i in self._instances.values()), default=math.inf)
+
+    # --- events -----------------------------------------------------------------------------
+
+    def on_request(
+        self,
+        ticket: TicketId,
+        key: str,
+        options: LoadOptions,
+        *,
+        keep_alive_s: float | None,
+        now_s: float,
+    ) -> list[Effect]:
+        """A request wants a lease on `key`. `ticket` is greater than all before it."""
+        if self._is_closed:
+            return [Refuse(ticket, _closing())]
+        queue = self._queues.setdefault(key, {})
+        waiter = Waiter(ticket=ticket, options=options, keep_alive_s=keep_alive_s)
+        instance = self._by_key.get(key)
+        at_once = not queue and instance and instance.has_slot and instance.can_serve(options)
+        if not at_once and (full := self._full(queue)):
+            return [Refuse(ticket, full)]
+        queue[ticket] = waiter
+        return self._settle(now_s)
+
+    def on_leave(self, ticket: TicketId, *, now_s: float) -> list[Effect]:
+        """The request no longer waits, or its lease has ended. Harmless when repeated."""
+        for queue in self._queues.values():
+            queue.pop(ticket, None)
+        instance = self._leases.pop(ticket, None)
+        if instance is not None:
+            instance.leases.discard(ticket)
+            instance.used_at_s = now_s
+            if instance.state is State.DRAINING and not instance.leases:
+                self._stop(instance)
+        return self._settle(now_s)
+
+    def on_loaded(
+        self,
+        instance_id: InstanceId,
+        *,
+        context_tokens: int,
+        trained_context_tokens: int,
+        size_bytes: int,
+        now_s: float,
+    ) -> list[Effect]:
+        """The model is loaded."""
+        instance = self._instances.get(instance_id)
+        if instance is not None and instance.state is State.STARTING:
+            instance.state = State.READY
+            instance.context_tokens = context_tokens
+            instance.trained_context_tokens = trained_context_tokens
+            instance.size_bytes = size_bytes
+            instance.used_at_s = now_s
+            self._failures.pop((instance.key, instance.options), None)
+        return self._settle(now_s)
+
+    def on_load_failed(
+        self,
+        instance_id: InstanceId,
+        error: EngineError,
+        *,
+        missing_bytes: int | None = None,
+        now_s: float,
+    ) -> list[Effect]:
+        """The model was not loaded, and nothing is left of the attempt.
+
+        Out of memory means that others must leave, `missing_bytes` if that is known; anything
+        else fails all requests for this load, and those to come for a while.
+        """
+        instance = self._forget(instance_id)
+        if instance is None:
+            return self._settle(now_s)
+        if isinstance(error, OutOfMemory):
+            if self._can_free(missing_bytes):
+                self._shortages[instance.key] = Shortage(
+                    options=instance.options, missing_bytes=missing_bytes, loads=self._loads()
+                )
+            else:
+                self._refuse(instance.key, instance.options, error)
+        elif instance.state is State.STARTING:
+            self._remember_failure(instance, error, now_s)
+            self._refuse(instance.key, instance.options, error)
+        return self._settle(now_s)
+
+    def on_gone(self, instance_id: InstanceId, *, now_s: float) -> list[Effect]:
+        """The runner is no more, asked to or not. Requests that wait get a fresh one."""
+        self._forget(instance_id)
+        return self._settle(now_s)
+
+    def on_unload(self, key: str, *, now_s: float) -> list[Effect]:
+        """Unload `key` as soon as its leases have ended."""
+        instance = self._by_key.get(key)
+        if instance is not None and instance.state is State.STARTING:
+            instance.keep_alive_s = 0.0
+        elif instance is not None and instance.state is State.READY:
+            self._drain(instance)
+        return self._settle(now_s)
+
+    def on_tick(self, *, now_s: float) -> list[Effect]:
+        """Time has passed."""
+        return self._settle(now_s)
+
+    def on_close(self) -> list[Effect]:
+        """Refuse what waits and whatever comes; stop every instance, leases or not."""
+        self._is_closed = True
+        for queue in self._queues.values():
+            self._effects += [Refuse(ticket, _closing()) for ticket in queue]
+        self._queues.clear()
+        self._shortages.clear()
+        for instance in self._instances.values():
+            if instance.state is not State.STOPPING:
+                self._stop(instance)
+        return self._take_effects()
+
+    # --- decisions --------------------------------------------------------------------------
+
+    def _settle(self, now_s: float) -> list[Effect]:
+        """Do all that can be done now: serve queues, expire, then load what is wanted."""
+        self._queues = {key: queue for key, queue in self._queues.items() if queue}
+        for key in self._keys_by_age():
+            self._serve(key, now_s)
+        for instance in self._instances.values():
+            if instance.deadline_s <= now_s:
+                self._stop(instance)
+        for key in self._keys_by_age():
+            if key not in self._by_key and not self._try_start(key, now_s):
+                break
+        self._shortages = {k: s for k, s in self._shortages.items() if self._queues.get(k)}
+        return self._take_effects()
+
+    def _serve(self, key: str, now_s: float) -> None:
+        """Answer requests for `key` from the oldest on, as long as they can be answered."""
+        queue = self._queues[key]
+        instance = self._by_key.get(key)
+        while queue:
+            waiter = next(iter(queue.values()))
+            if instance is None:
+                failure = self._failures.get((key, waiter.options))
+                if failure is None or failure.until_s <= now_s:
+                    return
+                self._effects.append(Refuse(waiter.ticket, failure.error))
+            elif instance.state is not State.READY:
+                return
+            elif not instance.can_serve(waiter.options):
+                self._drain(instance)
+                return
+            elif not instance.has_slot:
+                return
+            else:
+                self._grant(instance, waiter)
+            del queue[waiter.ticket]
+
+    def _try_start(self, key: str, now_s: float) -> bool:
+        """Load `key` for its oldest request, or see to it that room is made; False: not yet."""
+        waiter = next(iter(self._queues[key].values()))
+        if not self._has_memory(key, waiter):
+            return False
+        if len(self._instances) >= self._max_loaded:
+            self._evict(None, waiter.ticket)
+            return False
+        self._last_id += 1
+        instance = Instance(
+            id=InstanceId(self._last_id),
+            key=key,
+            options=waiter.options,
+            state=State.STARTING,
+            keep_alive_s=self._keep_alive_s if waiter.keep_alive_s is None else waiter.keep_alive_s,
+            used_at_s=now_s,
+        )
+        self._instances[instance.id] = self._by_key[key] = instance
+        self._effects.append(Start(instance.id, waiter.ticket, waiter.options))
+        return True
+
+    def _has_memory(self, key: str, waiter: Waiter) -> bool:
+        """False while a load that found too little memory waits for others."""
+        shortage = self._shortages.get(key)
+        if shortage is None:
+            return True
+        if shortage.options == waiter.options and self._is_short(shortage, waiter.ticket):
+            return False
+        del self._shortages[key]
+        return True
+
+    def _is_short(self, shortage: Shortage, ticket: TicketId) -> bool:
+        """Whether nothing has ended yet that could have given the memory back."""
+        if shortage.loads:
+            return shortage.loads <= self._loads()
+        if not shortage.leaving:
+            shortage.leaving = self._evict(shortage.missing_bytes, ticket)
+        still_there = shortage.leaving & self._instances.keys()
+        return bool(still_there or (self._instances and not shortage.leaving))
+
+    def _loads(self) -> set[InstanceId]:
+        """Instances that are being loaded."""
+        return {i.id for i in self._instances.values() if i.state is State.STARTING}
+
+    def _evict(self, missing_bytes: int | None, ticket: TicketId) -> set[InstanceId]:
+        """Make instances leave until enough is freed, or one leaves when that is not known.
+
+        Those that leave already count. An instance that requests older than `ticket` wait for
+        stays. Returns all that leave.
+        """
+        leaving = [instance for instance in self._instances.values() if instance.is_leaving]
+        victims = [
+            instance
+            for instance in self._instances.values()
+            if instance.state is State.READY
+            and ticket < min(self._queues.get(instance.key, ()), default=math.inf)
+        ]
+        victims.sort(key=lambda victim: (victim.is_pinned, not victim.is_idle, victim.used_at_s))
+        for victim in victims:
+            freed_bytes = sum(instance.size_bytes for instance in leaving)
+            if leaving and freed_bytes >= (missing_bytes or 0):
+                break
+            self._drain(victim)
+            leaving.append(victim)
+        return {instance.id for instance in leaving}
+
+    def _can_free(self, missing_bytes: int | None) -> bool:
+        """Whether unloading everything else might give that many bytes."""
+        others = self._instances.values()
+        others_bytes = sum(other.size_bytes for other in others)
+        return bool(self._loads()) or others_bytes >= (missing_bytes or 1)
+
+    # --- changes of state -------------------------------------------------------------------
+
+    def _grant(self, instance: Instance, waiter: Waiter) -> None:
+        instance.leases.add(waiter.ticket)
+        self._leases[waiter.ticket] = instance
+        if waiter.keep_alive_s is not None:
+            instance.keep_alive_s = waiter.keep_alive_s
+        self._effects.append(Grant(waiter.ticket, instance.id))
+
+    def _drain(self, instance: Instance) -> None:
+        instance.state = State.DRAINING
+        if not instance.leases:
+            self._stop(instance)
+
+    def _stop(self, instance: Instance) -> None:
+        instance.state = State.STOPPING
+        self._effects.append(Stop(instance.id))
+
+    def _forget(self, instance_id: InstanceId) -> Instance | None:
+        instance = self._instances.pop(instance_id, None)
+        if instance is not None:
+            del self._by_key[instance.key]
+            for ticket in instance.leases:
+                del self._leases[ticket]
+        return instance
+
+    def _refuse(self, key: str, options: LoadOptions, error: EngineError) -> None:
+        """Answer all requests that wait for this load."""
+        queue = self._queues.get(key, {})
+        for waiter in list(queue.values()):
+            if waiter.options == options:
+                del queue[waiter.ticket]
+                self._effects.append(Refuse(waiter.ticket, error))
+
+    def _remember_failure(self, instance: Instance, error: EngineError, now_s: float) -> None:
+        self._failures = {
+            load: failure
+            for load, failure in self._failures.items()
+            if now_s < failure.until_s + FORGET_FAILURE_S
+        }
+        load = (instance.key, instance.options)
+        count = self._failures[load].count + 1 if load in self._failures else 1
+        until_s = now_s + min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (count - 1))
+        self._failures[load] = Failure(error=error, until_s=until_s, count=count)
+
+    def _full(self, queue: dict[TicketId, Waiter]) -> QueueFull | None:
+        """Why no request more may wait in this queue; None when it may."""
+        if len(queue) >= self._max_queue_per_model:
+            text = f"server busy: {len(queue)} requests wait for this model already"
+        elif self.waiting >= self._max_queue:
+            text = f"server busy: {self.waiting} requests wait already"
+        else:
+            return None
+        return QueueFull(text, retry_after_s=min(60, 1 + len(queue) // 4))
+
+    def _keys_by_age(self) -> list[str]:
+        """Keys that requests wait for, the one that waits longest first."""
+        waiting = {key: queue for key, queue in self._queues.items() if queue}
+        return sorted(waiting, key=lambda key: min(waiting[key]))
+
+    def _take_effects(self) -> list[Effect]:
+        effects, self._effects = self._effects, []
+        return effects
+
+
+def _closing() -> RequestCancelled:
+    return RequestCancelled("the daemon is shutting down")
