@@ -76,9 +76,7 @@ class _WireDescriptor(msgspec.Struct, rename="camel"):
             from_=self.from_ or None,
             name=self.name or None,
             artifact_type=self.artifact_type or None,
-            platform={k: v for k, v in platform.items() if isinstance(v, str)}
-            if platform
-            else None,
+            platform=platform or None,
         )
 
 

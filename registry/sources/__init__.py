@@ -47,7 +47,7 @@ def pull(
     """
     with store.lease():
         if reference.host == PYPI_HOST:
-            from olmkit.registry.sources import pypi
+            import olmkit.registry.sources.pypi as pypi
 
             return pypi.pull(
                 reference, store, on_event=on_event, cancelled=cancelled, describe=describe
