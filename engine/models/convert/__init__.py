@@ -13,16 +13,30 @@ from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.architecture import Architecture
 from olmkit.engine.models.convert.bert import Bert
 from olmkit.engine.models.convert.checkpoint import Checkpoint, directory_files
+from olmkit.engine.models.convert.gemma3 import Gemma3
 from olmkit.engine.models.convert.general import general_metadata
 from olmkit.engine.models.convert.gguf_writer import Metadata, OnProgress, write_gguf
 from olmkit.engine.models.convert.hyperparameters import Hyperparameters
+from olmkit.engine.models.convert.llama import Llama
+from olmkit.engine.models.convert.mistral import Mistral
+from olmkit.engine.models.convert.phi3 import Phi3
+from olmkit.engine.models.convert.qwen2 import Qwen2
+from olmkit.engine.models.convert.qwen3 import Qwen3
 
 __all__ = ["ARCHITECTURES", "REVISION", "convert_directory", "directory_files"]
 
 REVISION: Final = 1
 """Raised whenever the same checkpoint is to give other bytes; caches carry it in their names."""
 
-ARCHITECTURES: Final[tuple[type[Architecture], ...]] = (Bert,)
+ARCHITECTURES: Final[tuple[type[Architecture], ...]] = (
+    Bert,
+    Gemma3,
+    Llama,
+    Mistral,
+    Phi3,
+    Qwen2,
+    Qwen3,
+)
 
 
 def convert_directory(

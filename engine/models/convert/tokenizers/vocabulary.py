@@ -14,6 +14,9 @@ SPACE_MARK: Final = "\u2581"
 """Sentencepiece's stand-in for a space."""
 
 
+ROLES: Final = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+
+
 class TokenType(enum.IntEnum):
     """llama.cpp's token types, include/llama.h."""
 
@@ -70,21 +73,39 @@ def check_size(size: int) -> int:
     return size
 
 
-def added_tokens(checkpoint: Checkpoint) -> dict[int, AddedToken]:
-    """Added tokens by id, from tokenizer.json and, first, tokenizer_config.json.
+def json_tokens(checkpoint: Checkpoint) -> list[AddedToken]:
+    """Added tokens of tokenizer.json.
 
     Raises:
         ModelNotCreatable: an entry of the wrong form.
     """
-    found: dict[int, AddedToken] = {}
-    for entry in checkpoint.find_object("tokenizer.json").get("added_tokens") or []:
-        token = _added(entry, entry.get("id") if isinstance(entry, dict) else None)
-        found[token.id] = token
-    decoder = checkpoint.find_object("tokenizer_config.json").get("added_tokens_decoder") or {}
-    for key, entry in decoder.items() if isinstance(decoder, dict) else ():
-        token = _added(entry, int(key) if key.isascii() and key.isdigit() else None)
-        found[token.id] = token
-    return found
+    entries = checkpoint.find_object("tokenizer.json").get("added_tokens")
+    return [
+        _added(entry, entry.get("id") if isinstance(entry, dict) else None)
+        for entry in (entries if isinstance(entries, list) else [])
+    ]
+
+
+def decoder_tokens(checkpoint: Checkpoint) -> list[AddedToken]:
+    """Added tokens of tokenizer_config.json.
+
+    Raises:
+        ModelNotCreatable: an entry of the wrong form.
+    """
+    entries = checkpoint.find_object("tokenizer_config.json").get("added_tokens_decoder")
+    return [
+        _added(entry, int(key) if key.isascii() and key.isdigit() and len(key) < 10 else None)
+        for key, entry in (entries.items() if isinstance(entries, dict) else ())
+    ]
+
+
+def named_tokens(checkpoint: Checkpoint) -> set[str]:
+    """Texts of the tokens that tokenizer_config.json names for a role, all of them special."""
+    config = checkpoint.find_object("tokenizer_config.json")
+    more = config.get("additional_special_tokens")
+    entries = [config.get(f"{role}_token") for role in ROLES]
+    entries += more if isinstance(more, list) else []
+    return {name for entry in entries if (name := token_name(entry))}
 
 
 def _added(entry: Any, token_id: Any) -> AddedToken:
@@ -130,7 +151,9 @@ def from_ids(
                 f"tokenizer: token {text[:80]!r} has id {token_id}, the model has {size} tokens"
             )
         tokens[token_id], types[token_id] = text, TokenType.NORMAL
-    for added in added_tokens(checkpoint).values():
+    for name in named_tokens(checkpoint) & ids.keys():
+        types[ids[name]] = TokenType.CONTROL
+    for added in json_tokens(checkpoint) + decoder_tokens(checkpoint):
         if added.id >= size:
             raise ModelNotCreatable(
                 f"tokenizer: token {added.text[:80]!r} has id {added.id}, "

@@ -7,11 +7,11 @@ from olmkit.engine.models.convert.tokenizers.vocabulary import (
     Vocabulary,
     from_ids,
     model_ids,
-    token_name,
 )
 
 _PREFIX = "##"
-_SPECIAL = ("unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+_SPECIAL = ("[UNK]", "[SEP]", "[PAD]", "[CLS]", "[MASK]")
+"""Special whether or not a file says so."""
 
 
 def wordpiece(checkpoint: Checkpoint, size: int | None) -> Vocabulary:
@@ -29,9 +29,7 @@ def wordpiece(checkpoint: Checkpoint, size: int | None) -> Vocabulary:
         lines = checkpoint.text("vocab.txt").split("\n")
         ids = {line.rstrip("\r"): index for index, line in enumerate(lines) if line}
     tokens, types = from_ids(checkpoint, ids, size or len(ids))
-    config = checkpoint.find_object("tokenizer_config.json")
-    for key in _SPECIAL:
-        name = token_name(config.get(key)) or f"[{key[:-6].upper()}]"
+    for name in _SPECIAL:
         if name in ids:
             types[ids[name]] = TokenType.CONTROL
     marked = [_marked(text, kind) for text, kind in zip(tokens, types, strict=True)]
