@@ -182,7 +182,7 @@ class Chat:
         overlay: dict[str, object] = {"options": self.asking.options}
         if self.system is not None:
             overlay["system"] = self.system
-        return self.client.show(self.model, **overlay)
+        return self.client.show(self.model, overlay=overlay)
 
     def switch(self, model: str, details: ModelDetails) -> None:
         """Goes on with another model, and nothing said yet."""

@@ -1,0 +1,153 @@
+"""`olm create`: builds a model from a Modelfile."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from olmkit.modelfile.diagnostics import Diagnostic
+    from olmkit.modelfile.instructions import Modelfile
+
+MAX_MODELFILE_BYTES = 64 * 1024 * 1024
+
+
+def create(
+    model: Annotated[
+        str, Argument(metavar="MODEL", help="The new model's name; not needed with --check.")
+    ] = "",
+    file: Annotated[
+        str, Option("-f", "--file", metavar="FILE", help="The Modelfile; `-` is standard input.")
+    ] = "Modelfile",
+    quantize: Annotated[
+        str, Option("-q", "--quantize", metavar="TYPE", help="Quantize weights, as to q4_K_M.")
+    ] = "",
+    build_arg: Annotated[
+        list[str] | None,
+        Option("--build-arg", metavar="NAME=VALUE", help="Give an ARG its value; repeatable."),
+    ] = None,
+    check: Annotated[
+        bool, Option("--check", help="Only say what is wrong with the Modelfile.")
+    ] = False,
+    as_json: Annotated[
+        bool, Option("--json", help="With --check: problems as a JSON array on standard output.")
+    ] = False,
+) -> None:
+    """Build a model from a Modelfile.
+
+    Paths in it are relative to it. A daemon on this machine takes local files as links, not
+    copies, where the file system can; another gets those that it lacks.
+    """
+    if as_json and not check:
+        raise UsageError("--json goes with --check")
+    if not model and not check:
+        raise UsageError("'olm create' requires 1 argument", hint="usage: olm create MODEL")
+    terminal = Terminal()
+    arguments = _arguments(build_arg or [])
+    if check:
+        _check(file, arguments, terminal, as_json=as_json)
+        return
+    from olmkit.registry.reference import Reference
+
+    Reference.parse(model)
+    modelfile = parse_file(file, arguments)
+    for warning in modelfile.warnings:
+        terminal.message(f"{warning}\n")
+    _build(model, modelfile, _directory(file), quantize, terminal)
+
+
+def _arguments(words: list[str]) -> dict[str, str]:
+    arguments = {}
+    for word in words:
+        name, equals, value = word.partition("=")
+        if not name or not equals:
+            raise UsageError(f"invalid value for --build-arg: {word!r} is not NAME=VALUE")
+        arguments[name] = value
+    return arguments
+
+
+def read_file(file: str) -> bytes:
+    """The Modelfile's bytes; `-` is standard input.
+
+    Raises:
+        NotFound: there is none.
+        CliError: it cannot be read, or is too large.
+    """
+    try:
+        if file == "-":
+            raw = Terminal().stdin.buffer.read(MAX_MODELFILE_BYTES + 1)
+        else:
+            with open(file, "rb") as stream:
+                raw = stream.read(MAX_MODELFILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"no such Modelfile: {file}", hint="-f FILE names another one") from error
+    except OSError as error:
+        raise CliError(f"cannot read {file}: {(error.strerror or '').lower()}") from error
+    if len(raw) > MAX_MODELFILE_BYTES:
+        raise CliError(f"{file} is longer than {MAX_MODELFILE_BYTES // 2**20} MiB")
+    return raw
+
+
+def parse_file(file: str, arguments: dict[str, str]) -> "Modelfile":
+    """The Modelfile of that path.
+
+    Raises:
+        ModelfileErrors: with every error in it.
+        NotFound, CliError: it cannot be read.
+    """
+    from olmkit.modelfile.parser import parse
+
+    raw = read_file(file)
+    return parse(raw, file_name="Modelfile" if file == "-" else file, arguments=arguments)
+
+
+def _directory(file: str) -> Path:
+    return Path() if file == "-" else Path(file).parent
+
+
+def _check(file: str, arguments: dict[str, str], terminal: Terminal, *, as_json: bool) -> None:
+    from olmkit.cli.modelfiles import find_parts
+    from olmkit.modelfile.errors import ModelfileErrors
+
+    found: tuple[Diagnostic, ...] = ()
+    failure: ModelfileErrors | None = None
+    try:
+        modelfile = parse_file(file, arguments)
+        found = modelfile.warnings
+        find_parts(modelfile, _directory(file))
+    except ModelfileErrors as errors:
+        found = tuple(sorted((*found, *errors.diagnostics()), key=lambda problem: problem.span))
+        failure = errors
+    if as_json:
+        text = json.dumps([problem.to_json() for problem in found], ensure_ascii=False, indent=2)
+        terminal.data(text + "\n")
+    else:
+        terminal.data("".join(f"{problem}\n" for problem in found))
+    if failure is not None:
+        from olmkit.cli.errors import SomeFailed
+
+        raise SomeFailed(str(failure)) from failure
+
+
+def _build(
+    model: str, modelfile: "Modelfile", directory: Path, quantize: str, terminal: Terminal
+) -> None:
+    from olmkit.cli.handover import hand_over
+    from olmkit.cli.modelfiles import create_request, find_parts
+    from olmkit.cli.progress import progress_display
+
+    parts = find_parts(modelfile, directory)
+    client = daemon(terminal)
+    with progress_display(terminal) as display:
+        body = create_request(
+            model, modelfile, parts, lambda path: hand_over(client, path, display)
+        )
+        if quantize:
+            body["quantize"] = quantize
+        for event in client.create(body):
+            display.show(event)
