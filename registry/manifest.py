@@ -7,7 +7,7 @@ and sent; nothing here ever writes them again. Knows no media type's meaning.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 
@@ -19,90 +19,53 @@ MANIFEST_LIMIT_BYTES = 8 << 20
 """Longer manifests are refused; registries allow 4 MiB, models of many tensors need more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Descriptor:
+class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
     """What a manifest says about one blob (OCI image-spec 1.1, descriptor.md)."""
 
-    media_type: str
+    media_type: str = ""
     digest: Digest
-    size_bytes: int
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    from_: str | None = None
+    size_bytes: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="size")
+    from_: str | None = msgspec.field(default=None, name="from")
     """Ollama's hint where the layer came from: a model's name."""
     name: str | None = None
     """Ollama's name of a tensor or file."""
+    annotations: dict[str, str] = {}  # msgspec copies it
     artifact_type: str | None = None
-    platform: Mapping[str, str] | None = None
-    """In an index: `os`, `architecture`, `variant`."""
-
-    def to_json(self) -> dict[str, Any]:
-        """The JSON object, members in the order in which Ollama and the OCI write them."""
-        members: dict[str, Any] = {
-            "mediaType": self.media_type,
-            "digest": str(self.digest),
-            "size": self.size_bytes,
-        }
-        optional = {
-            "from": self.from_,
-            "name": self.name,
-            "annotations": dict(sorted(self.annotations.items())),
-            "artifactType": self.artifact_type,
-            "platform": dict(self.platform) if self.platform else None,
-        }
-        return members | {name: value for name, value in optional.items() if value}
-
-
-class _WireDescriptor(msgspec.Struct, rename="camel"):
-    digest: str
-    size: int
-    media_type: str = ""
-    from_: str | None = msgspec.field(default=None, name="from")
-    name: str | None = None
-    annotations: dict[str, str] | None = None
-    artifact_type: str | None = None
-    platform: dict[str, object] | None = None
-
-    def descriptor(self) -> Descriptor:
-        """The value; raises `InvalidDigest`, `InvalidManifest`."""
-        if self.size < 0:
-            raise InvalidManifest(f"the size of {self.digest} is negative")
-        members = self.platform or {}
-        platform = {name: text for name, text in members.items() if isinstance(text, str)}
-        return Descriptor(
-            media_type=self.media_type,
-            digest=Digest(self.digest),
-            size_bytes=self.size,
-            annotations=self.annotations or {},
-            from_=self.from_ or None,
-            name=self.name or None,
-            artifact_type=self.artifact_type or None,
-            platform=platform or None,
-        )
+    platform: dict[str, Any] | None = None
+    """In an index: `os`, `architecture`, `variant`, each a text, and lists of features."""
 
 
 class _WireManifest(msgspec.Struct, rename="camel"):
-    config: _WireDescriptor
-    layers: list[_WireDescriptor] | None = None
-    schema_version: int = 2
-    media_type: str = ""
+    config: Descriptor
+    layers: tuple[Descriptor, ...] = ()
+    schema_version: Literal[2] = 2
+    media_type: str = mediatypes.OCI_MANIFEST
     artifact_type: str | None = None
-    annotations: dict[str, str] | None = None
-    subject: _WireDescriptor | None = None
+    annotations: dict[str, str] = {}
+    subject: Descriptor | None = None
 
 
 class _WireIndex(msgspec.Struct, rename="camel"):
-    manifests: list[_WireDescriptor]
-    schema_version: int = 2
-    media_type: str = ""
+    manifests: tuple[Descriptor, ...]
+    schema_version: Literal[2] = 2
+    media_type: str = mediatypes.OCI_INDEX
     artifact_type: str | None = None
-    annotations: dict[str, str] | None = None
-
-
-_MANIFEST_DECODER = msgspec.json.Decoder(_WireManifest)
-_INDEX_DECODER = msgspec.json.Decoder(_WireIndex)
+    annotations: dict[str, str] = {}
 
 
 _Wire = TypeVar("_Wire", _WireManifest, _WireIndex)
+
+
+def _digest(kind: type, text: object) -> Digest:
+    """Decode the one type that JSON does not have."""
+    assert kind is Digest
+    return Digest(str(text))
+
+
+_MANIFEST_DECODER = msgspec.json.Decoder(_WireManifest, dec_hook=_digest)
+_INDEX_DECODER = msgspec.json.Decoder(_WireIndex, dec_hook=_digest)
+_ENCODER = msgspec.json.Encoder(enc_hook=str)
+_UNREADABLE = (msgspec.MsgspecError, InvalidDigest, ValueError, RecursionError)
 
 
 def _decode(decoder: msgspec.json.Decoder[_Wire], raw: bytes) -> _Wire:
@@ -111,12 +74,24 @@ def _decode(decoder: msgspec.json.Decoder[_Wire], raw: bytes) -> _Wire:
             f"the manifest has {len(raw)} bytes, more than {MANIFEST_LIMIT_BYTES} are refused"
         )
     try:
-        wire = decoder.decode(raw)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidManifest(f"the manifest cannot be read: {str(error).lower()}") from error
-    if wire.schema_version != 2:
-        raise InvalidManifest(f"schema version {wire.schema_version} of a manifest is not known")
-    return wire
+        try:
+            return decoder.decode(raw)
+        except msgspec.ValidationError:
+            # Some writers put null where others leave the member out.
+            return msgspec.convert(_without_nulls(json.loads(raw)), decoder.type, dec_hook=_digest)
+    except _UNREADABLE as error:
+        reason = str(error)
+        raise InvalidManifest(
+            f"the manifest cannot be read: {reason[:1].lower()}{reason[1:]}"
+        ) from error
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,18 +117,15 @@ class Manifest:
             InvalidManifest: longer than `MANIFEST_LIMIT_BYTES`, no JSON, or members missing.
         """
         wire = _decode(_MANIFEST_DECODER, raw)
-        try:
-            return cls(
-                raw=raw,
-                media_type=wire.media_type or mediatypes.OCI_MANIFEST,
-                config=wire.config.descriptor(),
-                layers=tuple(layer.descriptor() for layer in wire.layers or ()),
-                artifact_type=wire.artifact_type or None,
-                annotations=wire.annotations or {},
-                subject=wire.subject.descriptor() if wire.subject else None,
-            )
-        except InvalidDigest as error:
-            raise InvalidManifest(f"the manifest cannot be read: {error}") from error
+        return cls(
+            raw=raw,
+            media_type=wire.media_type,
+            config=wire.config,
+            layers=wire.layers,
+            artifact_type=wire.artifact_type,
+            annotations=wire.annotations,
+            subject=wire.subject,
+        )
 
     @classmethod
     def build(
@@ -166,14 +138,14 @@ class Manifest:
         annotations: Mapping[str, str] | None = None,
     ) -> "Manifest":
         """A new manifest; equal arguments give equal bytes, so equal digests."""
-        members: dict[str, Any] = {"schemaVersion": 2, "mediaType": media_type}
+        members: dict[str, object] = {"schemaVersion": 2, "mediaType": media_type}
         if artifact_type:
             members["artifactType"] = artifact_type
-        members["config"] = config.to_json()
-        members["layers"] = [layer.to_json() for layer in layers]
+        members["config"] = config
+        members["layers"] = layers
         if annotations:
             members["annotations"] = dict(sorted(annotations.items()))
-        raw = json.dumps(members, separators=(",", ":")).encode()
+        raw = _ENCODER.encode(members)
         return cls.parse(raw)
 
     @property
@@ -214,13 +186,10 @@ class Index:
             InvalidManifest: longer than `MANIFEST_LIMIT_BYTES`, no JSON, or members missing.
         """
         wire = _decode(_INDEX_DECODER, raw)
-        try:
-            return cls(
-                raw=raw,
-                media_type=wire.media_type or mediatypes.OCI_INDEX,
-                manifests=tuple(entry.descriptor() for entry in wire.manifests),
-                artifact_type=wire.artifact_type or None,
-                annotations=wire.annotations or {},
-            )
-        except InvalidDigest as error:
-            raise InvalidManifest(f"the index cannot be read: {error}") from error
+        return cls(
+            raw=raw,
+            media_type=wire.media_type,
+            manifests=wire.manifests,
+            artifact_type=wire.artifact_type,
+            annotations=wire.annotations,
+        )

@@ -233,7 +233,7 @@ def read_manifest_file(path: str) -> ManifestFile | None:
                 raise StoreError(f"{path} is no regular file", path=path)
             if found.st_size > MANIFEST_LIMIT_BYTES:
                 raise StoreError(f"{path} is too long for a manifest", path=path)
-            raw = os.read(fd, MANIFEST_LIMIT_BYTES + 1)
+            raw = os.read(fd, found.st_size)
         finally:
             os.close(fd)
     return ManifestFile(raw=raw, modified_s=found.st_mtime)

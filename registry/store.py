@@ -59,6 +59,9 @@ class StoredModel:
 
 
 _Models = list[StoredModel]
+_Version = tuple[int, int, int]
+"""Inode, time of modification and size of a manifest's file."""
+_SEEN_LIMIT = 10_000
 
 
 class Store:
@@ -70,6 +73,7 @@ class Store:
         self.names = NameTree(root / "manifests", root / "staging")
         self.leases = root / "leases"
         self.lock = root / "locks" / "store"
+        self._seen: dict[str, tuple[_Version, StoredModel]] = {}
 
     @property
     def incoming(self) -> Path:
@@ -139,18 +143,37 @@ class Store:
         unreadable: list[Unreadable] = []
         for path, depth in names.files_below(self.names.folder):
             try:
-                if depth != names.LEVELS:
-                    raise StoreError(f"{path} is not at HOST/NAMESPACE/MODEL/TAG", path=path)
-                reference = names.reference_of(tuple(path.split(os.sep)[-names.LEVELS :]))
-                if reference is None:
-                    raise StoreError(f"{path} is no model's name", path=path)
-                file = names.read_manifest_file(path)
-                if file is not None:
-                    models.append(_stored_model(reference, file))
+                model = self._model_at(path, depth)
             except (StoreError, InvalidManifest) as error:
                 unreadable.append(Unreadable(path=Path(path), reason=str(error)))
+            else:
+                models += [] if model is None else [model]
         models.sort(key=lambda model: (-model.modified_at.timestamp(), model.reference.full))
         return models, tuple(unreadable)
+
+    def _model_at(self, path: str, depth: int) -> StoredModel | None:
+        """The model whose manifest is at `path`, read once for every version of the file."""
+        try:
+            found = os.lstat(path)
+        except FileNotFoundError:
+            return None
+        version = (found.st_ino, found.st_mtime_ns, found.st_size)
+        known = self._seen.get(path)
+        if known is not None and known[0] == version:
+            return known[1]
+        if depth != names.LEVELS:
+            raise StoreError(f"{path} is not at HOST/NAMESPACE/MODEL/TAG", path=path)
+        reference = names.reference_of(tuple(path.split(os.sep)[-names.LEVELS :]))
+        if reference is None:
+            raise StoreError(f"{path} is no model's name", path=path)
+        file = names.read_manifest_file(path)
+        if file is None:
+            return None
+        model = _stored_model(reference, file)
+        if len(self._seen) >= _SEEN_LIMIT:
+            self._seen.clear()
+        self._seen[path] = (version, model)
+        return model
 
     def with_id(self, prefix: str) -> _Models:
         """The models whose manifest digest begins with these hexadecimal digits."""
