@@ -8,7 +8,7 @@ per request.
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import Final
 
 from olmkit.engine.errors import EngineError, InvalidRequest, RequestCancelled
@@ -90,8 +90,9 @@ class Multiplex:
 
     async def call(self, request: Request) -> Reply:
         """The one reply of a request that has one."""
-        async for reply in self.stream(request):
-            return reply
+        async with aclosing(self.stream(request)) as replies:
+            async for reply in replies:
+                return reply
         raise AssertionError("a stream ends with a reply or raises")
 
     async def stream(self, request: Request) -> AsyncGenerator[Reply, None]:

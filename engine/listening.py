@@ -1,0 +1,144 @@
+"""The daemon's address: a listening socket, and the mark that tells others who serves it."""
+
+import errno
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from olmkit.engine.client.launch import port_holder
+from olmkit.engine.errors import AddressInUse, DaemonError
+from olmkit.engine.settings import Address
+
+BACKLOG: Final = 1024
+PREDECESSOR_TIMEOUT_S: Final = 30.0
+"""How long a daemon that is shutting down may take to free the models it had loaded."""
+
+
+def listen(address: Address) -> socket.socket:
+    """A socket that listens at the address; an empty host means every interface.
+
+    Connections are taken up by the kernel from now on, and wait.
+
+    Raises:
+        AddressInUse: names the program that holds the port, if the system tells.
+        DaemonError: the address is none of this machine's, or not allowed.
+    """
+    try:
+        family, _, _, _, target = _resolve(address)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise _cannot_listen(address, error) from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listener.setsockopt(
+                socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if not address.host else 1
+            )
+        listener.bind(target)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        raise _cannot_listen(address, error) from error
+    return listener
+
+
+_AddressInfo = tuple[
+    int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]
+]
+
+
+def _resolve(address: Address) -> _AddressInfo:
+    """The address to bind; IPv4 first where a name has both, as `localhost` often does."""
+    if not address.host and socket.has_dualstack_ipv6():
+        return (socket.AF_INET6, socket.SOCK_STREAM, 0, "", ("::", address.port))
+    found = socket.getaddrinfo(
+        address.host or "0.0.0.0", address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return min(found, key=lambda info: info[0] != socket.AF_INET)
+
+
+def _cannot_listen(address: Address, error: OSError) -> DaemonError:
+    if error.errno == errno.EADDRINUSE:
+        holder = port_holder(address.port)
+        return AddressInUse(
+            f"{address.netloc} is in use by {holder or 'another program'}",
+            address=address.netloc,
+            holder=holder,
+            hint="stop it, or set OLM_HOST to another address",
+        )
+    reason = (error.strerror or str(error)).lower()
+    return DaemonError(
+        f"cannot listen at {address.netloc}: {reason}", hint="OLM_HOST sets the address"
+    )
+
+
+@contextmanager
+def announced(home: Path, address: Address) -> Iterator[None]:
+    """Says in `home/daemon.json` who serves the address, for as long as it lasts.
+
+    Waits for a predecessor at the same address that no longer listens but still frees its
+    models: two of them would not fit. A file that a killed daemon left behind is overwritten.
+
+    Raises:
+        DaemonError: the home cannot be written, or the predecessor does not end.
+    """
+    file = home / "daemon.json"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with _only_one(home / "run" / f"{address.netloc.replace('/', '_')}.lock", address):
+            _write(file, address)
+            try:
+                yield
+            finally:
+                _remove(file)
+    except OSError as error:
+        raise DaemonError(f"{error.filename or home}: {(error.strerror or '').lower()}") from error
+
+
+@contextmanager
+def _only_one(path: Path, address: Address) -> Iterator[None]:
+    path.parent.mkdir(mode=0o700, exist_ok=True)
+    lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        deadline_s = time.monotonic() + PREDECESSOR_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline_s:
+                    raise DaemonError(
+                        f"the daemon that served {address.netloc} before does not end"
+                    ) from None
+                time.sleep(0.02)
+        yield
+    finally:
+        os.close(lock)
+
+
+def _write(file: Path, address: Address) -> None:
+    started_at = datetime.now().astimezone().isoformat(timespec="seconds")
+    facts = {"pid": os.getpid(), "address": address.netloc, "started_at": started_at}
+    temporary = file.with_name(f".daemon.json.{os.getpid()}")
+    try:
+        temporary.write_text(json.dumps(facts) + "\n", encoding="ascii")
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _remove(file: Path) -> None:
+    """Take the file away, unless another daemon of this home has written it since."""
+    try:
+        if json.loads(file.read_bytes()[:4096])["pid"] == os.getpid():
+            file.unlink()
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
