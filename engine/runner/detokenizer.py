@@ -1,0 +1,30 @@
+"""Tokens to text as they come: only whole characters leave.
+
+A token is bytes, and a character may be spread over several tokens. What is no UTF-8 at all
+becomes U+FFFD at once; the start of a character waits for the rest of it.
+"""
+
+import codecs
+from collections.abc import Iterable
+
+from olmkit.engine.runner.bindings import Model
+
+_utf8_decoder = codecs.getincrementaldecoder("utf-8")
+
+
+class Detokenizer:
+    """The text of one growing sequence of tokens. Control tokens have none."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._decoder = _utf8_decoder(errors="replace")
+
+    def push(self, token: int) -> str:
+        """The characters that this token completes; may be empty."""
+        return self._decoder.decode(self._model.piece(token))
+
+
+def detokenize(model: Model, tokens: Iterable[int]) -> str:
+    """The text of tokens that are all there, control tokens included; broken bytes: U+FFFD."""
+    raw = b"".join(model.piece(token, special=True) for token in tokens)
+    return raw.decode(errors="replace")

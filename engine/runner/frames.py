@@ -1,0 +1,121 @@
+"""Frames over the socketpair to the daemon, without ever blocking the decode loop."""
+
+import select
+import socket
+from collections.abc import Sequence
+from typing import Final
+
+from olmkit.engine.runner.protocol import (
+    FRAME_HEADER,
+    Failed,
+    FailureKind,
+    ProtocolViolation,
+    Reply,
+    Request,
+    StepOutput,
+    decode_request,
+    encode_frame,
+    payload_length,
+)
+
+_READ_BYTES: Final = 1 << 18
+CONGESTED_BYTES: Final = 1 << 20
+"""More than this unsent: the daemon does not keep up, and generation waits for it."""
+_MOST_UNSENT_BYTES: Final = 256 << 20
+
+
+class PeerGone(Exception):
+    """The daemon has closed its end, or does not read at all any more."""
+
+
+class FrameSocket:
+    """The runner's end of the socketpair to the daemon."""
+
+    def __init__(self, peer: socket.socket) -> None:
+        peer.setblocking(False)
+        self._socket = peer
+        self._received = bytearray()
+        self._unsent = bytearray()
+        self._poll = select.poll()
+
+    @property
+    def is_congested(self) -> bool:
+        """Much was not taken by the daemon yet."""
+        return len(self._unsent) > CONGESTED_BYTES
+
+    def wait(self) -> None:
+        """Blocks until there is something to read, or room for what is unsent."""
+        events = select.POLLIN | (select.POLLOUT if self._unsent else 0)
+        self._poll.register(self._socket, events)
+        self._poll.poll()
+        self.flush()
+
+    def receive(self) -> list[Request]:
+        """The requests that have come in whole; never blocks.
+
+        Raises:
+            PeerGone: end of the stream.
+            ProtocolViolation: what came is no frame.
+        """
+        try:
+            data = self._socket.recv(_READ_BYTES)
+        except BlockingIOError:
+            return []
+        except ConnectionError as error:
+            raise PeerGone(str(error)) from error
+        if not data:
+            raise PeerGone("end of the stream")
+        self._received += data
+        return self._whole_frames()
+
+    def _whole_frames(self) -> list[Request]:
+        requests = []
+        start = 0
+        while len(self._received) - start >= FRAME_HEADER.size:
+            body = start + FRAME_HEADER.size
+            end = body + payload_length(bytes(self._received[start:body]))
+            if len(self._received) < end:
+                break
+            requests.append(decode_request(bytes(self._received[body:end])))
+            start = end
+        del self._received[:start]
+        return requests
+
+    def send(self, replies: Sequence[Reply]) -> None:
+        """Queues the replies of one step as one frame and sends what the socket takes.
+
+        Raises:
+            PeerGone: the daemon is gone, or has let far too much pile up.
+        """
+        if replies:
+            self._unsent += _frames(replies)
+            if len(self._unsent) > _MOST_UNSENT_BYTES:
+                raise PeerGone("the daemon does not read")
+        self.flush()
+
+    def flush(self) -> None:
+        """Sends what the socket takes.
+
+        Raises:
+            PeerGone: the daemon is gone.
+        """
+        while self._unsent:
+            try:
+                sent = self._socket.send(self._unsent)
+            except BlockingIOError:
+                return
+            except ConnectionError as error:
+                raise PeerGone(str(error)) from error
+            del self._unsent[:sent]
+
+
+def _frames(replies: Sequence[Reply]) -> bytes:
+    """One frame; one a reply where that is too long; a failure where even that is."""
+    try:
+        return encode_frame(StepOutput(replies=list(replies)))
+    except ProtocolViolation:
+        if len(replies) > 1:
+            return b"".join(_frames([reply]) for reply in replies)
+        message = "the reply is too long for a frame"
+        failed = Failed(id=replies[0].id, kind=FailureKind.INTERNAL, message=message)
+        return encode_frame(StepOutput(replies=[failed]))

@@ -1,0 +1,76 @@
+"""The runner process: one model, llama.cpp, one thread.
+
+Started by the daemon as `python -m olmkit.engine.runner.main --fd N`, where N is an inherited
+end of a socketpair that carries the frames of `protocol`. Lives exactly as long as that stream:
+its end is the order to go, and the kernel's parent-death signal ends a runner that is in the
+midst of a long step then. Log lines go to stderr.
+"""
+
+import argparse
+import ctypes
+import os
+import signal
+import socket
+import sys
+from typing import Final, NoReturn
+
+from olmkit.engine.runner import log
+from olmkit.engine.runner.bindings import LogLevel, NativeError, initialize, set_log_sink
+from olmkit.engine.runner.frames import FrameSocket, PeerGone
+from olmkit.engine.runner.loop import Loop
+from olmkit.engine.runner.protocol import ProtocolViolation
+
+_PR_SET_PDEATHSIG: Final = 1
+
+EXIT_DONE: Final = 0
+"""The daemon closed its end."""
+EXIT_FAILED: Final = 1
+"""llama.cpp does not match its bindings, or an error that nobody foresaw."""
+EXIT_VIOLATION: Final = 2
+"""The daemon sent what is no frame (argparse uses the same status)."""
+
+
+def main() -> NoReturn:
+    """Runs the process to its end; does not return."""
+    parser = argparse.ArgumentParser(prog="olm-runner", description=__doc__)
+    parser.add_argument("--fd", type=int, required=True, help="inherited socketpair end")
+    levels = [level.name.lower() for level in LogLevel]
+    parser.add_argument("--log-level", choices=levels, default="info", help="least level logged")
+    arguments = parser.parse_args()
+    _end_with_parent()
+    # The terminal's Ctrl-C is for the command that runs there; the daemon says when to go.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log.start(LogLevel[arguments.log_level.upper()])
+    # No teardown: freeing gigabytes piece by piece only takes time that the daemon waits.
+    os._exit(_serve(arguments.fd))
+
+
+def _serve(descriptor: int) -> int:
+    """Serves the daemon; returns the exit status."""
+    try:
+        initialize()
+        set_log_sink(log.write_native)
+        Loop(FrameSocket(socket.socket(fileno=descriptor))).run()
+    except PeerGone:
+        return EXIT_DONE
+    except ProtocolViolation as error:
+        log.write(LogLevel.ERROR, f"protocol violation: {error}")
+        return EXIT_VIOLATION
+    except NativeError as error:
+        log.write(LogLevel.ERROR, str(error))
+    except Exception as error:
+        log.write_exception("the runner failed", error)
+    return EXIT_FAILED
+
+
+def _end_with_parent() -> None:
+    """Asks the kernel to kill this process when the thread that started it ends (Linux)."""
+    if sys.platform == "linux":
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(EXIT_DONE)
+
+
+if __name__ == "__main__":
+    main()
