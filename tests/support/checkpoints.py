@@ -1,295 +1,28 @@
 """Tiny Hugging Face checkpoints with made-up weights: the same bytes on every machine.
 
-`python -m support.checkpoints DIRECTORY` (with `tests` on the path) writes them all. Weights come
-from SHAKE-128 of the tensor's name, tokenizers from a few words.
+`python -m support.checkpoints DIRECTORY` (with `tests` on the path) writes them all.
 """
 
 import hashlib
 import json
-import struct
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
-Shapes = dict[str, tuple[int, ...]]
-Json = dict[str, Any]
-
-WORDS = ["the", "of", "and", "in", "hello", "world", "token", "model", "test", "er", "ing"]
-
-
-# --- safetensors ----------------------------------------------------------------------------
-
-
-def values(name: str, shape: tuple[int, ...], scale: float = 0.05) -> NDArray[np.float32]:
-    """Floats of all 24 bits of precision between -scale and scale."""
-    count = int(np.prod(shape, dtype=np.int64))
-    raw = np.frombuffer(hashlib.shake_128(name.encode()).digest(4 * count), "<u4")
-    return ((raw.astype(np.float64) / 2**31 - 1.0) * scale).astype(np.float32).reshape(shape)
-
-
-def stored(array: NDArray[np.float32], dtype: str) -> Array:
-    """The values as safetensors stores them, bfloat16 by cutting bits off."""
-    if dtype == "BF16":
-        return (np.ascontiguousarray(array).view(np.uint32) >> np.uint32(16)).astype("<u2")
-    return array.astype({"F32": "<f4", "F16": "<f2", "F64": "<f8"}[dtype])
-
-
-def write_safetensors(path: Path, tensors: Mapping[str, tuple[str, Array]]) -> None:
-    header: Json = {"__metadata__": {"format": "pt"}}
-    offset = 0
-    for name, (dtype, array) in tensors.items():
-        header[name] = {
-            "dtype": dtype,
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
-        }
-        offset += array.nbytes
-    raw = json.dumps(header).encode()
-    raw += b" " * (-len(raw) % 8)
-    with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(raw)) + raw)
-        for _, array in tensors.values():
-            file.write(array.tobytes())
-
-
-def write_weights(directory: Path, shapes: Shapes, dtype: str, parts: int = 1) -> None:
-    """All tensors, norms in float32 around one; in several parts with an index."""
-    tensors = {}
-    for name, shape in shapes.items():
-        array = values(name, shape) + (1.0 if "norm" in name.lower() else 0.0)
-        tensors[name] = (dtype, stored(array.astype(np.float32), dtype))
-    if parts == 1:
-        write_safetensors(directory / "model.safetensors", tensors)
-        return
-    index: Json = {"metadata": {}, "weight_map": {}}
-    for part in range(parts):
-        name = f"model-{part + 1:05}-of-{parts:05}.safetensors"
-        chosen = dict(list(tensors.items())[part::parts])
-        write_safetensors(directory / name, chosen)
-        index["weight_map"] |= dict.fromkeys(chosen, name)
-    write_json(directory / "model.safetensors.index.json", index)
-
-
-def write_json(path: Path, value: Json) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
-
-
-# --- tokenizers -----------------------------------------------------------------------------
-
-
-def byte_characters() -> list[str]:
-    """GPT-2's printable stand-ins for the 256 bytes, in order of byte."""
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    rest = [byte for byte in range(256) if byte not in plain]
-    table = {byte: chr(byte) for byte in plain}
-    table |= {byte: chr(256 + index) for index, byte in enumerate(rest)}
-    return [table[byte] for byte in range(256)]
-
-
-def bpe_parts(start: list[str], space: str) -> tuple[dict[str, int], list[list[str]]]:
-    """Vocabulary and merges that build `WORDS`, alone and after a space."""
-    vocab = {token: index for index, token in enumerate(start)}
-    merges: list[list[str]] = []
-    for word in [*WORDS, *(space + word for word in WORDS)]:
-        left = word[0]
-        for character in word[1:]:
-            if left + character not in vocab:
-                vocab[left + character] = len(vocab)
-                merges.append([left, character])
-            left += character
-    return vocab, merges
-
-
-def added(token_id: int, text: str, *, special: bool = True, normalized: bool = False) -> Json:
-    return {
-        "id": token_id,
-        "content": text,
-        "single_word": False,
-        "lstrip": False,
-        "rstrip": False,
-        "normalized": normalized,
-        "special": special,
-    }
-
-
-def byte_level_bpe(
-    directory: Path,
-    pattern: str,
-    texts: list[str],
-    *,
-    ignore_merges: bool = False,
-    config: Json | None = None,
-    bos: str | None = None,
-    old_merges: bool = False,
-) -> int:
-    """tokenizer.json of a GPT-2 descendant with `texts` as special tokens; its size."""
-    vocab, merges = bpe_parts(byte_characters(), "\u0120")
-    tokens = [added(len(vocab) + index, text) for index, text in enumerate(texts)]
-    tokens.append(added(len(vocab) + len(texts), "<tool_call>", special=False))
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True}
-    split = {
-        "type": "Split",
-        "pattern": {"Regex": pattern},
-        "behavior": "Isolated",
-        "invert": False,
-    }
-    post: Json = {**level, "use_regex": False}
-    if bos:
-        post = {"type": "Sequence", "processors": [post, template(bos, tokens)]}
-    write_json(
-        directory / "tokenizer.json",
-        {
-            "version": "1.0",
-            "added_tokens": tokens,
-            "normalizer": {"type": "NFC"},
-            "pre_tokenizer": {
-                "type": "Sequence",
-                "pretokenizers": [split, {**level, "use_regex": False}],
-            },
-            "post_processor": post,
-            "decoder": {**level, "use_regex": True},
-            "model": {
-                "type": "BPE",
-                "dropout": None,
-                "unk_token": None,
-                "fuse_unk": False,
-                "byte_fallback": False,
-                "ignore_merges": ignore_merges,
-                "vocab": vocab,
-                "merges": [" ".join(pair) for pair in merges] if old_merges else merges,
-            },
-        },
-    )
-    write_json(
-        directory / "tokenizer_config.json",
-        {
-            "added_tokens_decoder": {
-                str(token["id"]): {key: token[key] for key in token if key != "id"}
-                for token in tokens
-            },
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "clean_up_tokenization_spaces": False,
-            **(config or {}),
-        },
-    )
-    return len(vocab) + len(tokens)
-
-
-def template(bos: str, tokens: list[Json]) -> Json:
-    """A post-processor that puts `bos` first."""
-    (token_id,) = (token["id"] for token in tokens if token["content"] == bos)
-    begin: Json = {"SpecialToken": {"id": bos, "type_id": 0}}
-    sequence = [{"Sequence": {"id": name, "type_id": index}} for index, name in enumerate("AB")]
-    return {
-        "type": "TemplateProcessing",
-        "single": [begin, sequence[0]],
-        "pair": [begin, sequence[0], begin, sequence[1]],
-        "special_tokens": {bos: {"id": bos, "ids": [token_id], "tokens": [bos]}},
-    }
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def _field(number: int, wire: int, payload: bytes) -> bytes:
-    size = _varint(len(payload)) if wire == 2 else b""
-    return _varint(number << 3 | wire) + size + payload
-
-
-def sentencepiece_pieces() -> list[tuple[str, float, int]]:
-    """Text, score and type: control tokens, bytes, characters, words."""
-    pieces = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3)]
-    pieces += [(f"<0x{byte:02X}>", 0.0, 6) for byte in range(256)]
-    characters = ["\u2581", *"abcdefghijklmnopqrstuvwxyz.,!?"]
-    vocab, _ = bpe_parts(characters, "\u2581")
-    merged = [token for token in vocab if len(token) > 1]
-    for index, token in enumerate([*merged, *characters]):
-        pieces.append((token, -float(index), 1))
-    return [*pieces, ("<mask>", -500.0, 4), ("<spare>", -501.0, 5)]
-
-
-def sentencepiece_model(path: Path) -> int:
-    """tokenizer.model, encoded by hand; the number of its pieces."""
-    pieces = sentencepiece_pieces()
-    data = b""
-    for text, score, kind in pieces:
-        message = _field(1, 2, text.encode()) + _field(2, 5, struct.pack("<f", score))
-        if kind != 1:
-            message += _field(3, 0, _varint(kind))
-        data += _field(1, 2, message)
-    trainer = _field(3, 0, _varint(2)) + _field(35, 0, _varint(1))  # BPE, byte_fallback
-    normalizer = _field(1, 2, b"identity") + _field(3, 0, _varint(1)) + _field(4, 0, _varint(0))
-    path.write_bytes(data + _field(2, 2, trainer) + _field(3, 2, normalizer))
-    return len(pieces)
-
-
-def wordpiece(directory: Path) -> int:
-    """tokenizer.json and tokenizer_config.json of an uncased BERT."""
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,!?"
-    tokens = [*special, *letters, *(f"##{c}" for c in letters), *WORDS]
-    vocab = {token: index for index, token in enumerate(dict.fromkeys(tokens))}
-    cls: Json = {"SpecialToken": {"id": "[CLS]", "type_id": 0}}
-    sep: Json = {"SpecialToken": {"id": "[SEP]", "type_id": 0}}
-    a, b = ({"Sequence": {"id": name, "type_id": i}} for i, name in enumerate("AB"))
-    write_json(
-        directory / "tokenizer.json",
-        {
-            "version": "1.0",
-            "added_tokens": [added(vocab[token], token) for token in special],
-            "normalizer": {
-                "type": "BertNormalizer",
-                "clean_text": True,
-                "handle_chinese_chars": True,
-                "strip_accents": True,
-                "lowercase": True,
-            },
-            "pre_tokenizer": {"type": "BertPreTokenizer"},
-            "post_processor": {
-                "type": "TemplateProcessing",
-                "single": [cls, a, sep],
-                "pair": [cls, a, sep, b, sep],
-                "special_tokens": {
-                    token: {"id": token, "ids": [vocab[token]], "tokens": [token]}
-                    for token in ("[CLS]", "[SEP]")
-                },
-            },
-            "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": True},
-            "model": {
-                "type": "WordPiece",
-                "unk_token": "[UNK]",
-                "continuing_subword_prefix": "##",
-                "max_input_chars_per_word": 100,
-                "vocab": vocab,
-            },
-        },
-    )
-    write_json(
-        directory / "tokenizer_config.json",
-        {
-            "unk_token": "[UNK]",
-            "sep_token": "[SEP]",
-            "pad_token": "[PAD]",
-            "cls_token": "[CLS]",
-            "mask_token": "[MASK]",
-            "tokenizer_class": "BertTokenizer",
-            "do_lower_case": True,
-        },
-    )
-    return len(vocab)
-
-
-# --- models ---------------------------------------------------------------------------------
+from support.tokenizers import added, byte_level_bpe, sentencepiece_model, wordpiece
+from support.weights import (
+    Array,
+    Json,
+    Shapes,
+    stored,
+    values,
+    write_json,
+    write_safetensors,
+    write_weights,
+)
 
 _LLAMA3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
@@ -445,11 +178,41 @@ def qwen3(directory: Path) -> None:
         directory / "config.json",
         _config("qwen3", "Qwen3ForCausalLM", size, tie_word_embeddings=True, **more),
     )
+    write_weights(directory, _qwen3_shapes(size), "F32")
+
+
+def _qwen3_shapes(size: int) -> Shapes:
     shapes = _decoder_shapes(size, head=16)
     for layer in range(LAYERS):
         at = f"model.layers.{layer}.self_attn."
         shapes |= {f"{at}q_norm.weight": (16,), f"{at}k_norm.weight": (16,)}
-    write_weights(directory, shapes, "F32")
+    return shapes
+
+
+def qwen3_float8(directory: Path) -> None:
+    """Qwen 3 in 8-bit floats with a scale per 16 x 12 block, as the FP8 releases are stored."""
+    qwen3(directory)
+    config = json.loads((directory / "config.json").read_text())
+    config["quantization_config"] = {
+        "quant_method": "fp8",
+        "fmt": "e4m3",
+        "activation_scheme": "dynamic",
+        "weight_block_size": [16, 12],
+    }
+    write_json(directory / "config.json", config)
+    tensors: dict[str, tuple[str, Array]] = {}
+    shapes = _qwen3_shapes(config["vocab_size"])
+    for name, shape in shapes.items():
+        if not name.endswith("_proj.weight"):
+            tensors[name] = ("BF16", stored(values(name, shape) + 1.0, "BF16"))
+            continue
+        raw = np.frombuffer(hashlib.shake_128(name.encode()).digest(shape[0] * shape[1]), "u1")
+        finite = np.where(raw & 127 == 127, raw & 128, raw).astype(np.uint8).reshape(shape)
+        tensors[name] = ("F8_E4M3", finite)
+        grid = (-(-shape[0] // 16), -(-shape[1] // 12))
+        scales = np.abs(values(f"{name}_scale_inv", grid, 0.01)).astype("<f4")
+        tensors[f"{name}_scale_inv"] = ("F32", scales)
+    write_safetensors(directory / "model.safetensors", tensors)
 
 
 def gemma3(directory: Path) -> None:
@@ -622,6 +385,29 @@ def bert(directory: Path) -> None:
     write_weights(directory, shapes, "F32")
 
 
+def lora(directory: Path, *, rank: int = 4) -> None:
+    """A PEFT adapter for `llama`: queries, keys, values and one feed-forward matrix."""
+    write_json(
+        directory / "adapter_config.json",
+        {"peft_type": "LORA", "r": rank, "lora_alpha": 16, "target_modules": ["q_proj"]},
+    )
+    head = WIDTH // HEADS
+    shapes: Shapes = {}
+    for layer in range(LAYERS):
+        for part, width, rows in (
+            ("self_attn.q_proj", WIDTH, HEADS * head),
+            ("self_attn.k_proj", WIDTH, KV_HEADS * head),
+            ("self_attn.v_proj", WIDTH, KV_HEADS * head),
+            ("mlp.down_proj", HIDDEN, WIDTH),
+        ):
+            at = f"base_model.model.model.layers.{layer}.{part}"
+            shapes |= {f"{at}.lora_A.weight": (rank, width), f"{at}.lora_B.weight": (rows, rank)}
+    tensors = {
+        name: ("BF16", stored(values(name, shape), "BF16")) for name, shape in shapes.items()
+    }
+    write_safetensors(directory / "adapter_model.safetensors", tensors)
+
+
 CHECKPOINTS: dict[str, Callable[[Path], None]] = {
     "bert": bert,
     "gemma3": gemma3,
@@ -630,10 +416,11 @@ CHECKPOINTS: dict[str, Callable[[Path], None]] = {
     "phi3": phi3,
     "qwen2": qwen2,
     "qwen3": qwen3,
+    "qwen3_float8": qwen3_float8,
 }
 """A writer per architecture; it fills an empty directory."""
 
-PRE_TOKENIZERS = {"llama": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2"}
+PRE_TOKENIZERS = {"llama": "llama-bpe", "qwen2": "qwen2", "qwen3": "qwen2", "qwen3_float8": "qwen2"}
 """llama.cpp's name where the tokenizer is a byte-level BPE."""
 
 
@@ -647,3 +434,5 @@ def write_checkpoint(name: str, directory: Path) -> Path:
 if __name__ == "__main__":
     for each in CHECKPOINTS:
         write_checkpoint(each, Path(sys.argv[1]) / each)
+    (Path(sys.argv[1]) / "lora").mkdir()
+    lora(Path(sys.argv[1]) / "lora")

@@ -10,6 +10,12 @@ from pathlib import Path
 from typing import Final
 
 from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.models.convert.adapter import (
+    CONFIG_NAME,
+    adapter_metadata,
+    adapter_tensors,
+    base_hyperparameters,
+)
 from olmkit.engine.models.convert.architecture import Architecture
 from olmkit.engine.models.convert.bert import Bert
 from olmkit.engine.models.convert.checkpoint import Checkpoint, directory_files
@@ -22,8 +28,9 @@ from olmkit.engine.models.convert.mistral import Mistral
 from olmkit.engine.models.convert.phi3 import Phi3
 from olmkit.engine.models.convert.qwen2 import Qwen2
 from olmkit.engine.models.convert.qwen3 import Qwen3
+from olmkit.engine.models.gguf import GgufHeader
 
-__all__ = ["ARCHITECTURES", "REVISION", "convert_directory", "directory_files"]
+__all__ = ["ARCHITECTURES", "REVISION", "convert_adapter", "convert_directory", "directory_files"]
 
 REVISION: Final = 1
 """Raised whenever the same checkpoint is to give other bytes; caches carry it in their names."""
@@ -62,6 +69,35 @@ def convert_directory(
         | model.vocabulary()
     )
     write_gguf(target, metadata, tensors, on_progress=on_progress)
+
+
+def convert_adapter(
+    files: Mapping[str, Path],
+    target: Path,
+    *,
+    base: GgufHeader,
+    on_progress: OnProgress | None = None,
+) -> None:
+    """Write the LoRA adapter made of `files` for the model `base` to the GGUF `target`.
+
+    Otherwise as `convert_directory`.
+
+    Raises:
+        ModelNotCreatable: naming the file or tensor and what is wrong with it.
+        OSError: `target` cannot be written.
+    """
+    checkpoint = Checkpoint(files)
+    kinds = {kind.name: kind for kind in reversed(ARCHITECTURES)}
+    if CONFIG_NAME not in checkpoint:
+        raise ModelNotCreatable(f"{CONFIG_NAME} is missing: it says what kind of adapter this is")
+    if base.architecture not in kinds:
+        raise ModelNotCreatable(
+            f"adapters for {base.architecture} models cannot be converted; "
+            f"supported are {', '.join(sorted(kinds))}"
+        )
+    model = kinds[base.architecture](checkpoint, base_hyperparameters(base))
+    tensors = adapter_tensors(checkpoint, model)
+    write_gguf(target, adapter_metadata(checkpoint, base), tensors, on_progress=on_progress)
 
 
 def _architecture(checkpoint: Checkpoint) -> Architecture:

@@ -7,14 +7,16 @@ does: matrices in 16 bits, vectors and norms in 32.
 
 import re
 from collections.abc import Mapping
+from functools import cached_property
 from typing import ClassVar, Final
 
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.checkpoint import Checkpoint
-from olmkit.engine.models.convert.elements import RawArray, output_tensor
+from olmkit.engine.models.convert.elements import RawArray, Source, output_tensor
+from olmkit.engine.models.convert.float8 import check_is_float, unpacked
 from olmkit.engine.models.convert.gguf_writer import GgmlType, Metadata, OutputTensor
 from olmkit.engine.models.convert.hyperparameters import Hyperparameters
-from olmkit.engine.models.safetensors import DType, Tensor
+from olmkit.engine.models.safetensors import DType
 
 _LAYER: Final = re.compile(r"(?:.*\.)?layers?\.(\d{1,5})\.(.+)\.(weight|bias)")
 _OTHER: Final = re.compile(r"(.+)\.(weight|bias)")
@@ -39,6 +41,15 @@ class Architecture:
     def __init__(self, checkpoint: Checkpoint, config: Hyperparameters) -> None:
         self.checkpoint = checkpoint
         self.config = config
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """The checkpoint's tensors by name, as floats of 16 bits at least.
+
+        Raises:
+            ModelNotCreatable: the checkpoint is broken or quantized in a way that is not read.
+        """
+        return unpacked(self.checkpoint.tensors, self.config)
 
     @property
     def block_count(self) -> int:
@@ -73,7 +84,7 @@ class Architecture:
         """Heads whose rotary halves have to be interleaved, for a GGUF part; None for none."""
         return None
 
-    def row_limit(self, part: str, tensor: Tensor) -> int | None:
+    def row_limit(self, part: str, tensor: Source) -> int | None:
         """How many rows of a GGUF part to keep; None for all."""
         return None
 
@@ -101,14 +112,14 @@ class Architecture:
         raise ModelNotCreatable(f"tensor {name[:200]!r} has no place in a {self.name} model")
 
     def tensors(self) -> list[OutputTensor]:
-        """The tensors to write, in the checkpoint's order, and the type most matrices get.
+        """The tensors to write, in the checkpoint's order.
 
         Raises:
-            ModelNotCreatable: an unknown tensor, or two that map to one name.
+            ModelNotCreatable: an unknown tensor, two that map to one name, a layer with a gap.
         """
         wide = self.matrix_type
         result = {tensor.name: tensor for tensor in self.extra_tensors()}
-        for tensor in self.checkpoint.tensors.values():
+        for tensor in self.sources.values():
             renamed = self.rename(tensor.name)
             if renamed is None:
                 continue
@@ -122,7 +133,7 @@ class Architecture:
     @property
     def matrix_type(self) -> GgmlType:
         """16-bit type for matrices: the first one that the checkpoint's matrices have."""
-        for tensor in self.checkpoint.tensors.values():
+        for tensor in self.sources.values():
             if len(tensor.shape) >= 2 and self.simplify(tensor.name) is not None:
                 if tensor.dtype is DType.BF16:
                     return GgmlType.BF16
@@ -130,7 +141,8 @@ class Architecture:
                     return GgmlType.F16
         return GgmlType.F16
 
-    def _output(self, tensor: Tensor, name: str, part: str, wide: GgmlType) -> OutputTensor:
+    def _output(self, tensor: Source, name: str, part: str, wide: GgmlType) -> OutputTensor:
+        check_is_float(tensor)
         is_vector = len(tensor.shape) < 2 or not name.endswith(".weight")
         narrow = is_vector or part.endswith("_norm") or part in self.always_f32
         heads = self.interleaved_heads(part)

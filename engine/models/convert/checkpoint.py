@@ -16,7 +16,11 @@ from olmkit.engine.models.safetensors import Tensor, read_tensors
 MAX_JSON_BYTES: Final = 128 * 1024 * 1024
 """The largest tokenizer.json known has 33 MB (Gemma 3)."""
 _INDEX: Final = "model.safetensors.index.json"
-_WEIGHTS: Final = ("model*.safetensors", "*/model*.safetensors")
+_WEIGHTS: Final = (
+    ("model*.safetensors", "*/model*.safetensors"),
+    ("adapter_model*.safetensors", "adapters*.safetensors"),
+)
+"""Groups of patterns; the first that matches anything is taken."""
 _ALWAYS: Final = (
     "*.json",
     "*/*.json",
@@ -28,32 +32,37 @@ _ALWAYS: Final = (
 )
 
 
-def directory_files(directory: Path, *, weights: tuple[str, ...] = _WEIGHTS) -> dict[str, Path]:
-    """The files of a checkpoint directory that conversion reads: relative name to path, sorted.
+def directory_files(directory: Path) -> dict[str, Path]:
+    """The files of a model's or an adapter's directory that conversion reads, by name, sorted.
 
     Raises:
         ModelNotCreatable: no safetensors weights, or a link that leads out of the directory.
     Source: modelfile-and-templates reference, section 1.7; vocab.txt and merges.txt are olm's.
     """
+    weights = next((found for group in _WEIGHTS if (found := _matches(directory, group))), {})
+    if not weights:
+        raise _no_weights(str(directory), sorted(path.name for path in directory.glob("*.bin")))
     root = directory.resolve()
-    found: dict[str, Path] = {}
-    for pattern in (*weights, *_ALWAYS):
-        for path in directory.glob(pattern):
-            name = path.relative_to(directory).as_posix()
-            if not path.is_file():
-                continue
-            if not path.resolve().is_relative_to(root):
-                raise ModelNotCreatable(
-                    f"insecure path: {name} leads out of {directory}",
-                    hint="download the model into a directory of its own, without links"
-                    if ".cache" in str(path.resolve())
-                    else None,
-                )
-            found[name] = path
-    if not any(PurePosixPath(name).suffix == ".safetensors" for name in found):
-        pickles = sorted(path.name for path in directory.glob("*.bin"))
-        raise _no_weights(str(directory), pickles)
-    return dict(sorted(found.items()))
+    files = weights | _matches(directory, _ALWAYS)
+    for name, path in files.items():
+        real = path.resolve()
+        if not real.is_relative_to(root):
+            raise ModelNotCreatable(
+                f"insecure path: {name} leads out of {directory}",
+                hint="download the model with --local-dir, so that its files are no links"
+                if ".cache" in real.parts
+                else None,
+            )
+    return dict(sorted(files.items()))
+
+
+def _matches(directory: Path, patterns: tuple[str, ...]) -> dict[str, Path]:
+    return {
+        path.relative_to(directory).as_posix(): path
+        for pattern in patterns
+        for path in directory.glob(pattern)
+        if path.is_file()
+    }
 
 
 def _no_weights(where: str, names: list[str]) -> ModelNotCreatable:
@@ -159,7 +168,9 @@ class Checkpoint:
         return tensors
 
     def _parts(self) -> list[str]:
-        parts = [name for name in self._files if name.endswith(".safetensors")]
+        every = [name for name in self._files if name.endswith(".safetensors")]
+        # Beside Hugging Face's parts there may be a `consolidated.safetensors` with the same again.
+        parts = [name for name in every if PurePosixPath(name).name.startswith("model")] or every
         wanted = sorted(set(self._index().values()))
         for part in wanted:
             if part not in parts:

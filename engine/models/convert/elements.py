@@ -1,14 +1,14 @@
 """Element types: raw safetensors values to and from 32-bit floats, block by block."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.gguf_writer import GgmlType, OutputTensor
-from olmkit.engine.models.safetensors import DType, Tensor
+from olmkit.engine.models.safetensors import DType
 
 BLOCK_BYTES: Final = 16 * 1024 * 1024
 """Source bytes converted at a time; the peak is a few times this, whatever the model's size."""
@@ -16,6 +16,30 @@ BLOCK_BYTES: Final = 16 * 1024 * 1024
 Floats = NDArray[np.float32]
 RawArray = NDArray[Any]
 RowChange = Callable[[RawArray], RawArray]
+
+
+class Source(Protocol):
+    """What a tensor is made from: a safetensors tensor, or one computed from several."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the checkpoint."""
+
+    @property
+    def dtype(self) -> DType:
+        """The type of its blocks."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Slowest dimension first."""
+
+    @property
+    def rows(self) -> int:
+        """Length of the first dimension."""
+
+    def blocks(self, limit_bytes: int, row_multiple: int = 1) -> Iterator[RawArray]:
+        """All rows in order, in blocks of about `limit_bytes`, each a multiple of rows."""
+
 
 _SAME: Final = {DType.F32: GgmlType.F32, DType.F16: GgmlType.F16, DType.BF16: GgmlType.BF16}
 
@@ -47,7 +71,7 @@ def from_float32(values: Floats, to: GgmlType) -> RawArray:
 
 
 def output_tensor(
-    source: Tensor,
+    source: Source,
     name: str,
     to: GgmlType,
     *,
@@ -80,7 +104,7 @@ def output_tensor(
     return OutputTensor(name=name, type=to, shape=shape, blocks=blocks)
 
 
-def _encode(block: RawArray, source: Tensor, to: GgmlType, add: float) -> RawArray:
+def _encode(block: RawArray, source: Source, to: GgmlType, add: float) -> RawArray:
     if _SAME.get(source.dtype) is to and not add:
         return np.ascontiguousarray(block)
     values = to_float32(block, source.dtype)

@@ -5,9 +5,9 @@ from typing import ClassVar, Final
 
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.decoder import Decoder
+from olmkit.engine.models.convert.elements import Source
 from olmkit.engine.models.convert.gguf_writer import Metadata
 from olmkit.engine.models.convert.tokenizers.detect import decoder_vocabulary
-from olmkit.engine.models.safetensors import Tensor
 
 _VISION: Final = ("vision_tower.", "vision_model.", "multi_modal_projector.")
 
@@ -80,6 +80,6 @@ class Gemma3(Decoder):
         """Gemma's norms multiply by one plus the weight."""
         return 1.0 if part.endswith("_norm") else 0.0
 
-    def row_limit(self, part: str, tensor: Tensor) -> int | None:
+    def row_limit(self, part: str, tensor: Source) -> int | None:
         """The embedding without rows past the vocabulary."""
         return min(self._size, tensor.rows) if part == "token_embd" else None

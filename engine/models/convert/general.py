@@ -10,7 +10,7 @@ from olmkit.engine.models.convert.gguf_writer import GgmlType, Int32, Metadata, 
 
 FILE_TYPES: Final = {GgmlType.F32: 0, GgmlType.F16: 1, GgmlType.BF16: 32}
 """llama.cpp's `llama_ftype`."""
-_QUANTIZATION_VERSION: Final = 2
+QUANTIZATION_VERSION: Final = 2
 _SAMPLING: Final = {
     "top_k": ("top_k", True),
     "top_p": ("top_p", False),
@@ -37,7 +37,7 @@ def general_metadata(
     result |= _name(checkpoint)
     result["general.size_label"] = size_label(sum(math.prod(item.shape) for item in tensors))
     result["general.file_type"] = FILE_TYPES[matrix_type]
-    result["general.quantization_version"] = _QUANTIZATION_VERSION
+    result["general.quantization_version"] = QUANTIZATION_VERSION
     return result
 
 
