@@ -119,15 +119,20 @@ class _Log:
 
     def _on_piece(self, level: int, text: bytes, _: object) -> None:
         if level in LogLevel._value2member_map_:
-            self._level, self._text = LogLevel(level), b""
+            self._end_line()  # the quantizer's lines are several messages, the last with the end
+            self._level = LogLevel(level)
         self._text += text
-        if self._level > LogLevel.DEBUG and self._text.endswith(b"\n"):
-            line = self._text.decode(errors="replace").strip()
-            if self._level is LogLevel.ERROR:
-                self.errors.append(line)
-            if self.sink is not None and line.strip("."):
-                self.sink(self._level, line)
-            self._text = b""
+        if self._text.endswith(b"\n"):
+            self._end_line()
+
+    def _end_line(self) -> None:
+        line, self._text = self._text.decode(errors="replace").strip(), b""
+        if not line or self._level is LogLevel.DEBUG:
+            return
+        if self._level is LogLevel.ERROR:
+            self.errors.append(line)
+        if self.sink is not None and line.strip("."):
+            self.sink(self._level, line)
 
 
 _log: Final = _Log()
@@ -610,3 +615,25 @@ def _device_name(buffer_type: int) -> str:
     device = lib.ggml_backend_buft_get_device(buffer_type)
     name: bytes = lib.ggml_backend_dev_name(device) if device else b"CPU"
     return name.decode()
+
+
+# --- quantization ----------------------------------------------------------------------------
+
+_DEFAULT_FILE_TYPE = 7
+
+
+def quantize(source: str, target: str, *, file_type: int, threads: int) -> None:
+    """Write the model `source` to `target` with its matrices in another type.
+
+    Blocks, logging a line a tensor. The log lines of a failure are in its message.
+
+    Raises:
+        NativeError: llama.cpp cannot read the source, write the target or make that type of it.
+    Source: llama.cpp, include/llama.h, `llama_model_quantize`.
+    """
+    options = _api.llama_model_quantize_default_params()
+    if (options.ftype, options.quantize_output_tensor) != (_DEFAULT_FILE_TYPE, True):
+        raise NativeError("llama.cpp's quantizer does not match its Python bindings")
+    options.ftype, options.nthread = file_type, threads
+    if _api.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(options)):
+        raise NativeError("; ".join(take_errors()) or "llama.cpp gave no reason")
