@@ -7,7 +7,7 @@ Help and errors are plain text, worded as Docker words them. Click lives inside 
 import difflib
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 import typer
 from typer._click import Command as ClickCommand
@@ -41,6 +41,11 @@ TRUE_WORDS: Final = frozenset({"1", "t", "T", "true", "True", "TRUE"})
 FALSE_WORDS: Final = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 
 
+def is_option(param: object) -> TypeGuard[TyperOption]:
+    """Whether a parameter is a flag or option, not an argument."""
+    return isinstance(param, TyperOption)
+
+
 class Command(TyperCommand):
     """A command that takes `--flag=false` and counts its arguments as Docker does."""
 
@@ -62,12 +67,36 @@ class Command(TyperCommand):
             raise self._wrong_count(ctx)
         return rest
 
-    def _plain_flags(self, args: list[str]) -> list[str]:
-        """`--flag=true` as `--flag`; `--flag=false` as nothing, which is what flags start as."""
-        flags = {
-            name
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        """`[OPTIONS] MODEL [PROMPT]...`: arguments as their metavars say, no braces."""
+        return ["[OPTIONS]", *(name for name, _ in self.explained_arguments())]
+
+    def explained_arguments(self) -> list[tuple[str, str]]:
+        """How each argument is written, and its help."""
+        return [
+            (param.metavar or (param.name or "").upper(), param.help or "")
             for param in self.params
-            if isinstance(param, TyperOption) and param.is_flag
+            if isinstance(param, TyperArgument)
+        ]
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        """The sections below the description."""
+        records = (param.get_help_record(ctx) for param in self.get_params(ctx) if is_option(param))
+        sections = {
+            "Arguments": self.explained_arguments(),
+            "Options": [record for record in records if record is not None],
+        }
+        for title, rows in sections.items():
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl(rows)
+
+    def _plain_flags(self, args: list[str]) -> list[str]:
+        """`--flag=true` as `--flag`; `--flag=false` as `--no-flag` or, without one, nothing."""
+        flags = {
+            name: param
+            for param in self.params
+            if is_option(param) and param.is_flag
             for name in param.opts
         }
         plain: list[str] = []
@@ -79,6 +108,8 @@ class Command(TyperCommand):
                 plain.append(word)
             elif value in TRUE_WORDS:
                 plain.append(name)
+            else:
+                plain += flags[name].secondary_opts[:1]
         return plain
 
     def _wrong_count(self, ctx: Context) -> UsageError:
@@ -141,7 +172,7 @@ class LazyGroup(TyperGroup):
         return super().resolve_command(ctx, args)
 
 
-def load_command(name: str) -> TyperCommand:
+def load_command(name: str) -> Command:
     """The command of that name, from the function `NAME` of `commands/NAME.py`."""
     module = import_module(f"olmkit.cli.commands.{name}")
     function: Callable[..., None] = getattr(module, name)
@@ -149,7 +180,7 @@ def load_command(name: str) -> TyperCommand:
     cls = getattr(module, "COMMAND_CLASS", Command)
     app.command(name, cls=cls, context_settings=dict(CONTEXT))(function)
     command = typer.main.get_command(app)
-    assert isinstance(command, TyperCommand)
+    assert isinstance(command, Command)
     return command
 
 

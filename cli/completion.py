@@ -92,11 +92,11 @@ def shapes() -> list[Shape]:
 
 
 def _flags(command: "TyperCommand") -> tuple[Flag, ...]:
-    from typer.core import TyperOption
+    from olmkit.cli.app import is_option
 
     flags = []
     for param in command.params:
-        if isinstance(param, TyperOption) and not param.hidden:
+        if is_option(param) and not param.hidden:
             choices = tuple(map(str, getattr(param.type, "choices", ())))
             flags.append(
                 Flag(

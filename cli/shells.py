@@ -124,16 +124,19 @@ def _zsh_flag(flag: Flag) -> str:
 
 def _fish(commands: list[Shape]) -> str:
     all_names = " ".join(name for shape in commands for name in shape.names)
-    none_yet = f"not __fish_seen_subcommand_from {all_names}"
+    none_yet = "__olm_needs_command"
     lines = [
         "# fish completion for olm; written by `olm completion fish`",
+        f"function {none_yet}",
+        f"    not __fish_seen_subcommand_from {all_names}",
+        "end",
         "complete -c olm -f",
-        f"complete -c olm -n '{none_yet}' -s v -l version -d 'Show the version'",
-        f"complete -c olm -n '{none_yet}' -s h -l help -d 'Show help'",
+        f"complete -c olm -n {none_yet} -s v -l version -d 'Show the version'",
+        f"complete -c olm -n {none_yet} -s h -l help -d 'Show help'",
     ]
     for shape in commands:
         for name in shape.names:
-            lines.append(f"complete -c olm -n '{none_yet}' -a {name} -d {_quoted(shape.help)}")
+            lines.append(f"complete -c olm -n {none_yet} -a {name} -d {_quoted(shape.help)}")
     for shape in commands:
         seen = f"complete -c olm -n '__fish_seen_subcommand_from {' '.join(shape.names)}'"
         lines += [f"{seen} {_fish_flag(flag)}" for flag in shape.flags]

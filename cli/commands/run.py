@@ -79,7 +79,14 @@ def run(
         Option("--truncate/--no-truncate", help="Embeddings: cut what is too long, or fail."),
     ] = None,
     dimensions: Annotated[
-        int, Option("--dimensions", metavar="N", min=0, help="Embeddings: length of the vector.")
+        int,
+        Option(
+            "--dimensions",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="Embeddings: length of the vector.",
+        ),
     ] = 0,
 ) -> None:
     """Run a model: answer a prompt, or chat.

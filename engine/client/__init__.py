@@ -60,9 +60,11 @@ class Client:
         """The stored models, newest first."""
         return replies.listed_models(self.request("GET", "/api/tags"))
 
-    def show(self, model: str, *, verbose: bool = False, **overlay: object) -> ModelDetails:
+    def show(
+        self, model: str, *, verbose: bool = False, overlay: Body | None = None
+    ) -> ModelDetails:
         """What is known of a model; `overlay` (`system`, `options`) goes into its Modelfile."""
-        body = {"model": model, "verbose": verbose, **overlay}
+        body = {"model": model, "verbose": verbose, **(overlay or {})}
         return replies.model_details(self.request("POST", "/api/show", body))
 
     def copy(self, source: str, destination: str) -> None:
@@ -232,9 +234,11 @@ class Client:
         raw = reply.read()
         if reply.status < 400:
             return raw
+        error = None
         with contextlib.suppress(DaemonError):
-            if error := replies.api_error(replies.parse_object(raw), reply.status):
-                raise error
+            error = replies.api_error(replies.parse_object(raw), reply.status)
+        if error is not None:
+            raise error
         text = raw[:500].decode("utf-8", "replace").strip()
         foreign = None if text == "404 page not found" else self._foreign(reply)
         raise foreign or ApiError(

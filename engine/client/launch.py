@@ -111,8 +111,9 @@ def _last_line(log_path: Path, start: int) -> str:
     with open(log_path, "rb") as log:
         log.seek(max(start, log_path.stat().st_size - 4096))
         lines = log.read().decode("utf-8", "replace").split("\n")
-    words = [line.strip() for line in lines if line.strip()]
-    return words[-1].removeprefix("Error: ") if words else ""
+    said = [line.strip() for line in lines if line.strip()]
+    errors = [line.removeprefix("Error: ") for line in said if line.startswith("Error: ")]
+    return [*said, *errors][-1] if said else ""
 
 
 def port_holder(port: int) -> str | None:

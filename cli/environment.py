@@ -1,0 +1,35 @@
+"""The variables that olm reads, for the manual: one table, checked against what is read.
+
+Each `OLM_X` but `OLM_HOME` falls back to its twin `OLLAMA_X`.
+"""
+
+from typing import Final
+
+VARIABLES: Final = {
+    "OLM_HOME": "directory of logs, history and settings (~/.olm)",
+    "OLM_MODELS": "the store; may be Ollama's ($OLM_HOME/models)",
+    "OLM_HOST": "address of the daemon (127.0.0.1:11434)",
+    "OLM_KEEP_ALIVE": "how long an idle model stays loaded; negative: for ever (5m)",
+    "OLM_LOAD_TIMEOUT": "how long a load may make no progress; 0: for ever (5m)",
+    "OLM_CONTEXT_LENGTH": "context length where none is asked for (chosen by memory)",
+    "OLM_NUM_PARALLEL": "requests that one model answers at a time (4)",
+    "OLM_MAX_LOADED_MODELS": "models in memory at a time (chosen by the machine)",
+    "OLM_MAX_QUEUE": "requests that may wait, over all models (512)",
+    "OLM_MAX_QUEUE_PER_MODEL": "requests that may wait for one model (128)",
+    "OLM_MAX_TRANSFER_STREAMS": "parallel streams of a transfer (4)",
+    "OLM_FLASH_ATTENTION": "1 or 0 forces it on or off",
+    "OLM_KV_CACHE_TYPE": "element type of the KV cache: f16, q8_0, q4_0 and others (f16)",
+    "OLM_GPU_OVERHEAD": "bytes of each GPU's memory to leave free (0)",
+    "OLM_SCHED_SPREAD": "1 spreads every model over all GPUs",
+    "OLM_ORIGINS": "origins of browser requests to allow, besides local ones; a comma list",
+    "OLM_NOPRUNE": "1 keeps blobs that no model uses",
+    "OLM_NOHISTORY": "1 saves no lines of chats",
+    "OLM_EDITOR": "editor for Ctrl-G in a chat (VISUAL, EDITOR, vi)",
+    "OLM_DEBUG": "1 logs more, 2 most; shows where an internal error happened",
+}
+"""Meaning and, in parentheses, default."""
+
+OTHERS: Final = {
+    "NO_COLOR": "any value: no colours",
+    "HTTP_PROXY, HTTPS_PROXY, NO_PROXY": "proxies on the way to other machines",
+}

@@ -1,0 +1,47 @@
+import base64
+from pathlib import Path
+
+import pytest
+
+from olmkit.cli.errors import CliError
+from olmkit.cli.media import extract_files, sniff
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat.png", "my cat.png", "b.PNG"):
+        (tmp_path / name).write_bytes(PNG)
+    return tmp_path
+
+
+def test_paths_are_taken_out_of_the_prompt_and_files_encoded(folder: Path) -> None:
+    text, (file,) = extract_files("what is in ./cat.png ?")
+    assert text == "what is in  ?"
+    assert (file.kind, base64.b64decode(file.data)) == ("image", PNG)
+
+
+def test_quotes_escapes_and_several_files(folder: Path) -> None:
+    text, files = extract_files(rf"'{folder}/cat.png' and ./my\ cat.png and ./b.PNG")
+    assert text == "and  and"
+    assert [Path(file.path).name for file in files] == ["cat.png", "my cat.png", "b.PNG"]
+
+
+def test_bare_names_and_missing_files_are_words(folder: Path) -> None:
+    prompt = "cat.png ./missing.png"
+    assert extract_files(prompt) == (prompt, [])
+
+
+def test_other_files_are_refused(folder: Path) -> None:
+    (folder / "x.jpg").write_bytes(b"#!/bin/sh")
+    with pytest.raises(CliError, match="no JPEG, PNG, WebP or WAV"):
+        extract_files("./x.jpg")
+
+
+def test_kinds_are_known_by_their_first_bytes() -> None:
+    assert sniff(b"\xff\xd8\xff\xe0") == "image"
+    assert sniff(b"RIFF\0\0\0\0WEBP") == "image"
+    assert sniff(b"RIFF\0\0\0\0WAVE") == "audio"
+    assert sniff(b"GIF89a") is None

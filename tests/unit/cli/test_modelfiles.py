@@ -1,0 +1,153 @@
+"""What a Modelfile's FROM and ADAPTER mean on this disk."""
+
+from pathlib import Path
+
+import pytest
+
+from olmkit.cli.modelfiles import Parts, create_request, find_parts
+from olmkit.modelfile.errors import ModelfileErrors
+from olmkit.modelfile.parser import parse
+
+
+def parts(text: str, directory: Path) -> Parts:
+    return find_parts(parse(text), directory)
+
+
+def touch(directory: Path, *names: str) -> None:
+    for name in names:
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_a_name_stays_a_name(tmp_path: Path) -> None:
+    assert parts("FROM llama3.2:1b", tmp_path) == Parts(name="llama3.2:1b")
+    assert parts("FROM pypi://x.gguf", tmp_path) == Parts(name="pypi://x.gguf")
+
+
+def test_files_are_found_beside_the_modelfile_and_by_absolute_path(tmp_path: Path) -> None:
+    touch(tmp_path, "a.gguf", "sub/b.gguf")
+    found = parts(f"FROM ./a.gguf\nFROM {tmp_path}/sub/b.gguf", tmp_path)
+    assert found == Parts(
+        files={"a.gguf": tmp_path / "a.gguf", "b.gguf": tmp_path / "sub" / "b.gguf"}
+    )
+
+
+def test_the_home_directory_may_be_abbreviated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    touch(tmp_path, "a.gguf")
+    assert parts("FROM ~/a.gguf", Path("/")).files == {"a.gguf": tmp_path / "a.gguf"}
+
+
+@pytest.mark.parametrize("value", ["./missing", "/missing/model", "missing.gguf", "~nobody/x"])
+def test_a_path_that_is_not_there_is_an_error_at_its_place(value: str, tmp_path: Path) -> None:
+    with pytest.raises(ModelfileErrors) as caught:
+        parts(f"SYSTEM x\nFROM {value}", tmp_path)
+    (problem,) = caught.value.diagnostics()
+    assert (problem.span.line, problem.span.column) == (2, 6)
+    assert problem.message == f"no such file: {value}"
+
+
+def test_every_missing_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ModelfileErrors) as caught:
+        parts("FROM ./a.gguf\nADAPTER ./b.gguf\nADAPTER name", tmp_path)
+    assert [problem.span.line for problem in caught.value.diagnostics()] == [1, 2, 3]
+
+
+def test_a_directory_gives_weights_configuration_and_tokenizer(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "m",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "2_Dense/model.safetensors",
+        "other.safetensors",
+        "config.json",
+        "1_Pooling/config.json",
+        "tokenizer.model",
+        "chat_template.jinja",
+        "pytorch_model.bin",
+        "notes.txt",
+    )
+    assert sorted(parts("FROM ./m", tmp_path).files) == [
+        "1_Pooling/config.json",
+        "2_Dense/model.safetensors",
+        "chat_template.jinja",
+        "config.json",
+        "model-00001-of-00002.safetensors",
+        "model-00002-of-00002.safetensors",
+        "tokenizer.model",
+    ]
+
+
+def test_gguf_files_of_a_directory_count_when_there_are_no_safetensors(tmp_path: Path) -> None:
+    touch(tmp_path / "m", "a.gguf", "mmproj.gguf")
+    assert sorted(parts("FROM ./m", tmp_path).files) == ["a.gguf", "mmproj.gguf"]
+
+
+def test_a_directory_called_like_the_model_does_not_hide_it(tmp_path: Path) -> None:
+    touch(tmp_path, "llama3/notes.txt")
+    assert parts("FROM llama3", tmp_path) == Parts(name="llama3")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["notes.txt"], "no safetensors or GGUF files in"),
+        (["pytorch_model.bin"], "holds pickled weights only"),
+    ],
+)
+def test_a_directory_without_weights_is_an_error(
+    names: list[str], message: str, tmp_path: Path
+) -> None:
+    touch(tmp_path / "m", *names)
+    with pytest.raises(ModelfileErrors) as caught:
+        parts("FROM ./m", tmp_path)
+    assert message in str(caught.value)
+
+
+def test_links_out_of_a_directory_are_refused(tmp_path: Path) -> None:
+    touch(tmp_path, "secret.json", "m/model.safetensors")
+    (tmp_path / "m" / "config.json").symlink_to(tmp_path / "secret.json")
+    with pytest.raises(ModelfileErrors) as caught:
+        parts("FROM ./m", tmp_path)
+    assert "leads out of" in str(caught.value)
+
+
+def test_links_inside_and_a_linked_directory_are_fine(tmp_path: Path) -> None:
+    touch(tmp_path / "m", "model-a.safetensors")
+    (tmp_path / "m" / "model-b.safetensors").symlink_to("model-a.safetensors")
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    found = parts("FROM ./link", tmp_path)
+    assert sorted(found.files) == ["model-a.safetensors", "model-b.safetensors"]
+
+
+def test_two_files_of_one_name_are_an_error(tmp_path: Path) -> None:
+    touch(tmp_path, "a/m.gguf", "b/m.gguf")
+    with pytest.raises(ModelfileErrors) as caught:
+        parts("FROM ./a/m.gguf\nFROM ./b/m.gguf", tmp_path)
+    assert "two files of the model are called m.gguf" in str(caught.value)
+
+
+def test_the_request_says_what_the_file_says_and_no_more(tmp_path: Path) -> None:
+    touch(tmp_path, "a.gguf", "l.gguf")
+    modelfile = parse(
+        "FROM ./a.gguf\nADAPTER ./l.gguf\nPARAMETER stop x\nPARAMETER stop y\n"
+        'PARAMETER num_ctx 4096\nSYSTEM ""\nLICENSE one\nLICENSE two\nMESSAGE user hi'
+    )
+    body = create_request("m", modelfile, find_parts(modelfile, tmp_path), lambda p: f"d:{p.name}")
+    assert body == {
+        "model": "m",
+        "files": {"a.gguf": "d:a.gguf"},
+        "adapters": {"l.gguf": "d:l.gguf"},
+        "parameters": {"stop": ["x", "y"], "num_ctx": 4096},
+        "system": "",
+        "license": ["one", "two"],
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+    named = parse("FROM llama3")
+    assert create_request("m", named, find_parts(named, tmp_path), str) == {
+        "model": "m",
+        "from": "llama3",
+    }

@@ -1,0 +1,65 @@
+"""Lines of progress: what they look like at a moment, and what is said without a terminal."""
+
+import io
+
+from olmkit.cli.progress import Bar, PlainDisplay, Spinner
+from olmkit.cli.terminal import Terminal, visible
+from olmkit.engine.client.replies import Progress
+
+
+def test_a_bar_fills_the_line_and_never_goes_back() -> None:
+    bar = Bar("pulling 2bada8a74506:", 4_700_000_000, 0.0)
+    bar.advance(0, 0.0)
+    bar.advance(2_350_000_000, 10.0)
+    bar.advance(1_000, 10.0)
+    line = bar.line(99, 10.0)
+    assert line.startswith("pulling 2bada8a74506:  50% ▕█")
+    assert line.endswith("▏ 2.4 GB/4.7 GB  235 MB/s     10s")
+    assert len(line) == 98
+    assert line.count("█") == 18
+
+
+def test_a_full_bar_shows_its_size_only() -> None:
+    bar = Bar("x:", 1500, 0.0)
+    bar.advance(9999, 1.0)
+    assert bar.done
+    assert bar.line(80, 5.0).rstrip().endswith("█▏ 1.5 KB")
+
+
+def test_a_bar_on_a_narrow_terminal_is_its_percentage() -> None:
+    bar = Bar("pulling 2bada8a74506:", 100, 0.0)
+    bar.advance(50, 1.0)
+    assert bar.line(30, 1.0) == "pulling 2bada8a74506:  50%"
+    assert bar.line(10, 1.0) == "pulling 2…"
+
+
+def test_a_spinner_turns_until_it_is_done() -> None:
+    spinner = Spinner("writing manifest")
+    assert spinner.line(80, 0.0) == "writing manifest ⠋"
+    assert spinner.line(80, 0.11) == "writing manifest ⠙"
+    spinner.finish()
+    assert spinner.line(80, 0.2) == "writing manifest "
+
+
+def test_without_a_terminal_each_change_is_a_plain_line() -> None:
+    out = io.StringIO()
+    display = PlainDisplay(Terminal(stderr=out))
+    display.show(Progress(status="pulling manifest"))
+    display.show(Progress(status="pulling manifest"))
+    for done in (0, 10, 450, 460, 1000):
+        display.show(
+            Progress(status="pulling abc", digest="d", total_bytes=1000, completed_bytes=done)
+        )
+    display.show(Progress(status="success"))
+    assert out.getvalue() == (
+        "pulling manifest\n"
+        "pulling abc: 0% of 1 KB\n"
+        "pulling abc: 40% of 1 KB\n"
+        "pulling abc: 100% of 1 KB\n"
+        "success\n"
+    )
+
+
+def test_control_characters_cannot_reach_a_terminal() -> None:
+    assert visible("a\x1b[31mb\x9b0m\r\n\tc\x07") == "a�[31mb�0m\n\tc�"
+    assert visible("plain") == "plain"
