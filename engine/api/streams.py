@@ -39,6 +39,19 @@ def error_reply(error: Exception) -> Response:
     return Response(failure.body, failure.status, dict(failure.headers), media_type=JSON)
 
 
+async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """What a blocking function returns; when cancelled, only once it has returned.
+
+    For calls that use what the caller will close.
+    """
+    running = asyncio.ensure_future(asyncio.to_thread(function, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.gather(running, return_exceptions=True)
+        raise
+
+
 async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client goes away first.
 

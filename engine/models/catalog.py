@@ -161,6 +161,14 @@ class Catalog:
         self._summaries[digest] = summary
         return summary
 
+    async def summary_by_digest(self, digest: str) -> Summary | None:
+        """What listings say of a model that was used before; None when that is forgotten."""
+        if digest in self._summaries:
+            return self._summaries[digest]
+        with self._lock:
+            spec = self._specs.get(digest)
+        return None if spec is None else await self.summary_of(spec)
+
     async def summary_of(self, spec: ModelSpec) -> Summary:
         """What listings say of a model."""
         header = config_of(spec.gguf)

@@ -1,0 +1,110 @@
+"""The daemon's ASGI application: routes, and what every reply has in common."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+import olmkit
+from olmkit.engine.api import native_models, native_status, native_transfer
+from olmkit.engine.api.errors import KNOWN_ERRORS
+from olmkit.engine.api.guard import Guard
+from olmkit.engine.api.native_chat import chat
+from olmkit.engine.api.native_embed import embed, embeddings
+from olmkit.engine.api.native_generate import generate
+from olmkit.engine.api.state import Api
+from olmkit.engine.api.streams import error_reply
+from olmkit.engine.services import Services
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+log = logging.getLogger(__name__)
+
+
+def create_app(services: Services) -> Starlette:
+    """The application that serves olm's API with these services. Call it in the event loop."""
+    api = Api(services)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await api.close()
+
+    settings = services.settings
+    guard = Middleware(
+        Guard,
+        address=settings.address,
+        origins=settings.origins,
+        server=f"olm/{olmkit.__version__}",
+    )
+    app = Starlette(
+        routes=_routes(),
+        middleware=[guard],
+        exception_handlers={
+            404: _not_found,
+            405: _wrong_method,
+            Exception: _failed,
+            **dict.fromkeys(KNOWN_ERRORS, _refused),
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.api = api
+    return app
+
+
+def _routes() -> list[Route]:
+    table: tuple[tuple[str, Handler, str], ...] = (
+        ("/", native_status.root, "GET HEAD"),
+        ("/api/version", native_status.version, "GET HEAD"),
+        ("/api/status", native_status.status, "GET"),
+        ("/api/ps", native_status.ps, "GET"),
+        ("/api/tags", native_models.tags, "GET HEAD"),
+        ("/api/show", native_models.show, "POST"),
+        ("/api/copy", native_models.copy, "POST"),
+        ("/api/delete", native_models.delete, "DELETE"),
+        ("/api/generate", generate, "POST"),
+        ("/api/chat", chat, "POST"),
+        ("/api/embed", embed, "POST"),
+        ("/api/embeddings", embeddings, "POST"),
+        ("/api/pull", native_transfer.pull, "POST"),
+        ("/api/create", native_transfer.create_model, "POST"),
+        ("/api/import", native_transfer.import_file, "POST"),
+        ("/api/blobs/{digest}", native_transfer.blob, "HEAD POST"),
+    )
+    return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]
+
+
+class _ExactRoute(Route):
+    """A route whose methods are those given: Starlette's own adds HEAD to every GET."""
+
+    def __init__(self, path: str, endpoint: Handler, *, methods: list[str]) -> None:
+        super().__init__(path, endpoint, methods=methods)
+        self.methods = set(methods)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    path = request.url.path
+    if len(path) > 1 and path.endswith("/"):
+        status = 301 if request.method == "GET" else 307
+        return Response(status_code=status, headers={"Location": "/" + path.strip("/")})
+    return PlainTextResponse("404 page not found", 404)
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return PlainTextResponse("405 method not allowed", 405, headers)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    return error_reply(error)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return error_reply(error)

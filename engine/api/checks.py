@@ -1,0 +1,163 @@
+"""What generate, chat and their kin check before a model is loaded, in Ollama's words and order.
+
+Source: http-api reference, sections 2.4, 4 and 6.5.
+"""
+
+import json
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from olmkit.engine.api.state import Api
+from olmkit.engine.api.types import InferenceRequest
+from olmkit.engine.chat.conversation import Think
+from olmkit.engine.errors import InvalidRequest, UnsupportedCapability
+from olmkit.engine.models.options import Options, parse_keep_alive
+from olmkit.engine.models.spec import ModelSpec
+from olmkit.registry.errors import ModelNotFound
+
+LEVELS: Final = ("high", "medium", "low", "max")
+MAX_TOP_LOGPROBS: Final = 20
+_ALLOWED: Final = '"high", "medium", "low", "max", true, or false'
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What a request for a generation says beside its prompt, checked as far as that goes."""
+
+    name: str
+    """The model's, as the client sent it."""
+    began_ns: int
+    keep_alive_s: float | None
+    think: Think
+    top_logprobs: int | None
+    given_options: dict[str, Any]
+
+    def options(self, spec: ModelSpec) -> Options:
+        """The request's options over the model's. Raises: InvalidRequest."""
+        return Options.layered(spec.parameters, self.given_options)
+
+
+def parse_wish(body: InferenceRequest) -> Wish:
+    """What generate and chat have in common. Raises: InvalidRequest."""
+    began_ns = time.perf_counter_ns()
+    top_logprobs = check_top_logprobs(logprobs=body.logprobs, top_logprobs=body.top_logprobs)
+    require_no_format(body.format)
+    return Wish(
+        name=body.model or "",
+        began_ns=began_ns,
+        keep_alive_s=parse_keep_alive(body.keep_alive),
+        think=parse_think(body.think),
+        top_logprobs=top_logprobs,
+        given_options=body.options or {},
+    )
+
+
+async def find_model(api: Api, name: str, *, not_found: str) -> ModelSpec:
+    """The model of this name; `not_found` is what to say when there is none.
+
+    Raises:
+        ModelNotFound, InvalidReference, ModelUnloadable, StoreError
+    """
+    if not name:
+        raise ModelNotFound(not_found, name=name)
+    try:
+        return await api.catalog.spec(name)
+    except ModelNotFound as error:
+        raise ModelNotFound(not_found, name=name, hint=error.hint) from error
+
+
+def require_model(name: str | None) -> str:
+    """The name, which may not be empty. Raises: InvalidRequest."""
+    if not name:
+        raise InvalidRequest("model is required", field="model")
+    return name
+
+
+def require_capability(spec: ModelSpec, name: str, found: Iterable[str], *, verb: str) -> None:
+    """Refuse a model that generates nothing; `verb` is the endpoint. Raises: Unsupported…."""
+    if "completion" not in found:
+        raise UnsupportedCapability(
+            f'"{name}" does not support {verb}',
+            model=spec.name,
+            capability=verb,
+            hint="it computes embeddings: use /api/embed" if "embedding" in found else None,
+        )
+
+
+def require_extras(spec: ModelSpec, wanted: Iterable[str], found: Iterable[str]) -> None:
+    """Refuse a model without all `wanted` capabilities. Raises: UnsupportedCapability."""
+    missing = [capability for capability in wanted if capability not in set(found)]
+    if missing:
+        listed = "\n".join(missing)
+        raise UnsupportedCapability(
+            f"{spec.full_name} does not support {listed}", model=spec.name, capability=missing[0]
+        )
+
+
+def parse_think(given: Any) -> Think:
+    """Whether the model shall think. Raises: InvalidRequest."""
+    if given is None or isinstance(given, bool):
+        return given
+    if not isinstance(given, str):
+        raise InvalidRequest(f"think must be a boolean or string ({_ALLOWED})", field="think")
+    if given not in LEVELS:
+        raise InvalidRequest(
+            f'invalid think value: "{given[:80]}" (must be {_ALLOWED})', field="think"
+        )
+    return given
+
+
+def settle_think(think: Think, name: str, spec: ModelSpec, found: Iterable[str]) -> Think:
+    """What a model makes of `think`: one that can, thinks unless told not to.
+
+    Raises:
+        UnsupportedCapability: it cannot, and shall.
+    """
+    can_think = "thinking" in found
+    if think and not can_think:
+        text = f'"{name}" does not support thinking'
+        if spec.gguf.architecture == "qwen3" or "deepseek-r1" in spec.name:
+            text += ". Pull the model again to get the latest version with full thinking support"
+        raise UnsupportedCapability(text, model=spec.name, capability="thinking")
+    if not can_think:
+        return None
+    return True if think is None else think
+
+
+def require_no_format(given: Any) -> None:
+    """Refuse a wish for structured output, which this version cannot fulfil.
+
+    Raises:
+        InvalidRequest: always, unless nothing is wished for.
+    """
+    if given is None or given == "":
+        return
+    if given != "json" and not isinstance(given, dict):
+        shown = json.dumps(json.dumps(given))[:200]
+        raise InvalidRequest(
+            f'invalid format: {shown}; expected "json" or a valid JSON Schema object',
+            field="format",
+        )
+    raise InvalidRequest("structured output is not supported by this version", field="format")
+
+
+def require_no_images(images: list[str] | None, spec: ModelSpec) -> None:
+    """Refuse images, which no runner takes yet. Raises: UnsupportedCapability."""
+    if images:
+        raise UnsupportedCapability(
+            f"{spec.full_name} does not support images", model=spec.name, capability="vision"
+        )
+
+
+def check_top_logprobs(*, logprobs: bool | None, top_logprobs: int | None) -> int | None:
+    """How many alternatives a token shall have; None for no log-probabilities at all.
+
+    Raises:
+        InvalidRequest: outside 0 to `MAX_TOP_LOGPROBS`.
+    """
+    top = top_logprobs or 0
+    if not 0 <= top <= MAX_TOP_LOGPROBS:
+        raise InvalidRequest("top_logprobs must be between 0 and 20", field="top_logprobs")
+    return top if logprobs else None

@@ -1,0 +1,185 @@
+"""POST /api/pull, /api/create, /api/import, and the blobs that a remote create uploads.
+
+Source: http-api reference, sections 8.6, 8.8 and 8.9; import is olm's own.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+from contextlib import ExitStack, aclosing
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from olmkit.engine.api.decoding import body_pieces, decode_body
+from olmkit.engine.api.recipes import recipe_of
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import in_thread, reply_with
+from olmkit.engine.api.types import CreateRequest, ImportRequest, Progress, PullRequest
+from olmkit.engine.errors import InvalidRequest, RequestCancelled
+from olmkit.engine.models.create import Workshop, create
+from olmkit.engine.models.describe import describe
+from olmkit.registry import shortnames, sources
+from olmkit.registry.blobs import BlobStore
+from olmkit.registry.digest import Digest
+from olmkit.registry.errors import CorruptBlob, InvalidReference
+from olmkit.registry.events import BlobProgress, Event, EventSink, Status
+from olmkit.registry.reference import Reference
+from olmkit.registry.store import StoredModel
+
+SUCCESS = Progress(status="success")
+
+
+async def pull(request: Request) -> Response:
+    """Fetch a model; those who ask for the same one share the work."""
+    api, body = api_of(request), await decode_body(request, PullRequest)
+    if not body.wanted:
+        raise InvalidReference("no name was given", text="")
+    path = api.services.settings.home / "shortnames.toml"
+    reference = Reference.parse(
+        await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
+    )
+    insecure = bool(body.insecure)
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        pull_into(api, reference, on_event, cancelled, insecure=insecure)
+
+    events = api.transfers.follow(work, key=f"pull {reference.full} {insecure}")
+    return await reply_with(
+        request, _progress(events), stream=body.stream is not False, collect=_collect
+    )
+
+
+def pull_into(
+    api: Api,
+    reference: Reference,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    *,
+    insecure: bool = False,
+) -> StoredModel:
+    """Fetch a model. Blocking; raises as `sources.pull`."""
+    return sources.pull(
+        reference,
+        api.services.store,
+        on_event=on_event,
+        cancelled=cancelled,
+        describe=describe,
+        options=sources.PullOptions(insecure=insecure),
+    )
+
+
+async def create_model(request: Request) -> Response:
+    """Make a model from files of the store or from another model."""
+    api, body = api_of(request), await decode_body(request, CreateRequest)
+    recipe = await recipe_of(api, body)
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        def pull_parent(
+            reference: Reference, sink: EventSink, stop: threading.Event
+        ) -> StoredModel:
+            return pull_into(api, reference, sink, stop)
+
+        create(
+            recipe,
+            Workshop(
+                store=api.services.store, pull=pull_parent, on_event=on_event, cancelled=cancelled
+            ),
+        )
+
+    events = api.transfers.follow(work)
+    return await reply_with(
+        request, _progress(events), stream=body.stream is not False, collect=_collect
+    )
+
+
+async def import_file(request: Request) -> Response:
+    """Take a file that a client of the same user put into `incoming` among the blobs."""
+    api, body = api_of(request), await decode_body(request, ImportRequest)
+    name = body.file or ""
+    if not name or not name.isalnum():
+        raise InvalidRequest("file must be the name of a file in incoming", field="file")
+    done: list[Digest] = []
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        done.append(_adopt(api, name, on_event, cancelled))
+
+    async def replies() -> AsyncGenerator[Progress, None]:
+        async with aclosing(api.transfers.follow(work)) as events:
+            async for event in events:
+                yield _line(event)
+        yield Progress(status="success", digest=str(done[0]))
+
+    return await reply_with(request, replies(), stream=body.stream is not False, collect=_collect)
+
+
+def _adopt(api: Api, name: str, on_event: EventSink, cancelled: threading.Event) -> Digest:
+    store = api.services.store
+    try:
+        size_bytes = (store.incoming / name).stat(follow_symlinks=False).st_size
+    except OSError:
+        size_bytes = 0  # `adopt` says what is wrong
+
+    def on_bytes(completed_bytes: int) -> None:
+        if cancelled.is_set():
+            raise RequestCancelled("request canceled")
+        on_event(
+            BlobProgress(label="hashing", completed_bytes=completed_bytes, total_bytes=size_bytes)
+        )
+
+    digest, _ = store.adopt(name, on_bytes)
+    return digest
+
+
+async def blob(request: Request) -> Response:
+    """HEAD: whether the store has the bytes of a digest. POST: take them."""
+    digest = Digest(request.path_params["digest"])
+    blobs = api_of(request).services.store.blobs
+    is_there = await asyncio.to_thread(blobs.has, digest)
+    if request.method == "HEAD":
+        return Response(status_code=200 if is_there else 404)
+    if is_there:  # its body is not read
+        return Response(status_code=200)
+    return await _upload(request, blobs, digest)
+
+
+async def _upload(request: Request, blobs: BlobStore, digest: Digest) -> Response:
+    """Store the body under its digest, which is checked."""
+    length = request.headers.get("content-length", "")
+    with ExitStack() as stack:
+        writer = await in_thread(
+            stack.enter_context,
+            blobs.writer(expected=digest, size_bytes=int(length) if length.isdecimal() else None),
+        )
+        try:
+            async for piece in body_pieces(request):
+                await in_thread(writer.write, piece)
+            await in_thread(writer.commit)
+        except CorruptBlob as error:
+            text = f'digest mismatch, expected "{error.expected}", got "{error.actual}"'
+            raise InvalidRequest(text, field="digest") from error
+    return Response(status_code=201)
+
+
+async def _progress(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Progress, None]:
+    async with aclosing(events):
+        async for event in events:
+            yield _line(event)
+    yield SUCCESS
+
+
+def _line(event: Event) -> Progress:
+    match event:
+        case Status(text=text):
+            return Progress(status=text)
+        case BlobProgress():
+            return Progress(
+                status=event.label,
+                digest=str(event.digest or ""),
+                total=event.total_bytes or 0,
+                completed=event.completed_bytes,
+            )
+
+
+async def _collect(lines: AsyncGenerator[Progress, None]) -> Progress:
+    return [line async for line in lines][-1]

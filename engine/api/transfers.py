@@ -1,0 +1,138 @@
+"""Long blocking work of the store (pulls, creates, imports), each in a thread of its own.
+
+Work of the same key is done once for all who ask for it: each sees its progress from then on, and
+when the last of them goes away it is cancelled.
+"""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Callable
+from typing import Final
+
+from olmkit.registry.errors import TransferCancelled
+from olmkit.registry.events import BlobProgress, Event, EventSink
+
+Work = Callable[[EventSink, threading.Event], None]
+"""Runs in a thread; tells the sink what happens, ends soon when the event is set, may raise."""
+
+INTERVAL_S: Final = 0.06
+"""At most one line this often for the progress of one blob."""
+
+
+class Transfers:
+    """The work that is going on. Used from one event loop."""
+
+    def __init__(self) -> None:
+        self._shared: dict[str, _Transfer] = {}
+        self._running: set[_Transfer] = set()
+
+    async def follow(self, work: Work, *, key: str | None = None) -> AsyncGenerator[Event, None]:
+        """The events of `work`, or of the work of the same key that is going on already.
+
+        Ends when the work does, and raises what it raised. Leaving early gives up one's interest.
+        """
+        transfer = self._shared.get(key) if key is not None else None
+        if transfer is None:
+            transfer = _Transfer(work, self._running)
+            if key is not None:
+                self._shared[key] = transfer
+                transfer.done.add_done_callback(lambda _: self._shared.pop(key, None))
+        queue = transfer.join()
+        try:
+            while (event := await queue.get()) is not None:
+                yield event
+                await asyncio.sleep(0)  # a backlog must not keep others waiting
+            await asyncio.shield(transfer.done)
+        finally:
+            transfer.leave(queue)
+            if transfer.is_abandoned and key is not None:
+                self._shared.pop(key, None)
+
+    async def close(self) -> None:
+        """Cancel all work and wait for its threads."""
+        for transfer in self._running:
+            transfer.cancelled.set()
+        await asyncio.gather(*(t.done for t in self._running), return_exceptions=True)
+
+
+class _Transfer:
+    """One piece of work in its thread, and those who wait for it."""
+
+    def __init__(self, work: Work, running: "set[_Transfer]") -> None:
+        self._loop = asyncio.get_running_loop()
+        self._work = work
+        self._queues: list[asyncio.Queue[Event | None]] = []
+        self._shown: dict[str, Event] = {}
+        """The latest event of each line, for those who join late."""
+        self._sent_at_s: dict[str, float] = {}
+        self.cancelled = threading.Event()
+        self.done: asyncio.Future[None] = self._loop.create_future()
+        running.add(self)
+        self.done.add_done_callback(lambda _: running.discard(self))
+        threading.Thread(target=self._run, name="transfer", daemon=True).start()
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether nobody waits for it."""
+        return self.cancelled.is_set()
+
+    def join(self) -> "asyncio.Queue[Event | None]":
+        """A queue of events, beginning with the state of things."""
+        queue: asyncio.Queue[Event | None] = asyncio.Queue()
+        for event in self._shown.values():
+            queue.put_nowait(event)
+        if self.done.done():
+            queue.put_nowait(None)
+        self._queues.append(queue)
+        return queue
+
+    def leave(self, queue: "asyncio.Queue[Event | None]") -> None:
+        """No more interest; the last one to leave cancels the work."""
+        self._queues.remove(queue)
+        if not self._queues:
+            self.cancelled.set()
+
+    def _run(self) -> None:
+        try:
+            self._work(self._tell, self.cancelled)
+        except BaseException as error:  # goes to whoever waits
+            self._finish(error)
+        else:
+            self._finish(None)
+
+    def _tell(self, event: Event) -> None:
+        self._loop.call_soon_threadsafe(self._pass_on, event)
+
+    def _finish(self, error: BaseException | None) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._end, error)
+        except RuntimeError:
+            pass  # the loop is closed: the daemon is gone
+
+    def _pass_on(self, event: Event) -> None:
+        if isinstance(event, BlobProgress):
+            now_s = self._loop.time()
+            is_last = event.completed_bytes == event.total_bytes
+            if not is_last and now_s - self._sent_at_s.get(event.label, 0) < INTERVAL_S:
+                return
+            self._sent_at_s[event.label] = now_s
+            self._shown[event.label] = event
+        else:
+            self._shown[event.text] = event
+        for queue in self._queues:
+            queue.put_nowait(event)
+
+    def _end(self, error: BaseException | None) -> None:
+        if error is None:
+            self.done.set_result(None)
+        else:
+            self.done.set_exception(error)
+            self.done.exception()  # whoever waits gets it; nobody may wait any more
+        for queue in self._queues:
+            queue.put_nowait(None)
+
+
+def raise_if(cancelled: threading.Event) -> None:
+    """Raise TransferCancelled when nobody waits any more."""
+    if cancelled.is_set():
+        raise TransferCancelled("cancelled: nobody waits for it any more")

@@ -1,0 +1,66 @@
+"""A conversation to be rendered, whatever API it came through and whatever template renders it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Think = bool | str | None
+"""Whether the model shall think: a level (`low` to `max`) counts as yes; None: not said."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """One call of a tool that the model made."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str = ""
+    index: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One turn."""
+
+    role: str
+    """Lower case: `system`, `user`, `assistant`, `tool`, or what a template knows besides."""
+    content: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_name: str = ""
+    """Of a `tool` turn: the tool whose result it is."""
+    tool_call_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Conversation:
+    """All turns, the tools that the model may call, and whether it shall think."""
+
+    messages: tuple[Message, ...]
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """As the request gave them: no keyword of a schema is lost."""
+    think: Think = None
+
+    @property
+    def prefill(self) -> str:
+        """What the answer begins with: a last turn of the assistant is one to go on with."""
+        last = self.messages[-1] if self.messages else None
+        if last is None or last.role != "assistant" or last.tool_calls:
+            return ""
+        return last.content
+
+    @property
+    def asked(self) -> tuple[Message, ...]:
+        """The turns without the one that is only begun."""
+        return self.messages[:-1] if self.prefill else self.messages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prompt:
+    """What the model gets, and how it came about."""
+
+    text: str
+    template: str
+    """`jinja`, `go` or `plain`."""
+    reason: str
+    details: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,146 @@
+"""Conversations to prompts, through whichever template the model has.
+
+Templates run in the worker process; here it is decided which one runs, on what, and what becomes
+of a begun answer. Source: modelfile-and-templates reference, sections 2.1, 2.2 and 2.5.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from olmkit.engine.chat.choice import Choice, TemplateKind, choose
+from olmkit.engine.chat.conversation import Conversation, Message, Prompt, Think
+from olmkit.engine.chat.process import TemplateProcess
+from olmkit.engine.chat.protocol import RenderJinja
+from olmkit.engine.errors import TemplateFailed
+from olmkit.engine.models.capabilities import TemplateFacts
+from olmkit.engine.models.spec import ModelSpec
+
+
+class Renderer:
+    """Renders prompts. Used from the event loop."""
+
+    def __init__(self, process: TemplateProcess) -> None:
+        self._process = process
+
+    async def render(
+        self,
+        spec: ModelSpec,
+        conversation: Conversation,
+        *,
+        go_facts: TemplateFacts | None = None,
+        request_template: str | None = None,
+    ) -> Prompt:
+        """The prompt that makes the model answer a conversation.
+
+        `request_template`: a Go template in place of the model's own.
+
+        Raises:
+            TemplateFailed: the template is broken, refuses the conversation, or goes over a limit.
+        """
+        choice = choose(spec, go_facts)
+        match choice.kind:
+            case TemplateKind.JINJA:
+                text = await self._render_jinja(spec, choice, conversation)
+            case TemplateKind.GO:
+                raise TemplateFailed("Go templates cannot be rendered yet")
+            case _:
+                text = plain_text(conversation)
+        return Prompt(text=text, template=choice.kind, reason=choice.reason)
+
+    async def inspect(self, template: str) -> TemplateFacts:
+        """What a Go template takes account of; nothing when it does not parse."""
+        return TemplateFacts()
+
+    async def check_go(self, template: str) -> None:
+        """Parse a Go template. Raises: TemplateFailed."""
+
+    async def render_insert(
+        self, spec: ModelSpec, *, prompt: str, suffix: str, template: str | None = None
+    ) -> str:
+        """The prompt that makes the model write what belongs between two texts.
+
+        Raises:
+            TemplateFailed: the model has no template for that, or it fails.
+        """
+        raise TemplateFailed("Go templates cannot be rendered yet")
+
+    async def _render_jinja(
+        self, spec: ModelSpec, choice: Choice, conversation: Conversation
+    ) -> str:
+        template = choice.template
+        if conversation.tools and spec.gguf.tool_template:
+            template = spec.gguf.tool_template
+        job = RenderJinja(
+            template=template, variables=jinja_variables(spec.special_tokens, conversation)
+        )
+        # A begun answer goes behind what the template writes to begin one: so it works with
+        # every template, also those that close each turn they render.
+        return await self._process.run(job) + conversation.prefill
+
+
+def jinja_variables(
+    special_tokens: Mapping[str, str], conversation: Conversation
+) -> dict[str, Any]:
+    """What a Jinja chat template sees, as transformers gives it.
+
+    Source: transformers, tokenization_utils_base.py, `apply_chat_template`.
+    """
+    return {
+        **special_tokens,
+        "messages": [_jinja_message(message) for message in conversation.asked],
+        "tools": list(conversation.tools) or None,
+        "documents": None,
+        "add_generation_prompt": True,
+        **_thinking_variables(conversation.think),
+    }
+
+
+def _jinja_message(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.thinking:
+        turn |= {"reasoning_content": message.thinking, "thinking": message.thinking}
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {
+                **({"id": call.id} if call.id else {}),
+                "type": "function",
+                "function": {"name": call.name, "arguments": dict(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_name:
+        turn |= {"name": message.tool_name, "tool_name": message.tool_name}
+    if message.tool_call_id:
+        turn["tool_call_id"] = message.tool_call_id
+    return turn
+
+
+def _thinking_variables(think: Think) -> dict[str, Any]:
+    if think is None:
+        return {}
+    variables: dict[str, Any] = {"enable_thinking": bool(think), "thinking": bool(think)}
+    if isinstance(think, str):
+        variables["reasoning_effort"] = think
+    return variables
+
+
+def plain_text(conversation: Conversation) -> str:
+    """The turns of a conversation without a template: their texts, a blank line after the system
+    prompt, a line break between others.
+
+    One user turn alone gives its text unchanged, which is what a base model goes on with.
+    """
+    text = ""
+    for message in conversation.messages:
+        if text:
+            text += "\n"
+        text += message.content + ("\n" if message.role == "system" else "")
+    return text
+
+
+def without_bos(text: str, bos_token: str, *, adds_bos: bool) -> str:
+    """A prompt for a model whose tokenizer adds BOS by itself: one that is written goes away.
+
+    Source: modelfile-and-templates reference, section 2.2.
+    """
+    return text.removeprefix(bos_token) if adds_bos and bos_token else text
