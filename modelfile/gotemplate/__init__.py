@@ -1,1 +1,23 @@
-"""Go's text/template, as models use it: parse and evaluate untrusted templates within bounds."""
+"""Go's text/template, as models use it: parse and carry out untrusted templates within bounds.
+
+Pure: no files but the grammar, no network, no clock. `Template` is the interpreter; `chat` renders
+conversations as Ollama does; `inference` tells what a template says about its model.
+"""
+
+from olmkit.modelfile.gotemplate.errors import (
+    TemplateError,
+    TemplateExecutionError,
+    TemplateLimitExceeded,
+    TemplateSyntaxError,
+)
+from olmkit.modelfile.gotemplate.limits import Limits
+from olmkit.modelfile.gotemplate.template import Template
+
+__all__ = [
+    "Limits",
+    "Template",
+    "TemplateError",
+    "TemplateExecutionError",
+    "TemplateLimitExceeded",
+    "TemplateSyntaxError",
+]
