@@ -184,19 +184,6 @@ class TokenLogprob(TokenAlternative, kw_only=True, frozen=True, omit_defaults=Tr
     top_logprobs: list[TokenAlternative] = []
 
 
-class Metrics(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """What the last object of an answer adds; durations in nanoseconds."""
-
-    total_duration: int = 0
-    load_duration: int = 0
-    prompt_eval_count: int = 0
-    """All tokens of the prompt, cached ones included."""
-    prompt_eval_cached_count: int = 0
-    prompt_eval_duration: int = 0
-    eval_count: int = 0
-    eval_duration: int = 0
-
-
 class DebugInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """The prompt that a request would have run."""
 
@@ -211,29 +198,42 @@ class ReplyMessage(msgspec.Struct, kw_only=True, frozen=True):
     content: str = ""
 
 
-class _Reply(Metrics, kw_only=True, frozen=True, omit_defaults=True):
-    done_reason: str = ""
-    logprobs: list[TokenLogprob] = []
-    debug_info: DebugInfo | None = msgspec.field(default=None, name="_debug_info")
-
-
-class GenerateReply(_Reply, kw_only=True, frozen=True, omit_defaults=True):
-    """One object of an answer to /api/generate."""
+class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """One object of an answer to /api/generate; durations in nanoseconds."""
 
     model: str
     created_at: datetime
     response: str
     done: bool
+    done_reason: str = ""
     context: list[int] = []
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    """All tokens of the prompt, cached ones included."""
+    prompt_eval_cached_count: int = 0
+    prompt_eval_duration: int = 0
+    eval_count: int = 0
+    eval_duration: int = 0
+    logprobs: list[TokenLogprob] = []
 
 
-class ChatReply(_Reply, kw_only=True, frozen=True, omit_defaults=True):
-    """One object of an answer to /api/chat."""
+class ChatReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """One object of an answer to /api/chat; the metrics are those of `GenerateReply`."""
 
     model: str
     created_at: datetime
     message: ReplyMessage
     done: bool
+    done_reason: str = ""
+    total_duration: int = 0
+    load_duration: int = 0
+    prompt_eval_count: int = 0
+    prompt_eval_cached_count: int = 0
+    prompt_eval_duration: int = 0
+    eval_count: int = 0
+    eval_duration: int = 0
+    logprobs: list[TokenLogprob] = []
 
 
 class EmbedReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
