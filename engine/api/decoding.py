@@ -22,6 +22,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 _ESCAPED_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _EXPECTED: Final = re.compile(r"Expected `([^`]*)`, got `([^`]*)`(?: - at `(\$?[^`]*)`)?")
+_POSITION: Final = re.compile(r"\[[^\]]*\]")
 _GO_KINDS: Final = {
     "int": "number",
     "float": "number",
@@ -164,7 +165,7 @@ def _in_go(text: str, kind: type[msgspec.Struct]) -> str:
     if match is None:
         return text
     expected, got, path = match[1].split(" | ")[0], match[2], match[3] or "$"
-    field = path.removeprefix("$").lstrip(".").replace("[...]", "")
+    field = _POSITION.sub("", path.removeprefix("$")).lstrip(".")
     where = f"struct field {kind.__name__}.{field}" if field else f"value of {kind.__name__}"
     return (
         f"json: cannot unmarshal {_GO_KINDS.get(got, got)} into Go {where} "
