@@ -16,8 +16,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import msgspec
-
 from olmkit.registry.digest import (
     Digest,
     OnBytes,
@@ -32,18 +30,10 @@ from olmkit.registry.errors import (
     free_bytes_at,
     store_errors,
 )
-from olmkit.registry.linking import clone_or_link
-from olmkit.registry.locks import FOLDER_MODE, claimed_folder, locked
+from olmkit.registry.linking import LinkRecords, clone_or_link, looks_same
+from olmkit.registry.locks import FOLDER_MODE, claimed_folder, locked, remove_abandoned
 
 BLOB_MODE = 0o644
-
-
-class _LinkRecord(msgspec.Struct):
-    """What the inode of a hard-linked blob looked like when its bytes were hashed."""
-
-    inode: int
-    size_bytes: int
-    mtime_ns: int
 
 
 class BlobWriter:
@@ -75,7 +65,7 @@ class BlobWriter:
         view = memoryview(data)
         if self._size_bytes is not None and self._written_bytes + len(view) > self._size_bytes:
             self._refuse(f"more than {self._size_bytes} bytes")
-        with store_errors(self._path, "write", needed_bytes=self._size_bytes):
+        with store_errors(self._store.folder, "write to", needed_bytes=self._size_bytes):
             write_all(self._fd, view)
         self._hasher.update(view)
         self._written_bytes += len(view)
@@ -92,7 +82,7 @@ class BlobWriter:
             self._refuse(f"{self._written_bytes} of {self._size_bytes} bytes")
         if self._expected is not None and digest != self._expected:
             self._refuse(str(digest))
-        with store_errors(self._path, "write", needed_bytes=self._size_bytes):
+        with store_errors(self._store.folder, "write to", needed_bytes=self._size_bytes):
             os.fchmod(self._fd, BLOB_MODE)
             os.fsync(self._fd)
         self._store._install(self._path, digest, self._written_bytes)
@@ -114,7 +104,7 @@ class BlobStore:
     def __init__(self, root: Path) -> None:
         self._root = root
         self.folder = root / "blobs"
-        self._links = root / "links"
+        self.links = LinkRecords(root / "links", root / "staging")
         self._lock = root / "locks" / "store"
 
     def path(self, digest: Digest) -> Path:
@@ -140,6 +130,7 @@ class BlobStore:
         """
         with store_errors(self.folder, "create"):
             self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
+        remove_abandoned(self.staging)
         with claimed_folder(self.staging) as folder:
             yield folder
 
@@ -166,7 +157,7 @@ class BlobStore:
         found = self._stat(digest)
         if found is None or size_bytes not in (None, found.st_size):
             return False
-        return not self._was_written_since_linked(digest, found)
+        return not self.links.was_written_since(digest, found)
 
     def _stat(self, digest: Digest) -> os.stat_result | None:
         path = self.path(digest)
@@ -205,9 +196,9 @@ class BlobStore:
         if size_bytes is not None and found.st_size != size_bytes:
             actual = f"{found.st_size} bytes instead of {size_bytes}"
             raise self._corrupt(digest, actual, f"has {actual}")
-        if self._was_written_since_linked(digest, found):
+        if self.links.was_written_since(digest, found):
             self.verify(digest)
-            self._write_link_record(digest, found)
+            self.links.record(digest, found)
         return path
 
     def verify(self, digest: Digest, on_bytes: OnBytes | None = None) -> None:
@@ -283,7 +274,8 @@ class BlobStore:
                 os.close(fd)
 
     def _require_room(self, size_bytes: int | None) -> None:
-        if size_bytes is not None and size_bytes > free_bytes_at(self.folder):
+        free_bytes = free_bytes_at(self.folder)
+        if size_bytes is not None and free_bytes is not None and size_bytes > free_bytes:
             raise disk_full(self.folder, needed_bytes=size_bytes)
 
     def ingest_file(
@@ -319,11 +311,10 @@ class BlobStore:
                 with store_errors(path, "read"):
                     digest, size_bytes = hash_descriptor(fd, on_bytes)
                     os.fsync(fd)
-            if size_bytes != before.st_size or _record_of(os.fstat(fd)) != _record_of(before):
+            if size_bytes != before.st_size or not looks_same(before, os.fstat(fd)):
                 raise StoreError(f"{path} was changed while it was read", path=str(path))
-            if is_linked:
-                self._write_link_record(digest, before)
-            self._install(staged, digest, size_bytes)
+            if self._install(staged, digest, size_bytes) and is_linked:
+                self.links.record(digest, before)
         return digest, size_bytes
 
     def _copy(
@@ -339,34 +330,15 @@ class BlobStore:
                 os.close(out)
         return result
 
-    def _install(self, staged: Path, digest: Digest, size_bytes: int) -> None:
-        """Give a staged, verified, synced file its name among the blobs."""
+    def _install(self, staged: Path, digest: Digest, size_bytes: int) -> bool:
+        """Give a staged, verified, synced file its blob's name; `False` if that is there."""
         if self.has(digest, size_bytes):
-            return
+            return False
         final = self.path(digest)
         with store_errors(final, "write"):
             os.rename(staged, final)
             sync_folder(self.folder)
-
-    def _was_written_since_linked(self, digest: Digest, found: os.stat_result) -> bool:
-        record = self._link_record(digest)
-        now = _record_of(found)
-        return record is not None and record.inode == now.inode and record != now
-
-    def _link_record(self, digest: Digest) -> _LinkRecord | None:
-        try:
-            return msgspec.json.decode(
-                (self._links / digest.file_name).read_bytes(), type=_LinkRecord
-            )
-        except (OSError, msgspec.MsgspecError):
-            return None
-
-    def _write_link_record(self, digest: Digest, found: os.stat_result) -> None:
-        path = self._links / digest.file_name
-        with store_errors(path, "write"), claimed_folder(self._root / "staging") as folder:
-            self._links.mkdir(exist_ok=True, mode=FOLDER_MODE)
-            (folder / "record").write_bytes(msgspec.json.encode(_record_of(found)))
-            os.rename(folder / "record", path)
+        return True
 
     def discard(self, digest: Digest) -> None:
         """Remove a blob and what is recorded of it; fine when absent. For `collect` only.
@@ -374,16 +346,10 @@ class BlobStore:
         Raises:
             StoreError: it cannot be removed.
         """
-        for path in (self.path(digest), self._links / digest.file_name):
-            with store_errors(path, "remove"):
-                try:
-                    os.unlink(path)
-                except FileNotFoundError:
-                    pass
-
-
-def _record_of(found: os.stat_result) -> _LinkRecord:
-    return _LinkRecord(found.st_ino, found.st_size, found.st_mtime_ns)
+        path = self.path(digest)
+        with store_errors(path, "remove"):
+            path.unlink(missing_ok=True)
+        self.links.forget(digest)
 
 
 def sync_folder(folder: Path) -> None:

@@ -26,7 +26,7 @@ GRACE_S = 3600.0
 
 _MENTION = re.compile(rb"sha256[:-][0-9a-fA-F]{64}")
 _BLOB_FILE = re.compile(r"sha256-[0-9a-f]{64}")
-_FOREIGN_DOWNLOAD = re.compile(r"sha256-[0-9a-f]{64}(-partial|\.tmp)")
+_FOREIGN_DOWNLOAD = re.compile(r"sha256-[0-9a-f]{64}(-partial(-\d+)?|\.tmp)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +82,7 @@ def collect(
     if not is_dry_run:
         for blob in unused:
             blobs.discard(blob.digest)
+        blobs.links.forget_all_but({entry.name for entry in _entries(blobs.folder)})
     return Collection(unused=unused, spared=len(candidates) - len(unused), blocked_by=())
 
 
@@ -98,6 +99,24 @@ def discard_unused(blobs: BlobStore, names: NameTree, leases: Path, raw: bytes) 
         candidates = _mentioned(raw) - used
         for blob in _removable(blobs, candidates, _needed_since(leases, 0)):
             blobs.discard(blob.digest)
+
+
+def remove_stale(folder: Path, grace_s: float = GRACE_S) -> None:
+    """Remove the files of a folder that nobody changed within the grace period.
+
+    Raises:
+        StoreError: they cannot be read or removed.
+    """
+    since_s = time.time() - grace_s
+    for entry in _entries(folder):
+        with store_errors(entry.path, "remove"):
+            try:
+                found = entry.stat(follow_symlinks=False)
+                is_old = max(found.st_mtime, found.st_ctime) < since_s
+                if is_old and not entry.is_dir(follow_symlinks=False):
+                    os.unlink(entry.path)
+            except FileNotFoundError:
+                continue
 
 
 def _mentioned(raw: bytes) -> set[Digest]:
@@ -126,10 +145,17 @@ def _foreign_downloads(blobs: BlobStore, grace_s: float) -> tuple[Unreadable, ..
     since_s = time.time() - grace_s
     found = []
     for entry in _entries(blobs.folder):
-        if _FOREIGN_DOWNLOAD.fullmatch(entry.name) and entry.stat().st_mtime >= since_s:
+        if _FOREIGN_DOWNLOAD.fullmatch(entry.name) and _changed_s(entry.path) >= since_s:
             reason = f"another program is downloading {entry.path}"
             found.append(Unreadable(path=Path(entry.path), reason=reason))
     return tuple(found)
+
+
+def _changed_s(path: str) -> float:
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _all_blobs(blobs: BlobStore) -> list[Digest]:

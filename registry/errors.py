@@ -124,12 +124,13 @@ def store_errors(
 
 
 def disk_full(path: str | os.PathLike[str], *, needed_bytes: int | None = None) -> DiskFull:
-    """The error to raise when `path` does not fit on its file system, with what is free there."""
+    """The error to raise when something does not fit in `path`, with what is free there."""
     name = os.fspath(path)
     free_bytes = free_bytes_at(name)
-    needs = "" if needed_bytes is None else f", {needed_bytes} bytes are needed"
+    details = [] if free_bytes is None else [f"{_megabytes(free_bytes)} are free"]
+    details += [] if needed_bytes is None else [f"{_megabytes(needed_bytes)} are needed"]
     return DiskFull(
-        f"no space left for {name}: {free_bytes} bytes are free{needs}",
+        f"no space left in {name}" + (": " if details else "") + ", ".join(details),
         path=name,
         needed_bytes=needed_bytes,
         free_bytes=free_bytes,
@@ -137,8 +138,12 @@ def disk_full(path: str | os.PathLike[str], *, needed_bytes: int | None = None) 
     )
 
 
-def free_bytes_at(path: str | os.PathLike[str]) -> int:
-    """Bytes that this user may still write where `path` is, or is to be; 0 when unknown."""
+def _megabytes(count_bytes: int) -> str:
+    return f"{count_bytes / 1e6:.1f} MB"
+
+
+def free_bytes_at(path: str | os.PathLike[str]) -> int | None:
+    """Bytes that this user may still write where `path` is, or is to be; `None` for unknown."""
     name = os.path.abspath(path)
     while True:
         try:
@@ -146,7 +151,7 @@ def free_bytes_at(path: str | os.PathLike[str]) -> int:
         except FileNotFoundError:
             name = os.path.dirname(name)
         except OSError:
-            return 0
+            return None
         else:
             return found.f_bavail * found.f_frsize
 

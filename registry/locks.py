@@ -86,11 +86,6 @@ def _lock_folder(folder: Path) -> int | None:
     return None
 
 
-def abandoned_folders(parent: Path) -> list[Path]:
-    """The folders below `parent` whose process is gone, as of now."""
-    return [folder for folder in claims(parent) if not is_held(folder)]
-
-
 def claims(parent: Path) -> list[Path]:
     """All claimed folders below `parent`, held or abandoned."""
     try:

@@ -109,8 +109,11 @@ class NameTree:
         path = self.folder
         for part in parts:
             path = path / part
-            if path.is_symlink():
-                raise StoreError(f"{path} is a link, and those are not followed", path=str(path))
+            with store_errors(path, "read"):
+                if path.is_symlink():
+                    raise StoreError(
+                        f"{path} is a link, and those are not followed", path=str(path)
+                    )
         return path
 
     def read(self, parts: Sequence[str]) -> ManifestFile | None:
@@ -127,13 +130,16 @@ class NameTree:
         Raises:
             StoreError: a folder cannot be read, or is a link.
         """
-        if self.path(wanted).is_file():
-            return wanted
-        return self._folded(wanted, ())
+        return wanted if self._is_file(wanted) else self._folded(wanted, ())
+
+    def _is_file(self, parts: Parts) -> bool:
+        path = self.path(parts)
+        with store_errors(path, "read"):
+            return path.is_file()
 
     def _folded(self, wanted: Parts, found: Parts) -> Parts | None:
         if len(found) == LEVELS:
-            return found if self.path(found).is_file() else None
+            return found if self._is_file(found) else None
         for name in self._spellings(found, wanted[len(found)]):
             spelled = self._folded(wanted, (*found, name))
             if spelled is not None:

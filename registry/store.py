@@ -22,7 +22,7 @@ from olmkit.registry import collect, names
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest, OnBytes
 from olmkit.registry.errors import InvalidManifest, ModelNotFound, StoreError, store_errors
-from olmkit.registry.locks import claimed_folder, locked
+from olmkit.registry.locks import claimed_folder, locked, remove_abandoned
 from olmkit.registry.manifest import Manifest
 from olmkit.registry.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig
 from olmkit.registry.names import NameTree, Unreadable
@@ -245,6 +245,8 @@ class Store:
         Raises:
             StoreError: the store cannot be read, or written.
         """
+        if not is_dry_run:
+            collect.remove_stale(self.root / "incoming", grace_s)
         with locked(self.lock):
             return collect.collect(
                 self.blobs, self.names, self.leases, grace_s=grace_s, is_dry_run=is_dry_run
@@ -277,6 +279,7 @@ class Store:
         """
         with ExitStack() as stack:
             try:
+                remove_abandoned(self.leases)
                 stack.enter_context(claimed_folder(self.leases))
             except StoreError:
                 pass

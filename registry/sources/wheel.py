@@ -44,7 +44,7 @@ class Wheel:
     def __init__(self, path: Path, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         self.file_name = path.name
-        infos = [info for info in archive.infolist() if not info.is_dir()]
+        infos = [info for info in archive.infolist() if not info.filename.endswith("/")]
         self._entries = {info.filename: info for info in infos}
         if len(infos) > _ENTRIES_LIMIT:
             raise self._bad(f"holds more than {_ENTRIES_LIMIT} files")
