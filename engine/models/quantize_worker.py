@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
         bindings.initialize()
         bindings.quantize(source, target, file_type=int(file_type), threads=int(threads))
     except bindings.NativeError as error:
-        _say(f"failed {error}")
+        _say("failed " + " ".join(str(error).split()))
         return 1
     _say("done")
     return 0

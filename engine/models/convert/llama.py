@@ -61,15 +61,17 @@ class Llama(Decoder):
         rope = self.rope
         if rope.text("rope_type", default="default") != "llama3":
             return []
-        exponents = np.arange(0, self.head_length, 2, dtype=np.float32) / self.head_length
-        base = np.float32(rope.number("rope_theta", default=self.rope_theta))
+        base = rope.number("rope_theta", default=self.rope_theta)
         factor = rope.number("factor", default=8.0)
         low = rope.number("low_freq_factor", default=1.0)
         high = rope.number("high_freq_factor", default=4.0)
         trained = rope.integer("original_max_position_embeddings", default=8192)
         factors = []
-        for frequency in np.float32(1.0) / base**exponents:
-            wavelength = 2 * math.pi / float(frequency)
+        for index in range(0, self.head_length, 2):
+            # Rounded to float32 where transformers does; numpy's own power differs by processor.
+            exponent = float(np.float32(index) / np.float32(self.head_length))
+            frequency = float(np.float32(1.0) / np.float32(base**exponent))
+            wavelength = 2 * math.pi / frequency
             if wavelength < trained / high:
                 factors.append(1.0)
             elif wavelength > trained / low:
