@@ -12,6 +12,7 @@ with the directory of all-MiniLM-L6-v2 (`support.models.minilm_directory`).
 import contextlib
 import hashlib
 import importlib
+import importlib.util
 import json
 import logging
 import sys
