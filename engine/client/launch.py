@@ -161,12 +161,15 @@ def stop_daemon(daemon: RunningDaemon, *, timeout_s: float) -> bool:
 
     import psutil
 
+    deadline_s = time.monotonic() + timeout_s
     try:
         process = psutil.Process(daemon.pid)
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout_s)
+        # An ended process may stay a zombie for as long as init likes.
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            if time.monotonic() > deadline_s:
+                return False
+            time.sleep(2 * POLL_S)
     except psutil.NoSuchProcess:
-        return True
-    except psutil.TimeoutExpired:
-        return False
+        pass
     return True

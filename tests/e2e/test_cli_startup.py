@@ -1,0 +1,62 @@
+"""Light commands are light: what they import, and how long they take beside bare Python."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from support.daemon import Daemon, running_daemon
+from support.olm import OLM, environment
+
+HEAVY = {"rich", "httpx", "asyncio", "numpy", "pydantic", "prompt_toolkit", "msgspec", "lark"}
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with running_daemon(tmp_path_factory.mktemp("startup") / "home") as running:
+        yield running
+
+
+def imported(environ: dict[str, str], *words: str) -> set[str]:
+    """Top-level modules that the command imports."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "olmkit", *words],
+        env=environment(environ),
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    names = (line.rpartition("|")[2].strip() for line in done.stderr.splitlines())
+    return {name.partition(".")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    "words", [["--version"], ["--help"], ["ls"], ["ps"], ["__complete", "models", ""]]
+)
+def test_light_commands_import_nothing_heavy(words: list[str], daemon: Daemon) -> None:
+    assert imported(daemon.environ, *words) & HEAVY == set()
+
+
+def test_the_version_needs_no_command_tree(daemon: Daemon) -> None:
+    assert "typer" not in imported(daemon.environ, "--version")
+    assert "typer" not in imported(daemon.environ, "__complete", "models", "")
+
+
+def run_s(environ: dict[str, str], *command: str) -> float:
+    start_s = time.perf_counter()
+    subprocess.run(command, env=environment(environ), stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - start_s
+
+
+@pytest.mark.parametrize(("words", "limit"), [(["--version"], 2.5), (["ls"], 9.0)])
+def test_the_time_of_light_commands_is_a_small_multiple_of_pythons(
+    words: list[str], limit: float, daemon: Daemon
+) -> None:
+    """The least of many runs in turn: what neighbours on the machine take does not count."""
+    python, command = [], []
+    for _ in range(15):
+        python.append(run_s(daemon.environ, sys.executable, "-c", "pass"))
+        command.append(run_s(daemon.environ, OLM, *words))
+    assert min(command) / min(python) <= limit
