@@ -163,6 +163,8 @@ def _failures() -> Iterator[None]:
         raise TemplateFailed("the chat template takes too much memory") from error
     except RecursionError as error:
         raise TemplateFailed("the chat template is nested too deeply") from error
+    except jinja2.UndefinedError as error:
+        raise TemplateFailed(f"the chat template fails: {error.message}") from error
     except TemplateError as error:
         raise TemplateFailed(f"the chat template refuses: {error.message}") from error
     except Exception as error:  # a template can make Python raise anything

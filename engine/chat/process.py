@@ -11,6 +11,8 @@ from typing import Final
 
 from olmkit.engine.chat.limits import DEADLINE_S, IDLE_S, START_TIMEOUT_S
 from olmkit.engine.chat.protocol import (
+    Inspected,
+    InspectGo,
     Job,
     JobFailed,
     Ready,
@@ -113,6 +115,23 @@ class TemplateProcess:
             TemplateFailed: the template is broken, or went over a limit.
             InvalidRequest: the job's data cannot be handed over.
         """
+        reply = await self._answer(job)
+        if isinstance(reply, Rendered):
+            return reply.text
+        raise _unexpected(reply)
+
+    async def inspect(self, template: str) -> Inspected:
+        """What a Go template takes account of.
+
+        Raises:
+            TemplateFailed: it does not parse.
+        """
+        reply = await self._answer(InspectGo(template=template))
+        if isinstance(reply, Inspected):
+            return reply
+        raise _unexpected(reply)
+
+    async def _answer(self, job: Job) -> Reply:
         try:
             frame = encode_frame(job)
         except ProtocolViolation as error:
@@ -122,13 +141,7 @@ class TemplateProcess:
                 self._idle.cancel()
             reply = await self._exchange(frame)
             self._idle = asyncio.get_running_loop().call_later(self._idle_s, self._retire)
-        match reply:
-            case Rendered(text=text):
-                return text
-            case JobFailed(message=message):
-                raise TemplateFailed(message)
-            case _:
-                raise TemplateFailed("the template worker answers what nobody asked")
+        return reply
 
     async def _exchange(self, frame: bytes) -> Reply:
         if self._worker is None:
@@ -169,3 +182,9 @@ class TemplateProcess:
                 await self._worker.close()
                 self._worker = None
         await asyncio.gather(*self._closing)
+
+
+def _unexpected(reply: Reply) -> TemplateFailed:
+    if isinstance(reply, JobFailed):
+        return TemplateFailed(reply.message)
+    return TemplateFailed("the template worker answers what nobody asked")

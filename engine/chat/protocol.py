@@ -26,6 +26,49 @@ class CheckJinja(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     template: str
 
 
+class Call(msgspec.Struct, frozen=True, kw_only=True):
+    """A call of a tool, for a Go template."""
+
+    name: str
+    arguments: dict[str, Any]
+    id: str = ""
+    index: int = 0
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """One turn of a conversation, for a Go template."""
+
+    role: str
+    content: str = ""
+    thinking: str = ""
+    tool_calls: list[Call] = []
+    tool_name: str = ""
+    tool_call_id: str = ""
+
+
+class RenderGo(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Render a Go template over a conversation. Answered by `Rendered` or `JobFailed`."""
+
+    template: str
+    turns: list[Turn]
+    tools: list[dict[str, Any]] | None = None
+    think: bool | str | None = None
+
+
+class InsertGo(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Render a Go template for what is between two texts: `Rendered` or `JobFailed`."""
+
+    template: str
+    prompt: str
+    suffix: str
+
+
+class InspectGo(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Parse a Go template and say what it takes account of: `Inspected` or `JobFailed`."""
+
+    template: str
+
+
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """The worker's first word: its imports are done and its limits set."""
 
@@ -36,14 +79,23 @@ class Rendered(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     text: str
 
 
+class Inspected(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """What a Go template takes account of."""
+
+    tools: bool
+    insert: bool
+    thinking: bool
+    tool_round_trip: bool
+
+
 class JobFailed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The template is broken or went over a limit; the message is for the user."""
 
     message: str
 
 
-Job = RenderJinja | CheckJinja
-Reply = Ready | Rendered | JobFailed
+Job = RenderJinja | CheckJinja | RenderGo | InsertGo | InspectGo
+Reply = Ready | Rendered | Inspected | JobFailed
 
 _encoder = msgspec.msgpack.Encoder()
 _job_decoder: msgspec.msgpack.Decoder[Job] = msgspec.msgpack.Decoder(Job)

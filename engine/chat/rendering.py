@@ -10,7 +10,7 @@ from typing import Any
 from olmkit.engine.chat.choice import Choice, TemplateKind, choose
 from olmkit.engine.chat.conversation import Conversation, Message, Prompt, Think
 from olmkit.engine.chat.process import TemplateProcess
-from olmkit.engine.chat.protocol import RenderJinja
+from olmkit.engine.chat.protocol import Call, InsertGo, RenderGo, RenderJinja, Turn
 from olmkit.engine.errors import TemplateFailed
 from olmkit.engine.models.capabilities import TemplateFacts
 from olmkit.engine.models.spec import ModelSpec
@@ -37,22 +37,18 @@ class Renderer:
         Raises:
             TemplateFailed: the template is broken, refuses the conversation, or goes over a limit.
         """
+        if request_template is not None:
+            text = await self._render_go(request_template, conversation)
+            return Prompt(text=text, template="go", reason="the request brings one")
         choice = choose(spec, go_facts)
         match choice.kind:
             case TemplateKind.JINJA:
                 text = await self._render_jinja(spec, choice, conversation)
             case TemplateKind.GO:
-                raise TemplateFailed("Go templates cannot be rendered yet")
+                text = await self._render_go(choice.template, conversation)
             case _:
                 text = plain_text(conversation)
         return Prompt(text=text, template=choice.kind, reason=choice.reason)
-
-    async def inspect(self, template: str) -> TemplateFacts:
-        """What a Go template takes account of; nothing when it does not parse."""
-        return TemplateFacts()
-
-    async def check_go(self, template: str) -> None:
-        """Parse a Go template. Raises: TemplateFailed."""
 
     async def render_insert(
         self, spec: ModelSpec, *, prompt: str, suffix: str, template: str | None = None
@@ -62,7 +58,37 @@ class Renderer:
         Raises:
             TemplateFailed: the model has no template for that, or it fails.
         """
-        raise TemplateFailed("Go templates cannot be rendered yet")
+        template = template or spec.go_template
+        if template is None:
+            raise TemplateFailed(f"{spec.name} has no template that takes a suffix")
+        return await self._process.run(InsertGo(template=template, prompt=prompt, suffix=suffix))
+
+    async def inspect(self, template: str) -> TemplateFacts:
+        """What a Go template takes account of; nothing when it does not parse."""
+        try:
+            found = await self._process.inspect(template)
+        except TemplateFailed:
+            return TemplateFacts()  # whoever renders it gets the error
+        return TemplateFacts(
+            tools=found.tools,
+            insert=found.insert,
+            thinking=found.thinking,
+            tool_round_trip=found.tool_round_trip,
+        )
+
+    async def check_go(self, template: str) -> None:
+        """Parse a Go template. Raises: TemplateFailed."""
+        await self._process.inspect(template)
+
+    async def _render_go(self, template: str, conversation: Conversation) -> str:
+        return await self._process.run(
+            RenderGo(
+                template=template,
+                turns=[_go_turn(message) for message in conversation.messages],
+                tools=[dict(tool) for tool in conversation.tools] or None,
+                think=conversation.think,
+            )
+        )
 
     async def _render_jinja(
         self, spec: ModelSpec, choice: Choice, conversation: Conversation
@@ -76,6 +102,20 @@ class Renderer:
         # A begun answer goes behind what the template writes to begin one: so it works with
         # every template, also those that close each turn they render.
         return await self._process.run(job) + conversation.prefill
+
+
+def _go_turn(message: Message) -> Turn:
+    return Turn(
+        role=message.role,
+        content=message.content,
+        thinking=message.thinking,
+        tool_calls=[
+            Call(name=call.name, arguments=dict(call.arguments), id=call.id, index=call.index)
+            for call in message.tool_calls
+        ],
+        tool_name=message.tool_name,
+        tool_call_id=message.tool_call_id,
+    )
 
 
 def jinja_variables(

@@ -19,10 +19,13 @@ from olmkit.engine.chat.limits import (
 )
 from olmkit.engine.chat.protocol import (
     CheckJinja,
+    InsertGo,
+    InspectGo,
     Job,
     JobFailed,
     Ready,
     Rendered,
+    RenderGo,
     RenderJinja,
     Reply,
     decode_job,
@@ -105,8 +108,22 @@ def answer(job: Job) -> Reply:
             case CheckJinja():
                 jinja.check(job.template)
                 return Rendered(text="")
+            case RenderGo() | InsertGo() | InspectGo():
+                return _answer_go(job)
     except TemplateFailed as error:
         return JobFailed(message=str(error)[:MAX_MESSAGE_CHARACTERS])
+
+
+def _answer_go(job: RenderGo | InsertGo | InspectGo) -> Reply:
+    from olmkit.engine.chat import gotext  # most models need no Go template
+
+    match job:
+        case RenderGo():
+            return Rendered(text=gotext.render(job))
+        case InsertGo():
+            return Rendered(text=gotext.insert(job))
+        case InspectGo():
+            return gotext.inspect(job)
 
 
 def encode_reply(payload: bytes) -> bytes:

@@ -1,0 +1,176 @@
+"""The template worker: a child process that no template brings down its parent with."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+
+import psutil
+import pytest
+
+from olmkit.engine.chat.process import TemplateProcess
+from olmkit.engine.chat.protocol import CheckJinja, InsertGo, RenderGo, RenderJinja, Turn
+from olmkit.engine.errors import InvalidRequest, TemplateFailed
+
+ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+
+
+def jinja(template: str, **variables: object) -> RenderJinja:
+    return RenderJinja(template=template, variables=variables)
+
+
+def run(body: Callable[[TemplateProcess], Awaitable[None]], **options: float) -> None:
+    """Run `body` with a template process that is closed afterwards."""
+
+    async def main() -> None:
+        process = TemplateProcess(**options)
+        try:
+            await body(process)
+        finally:
+            await process.close()
+
+    asyncio.run(main())
+
+
+def children() -> list[psutil.Process]:
+    return [
+        child
+        for child in psutil.Process().children()
+        if "olmkit.engine.chat.worker" in child.cmdline()
+    ]
+
+
+async def refusal(process: TemplateProcess, template: str) -> str:
+    with pytest.raises(TemplateFailed) as caught:
+        await process.run(jinja(template))
+    return str(caught.value)
+
+
+def test_one_worker_serves_all_jobs() -> None:
+    async def body(process: TemplateProcess) -> None:
+        assert not children()
+        texts = await asyncio.gather(*(process.run(jinja("{{ x }}", x=i)) for i in range(20)))
+        assert texts == [str(i) for i in range(20)]
+        assert len(children()) == 1
+
+    run(body)
+    assert not children()
+
+
+def test_a_template_that_takes_too_long_fails_and_the_next_one_does_not() -> None:
+    async def body(process: TemplateProcess) -> None:
+        began_s = time.monotonic()
+        assert await refusal(process, ENDLESS) == "the chat template takes longer than 0.5 s"
+        assert time.monotonic() - began_s < 5
+        assert await process.run(jinja("fine")) == "fine"
+
+    run(body, deadline_s=0.5)
+
+
+@pytest.mark.parametrize(
+    "template", ["{{ 'a' * 2000000000 }}", "{{ 'a' * n }}", "{% set x = ['a' * n] * n %}"]
+)
+def test_memory_is_bounded(template: str) -> None:
+    async def body(process: TemplateProcess) -> None:
+        with pytest.raises(TemplateFailed, match="takes too much memory"):
+            await process.run(jinja(template, n=400_000_000))
+        (worker,) = children()
+        assert worker.memory_info().rss < 400 << 20
+        assert await process.run(jinja("fine")) == "fine"
+
+    run(body)
+
+
+def test_a_worker_that_is_killed_fails_its_job_only() -> None:
+    async def body(process: TemplateProcess) -> None:
+        await process.run(jinja("warm"))
+        job = asyncio.create_task(process.run(jinja(ENDLESS)))
+        await asyncio.sleep(0.2)
+        children()[0].kill()
+        with pytest.raises(TemplateFailed, match="broke its worker"):
+            await job
+        assert await process.run(jinja("fine")) == "fine"
+
+    run(body)
+
+
+def test_a_job_that_is_cancelled_leaves_no_worker_behind() -> None:
+    async def body(process: TemplateProcess) -> None:
+        await process.run(jinja("warm"))
+        job = asyncio.create_task(process.run(jinja(ENDLESS)))
+        await asyncio.sleep(0.2)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        assert not children()
+        assert await process.run(jinja("fine")) == "fine"
+
+    run(body)
+
+
+def test_an_idle_worker_goes_and_comes_back() -> None:
+    async def body(process: TemplateProcess) -> None:
+        await process.run(jinja("a"))
+        deadline_s = time.monotonic() + 10
+        while children():
+            assert time.monotonic() < deadline_s
+            await asyncio.sleep(0.05)
+        assert await process.run(jinja("b")) == "b"
+
+    run(body, idle_s=0.2)
+
+
+def test_a_worker_whose_parent_is_gone_ends_itself() -> None:
+    async def body(process: TemplateProcess) -> None:
+        await process.run(jinja("warm"))
+        (worker,) = children()
+        job = asyncio.create_task(process.run(jinja(ENDLESS)))
+        await asyncio.sleep(0.2)
+        # Only this process' patience ends the job; the worker's own alarm is what is tested.
+        began_s = time.monotonic()
+        await asyncio.to_thread(worker.wait, 10)
+        assert time.monotonic() - began_s < 5
+        with pytest.raises(TemplateFailed):
+            await job
+
+    run(body, deadline_s=1.0)
+
+
+def test_text_that_is_none_is_refused() -> None:
+    async def body(process: TemplateProcess) -> None:
+        assert "what is no text" in await refusal(process, "{{ '\\ud800' }}")
+        with pytest.raises(InvalidRequest):
+            await process.run(jinja("{{ x }}", x=2**70))
+
+    run(body)
+
+
+def test_checks_say_what_does_not_parse() -> None:
+    async def body(process: TemplateProcess) -> None:
+        assert await process.run(CheckJinja(template="{{ x }}")) == ""
+        with pytest.raises(TemplateFailed, match="does not parse: line 1"):
+            await process.run(CheckJinja(template="{{ x"))
+
+    run(body)
+
+
+def test_go_templates_run_in_the_worker_too() -> None:
+    template = (
+        "{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}<|im_end|>\n{{ end }}"
+        "<|im_start|>assistant\n"
+    )
+
+    async def body(process: TemplateProcess) -> None:
+        turns = [Turn(role="system", content="Be brief."), Turn(role="user", content="Hi")]
+        assert await process.run(RenderGo(template=template, turns=turns)) == (
+            "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
+            "<|im_start|>assistant\n"
+        )
+        fim = "{{ if .Suffix }}<PRE> {{ .Prompt }} <SUF>{{ .Suffix }} <MID>{{ end }}"
+        insert = InsertGo(template=fim, prompt="def add(", suffix="return x")
+        assert await process.run(insert) == "<PRE> def add( <SUF>return x <MID>"
+        found = await process.inspect(fim + "{{ .Tools }}")
+        assert (found.insert, found.tools, found.thinking) == (True, True, False)
+        with pytest.raises(TemplateFailed, match='function "x" not defined'):
+            await process.inspect("{{ x }}")
+
+    run(body)
