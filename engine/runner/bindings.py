@@ -406,6 +406,10 @@ class Context:
         if _api.llama_set_adapters_lora(self.handle, handles, count, scales) != 0:
             raise NativeError("the adapters were not applied")
 
+    def use_threads(self, threads: int) -> None:
+        """Sets how many threads compute from the next step on."""
+        _api.llama_set_n_threads(self.handle, threads, threads)
+
     def decode(self, batch: Batch) -> int:
         """Computes a batch; llama.cpp's status: 0 done, 1 no room, 2 aborted, below 0 failed."""
         batch.raw.n_tokens = batch.count

@@ -19,6 +19,7 @@ from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
 from olmkit.engine.runner.detokenizer import Detokenizer
 from olmkit.engine.runner.failures import RequestFailed, context_exceeded
+from olmkit.engine.runner.governor import ThreadGovernor
 from olmkit.engine.runner.logprobs import token_logprobs
 from olmkit.engine.runner.pace import PromptPace
 from olmkit.engine.runner.protocol import (
@@ -34,7 +35,7 @@ from olmkit.engine.runner.sampling import build_sampler, check_sampling
 from olmkit.engine.runner.sequences import Sequence, SlotPool
 from olmkit.engine.runner.stops import StopScanner
 
-REPEAT_LIMIT_TOKENS: Final = 512
+REPEAT_LIMIT_TOKENS: Final = 256
 """The same token so many times in a row ends a completion: no text does that, stuck models do.
 
 Rules of dashes and runs of blanks are far shorter, for their tokens hold many characters.
@@ -50,7 +51,16 @@ _NO_ROOM: Final = 1
 class Generator:
     """All completions of one loaded model."""
 
-    def __init__(self, model: Model, context: Context, *, limit_tokens: int) -> None:
+    def __init__(
+        self,
+        model: Model,
+        context: Context,
+        *,
+        limit_tokens: int,
+        governor: ThreadGovernor | None = None,
+    ) -> None:
+        """`governor` None: the number of threads stays what the context was made with."""
+        self._governor = governor
         self._model = model
         self._context = context
         self._limit_tokens = limit_tokens
@@ -93,7 +103,7 @@ class Generator:
             request=request,
             tokens=tokens,
             prompt_tokens=len(tokens),
-            detokenizer=Detokenizer(self._model),
+            detokenizer=Detokenizer(self._model.piece),
             stops=StopScanner(request.stop),
             stop_tokens=self._stop_tokens(request.stop),
         )
@@ -120,6 +130,9 @@ class Generator:
         if status != 0:
             return self._recover(status)
         self._batch_tokens = self._context.batch_tokens
+        if self._governor and not prompt_tokens:
+            elapsed_ns = time.monotonic_ns() - started_ns
+            self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
         replies: list[Reply] = []
         for sequence in [one for one in self._running if one.chunk]:
             replies += self._advance(sequence)

@@ -24,6 +24,7 @@ from olmkit.engine.runner.bindings import (
 from olmkit.engine.runner.embedding import Embedder, EmbeddingPlan, plan_embedding
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.generation import Generator
+from olmkit.engine.runner.governor import ThreadGovernor
 from olmkit.engine.runner.protocol import (
     Buffer,
     FailureKind,
@@ -192,7 +193,8 @@ class _Loading:
             return self._embedding_context(plan, tokens, is_causal=is_causal)
 
         if is_causal and not options.embedding:
-            generator = Generator(model, context, limit_tokens=limit)
+            governor = None if self._options.threads else ThreadGovernor(self._threads)
+            generator = Generator(model, context, limit_tokens=limit, governor=governor)
             embedder = Embedder(model, plan, embedding_context)
         else:
             context.close()
