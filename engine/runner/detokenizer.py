@@ -5,7 +5,7 @@ becomes U+FFFD at once; the start of a character waits for the rest of it.
 """
 
 import codecs
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from olmkit.engine.runner.bindings import Model
 
@@ -13,15 +13,18 @@ _utf8_decoder = codecs.getincrementaldecoder("utf-8")
 
 
 class Detokenizer:
-    """The text of one growing sequence of tokens. Control tokens have none."""
+    """The text of one growing sequence of tokens.
 
-    def __init__(self, model: Model) -> None:
-        self._model = model
+    `piece` gives the bytes of a token, none for those that are not to be seen.
+    """
+
+    def __init__(self, piece: Callable[[int], bytes]) -> None:
+        self._piece = piece
         self._decoder = _utf8_decoder(errors="replace")
 
     def push(self, token: int) -> str:
         """The characters that this token completes; may be empty."""
-        return self._decoder.decode(self._model.piece(token))
+        return self._decoder.decode(self._piece(token))
 
 
 def detokenize(model: Model, tokens: Iterable[int]) -> str:

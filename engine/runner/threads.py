@@ -1,4 +1,4 @@
-"""How many threads a decode step gets by default: the physical cores this process may use.
+"""How many threads a decode step gets by default: the physical cores that this process may use.
 
 A thread more than there are cores to run it costs far more than it gives (llama.cpp's threads
 spin while they wait for each other), so affinity and cgroup quotas count, and two hardware
@@ -6,70 +6,65 @@ threads of a core count once. Linux only; elsewhere Python's own count.
 """
 
 import os
-from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
-_CPUS = Path("/sys/devices/system/cpu")
-_CGROUPS = Path("/sys/fs/cgroup")
+_CPUS: Final = Path("/sys/devices/system/cpu")
+_CGROUPS: Final = Path("/sys/fs/cgroup")
+_OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 
 
 def default_threads() -> int:
     """At least 1."""
-    cores = _physical_cores()
-    quota = _cgroup_quota_cores()
+    cores = physical_cores(_CPUS)
+    quota = quota_cores(_OWN_CGROUPS, _CGROUPS)
     return max(1, cores if quota is None else min(cores, int(quota)))
 
 
-def _physical_cores() -> int:
-    try:
-        allowed = os.sched_getaffinity(0)
-    except AttributeError:
+def physical_cores(cpus: Path) -> int:
+    """Cores behind the CPUs that this process may run on; `cpus` is sysfs's folder of them."""
+    if not hasattr(os, "sched_getaffinity"):
         return os.cpu_count() or 1
-    siblings = set()
-    for cpu in allowed:
+    cores = set()
+    for cpu in os.sched_getaffinity(0):
         try:
-            siblings.add((_CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text())
-        except OSError:
-            siblings.add(str(cpu))
-    return len(siblings)
+            siblings = (cpus / f"cpu{cpu}/topology/thread_siblings_list").read_text("ascii")
+        except (OSError, ValueError):
+            siblings = str(cpu)
+        cores.add(siblings.strip())
+    return len(cores)
 
 
-def _cgroup_quota_cores() -> float | None:
-    """The tightest CPU quota over this process, in cores; None for none."""
+def quota_cores(own_cgroups: Path, cgroups: Path) -> float | None:
+    """The tightest CPU quota over a process, in cores; None for none.
+
+    `own_cgroups` is its /proc/…/cgroup, `cgroups` where the hierarchies are mounted.
+    Source: kernel Documentation/admin-guide/cgroup-v2.rst (cpu.max) and scheduler/sched-bwc.rst.
+    """
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
+        lines = own_cgroups.read_text("utf-8").splitlines()
+    except (OSError, ValueError):
         return None
     quotas = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
-        if not controllers:
-            quotas += _quotas_above(_CGROUPS, path, _quota_v2)
-        elif "cpu" in controllers.split(","):
-            quotas += _quotas_above(_CGROUPS / "cpu", path, _quota_v1)
-    return min(quotas, default=None)
+        is_v2 = not controllers
+        if is_v2 or "cpu" in controllers.split(","):
+            root = cgroups if is_v2 else cgroups / "cpu"
+            group = root / path.lstrip("/")
+            around = [one for one in (group, *group.parents) if one.is_relative_to(root)]
+            quotas += [_quota(one, is_v2=is_v2) for one in around]
+    return min((quota for quota in quotas if quota is not None), default=None)
 
 
-def _quotas_above(root: Path, path: str, read: Callable[[Path], float | None]) -> list[float]:
-    """Quotas of a group and of those around it."""
-    group = root / path.lstrip("/")
-    groups = [group, *group.parents]
-    quotas = (read(one) for one in groups if one.is_relative_to(root))
-    return [quota for quota in quotas if quota is not None]
-
-
-def _quota_v2(group: Path) -> float | None:
+def _quota(group: Path, *, is_v2: bool) -> float | None:
+    """The quota of one control group, in cores; None for none."""
     try:
-        quota, period = (group / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
+        if is_v2:
+            quota, period = map(int, (group / "cpu.max").read_text("ascii").split())
+        else:
+            quota = int((group / "cpu.cfs_quota_us").read_text("ascii"))
+            period = int((group / "cpu.cfs_period_us").read_text("ascii"))
     except (OSError, ValueError):
-        return None
-
-
-def _quota_v1(group: Path) -> float | None:
-    try:
-        quota = int((group / "cpu.cfs_quota_us").read_text())
-        period = int((group / "cpu.cfs_period_us").read_text())
-    except (OSError, ValueError):
-        return None
+        return None  # `max` is no number, and so no quota
     return quota / period if quota > 0 and period > 0 else None

@@ -50,7 +50,7 @@ class RunnerClient:
 
     def __init__(self, *arguments: str) -> None:
         self.socket, theirs = socket.socketpair()
-        self._log = tempfile.TemporaryFile()
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
         command = [sys.executable, "-P", "-m", "olmkit.engine.runner.main", *arguments]
         with theirs:
             self.process = subprocess.Popen(
@@ -133,12 +133,13 @@ class RunnerClient:
             del self._received[:end]
 
     def replies(self, *ids: int) -> dict[int, list[p.Reply]]:
-        """All replies of these requests, until each has its last one."""
+        """All replies of these requests, until each has its last one; others are dropped."""
         found: dict[int, list[p.Reply]] = {one: [] for one in ids}
         missing = set(ids)
         while missing:
             reply = self.next_reply()
-            found[reply.id].append(reply)
+            if reply.id in found:
+                found[reply.id].append(reply)
             if isinstance(reply, TERMINAL):
                 missing.discard(reply.id)
         return found
@@ -165,9 +166,12 @@ class RunnerClient:
         adapters: Sequence[Path] = (),
         **options: object,
     ) -> p.Loaded:
-        """Loads a model, with a context of 1024 tokens if nothing else is asked for."""
+        """Loads a model, with a context of 1024 tokens if nothing else is asked for.
+
+        One thread: two collapse beside anything else that runs on a machine with two cores.
+        """
         files = p.ModelFiles(weights_path=str(path), adapter_paths=[str(one) for one in adapters])
-        given = p.LoadOptions(**{"context_tokens": 1024, **options})  # type: ignore[arg-type]
+        given = p.LoadOptions(**{"context_tokens": 1024, "threads": 1, **options})  # type: ignore[arg-type]
         request = p.Load(id=self.new_id(), operation=operation, files=files, options=given)
         return self.call(request, p.Loaded)
 

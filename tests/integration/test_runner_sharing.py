@@ -1,0 +1,201 @@
+"""Several requests in one pool: reuse of prefixes, waiting, growth, cancellation, pace."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from olmkit.engine.runner import protocol as p
+from support.models import gemma3, smollm2
+from support.runner import Completion, RunnerClient, loaded_runner
+
+
+def count(first: int, last: int) -> str:
+    """A prompt that any model goes on with, a token or more a number."""
+    return " ".join(map(str, range(first, last)))
+
+
+COUNT = count(1, 60)
+
+
+@contextmanager
+def small_runner(**options: object) -> Iterator[RunnerClient]:
+    with loaded_runner(smollm2(), **options) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def single() -> Iterator[RunnerClient]:
+    """One sequence: every request finds what the one before left."""
+    with small_runner(sequences=1, context_tokens=2048) as client:
+        yield client
+
+
+# --- prefixes --------------------------------------------------------------------------------
+
+
+def test_the_same_prompt_again_computes_one_token_and_gives_the_same_text(
+    single: RunnerClient,
+) -> None:
+    first = single.complete(COUNT, max_tokens=12)
+    again = single.complete(COUNT, max_tokens=12)
+    assert again.end.cached_tokens == first.end.prompt_tokens - 1
+    assert again.end.prompt_tokens == first.end.prompt_tokens
+    assert again.text == first.text
+
+
+def test_a_conversation_goes_on_from_what_is_there(single: RunnerClient) -> None:
+    first = single.complete("abc " + COUNT, max_tokens=8)
+    tokens = single.tokenize("abc " + COUNT) + first.tokens
+    more = single.complete([*tokens, *single.tokenize(" and so on")], max_tokens=2)
+    # The last token of the answer was sampled but never computed.
+    assert more.end.cached_tokens == len(tokens) - 1
+
+
+def test_only_the_shared_beginning_is_taken(single: RunnerClient) -> None:
+    single.complete([300, 301, 302, 303, 304, 305], max_tokens=1)
+    other = single.complete([300, 301, 302, 700, 701, 702], max_tokens=1)
+    assert other.end.cached_tokens == 3
+    assert single.complete([900, 901], max_tokens=1).end.cached_tokens == 0
+
+
+def test_each_conversation_finds_its_own_slot() -> None:
+    with small_runner(sequences=2) as client:
+        texts = ["The sea is blue because", "Mountains are high because"]
+        for text in texts:
+            assert client.complete(text, max_tokens=2).end.cached_tokens == 0
+        for text in texts * 2:
+            one = client.complete(text, max_tokens=2)
+            assert one.end.cached_tokens == one.end.prompt_tokens - 1
+        # A third takes the slot that has been idle for longest: the first one's.
+        client.complete("Rivers run to the ocean", max_tokens=2)
+        assert client.complete(texts[1], max_tokens=2).end.cached_tokens > 0
+        assert client.complete(texts[0], max_tokens=2).end.cached_tokens == 0
+
+
+def test_a_sliding_window_is_used_where_it_holds_and_recomputed_where_it_has_gone() -> None:
+    """Gemma 3 sees 512 tokens back in most layers; its cache keeps no more of a sequence."""
+    path = gemma3()
+    with loaded_runner(path, sequences=1, context_tokens=1024, batch_tokens=64) as client:
+        prompt = client.tokenize(count(1, 230))
+        assert len(prompt) > 512 + 256
+        first = client.complete(prompt, max_tokens=16)
+        assert "230 231" in first.text
+        longer = prompt + first.tokens
+        onward = client.complete(longer, max_tokens=16)
+        assert onward.end.cached_tokens == len(longer) - 1
+        back = client.complete(prompt[:200], max_tokens=16)
+        assert back.end.cached_tokens == 0
+        short = client.complete(prompt[:210], max_tokens=16)
+        assert short.end.cached_tokens >= 200
+    with loaded_runner(path, sequences=1, context_tokens=1024, batch_tokens=64) as client:
+        for tokens, cached in ((longer, onward), (prompt[:200], back), (prompt[:210], short)):
+            client.complete([5, 6, 7], max_tokens=1)  # so that nothing is shared
+            fresh = client.complete(tokens, max_tokens=16)
+            assert fresh.end.cached_tokens <= 1
+            assert fresh.text == cached.text
+
+
+# --- the queue and the pool ------------------------------------------------------------------
+
+
+def test_requests_over_the_slots_wait_in_order() -> None:
+    with small_runner(sequences=2) as client:
+        ids = [client.start([400 + index], max_tokens=6, ignore_eos=True) for index in range(5)]
+        ends: list[int] = []
+        while len(ends) < len(ids):
+            reply = client.next_reply()
+            if isinstance(reply, p.Completed):
+                ends.append(reply.id)
+        assert ends == ids
+
+
+def test_requests_that_outgrow_the_pool_wait_instead_of_ending_early() -> None:
+    with small_runner(context_tokens=256, sequences=3) as client:
+        prompts = [count(first, first + 12) for first in (1, 21, 41)]
+        alone = [client.complete(prompt, max_tokens=60) for prompt in prompts]
+        assert sum(one.end.prompt_tokens + 60 for one in alone) > 256
+        together = client.complete_all(prompts, max_tokens=60)
+        assert [one.text for one in together] == [one.text for one in alone]
+        assert all(one.end.reason is p.EndReason.LENGTH for one in together)
+
+
+def test_one_request_may_fill_the_whole_context() -> None:
+    with small_runner(context_tokens=64) as client:
+        for one in client.complete_all(["One day", "Roses"], ignore_eos=True):
+            assert one.end.reason is p.EndReason.LENGTH
+            assert one.end.prompt_tokens + one.end.completion_tokens == 64
+        assert client.health().cached_tokens <= 64
+
+
+def test_old_conversations_give_way_to_running_ones() -> None:
+    with small_runner(context_tokens=128) as client:
+        for start in range(300, 303):
+            client.complete(list(range(start, start + 40)), max_tokens=1)
+        assert client.health().cached_tokens == 120
+        one = client.complete(list(range(2000, 2060)), max_tokens=30, ignore_eos=True)
+        assert one.end.completion_tokens == 30
+        assert client.health().cached_tokens <= 128
+
+
+def test_a_long_prompt_does_not_stop_the_text_of_others() -> None:
+    with small_runner(context_tokens=2048) as client:
+        talker = client.start("Once upon a time", ignore_eos=True)
+        while not isinstance(client.next_reply(), p.Piece):
+            pass
+        reader = client.start(list(range(1000, 1400)), max_tokens=1)
+        found: list[p.Reply] = []
+        while not (found and isinstance(found[-1], p.Completed) and found[-1].id == reader):
+            found.append(client.next_reply())
+        progress = [one.processed_tokens for one in found if isinstance(one, p.PromptProgress)]
+        assert progress == sorted(set(progress))
+        assert progress[-1] < 400
+        talked = [index for index, one in enumerate(found) if one.id == talker]
+        assert len(talked) >= len(progress) > 1
+        client.cancel(talker)
+
+
+# --- cancellation and health -----------------------------------------------------------------
+
+
+def test_a_cancelled_completion_ends_by_the_next_step() -> None:
+    with small_runner() as client:
+        one = client.start("Once upon a time", ignore_eos=True)
+        replies = [client.next_reply() for _ in range(3)]
+        client.cancel(one)
+        replies += client.replies(one)[one]
+        end = Completion(replies).end
+        assert end.reason is p.EndReason.CANCELLED
+        assert end.completion_tokens < 100
+        health = client.health()
+        assert (health.active_sequences, health.queued_requests) == (0, 0)
+        assert client.health().steps == health.steps
+
+
+def test_a_waiting_request_can_be_cancelled_and_unknown_ids_do_nothing() -> None:
+    with small_runner(sequences=1) as client:
+        running = client.start("Once upon a time", ignore_eos=True)
+        waiting = client.start("Roses are", ignore_eos=True)
+        client.cancel(waiting)
+        client.cancel(12345)
+        (reply,) = [one for one in client.replies(waiting)[waiting]]
+        assert isinstance(reply, p.Completed)
+        assert (reply.reason, reply.completion_tokens) == (p.EndReason.CANCELLED, 0)
+        client.cancel(running)
+        assert isinstance(client.replies(running)[running][-1], p.Completed)
+
+
+def test_health_is_answered_in_the_midst_of_work() -> None:
+    with small_runner(sequences=1) as client:
+        running = client.start("Once upon a time", ignore_eos=True)
+        waiting = client.start("Roses are", max_tokens=1)
+        while not isinstance(client.next_reply(), p.Piece):
+            pass
+        health = client.send(p.Health(id=client.new_id()))
+        reply = client.next_reply()
+        while not isinstance(reply, p.Healthy):
+            reply = client.next_reply()
+        assert reply.id == health
+        assert (reply.active_sequences, reply.queued_requests) == (1, 1)
+        assert reply.steps > 0
+        client.cancel(running)
+        assert Completion(client.replies(waiting)[waiting]).end.completion_tokens == 1

@@ -1,0 +1,60 @@
+from hypothesis import given
+from hypothesis import strategies as st
+from olmkit.engine.runner.detokenizer import Detokenizer
+from olmkit.engine.runner.pace import LEAST_TOKENS, STEP_TARGET_NS, PromptPace
+from olmkit.engine.runner.sequences import common_prefix
+
+
+def texts(pieces: list[bytes]) -> list[str]:
+    detokenizer = Detokenizer(pieces.__getitem__)
+    return [detokenizer.push(index) for index in range(len(pieces))]
+
+
+def test_a_character_spread_over_tokens_leaves_whole() -> None:
+    assert texts([b"a", b"\xf0", b"\x9f\x98", b"\x80b"]) == ["a", "", "", "😀b"]
+
+
+def test_bytes_that_are_no_utf8_become_replacement_characters_at_once() -> None:
+    assert texts([b"a\xff", b"\xf0\x9f", b"b"]) == ["a\ufffd", "", "\ufffdb"]
+
+
+@given(text=st.text(), size=st.integers(1, 5))
+def test_any_cut_of_valid_text_gives_that_text(text: str, size: int) -> None:
+    raw = text.encode()
+    pieces = [raw[start : start + size] for start in range(0, len(raw), size)]
+    assert "".join(texts(pieces)) == text
+
+
+@given(
+    prefix=st.lists(st.integers(0, 3), max_size=600),
+    first=st.lists(st.integers(0, 3), max_size=600),
+    second=st.lists(st.integers(0, 3), max_size=600),
+)
+def test_common_prefix_is_the_longest_shared_beginning(
+    prefix: list[int], first: list[int], second: list[int]
+) -> None:
+    one, other = prefix + first, prefix + second
+    length = common_prefix(one, other)
+    assert length >= len(prefix)
+    assert one[:length] == other[:length]
+    assert length == min(len(one), len(other)) or one[length] != other[length]
+
+
+def test_prompts_beside_generation_start_small_and_follow_the_measured_pace() -> None:
+    pace = PromptPace()
+    assert pace.limit_tokens(512) == LEAST_TOKENS
+    pace.record(128, 128 * STEP_TARGET_NS // 100)
+    assert pace.limit_tokens(512) == 100
+    assert pace.limit_tokens(64) == 64
+
+
+def test_a_slow_machine_still_takes_the_least_chunk() -> None:
+    pace = PromptPace()
+    pace.record(128, 128 * STEP_TARGET_NS)
+    assert pace.limit_tokens(512) == LEAST_TOKENS
+
+
+def test_short_chunks_tell_nothing_of_the_pace() -> None:
+    pace = PromptPace()
+    pace.record(LEAST_TOKENS - 1, 1)
+    assert pace.limit_tokens(512) == LEAST_TOKENS
