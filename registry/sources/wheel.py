@@ -8,7 +8,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.parser import HeaderParser
@@ -24,6 +24,7 @@ _RATIO_LIMIT = 200
 """How much an entry may expand: weights hardly shrink, archives that are bombs expand a
 thousandfold."""
 _RATIO_FREE_BYTES = 64 << 20
+Blocks = Generator[bytes, None, None]
 _PINNED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*\(?\s*==\s*([A-Za-z0-9._+!-]+)\s*\)?")
 
 
@@ -101,8 +102,8 @@ class Wheel:
         except UnicodeDecodeError:
             return None
 
-    def blocks(self, name: str) -> Iterator[bytes]:
-        """A file's bytes in blocks, unpacked on the way.
+    def blocks(self, name: str) -> Blocks:
+        """A file's bytes in blocks, unpacked on the way; who stops early closes it.
 
         Raises:
             SourceError: the archive is damaged, encrypted, or expands beyond measure.

@@ -1,5 +1,6 @@
 """The blob writer under every way of cutting its input."""
 
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ def parent() -> Iterator[Path]:
 
 def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     edges = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
-    return [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
 @given(data=st.binary(max_size=5000), cuts=st.lists(st.integers(0, 5000), max_size=8))

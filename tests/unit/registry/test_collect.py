@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from support.stores import GGUF, files_of, put_model, write_raw_manifest
 
 from olmkit.registry.digest import Digest
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
+from support.stores import GGUF, files_of, put_model, write_raw_manifest
 
 
 @pytest.fixture

@@ -128,7 +128,7 @@ def _with(**members: object) -> bytes:
     ],
 )
 def test_what_is_no_manifest_is_refused(raw: bytes) -> None:
-    with pytest.raises(InvalidManifest, match="^the manifest "):
+    with pytest.raises(InvalidManifest, match=r"^the manifest "):
         Manifest.parse(raw)
 
 

@@ -68,5 +68,5 @@ def test_broken_files_of_an_origin_are_left_out() -> None:
     "raw", [b"", b"[]", b"{", b"\xff", b"[" * 100_000, b" " * CONFIG_LIMIT_BYTES + b"{}"]
 )
 def test_what_is_no_config_is_refused(raw: bytes) -> None:
-    with pytest.raises(InvalidManifest, match="^the config "):
+    with pytest.raises(InvalidManifest, match=r"^the config "):
         ModelConfig.parse(raw)

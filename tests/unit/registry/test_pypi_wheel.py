@@ -8,11 +8,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.wheels import write_wheel
 
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import SourceError
 from olmkit.registry.sources import wheel
+from support.wheels import write_wheel
 
 
 def test_a_wheels_files_metadata_and_hashes_are_read(tmp_path: Path) -> None:

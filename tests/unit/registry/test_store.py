@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-from support.stores import GGUF, files_of, manifest, put_model, write_raw_manifest
 
 from olmkit.registry import names
 from olmkit.registry.digest import Digest
@@ -18,6 +17,7 @@ from olmkit.registry.errors import (
 from olmkit.registry.manifest import MANIFEST_LIMIT_BYTES, Manifest
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
+from support.stores import GGUF, files_of, manifest, put_model, write_raw_manifest
 
 
 @pytest.fixture
@@ -215,7 +215,7 @@ def test_what_cannot_be_read_is_reported_and_does_not_hide_the_rest(store: Store
     assert "is no model's name" in reasons[0]
     assert "is not at HOST/NAMESPACE/MODEL/TAG" in reasons[1]
     assert reasons[2].startswith("bad:latest: the manifest cannot be read")
-    with pytest.raises(InvalidManifest, match="^bad:latest: the manifest cannot be read"):
+    with pytest.raises(InvalidManifest, match=r"^bad:latest: the manifest cannot be read"):
         store.load(parse("bad"))
 
 
@@ -246,9 +246,9 @@ def test_links_below_manifests_are_not_followed(store: Store, tmp_path: Path) ->
     for name in ("evil/library/m", "link", "good:file", "evil/library/new", "link:new"):
         reference = parse(name)
         for act in (
-            lambda r: store.load(r),
+            store.load,
             lambda r: store.put(r, made),
-            lambda r: store.remove(r),
+            store.remove,
             lambda r: store.copy(parse("good"), r),
         ):
             with pytest.raises(StoreError, match="is a link, and those are not followed"):
@@ -307,7 +307,7 @@ def test_only_regular_files_are_taken_over(store: Store, tmp_path: Path) -> None
     (store.incoming / ("ab" * 16)).symlink_to(tmp_path / "secret")
     os.mkfifo(store.incoming / ("cd" * 16))
     for name in ("ab" * 16, "cd" * 16, "ef" * 16):
-        with pytest.raises(StoreError, match="cannot read|is no regular file"):
+        with pytest.raises(StoreError, match=r"cannot read|is no regular file"):
             store.adopt(name)
     assert os.listdir(store.incoming) == []
     assert (tmp_path / "secret").exists()
