@@ -13,11 +13,10 @@ the order of arrival.
 cancels the request in the runner by its next decode step. The call does not wait for that.
 Cancelling `load` leaves a runner that can only be closed.
 
-**Death.** When the runner ends without having been asked to, every call in flight and every
-later one raises `RunnerDied`, and `died` resolves. The runner's end frees all that the model
-took. A failed request (`ModelUnloadable`, `OutOfMemory`, `ContextExceeded`,
-`UnsupportedCapability`, `InvalidRequest`, `RequestCancelled`, `RunnerFailed`) ends that request
-alone.
+**Death.** When the runner ends without having been asked to, `died` resolves, and then every call
+in flight and every later one raises `RunnerDied`. The runner's end frees all that the model took.
+A failed request (`ModelUnloadable`, `OutOfMemory`, `ContextExceeded`, `UnsupportedCapability`,
+`InvalidRequest`, `RequestCancelled`, `RunnerFailed`) ends that request alone.
 
 **End.** A runner ends with whoever started it, even when that one is killed.
 """

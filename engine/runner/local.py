@@ -281,8 +281,8 @@ class LocalRunner:
             log.error(f"runner {info.description}", extra=facts)
             for line in self._tail:
                 log.error(line, extra={"runner": self.pid})
-        self._stream.fail(death)
         self.died.set_result(info)
+        self._stream.fail(death)
 
     async def _read_log(self) -> None:
         """Keep the last lines, hand all of them on; a line without end is cut."""

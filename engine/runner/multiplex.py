@@ -34,8 +34,6 @@ class Exchange:
     """One request: the replies that came and were not read yet."""
 
     def __init__(self) -> None:
-        self.is_over = False
-        """The last reply is here, or none will come."""
         self._replies: deque[Reply] = deque()
         self._failure: Callable[[], EngineError] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -48,12 +46,10 @@ class Exchange:
     def put(self, reply: Reply) -> None:
         """A reply has come."""
         self._replies.append(reply)
-        self.is_over = not isinstance(reply, LoadProgress | PromptProgress | Piece)
         self._wake()
 
     def fail(self, failure: Callable[[], EngineError]) -> None:
         """No reply will come any more: whoever reads gets what `failure` makes."""
-        self.is_over = True
         self._failure = failure
         self._wake()
 
@@ -111,7 +107,7 @@ class Multiplex:
             while True:
                 reply = await exchange.next()
                 yield reply
-                if exchange.is_over and not exchange.unread:
+                if _is_last(reply):
                     return
 
     def fail(self, failure: Callable[[], EngineError]) -> None:
@@ -159,12 +155,16 @@ class Multiplex:
         if exchange is None:
             return  # cancelled in the meantime
         exchange.put(reply)
-        if exchange.is_over:
+        if _is_last(reply):
             del self._open[reply.id]
         elif exchange.unread > MAX_UNREAD_REPLIES:
             del self._open[reply.id]
             exchange.fail(lambda: RequestCancelled("the answer was not read for too long"))
             self._cancel(reply.id)
+
+
+def _is_last(reply: Reply) -> bool:
+    return not isinstance(reply, LoadProgress | PromptProgress | Piece)
 
 
 def _encode(request: Request) -> bytes:

@@ -129,12 +129,12 @@ class Pool:
         """
         self._last_ticket += 1
         ticket, asked_s = TicketId(self._last_ticket), self._loop.time()
+        self._forget_the_dead()
         request = self._requests[ticket] = _Request(spec=spec)
-        key = _key(spec.model_key, embedding=options.embedding)
         try:
             self._carry_out(
                 self._scheduler.on_request(
-                    ticket, key, options, keep_alive_s=keep_alive_s, now_s=asked_s
+                    ticket, spec.model_key, options, keep_alive_s=keep_alive_s, now_s=asked_s
                 )
             )
             tenant = await request.granted
@@ -157,12 +157,11 @@ class Pool:
 
         Returns at once. Requests that come in the meantime load it afresh.
         """
-        was_loaded = False
-        for embedding in (False, True):
-            key = _key(model_key, embedding=embedding)
-            live = [i for i in self._scheduler.instances if i.key == key and not i.is_leaving]
-            was_loaded = was_loaded or bool(live)
-            self._carry_out(self._scheduler.on_unload(key, now_s=self._loop.time()))
+        was_loaded = any(
+            instance.key == model_key and not instance.is_leaving
+            for instance in self._scheduler.instances
+        )
+        self._carry_out(self._scheduler.on_unload(model_key, now_s=self._loop.time()))
         return was_loaded
 
     async def close(self) -> None:
@@ -172,6 +171,13 @@ class Pool:
             await asyncio.wait(self._tasks)
         if self._timer is not None:
             self._timer.cancel()
+
+    def _forget_the_dead(self) -> None:
+        """Whoever saw a runner die may ask again before that runner's task has been scheduled."""
+        for tenant in list(self._tenants.values()):
+            if tenant.runner is not None and tenant.loaded and tenant.runner.died.done():
+                now_s = self._loop.time()
+                self._carry_out(self._scheduler.on_gone(tenant.id, now_s=now_s))
 
     # --- effects ----------------------------------------------------------------------------
 
@@ -319,11 +325,6 @@ class Pool:
             expires_at=expires_at,
             leases=len(instance.leases),
         )
-
-
-def _key(model_key: str, *, embedding: bool) -> str:
-    """A context computes logits or embeddings: a model used for both is two instances."""
-    return f"{model_key}#embedding" if embedding else model_key
 
 
 def _missing_bytes(error: EngineError) -> int | None:

@@ -8,18 +8,22 @@ def can_serve(
 ) -> bool:
     """True when a request that `wants` these options needs no reload of what `has` those.
 
-    More than asked for is good: a longer context, more sequences, a larger batch. What was
-    left to olm (-1, 0, None) agrees with anything; the rest must be equal. `context_tokens` is
-    what the loaded context really holds; nobody gets more than the model was trained on.
+    More than asked for is good: a longer context, more sequences, a larger batch; and what was
+    loaded for text gives embeddings too, in batches of its own. What was left to olm (-1, 0,
+    None) agrees with anything; the rest must be equal. `context_tokens` is what the loaded
+    context really holds; nobody gets more than the model was trained on.
     """
     wanted_context = wants.context_tokens
     if trained_context_tokens > 0:
         wanted_context = min(wanted_context, trained_context_tokens)
+    fits_side_by_side = (
+        has.sequences >= wants.sequences and has.batch_tokens >= wants.batch_tokens
+        if has.embedding == wants.embedding
+        else wants.embedding
+    )
     return (
-        has.embedding == wants.embedding
+        fits_side_by_side
         and context_tokens >= wanted_context
-        and has.sequences >= wants.sequences
-        and has.batch_tokens >= wants.batch_tokens
         and has.kv_cache_type == wants.kv_cache_type
         and (wants.gpu_layers < 0 or has.gpu_layers == wants.gpu_layers)
         and (wants.threads <= 0 or has.threads == wants.threads)

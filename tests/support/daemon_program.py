@@ -46,11 +46,13 @@ def make_app(services: Services) -> Any:
 
 async def generate(services: Services, model: Path, write: Any) -> None:
     try:
-        async with services.pool.lease(spec_of(model), LoadOptions(context_tokens=0)) as lease:
-            async with aclosing(lease.runner.complete("Once upon a time")) as pieces:
-                async for piece in pieces:
-                    if isinstance(piece, Piece):
-                        await write(piece.text + "\n")
+        async with (
+            services.pool.lease(spec_of(model), LoadOptions(context_tokens=0)) as lease,
+            aclosing(lease.runner.complete("Once upon a time")) as pieces,
+        ):
+            async for piece in pieces:
+                if isinstance(piece, Piece):
+                    await write(piece.text + "\n")
     except EngineError as error:
         await write(f"error: {type(error).__name__}\n")
 

@@ -27,6 +27,7 @@ import time
 from pathlib import Path
 
 import msgspec
+
 from olmkit.engine.runner import protocol as p
 
 
@@ -108,11 +109,12 @@ class Program:
                 file.write(f"{os.getpid()}\n")
         for step in range(10):
             self.send(p.LoadProgress(id=request.id, fraction=step / 10))
-            time.sleep(model.get("load_s", 0) / 10)
+            self.pass_time(model.get("load_s", 0) / 10)
         if model.get("stall"):
-            time.sleep(3600)
+            self.pass_time(3600)
         if "die" in model:
-            print("about to die", file=sys.stderr)
+            sys.stderr.write("about to die\n")
+            sys.stderr.flush()
             os._exit(model["die"])
         if "fail" in model:
             kind = p.FailureKind(model["fail"])
@@ -143,7 +145,17 @@ class Program:
             )
         )
 
+    def pass_time(self, seconds: float) -> None:
+        """Works on, deaf to requests, until the daemon goes."""
+        if select.select([self.channel], [], [], seconds)[0]:
+            if not self.channel.recv(1, socket.MSG_PEEK):
+                sys.exit(0)
+            time.sleep(seconds)
+
     def begin(self, request: p.Completion) -> None:
+        if self.embedding:
+            self.fail(request.id, p.FailureKind.UNSUPPORTED, "the model only computes embeddings")
+            return
         given = len(request.prompt)
         if given + 1 > self.context_tokens:
             self.fail(
@@ -198,10 +210,6 @@ class Program:
         )
 
     def embed(self, request: p.Embedding) -> None:
-        if not self.embedding:
-            text = "the model was not loaded for embeddings"
-            self.fail(request.id, p.FailureKind.UNSUPPORTED, text)
-            return
         vectors = [struct.pack("<2f", 1.0, 0.0) for _ in request.inputs]
         tokens = sum(len(text) for text in request.inputs)
         self.send(p.Embedded(id=request.id, vectors=vectors, dimensions=2, prompt_tokens=tokens))
