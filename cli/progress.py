@@ -143,8 +143,9 @@ class PlainDisplay(ProgressDisplay):
             return
         completed_bytes = min(event.completed_bytes or 0, event.total_bytes)
         tenth = 10 * completed_bytes // event.total_bytes if event.total_bytes else 10
-        if tenth > self._tenths.get(event.digest, -1):
-            self._tenths[event.digest] = tenth
+        key = event.digest + event.status
+        if tenth > self._tenths.get(key, -1):
+            self._tenths[key] = tenth
             total = size_text(event.total_bytes)
             self._terminal.message(f"{event.status}: {tenth * 10}% of {total}\n")
 
