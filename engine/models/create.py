@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+import msgspec
+
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.models.spec import MAX_TEXT_LAYER_BYTES, StoredMessage
@@ -127,7 +129,7 @@ def _parent(reference: Reference, workshop: Workshop) -> Weights:
     for layer in stored.manifest.layers:
         workshop.tell(f"using existing layer {layer.digest}")
     name = stored.reference.short
-    layers = tuple(replace(layer, from_=name) for layer in stored.manifest.layers)
+    layers = tuple(msgspec.structs.replace(layer, from_=name) for layer in stored.manifest.layers)
     return Weights(layers=layers, config=config)
 
 

@@ -1,0 +1,269 @@
+"""Models made in a real store out of tiny GGUF files."""
+
+import json
+import threading
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from olmkit.engine.errors import InvalidRequest, ModelNotCreatable, ModelUnloadable
+from olmkit.engine.models.create import Recipe, Workshop, create
+from olmkit.engine.models.spec import ModelSpec, StoredMessage, spec_of
+from olmkit.registry import mediatypes
+from olmkit.registry.digest import Digest
+from olmkit.registry.errors import ModelNotFound, StoreError, TransferCancelled
+from olmkit.registry.events import Event, EventSink, Status
+from olmkit.registry.reference import Reference
+from olmkit.registry.store import Store, StoredModel
+from support import gguffile
+from support.gguffile import GgufFile, Row
+
+
+@dataclass
+class Bench:
+    """A store to make models in, and what was told meanwhile."""
+
+    folder: Path
+    texts: list[str] = field(default_factory=list)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.folder / "models")
+
+    def add(self, name: str = "tiny.gguf", file: GgufFile | None = None) -> Digest:
+        """Put a GGUF file among the blobs."""
+        path = (file or GgufFile()).write(self.folder / name)
+        return self.store.blobs.ingest_file(path)[0]
+
+    def make(self, name: str, parent: str | None = None, **members: Any) -> StoredModel:
+        """Make a model, of a tiny file when neither parent nor files are given."""
+        if parent is not None:
+            members["parent"] = Reference.parse(parent)
+        elif "files" not in members:
+            members["files"] = {"tiny.gguf": self.add()}
+        recipe = Recipe(name=Reference.parse(name), **members)
+        self.texts.clear()
+        workshop = Workshop(
+            store=self.store, pull=self._pull, on_event=self._tell, cancelled=self.cancelled
+        )
+        digest = create(recipe, workshop)
+        stored = self.store.load(recipe.name)
+        assert stored.manifest_digest == digest
+        return stored
+
+    def spec(self, stored: StoredModel) -> ModelSpec:
+        return spec_of(self.store, stored)
+
+    def _tell(self, event: Event) -> None:
+        assert isinstance(event, Status)
+        self.texts.append(event.text)
+
+    def _pull(
+        self, reference: Reference, on_event: EventSink, cancelled: threading.Event
+    ) -> StoredModel:
+        on_event(Status(text=f"pulling {reference.short}"))
+        if "absent" in reference.short:
+            raise ModelNotFound("nobody has it", name=reference.short)
+        put = Recipe(name=reference, files={"tiny.gguf": self.add()}, system="pulled")
+        workshop = Workshop(
+            store=self.store, pull=self._pull, on_event=on_event, cancelled=cancelled
+        )
+        create(put, workshop)
+        return self.store.load(reference)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def kinds(stored: StoredModel) -> list[str]:
+    return [layer.media_type.rpartition(".")[2] for layer in stored.manifest.layers]
+
+
+FULL: dict[str, Any] = {
+    "template": "{{ .Prompt }}",
+    "system": "Be brief.",
+    "licenses": ("MIT", "and more"),
+    "parameters": {"temperature": 0.7, "stop": ["a", "b"], "num_ctx": 2048.0},
+    "messages": (StoredMessage(role="user", content="hi"),),
+    "renderer": "r",
+    "parser": "p",
+    "requires": "0.14.0",
+}
+
+
+def test_every_part_becomes_a_layer_in_ollamas_order(bench: Bench) -> None:
+    stored = bench.make("full", **FULL)
+    assert kinds(stored) == [
+        *("model", "template", "system", "license", "license", "params", "messages")
+    ]
+    spec = bench.spec(stored)
+    assert (spec.go_template, spec.system) == ("{{ .Prompt }}", "Be brief.")
+    assert spec.licenses == ("MIT", "and more")
+    assert spec.parameters == {"temperature": 0.7, "stop": ("a", "b"), "num_ctx": 2048}
+    assert spec.messages == (StoredMessage(role="user", content="hi"),)
+    config = spec.config
+    assert (config.renderer, config.parser, config.requires) == ("r", "p", "0.14.0")
+    assert (config.model_format, config.model_family, config.os) == ("gguf", "llama", "linux")
+
+
+def test_equal_inputs_give_equal_digests(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    other = Bench(tmp_path / "elsewhere")
+    shuffled = {**FULL, "parameters": dict(reversed(FULL["parameters"].items()))}
+    assert bench.make("a", **FULL).manifest_digest == other.make("b", **shuffled).manifest_digest
+
+
+def test_the_steps_are_told_in_ollamas_words(bench: Bench) -> None:
+    stored = bench.make("told", system="x")
+    weights, system = (layer.digest for layer in stored.manifest.layers)
+    config = stored.manifest.config.digest
+    assert bench.texts == [
+        "parsing GGUF",
+        f"using existing layer {weights}",
+        f"creating new layer {system}",
+        f"creating new layer {config}",
+        "writing manifest",
+    ]
+    bench.make("again", system="x")
+    assert f"using existing layer {system}" in bench.texts
+
+
+def test_a_child_that_says_nothing_is_its_parent(bench: Bench) -> None:
+    parent = bench.make("parent", **FULL)
+    child = bench.make("child", "parent")
+    assert [x.digest for x in child.manifest.layers] == [x.digest for x in parent.manifest.layers]
+    assert child.manifest.config.digest == parent.manifest.config.digest
+    assert {layer.from_ for layer in child.manifest.layers} == {"parent:latest"}
+    assert bench.spec(child).parent == "parent:latest"
+
+
+def test_what_a_child_says_replaces_or_joins_what_its_parent_said(bench: Bench) -> None:
+    bench.make("parent", **FULL)
+    child = bench.spec(
+        bench.make(
+            "child",
+            "parent",
+            template="{{ .Response }}",
+            system="Be long.",
+            licenses=("GPL",),
+            parameters={"stop": "c", "top_k": 1},
+            messages=(StoredMessage(role="assistant", content="yes"),),
+            renderer="other",
+        )
+    )
+    assert (child.go_template, child.system) == ("{{ .Response }}", "Be long.")
+    assert child.licenses == ("MIT", "and more", "GPL")
+    assert child.parameters == {"temperature": 0.7, "num_ctx": 2048, "stop": ("c",), "top_k": 1}
+    assert child.messages == (StoredMessage(role="assistant", content="yes"),)
+    assert (child.config.renderer, child.config.parser) == ("other", "p")
+
+
+def test_an_empty_text_clears_what_is_inherited(bench: Bench) -> None:
+    bench.make("parent", **FULL)
+    child = bench.spec(bench.make("child", "parent", system="", template="", renderer=""))
+    assert (child.system, child.go_template, child.config.renderer) == ("", None, None)
+
+
+def test_a_parent_that_is_missing_is_pulled(bench: Bench) -> None:
+    child = bench.spec(bench.make("child", "someone/model", parameters={"seed": 1}))
+    assert "pulling someone/model:latest" in bench.texts
+    assert child.system == "pulled"
+    with pytest.raises(ModelNotFound):
+        bench.make("child2", "someone/absent")
+
+
+def test_projectors_and_adapters_are_told_by_their_headers(bench: Bench) -> None:
+    def typed(kind: str, architecture: str) -> GgufFile:
+        metadata = {
+            "general.architecture": gguffile.string(architecture),
+            "general.type": gguffile.string(kind),
+        }
+        return GgufFile(metadata=metadata, tensors=(Row(name=f"{kind}.weight"),))
+
+    files = {
+        "z.gguf": bench.add("z.gguf"),
+        "a.gguf": bench.add("a.gguf", typed("mmproj", "clip")),
+        "b.gguf": bench.add("b.gguf", typed("adapter", "llama")),
+    }
+    stored = bench.make("seeing", files=files)
+    assert kinds(stored) == ["model", "projector", "adapter"]
+    spec = bench.spec(stored)
+    assert spec.files.projector_path is not None and len(spec.files.adapter_paths) == 1
+    assert spec.config.model_families == ("llama", "clip")
+    adapted = bench.make("adapted", adapters={"b.gguf": files["b.gguf"]})
+    assert kinds(adapted) == ["model", "adapter"]
+
+
+def refusal(bench: Bench, **members: Any) -> str:
+    before = {stored.reference.short for stored in bench.store.list()}
+    with pytest.raises((ModelNotCreatable, ModelUnloadable, InvalidRequest, StoreError)) as caught:
+        bench.make("refused", **members)
+    assert {stored.reference.short for stored in bench.store.list()} == before
+    assert not list(bench.store.root.glob("staging/*"))
+    return str(caught.value)
+
+
+def test_what_makes_no_model_is_refused_in_ollamas_words(bench: Bench) -> None:
+    tiny = bench.add()
+    text = bench.store.blobs.put_bytes(b"hello")
+    assert refusal(bench, files={}) == "neither 'from' or 'files' was specified"
+    assert refusal(bench, files={"x.gguf": text}) == "supplied file was not in GGUF format"
+    assert refusal(bench, files={"x.bin": text}) == "unknown type"
+    for name in ("/etc/x.gguf", "../x.gguf", "a/../../x.gguf", ""):
+        assert refusal(bench, files={name: tiny}) == "file path must be relative"
+    two = {"a.gguf": tiny, "b.gguf": tiny}
+    assert refusal(bench, adapters=two) == "only one adapter is currently supported"
+    assert refusal(bench, adapters={"a.gguf": tiny}) == "a.gguf is no adapter"
+    assert "2 of the files hold a model's weights" in refusal(bench, files=two)
+    shards = {f"m-0000{n}-of-00002.gguf": tiny for n in (1, 2)}
+    assert "in several parts" in refusal(bench, files=shards)
+    absent = Digest("sha256:" + "0" * 64)
+    assert "is missing" in refusal(bench, files={"x.gguf": absent})
+
+
+def test_a_broken_gguf_is_refused_by_its_name(bench: Bench) -> None:
+    cut = bench.add("cut.gguf", GgufFile(data=b""))
+    assert refusal(bench, files={"cut.gguf": cut}).startswith("cut.gguf: truncated: needs ")
+
+
+def test_parameters_and_info_are_checked(bench: Bench) -> None:
+    assert refusal(bench, parameters={"temprature": 1}) == "unknown parameter 'temprature'"
+    assert "must be of type float32" in refusal(bench, parameters={"temperature": "hot"})
+    assert kinds(bench.make("old", parameters={"mirostat": 2, "tfs_z": 1.0})) == ["model"]
+    assert 'info field "model_family" must be a string' in refusal(bench, info={"model_family": 1})
+    assert "must be a non-negative integer" in refusal(bench, info={"context_length": -1})
+    spec = bench.spec(
+        bench.make(
+            "told", info={"parameter_size": "7B", "context_length": 5, "capabilities": ["x"]}
+        )
+    )
+    assert (spec.config.model_type, spec.config.context_length) == ("7B", 5)
+    assert spec.config.capabilities == ("x",)
+
+
+def test_nothing_is_made_when_nobody_waits_any_more(bench: Bench) -> None:
+    digest = bench.add()
+    bench.cancelled.set()
+    with pytest.raises(TransferCancelled):
+        bench.make("unwanted", files={"tiny.gguf": digest}, system="x")
+    assert bench.store.list() == []
+
+
+def test_stored_parameters_of_the_wrong_type_name_the_model(bench: Bench) -> None:
+    stored = bench.make("odd", parameters={"seed": 1})
+    raw = json.dumps({"seed": "one"}).encode()
+    digest = bench.store.blobs.put_bytes(raw)
+    layers = [
+        layer
+        if layer.media_type != mediatypes.OLLAMA_PARAMS
+        else type(layer)(media_type=layer.media_type, digest=digest, size_bytes=len(raw))
+        for layer in stored.manifest.layers
+    ]
+    manifest = type(stored.manifest).build(stored.manifest.config, layers)
+    bench.store.put(stored.reference, manifest)
+    with pytest.raises(ModelUnloadable, match='odd:latest: option "seed" must be of type integer'):
+        bench.spec(bench.store.load(stored.reference))
