@@ -33,7 +33,7 @@ def listen(address: Address) -> socket.socket:
     try:
         family, _, _, _, target = _resolve(address)
         listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a host name that is none is the latter
         raise _cannot_listen(address, error) from error
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -65,8 +65,8 @@ def _resolve(address: Address) -> _AddressInfo:
     return min(found, key=lambda info: info[0] != socket.AF_INET)
 
 
-def _cannot_listen(address: Address, error: OSError) -> DaemonError:
-    if error.errno == errno.EADDRINUSE:
+def _cannot_listen(address: Address, error: OSError | UnicodeError) -> DaemonError:
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         holder = port_holder(address.port)
         return AddressInUse(
             f"{address.netloc} is in use by {holder or 'another program'}",
@@ -74,7 +74,7 @@ def _cannot_listen(address: Address, error: OSError) -> DaemonError:
             holder=holder,
             hint="stop it, or set OLM_HOST to another address",
         )
-    reason = (error.strerror or str(error)).lower()
+    reason = (getattr(error, "strerror", None) or str(error)).lower()
     return DaemonError(
         f"cannot listen at {address.netloc}: {reason}", hint="OLM_HOST sets the address"
     )

@@ -24,31 +24,44 @@ def make_app(services: Services) -> Any:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
             raise NotImplementedError
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-
-        async def write(text: str, *, more: bool = True) -> None:
-            message = {"type": "http.response.body", "body": text.encode(), "more_body": more}
-            await send(message)
-
-        match scope["path"]:
-            case "/slow":
-                await asyncio.sleep(float(scope["query_string"]))
-            case "/stream":
-                while True:
-                    await write("line\n")
-                    await asyncio.sleep(0.02)
-            case "/lease":
-                await generate(services, Path(scope["query_string"].decode()), write)
-        await write("done\n", more=False)
+        work = asyncio.create_task(answer(services, scope, send))
+        gone = asyncio.create_task(disconnected(receive))
+        await asyncio.wait((work, gone), return_when=asyncio.FIRST_COMPLETED)
+        work.cancel()
+        gone.cancel()
+        await asyncio.wait((work, gone))
 
     return app
+
+
+async def disconnected(receive: Any) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def answer(services: Services, scope: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def write(text: str, *, more: bool = True) -> None:
+        await send({"type": "http.response.body", "body": text.encode(), "more_body": more})
+
+    match scope["path"]:
+        case "/slow":
+            await asyncio.sleep(float(scope["query_string"]))
+        case "/stream":
+            while True:
+                await write("line\n")
+                await asyncio.sleep(0.02)
+        case "/lease":
+            await generate(services, Path(scope["query_string"].decode()), write)
+    await write("done\n", more=False)
 
 
 async def generate(services: Services, model: Path, write: Any) -> None:
     try:
         async with (
             services.pool.lease(spec_of(model), LoadOptions(context_tokens=0)) as lease,
-            aclosing(lease.runner.complete("Once upon a time")) as pieces,
+            aclosing(lease.runner.complete("Once upon a time", ignore_eos=True)) as pieces,
         ):
             async for piece in pieces:
                 if isinstance(piece, Piece):
