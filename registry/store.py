@@ -246,7 +246,7 @@ class Store:
             StoreError: the store cannot be read, or written.
         """
         if not is_dry_run:
-            collect.remove_stale(self.root / "incoming", grace_s)
+            collect.remove_stale(self.root / "incoming")
         with locked(self.lock):
             return collect.collect(
                 self.blobs, self.names, self.leases, grace_s=grace_s, is_dry_run=is_dry_run

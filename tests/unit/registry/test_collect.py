@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from olmkit.registry.collect import remove_stale
 from olmkit.registry.digest import Digest
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
@@ -164,12 +165,20 @@ def test_leftovers_of_the_dead_go(store: Store) -> None:
     dead = store.blobs.staging / "0123456789abcdef"
     dead.mkdir(parents=True)
     (dead / "blob").write_bytes(b"half")
-    (store.incoming / ("ab" * 16)).write_bytes(b"handed over, never taken")
     links = store.root / "links"
     links.mkdir()
     (links / f"sha256-{'a' * 64}").write_bytes(b"{}")
     store.collect(grace_s=-1)
     assert files_of(store) == before
+
+
+def test_files_handed_over_and_never_taken_go_after_a_while(store: Store) -> None:
+    path = store.incoming / ("ab" * 16)
+    path.write_bytes(b"x")
+    store.collect(grace_s=-1)
+    assert path.exists()
+    remove_stale(store.incoming, grace_s=-1)
+    assert not path.exists()
 
 
 def test_a_store_that_is_not_there_has_nothing_to_collect(store: Store) -> None:
