@@ -94,7 +94,7 @@ _ZSH_ARGUMENTS: Final = {
     "models": "'*:model:_olm_names models'",
     "running": "'*:model:_olm_names running'",
     "shells": "'1:shell:(bash zsh fish)'",
-    "commands": "'1:command:_describe command commands'",
+    "commands": "'1:command:(${commands%%:*})'",
     "": "'*: : '",
 }
 
