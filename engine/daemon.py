@@ -32,7 +32,7 @@ from olmkit.registry.store import Store
 
 DRAIN_S: Final = 3.0
 """Answers under way at a shutdown may end by themselves; then their models are unloaded."""
-CUT_S: Final = 2.0
+CUT_S: Final = 3.0
 """After that, whatever still runs (a download, to be resumed later) is cancelled."""
 
 MakeApp = Callable[[Services], Any]

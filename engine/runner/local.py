@@ -55,7 +55,7 @@ from olmkit.engine.runner.protocol import (
     Tokens,
 )
 
-EOF_GRACE_S: Final = 3.0
+EOF_GRACE_S: Final = 1.0
 """A runner ends by itself within this time after EOF, or gets SIGTERM."""
 TERM_GRACE_S: Final = 2.0
 """And within this time after SIGTERM, or gets SIGKILL."""
