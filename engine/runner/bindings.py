@@ -17,7 +17,7 @@ import sys
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NewType
 
 
 class NativeError(Exception):
@@ -42,6 +42,10 @@ _LOAD_MODE_AUTO, _LOAD_MODE_NONE, _LOAD_MODE_MMAP = -1, 0, 1
 _SPLIT_MODE_NONE = 0
 MOST_SEQUENCES: Final = 256
 """llama.cpp's own limit (LLAMA_MAX_SEQ)."""
+
+
+Adapter = NewType("Adapter", object)
+"""A LoRA adapter that was loaded for a model."""
 
 
 class Pooling(enum.IntEnum):
@@ -394,14 +398,14 @@ class Context:
             _api.llama_free(self.handle)
             self.handle = None
 
-    def apply_adapters(self, adapters: Sequence[int]) -> None:
+    def apply_adapters(self, adapters: Sequence[Adapter]) -> None:
         """Adds LoRA adapters (`load_adapter`) to all further decoding, at full strength.
 
         Raises:
             NativeError: they do not fit the model.
         """
         count = len(adapters)
-        handles = (ctypes.c_void_p * count)(*adapters)
+        handles = (_api.llama_adapter_lora_p_ctypes * count)(*adapters)
         scales = (ctypes.c_float * count)(*[1.0] * count)
         if _api.llama_set_adapters_lora(self.handle, handles, count, scales) != 0:
             raise NativeError("the adapters were not applied")
@@ -449,7 +453,7 @@ class Context:
         return int(_api.llama_memory_seq_pos_min(self._memory, sequence))
 
 
-def load_adapter(model: Model, path: str) -> int:
+def load_adapter(model: Model, path: str) -> Adapter:
     """Loads a LoRA adapter; freed together with the model.
 
     Raises:
@@ -458,7 +462,7 @@ def load_adapter(model: Model, path: str) -> int:
     handle = _api.llama_adapter_lora_init(model.handle, path.encode())
     if not handle:
         raise NativeError("the adapter was not loaded")
-    return int(handle)
+    return Adapter(handle)
 
 
 # --- sampling --------------------------------------------------------------------------------

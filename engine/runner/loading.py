@@ -13,6 +13,7 @@ from typing import Final
 from olmkit.engine.runner.bindings import (
     KV_TYPES,
     MOST_SEQUENCES,
+    Adapter,
     Context,
     ContextOptions,
     Model,
@@ -135,7 +136,7 @@ class _Loading:
         self._options = request.options
         self._is_dry = request.operation is LoadOperation.FIT
         self._threads = self._options.threads or default_threads()
-        self._adapters: list[int] = []
+        self._adapters: list[Adapter] = []
         self._contexts: list[Context] = []
         self._started_ns = time.monotonic_ns()
         self._model: Model | None = None

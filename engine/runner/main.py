@@ -40,6 +40,8 @@ def main() -> NoReturn:
     _end_with_parent()
     # The terminal's Ctrl-C is for the command that runs there; the daemon says when to go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A failed assertion in llama.cpp would start a debugger on this process before it aborts.
+    os.environ["GGML_NO_BACKTRACE"] = "1"
     log.start(LogLevel[arguments.log_level.upper()])
     # No teardown: freeing gigabytes piece by piece only takes time that the daemon waits.
     os._exit(_serve(arguments.fd))

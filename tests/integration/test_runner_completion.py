@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator
 
 import pytest
+
 from olmkit.engine.runner import protocol as p
 from support.models import smollm2
 from support.runner import RunnerClient, RunnerFailure, loaded_runner

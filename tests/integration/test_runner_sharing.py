@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
+
 from olmkit.engine.runner import protocol as p
 from support.models import gemma3, smollm2
 from support.runner import Completion, RunnerClient, loaded_runner
@@ -177,7 +178,7 @@ def test_a_waiting_request_can_be_cancelled_and_unknown_ids_do_nothing() -> None
         waiting = client.start("Roses are", ignore_eos=True)
         client.cancel(waiting)
         client.cancel(12345)
-        (reply,) = [one for one in client.replies(waiting)[waiting]]
+        (reply,) = client.replies(waiting)[waiting]
         assert isinstance(reply, p.Completed)
         assert (reply.reason, reply.completion_tokens) == (p.EndReason.CANCELLED, 0)
         client.cancel(running)

@@ -2,6 +2,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
+
 from olmkit.engine.runner import protocol as p
 from olmkit.engine.runner.frames import CONGESTED_BYTES, FrameSocket, PeerGone
 
@@ -25,8 +26,8 @@ def test_nothing_to_read_is_no_request(pair: tuple[FrameSocket, socket.socket]) 
 def test_several_frames_in_one_read_are_several_requests(
     pair: tuple[FrameSocket, socket.socket],
 ) -> None:
-    requests = [p.Health(id=1), p.Tokenize(id=2, text="a"), p.Cancel(id=3)]
-    pair[1].sendall(b"".join(map(p.encode_frame, requests)))
+    requests: list[p.Request] = [p.Health(id=1), p.Tokenize(id=2, text="a"), p.Cancel(id=3)]
+    pair[1].sendall(b"".join(p.encode_frame(request) for request in requests))
     assert pair[0].receive() == requests
 
 

@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import FailureKind, Sampling
 from olmkit.engine.runner.reasons import adapter_failure, context_failure, model_failure
@@ -81,7 +82,7 @@ def test_an_adapter_is_named_by_its_path() -> None:
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_sampling_options_must_be_finite(name: str, value: float) -> None:
     with pytest.raises(RequestFailed, match=name) as caught:
-        check_sampling(Sampling(**{name: value}))
+        check_sampling(Sampling(**{name: value}))  # type: ignore[arg-type]
     assert caught.value.kind is FailureKind.BAD_REQUEST
 
 

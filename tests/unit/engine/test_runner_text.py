@@ -1,5 +1,6 @@
 from hypothesis import given
 from hypothesis import strategies as st
+
 from olmkit.engine.runner.detokenizer import Detokenizer
 from olmkit.engine.runner.pace import LEAST_TOKENS, STEP_TARGET_NS, PromptPace
 from olmkit.engine.runner.sequences import common_prefix
