@@ -84,8 +84,12 @@ class Api:
         assert not (incoming / name).exists()
         return str(lines[-1]["digest"])
 
-    def create(self, name: str, path: Path | None = None, **members: Any) -> list[Any]:
-        """Make a model, of a file when one is given; the lines of the reply."""
+    def create(
+        self, name: str, path: Path | None = None, *, parent: str | None = None, **members: Any
+    ) -> list[Any]:
+        """Make a model of a file or of another model; the lines of the reply."""
+        if parent is not None:
+            members["from"] = parent
         if path is not None:
             members["files"] = {path.name: self.import_file(path)}
         lines = self.post("/api/create", {"model": name, **members}).lines

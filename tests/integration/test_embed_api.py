@@ -1,0 +1,102 @@
+"""POST /api/embed and /api/embeddings with MiniLM. Source: http-api reference, section 7."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from support import models
+from support.api import Api
+from support.daemon import running_daemon
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with running_daemon(tmp_path_factory.mktemp("embed") / "home") as daemon:
+        client = Api(daemon)
+        client.create("minilm", models.minilm_gguf())
+        yield client
+
+
+def embed(api: Api, given: object, **members: object) -> list[list[float]]:
+    answer = api.post("/api/embed", {"model": "minilm", "input": given, **members})
+    assert answer.status == 200, answer.body
+    vectors: list[list[float]] = answer.json["embeddings"]
+    return vectors
+
+
+def cosine(a: Sequence[float], b: Sequence[float]) -> float:
+    return sum(x * y for x, y in zip(a, b, strict=True))
+
+
+def test_16_a_text_and_several_texts(api: Api) -> None:
+    (alone,) = embed(api, "a cat sits on a mat")
+    assert len(alone) == 384
+    assert math.isclose(math.sqrt(cosine(alone, alone)), 1, abs_tol=1e-5)
+    cat, feline, stock = embed(
+        api, ["a cat sits on a mat", "a feline rests on a rug", "stocks fell sharply today"]
+    )
+    assert cosine(alone, cat) > 0.9999
+    assert cosine(cat, feline) > cosine(cat, stock) + 0.2
+
+
+def test_16_nothing_to_embed_loads_the_model(api: Api) -> None:
+    nothing: tuple[object, ...] = (None, "", [])
+    for given in nothing:
+        answer = api.post("/api/embed", {"model": "minilm", "input": given})
+        assert (answer.status, answer.json) == (200, {"model": "minilm", "embeddings": []})
+    assert "minilm:latest" in api.running()
+    assert len(embed(api, [""])) == 1
+
+
+def test_16_what_is_no_text_is_refused(api: Api) -> None:
+    for given in ([1], 5, {"a": 1}, ["a", None]):
+        answer = api.post("/api/embed", {"model": "nonesuch", "input": given})
+        assert (answer.status, answer.error) == (400, "invalid input type")
+
+
+def test_16_shorter_vectors_have_length_one_again(api: Api) -> None:
+    (whole,) = embed(api, "hello")
+    (short,) = embed(api, "hello", dimensions=64)
+    assert len(short) == 64
+    assert math.isclose(cosine(short, short), 1, abs_tol=1e-5)
+    assert cosine(short, whole[:64]) > 0
+    assert embed(api, "hello", dimensions=0)[0] == embed(api, "hello", dimensions=10_000)[0]
+
+
+def test_16_a_text_that_is_too_long_is_cut_or_refused(api: Api) -> None:
+    long = "word " * 2000
+    (cut,) = embed(api, long)
+    assert math.isclose(cosine(cut, cut), 1, abs_tol=1e-5)
+    refused = api.post("/api/embed", {"model": "minilm", "input": long, "truncate": False})
+    assert refused.status == 400
+    assert refused.error.startswith("the input length exceeds the context length (")
+
+
+def test_the_numbers_are_there(api: Api) -> None:
+    answer = api.post("/api/embed", {"model": "minilm", "input": ["one two", "three"]}).json
+    assert answer["prompt_eval_count"] > 3
+    assert answer["total_duration"] >= answer["load_duration"] > 0
+
+
+def test_the_older_endpoint(api: Api) -> None:
+    answer = api.post("/api/embeddings", {"model": "minilm", "prompt": "hello"}).json
+    assert list(answer) == ["embedding"]
+    assert cosine(answer["embedding"], embed(api, "hello")[0]) > 0.9999
+    assert api.post("/api/embeddings", {"model": "minilm", "prompt": ""}).json == {"embedding": []}
+
+
+def test_a_model_for_embeddings_answers_nothing_else(api: Api) -> None:
+    assert api.post("/api/show", {"model": "minilm"}).json["capabilities"] == ["embedding"]
+    for path in ("generate", "chat"):
+        body = {"model": "minilm", "prompt": "x", "messages": [{"role": "user", "content": "x"}]}
+        refused = api.post(f"/api/{path}", body)
+        assert (refused.status, refused.error) == (400, f'"minilm" does not support {path}')
+
+
+def test_many_at_once(api: Api) -> None:
+    texts = [f"text number {number} " * (number % 8 + 1) for number in range(30)]
+    together = embed(api, texts)
+    assert len(together) == 30
+    for number in (0, 15, 29):
+        assert cosine(embed(api, texts[number])[0], together[number]) > 0.999
