@@ -1,0 +1,144 @@
+"""The formulas against what llama.cpp itself reports for real files."""
+
+from pathlib import Path
+
+import pytest
+
+from olmkit.engine.errors import OutOfMemory
+from olmkit.engine.models.gguf import GgufHeader, read_header
+from olmkit.engine.models.gguftables import Value
+from olmkit.engine.planning.admission import check_memory, choose_context_tokens
+from olmkit.engine.planning.available import available_bytes
+from olmkit.engine.planning.memory import MemoryPlan, kv_cache_bytes, plan_memory
+from olmkit.engine.runner.protocol import LoadOptions
+from support.models import gemma3, smollm2
+
+MIB = 2**20
+
+
+def header(architecture: str, **values: Value) -> GgufHeader:
+    own = {f"{architecture}.{key.replace('__', '.')}": value for key, value in values.items()}
+    return GgufHeader(
+        path=Path("m.gguf"),
+        name="m",
+        version=3,
+        metadata={"general.architecture": architecture, **own},
+        tensors=(),
+        data_offset_bytes=0,
+        size_bytes=0,
+    )
+
+
+# KV and compute as llama_get_memory_breakdown of llama.cpp 0c1e57098 gives them.
+@pytest.mark.parametrize(
+    ("context", "batch", "sequences", "kv_type", "kv_mib", "compute_mib"),
+    [
+        (4096, 512, 4, "f16", 90, 17.5),
+        (8192, 512, 4, "f16", 180, 21.5),
+        (8192, 2048, 4, "f16", 180, 86.0),
+        (8192, 512, 4, "q8_0", 95.625, 20.4),
+    ],
+)
+def test_a_llama_model_is_planned_as_llama_cpp_reports_it(
+    context: int, batch: int, sequences: int, kv_type: str, kv_mib: float, compute_mib: float
+) -> None:
+    options = LoadOptions(
+        context_tokens=context, batch_tokens=batch, sequences=sequences, kv_cache_type=kv_type
+    )
+    plan = plan_memory(read_header(smollm2()), options)
+    assert plan.weights_bytes == 96_576_768
+    assert plan.kv_bytes == kv_mib * MIB
+    assert 1.0 <= plan.compute_bytes / (compute_mib * MIB) < 1.3
+
+
+@pytest.mark.parametrize(
+    ("context", "batch", "sequences", "kv_mib", "compute_mib"),
+    [
+        (4096, 512, 4, 49.5, 24.3),
+        (32768, 512, 4, 133.5, 52.3),
+        (8192, 2048, 4, 84, 119.1),
+        (8192, 512, 1, 39, 26.8),
+        (8192, 512, 16, 144, 33.8),
+    ],
+)
+def test_sliding_layers_are_planned_as_llama_cpp_reports_them(
+    context: int, batch: int, sequences: int, kv_mib: float, compute_mib: float
+) -> None:
+    options = LoadOptions(context_tokens=context, batch_tokens=batch, sequences=sequences)
+    plan = plan_memory(read_header(gemma3()), options)
+    assert plan.kv_bytes == kv_mib * MIB
+    assert 1.0 <= plan.compute_bytes / (compute_mib * MIB) < 1.3
+
+
+def test_heads_by_layer_are_summed_and_layers_without_are_recurrent() -> None:
+    model = header(
+        "granitehybrid",
+        block_count=3,
+        embedding_length=64,
+        attention__head_count=8,
+        attention__head_count_kv=(0, 4, 2),
+        ssm__inner_size=128,
+        ssm__state_size=16,
+        ssm__conv_kernel=4,
+        ssm__group_count=1,
+    )
+    attention = 1024 * (4 + 2) * (8 + 8) * 2
+    recurrent = 2 * 4 * (3 * (128 + 2 * 16) + 16 * 128)
+    options = LoadOptions(context_tokens=1000, sequences=2)
+    assert kv_cache_bytes(model, options) == attention + recurrent
+
+
+def test_a_pattern_by_layer_in_the_file_wins() -> None:
+    model = header(
+        "gemma3",
+        block_count=2,
+        embedding_length=64,
+        attention__head_count=8,
+        attention__sliding_window=100,
+        attention__sliding_window_pattern=(True, False),
+    )
+    options = LoadOptions(context_tokens=4096, sequences=1, batch_tokens=100)
+    assert kv_cache_bytes(model, options) == (256 + 4096) * 8 * 16 * 2
+
+
+def test_an_encoder_has_no_cache() -> None:
+    model = header(
+        "bert",
+        block_count=6,
+        embedding_length=384,
+        attention__head_count=12,
+        attention__causal=False,
+    )
+    assert kv_cache_bytes(model, LoadOptions(context_tokens=512)) == 0
+
+
+def test_a_header_that_says_nothing_is_planned_as_nothing() -> None:
+    plan = plan_memory(header("x"), LoadOptions(context_tokens=512), extra_weights_bytes=7)
+    assert (plan.weights_bytes, plan.kv_bytes) == (7, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "trained", "chosen"),
+    [(0, None, 4096), (0, 8192, 4096), (0, 512, 512), (9000, 8192, 8192), (100, 8192, 100)],
+)
+def test_the_context_is_what_was_asked_or_4096_within_what_was_trained(
+    asked: int, trained: int | None, chosen: int
+) -> None:
+    assert choose_context_tokens(asked, trained=trained) == chosen
+
+
+def test_too_little_memory_tells_what_needs_how_much() -> None:
+    plan = MemoryPlan(weights_bytes=2**31, kv_bytes=2**29, compute_bytes=0, process_bytes=2**20)
+    check_memory("m", plan, context_tokens=4096, free_bytes=plan.total_bytes)
+    with pytest.raises(OutOfMemory) as caught:
+        check_memory("m:latest", plan, context_tokens=4096, free_bytes=2**30)
+    assert str(caught.value) == (
+        "m:latest needs 2.5 GiB of memory (weights 2.0 GiB, context of 4096 tokens 512 MiB, "
+        "working memory 1 MiB) but only 1.0 GiB is free"
+    )
+    assert (caught.value.needed_bytes, caught.value.free_bytes) == (plan.total_bytes, 2**30)
+
+
+def test_some_memory_is_available_and_no_more_than_there_is() -> None:
+    total_kib = int(Path("/proc/meminfo").read_text().split()[1])
+    assert 0 < available_bytes() <= total_kib * 1024
