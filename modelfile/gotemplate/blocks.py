@@ -174,13 +174,18 @@ def _range(node: RangeNode, scope: Scope) -> Run:
 
     def run_range(execution: Execution, dot: object) -> int:
         value = evaluate(execution, dot)
-        entries = _entries(value, execution)
+        try:
+            entries = _entries(value, execution)
+        except FunctionFailed as error:
+            raise scope.error(last_place(node.pipe), str(error)) from None
         if entries is None or (len(slots) > 1 and isinstance(value, int)):
             raise _not_iterable(value, execution, node.pipe, scope)
         variables = execution.variables
         is_empty = True
         for key, element in entries:
             is_empty = False
+            if element is None:
+                element = NULL
             if slots:
                 variables[slots[-1]] = element
                 if len(slots) > 1:
@@ -193,13 +198,12 @@ def _range(node: RangeNode, scope: Scope) -> Run:
 
 
 def _entries(value: object, execution: Execution) -> Iterable[tuple[object, object]] | None:
-    """Keys and elements in Go's order; nulls among them are `NULL`; None for no collection."""
+    """Keys and elements in Go's order, or None for a value that cannot be iterated over."""
     if isinstance(value, list | tuple):
-        return enumerate([NULL if element is None else element for element in value])
+        return enumerate(value)
     if isinstance(value, dict):
         execution.step(len(value))
-        items = sorted_items(value)
-        return [(key, NULL if element is None else element) for key, element in items]
+        return sorted_items(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return enumerate(range(value))
     return () if value is None else None

@@ -25,29 +25,34 @@ _URL_SPECIAL = re.compile(r"[^A-Za-z0-9_.~-]")
 
 def html(execution: Execution, *values: object) -> str:
     """The values, printed, safe within HTML text."""
-    return _escaped(execution, values, lambda text: _HTML_SPECIAL.sub(_html, text))
+    return _escaped(execution, values, _HTML_SPECIAL, _html)
 
 
 def js(execution: Execution, *values: object) -> str:
     """The values, printed, safe within a JavaScript string."""
-    return _escaped(execution, values, lambda text: _JS_SPECIAL.sub(_js, text))
+    return _escaped(execution, values, _JS_SPECIAL, _js)
 
 
 def url_query(execution: Execution, *values: object) -> str:
     """The values, printed, safe within the query of a URL."""
-    return _escaped(execution, values, lambda text: _URL_SPECIAL.sub(_url, text))
+    return _escaped(execution, values, _URL_SPECIAL, _url)
 
 
-def _escaped(execution: Execution, values: Sequence[object], escape: Callable[[str], str]) -> str:
+def _escaped(
+    execution: Execution,
+    values: Sequence[object],
+    special: re.Pattern[str],
+    escape: Callable[[re.Match[str]], str],
+) -> str:
     text = values[0] if len(values) == 1 and type(values[0]) is str else None
     if text is None:
         nil_shown = ["<no value>" if value is None else value for value in values]
         text = print_all(nil_shown, execution)
     parts: list[str] = []
     for start in range(0, len(text), _CHUNK):
-        part = escape(text[start : start + _CHUNK])
+        part, escapes = special.subn(escape, text[start : start + _CHUNK])
+        execution.step(escapes)
         execution.allocate(len(part))
-        execution.step(len(part) >> 4)
         parts.append(part)
     return "".join(parts)
 

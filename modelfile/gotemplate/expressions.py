@@ -1,55 +1,26 @@
 """The tokens of one action to a pipeline's tree, by Lark's LALR parser.
 
-Knows the grammar (`expression.lark`) and nothing of variables, functions or statements. The
-grammar ships with its parse tables saved (`expression.tables`): loading them takes a tenth of the
-time of building them.
+Knows the grammar and nothing of variables, functions or statements. `expression.lark` is the
+source; `expression.lalr` beside it holds what Lark made of it, which loads in a tenth of the time
+that making it takes. Call `save_tables` after a change of the grammar.
 """
 
+import hashlib
 import io
-from collections.abc import Iterator, Sequence
+import pkgutil
 from functools import cache
-from importlib import resources
-from typing import IO, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import lark
 from lark import Lark, Token
 from lark.exceptions import UnexpectedToken
-from lark.lexer import Lexer, LexerState
 
-from olmkit.modelfile.gotemplate.nodes import (
-    BoolNode,
-    ChainNode,
-    CommandNode,
-    DotNode,
-    FieldNode,
-    IdentifierNode,
-    NilNode,
-    NumberNode,
-    Operand,
-    PipeNode,
-    StringNode,
-    VariableNode,
-)
-from olmkit.modelfile.gotemplate.numbers import InvalidNumber, parse_constant
-from olmkit.modelfile.gotemplate.quoting import InvalidQuoting, unquote, unquote_rune
+from olmkit.modelfile.gotemplate.nodes import PipeNode
+from olmkit.modelfile.gotemplate.treebuilder import InvalidExpression, TokenList, TreeBuilder
 
-GRAMMAR = "expression.lark"
-TABLES = "expression.tables"
-
-_Commands = list[list[Operand]]
-
-
-class InvalidExpression(Exception):
-    """Tokens that are no pipeline; never leaves the package.
-
-    `token` is the offending one, None at the end of the action, and `previous` the one before it;
-    `message` is set when the fault is in a constant.
-    """
-
-    def __init__(self, token: Token | None, message: str = "") -> None:
-        super().__init__(message)
-        self.token = token
-        self.message = message
+_GRAMMAR = "expression.lark"
+_SAVED = "expression.lalr"
 
 
 def parse_pipeline(tokens: list[Token]) -> PipeNode:
@@ -65,178 +36,35 @@ def parse_pipeline(tokens: list[Token]) -> PipeNode:
     return cast(PipeNode, pipe)
 
 
-def build_tables() -> bytes:
-    """The content of `expression.tables` for the grammar and the installed Lark.
-
-    To refresh the file after a change of the grammar, write this into it.
-    """
-    grammar = (resources.files(__package__) / GRAMMAR).read_text(encoding="utf-8")
-    parser = Lark(grammar, parser="lalr", lexer=TokenList, transformer=TreeBuilder())
-    target = io.BytesIO(_header())
-    target.seek(0, io.SEEK_END)
-    parser.save(target)
-    return target.getvalue()
-
-
-def _header() -> bytes:
-    return f"lark {lark.__version__}\n".encode()
-
-
 @cache
 def _parser() -> Lark:
-    """The parser; tables saved by another version of Lark are built anew, which takes 30 ms."""
-    with (resources.files(__package__) / TABLES).open("rb") as file:
-        if file.readline() == _header():
-            return _load(file)
-    rebuilt = io.BytesIO(build_tables())
-    rebuilt.readline()
-    return _load(rebuilt)
+    """The parser; tables saved by another version of Lark are passed over."""
+    header, _, tables = _read(_SAVED).partition(b"\n")
+    if header.split()[:1] == [lark.__version__.encode()]:
+        return Lark.load(io.BytesIO(tables))
+    return compile_grammar()
 
 
-def _load(file: IO[bytes]) -> Lark:
-    return Lark.load(file)
+def compile_grammar() -> Lark:
+    """The parser made from the grammar's source."""
+    source = _read(_GRAMMAR).decode()
+    return Lark(source, parser="lalr", lexer=TokenList, transformer=TreeBuilder())
 
 
-class TokenList(Lexer):
-    """Hands Lark the tokens that the scanner made."""
-
-    __future_interface__ = 1
-
-    def __init__(self, _: object) -> None:
-        pass
-
-    def lex(self, lexer_state: LexerState, parser_state: object) -> Iterator[Token]:
-        """The tokens of the list given as text."""
-        del parser_state
-        tokens: list[Token] = lexer_state.text  # type: ignore[assignment]
-        return iter(tokens)
+def saved_header() -> bytes:
+    """First line of the saved tables as it must be: Lark's version, SHA-256 of the grammar."""
+    return f"{lark.__version__} {hashlib.sha256(_read(_GRAMMAR)).hexdigest()}".encode()
 
 
-class TreeBuilder:
-    """Lark's callbacks, one for each alternative of the grammar, all given the matched parts."""
-
-    def start(self, parts: list[PipeNode]) -> PipeNode:
-        """The whole action."""
-        return parts[0]
-
-    def pipeline(self, parts: list[_Commands]) -> PipeNode:
-        """Commands alone."""
-        return _pipe([], parts[0], is_assignment=False)
-
-    def declaration(self, parts: list[Token | _Commands]) -> PipeNode:
-        """One declared variable."""
-        return _pipe(parts[:1], parts[2], is_assignment=False)
-
-    def declaration_of_two(self, parts: list[Token | _Commands]) -> PipeNode:
-        """Two variables, of a range."""
-        return _pipe(parts[:3:2], parts[4], is_assignment=False)
-
-    def assignment(self, parts: list[Token | _Commands]) -> PipeNode:
-        """One variable set anew."""
-        return _pipe(parts[:1], parts[2], is_assignment=True)
-
-    def assignment_of_two(self, parts: list[Token | _Commands]) -> PipeNode:
-        """Two variables set anew by a range."""
-        return _pipe(parts[:3:2], parts[4], is_assignment=True)
-
-    def first(self, parts: list[object]) -> list[object]:
-        """The first of several: Lark's list of one is the list that the others join."""
-        return parts
-
-    def next_operand(self, parts: list[Any]) -> list[Operand]:
-        """One more argument."""
-        operands: list[Operand] = parts[0]
-        operands.append(parts[1])
-        return operands
-
-    def next_command(self, parts: list[Any]) -> _Commands:
-        """One more command, after a bar."""
-        commands: _Commands = parts[0]
-        commands.append(parts[2])
-        return commands
-
-    def field(self, parts: list[Token]) -> FieldNode:
-        """`.A.B`; Go places a longer chain at its second field."""
-        names = tuple(parts[0].split(".")[1:])
-        offset = 0 if len(names) == 1 else 1 + len(names[0])
-        return FieldNode(_position(parts[0]) + offset, names)
-
-    def variable(self, parts: list[Token]) -> VariableNode:
-        """`$x.A`; Go places a chain at its first field."""
-        names = tuple(parts[0].split("."))
-        offset = 0 if len(names) == 1 else len(names[0])
-        return VariableNode(_position(parts[0]) + offset, names)
-
-    def identifier(self, parts: list[Token]) -> IdentifierNode:
-        """A function."""
-        return IdentifierNode(_position(parts[0]), str(parts[0]))
-
-    def dot(self, parts: list[Token]) -> DotNode:
-        """`.`."""
-        return DotNode(_position(parts[0]))
-
-    def nil(self, parts: list[Token]) -> NilNode:
-        """`nil`."""
-        return NilNode(_position(parts[0]))
-
-    def boolean(self, parts: list[Token]) -> BoolNode:
-        """`true` or `false`."""
-        return BoolNode(_position(parts[0]), parts[0] == "true")
-
-    def number(self, parts: list[Token]) -> NumberNode:
-        """A number or a character."""
-        token = parts[0]
-        try:
-            value = unquote_rune(token) if token.startswith("'") else parse_constant(token)
-        except (InvalidNumber, InvalidQuoting) as error:
-            raise InvalidExpression(token, str(error)) from None
-        return NumberNode(_position(token), str(token), value)
-
-    def string(self, parts: list[Token]) -> StringNode:
-        """A quoted or raw string."""
-        return string_node(parts[0])
-
-    def parenthesised(self, parts: list[Any]) -> PipeNode:
-        """A pipeline as an operand."""
-        pipe: PipeNode = parts[1]
-        return pipe
-
-    def parenthesised_chain(self, parts: list[Any]) -> ChainNode:
-        """Fields of a pipeline's value."""
-        return ChainNode(_position(parts[3]), parts[1], tuple(parts[3].split(".")[1:]))
-
-    def function_chain(self, parts: list[Token]) -> ChainNode:
-        """Fields of a function's result."""
-        return ChainNode(
-            _position(parts[1]), self.identifier(parts), tuple(parts[1].split(".")[1:])
-        )
+def _read(name: str) -> bytes:
+    data = pkgutil.get_data("olmkit.modelfile.gotemplate", name)
+    if data is None:
+        raise FileNotFoundError(name)
+    return data
 
 
-def string_node(token: Token) -> StringNode:
-    """The tree of a string constant.
-
-    Raises:
-        InvalidExpression: an escape that Go does not know.
-    """
-    try:
-        return StringNode(_position(token), str(token), unquote(token))
-    except InvalidQuoting as error:
-        raise InvalidExpression(token, str(error)) from None
-
-
-def _pipe(
-    variables: Sequence[Token | _Commands], commands: Token | _Commands, *, is_assignment: bool
-) -> PipeNode:
-    assert isinstance(commands, list)
-    declared = tuple(
-        VariableNode(_position(token), (str(token),))
-        for token in variables
-        if isinstance(token, Token)
-    )
-    nodes = tuple(CommandNode(operands[0].position, tuple(operands)) for operands in commands)
-    start = declared[0].position if declared else nodes[0].position
-    return PipeNode(start, declared, is_assignment, nodes)
-
-
-def _position(token: Token) -> int:
-    return token.start_pos or 0
+def save_tables() -> None:
+    """Write `expression.lalr` anew, in the source tree."""
+    tables = io.BytesIO()
+    compile_grammar().save(tables)
+    Path(__file__).with_name(_SAVED).write_bytes(saved_header() + b"\n" + tables.getvalue())

@@ -91,7 +91,9 @@ def _encode_struct(value: Struct, parts: list[str], execution: Execution) -> Non
 def _encode_string(text: str, parts: list[str], execution: Execution) -> None:
     parts.append('"')
     for start in range(0, len(text), _CHUNK):
-        _put(_SPECIAL.sub(_escape, text[start : start + _CHUNK]), parts, execution)
+        part, escapes = _SPECIAL.subn(_escape, text[start : start + _CHUNK])
+        execution.step(escapes)
+        _put(part, parts, execution)
     parts.append('"')
 
 
@@ -110,6 +112,9 @@ def _escape(match: re.Match[str]) -> str:
 def _number(value: float) -> str:
     if math.isnan(value) or math.isinf(value):
         raise FunctionFailed(f"json: unsupported value: {format_float(value)}")
+    text = repr(value)
+    if "e" not in text:
+        return text.removesuffix(".0")
     size = abs(value)
     if size and not 1e-6 <= size < 1e21:
         text = format_float(value, "e")

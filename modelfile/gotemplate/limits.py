@@ -17,7 +17,7 @@ class Limits:
     allocated_chars: length of all strings and lists that functions make, added up.
     """
 
-    source_chars: int = 262_144
+    source_chars: int = 131_072
     nesting: int = 100
     calls: int = 100
     steps: int = 1_000_000

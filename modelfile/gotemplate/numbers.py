@@ -103,6 +103,8 @@ def format_float(value: float, verb: str = "g", precision: int = -1) -> str:
 
 
 def _shortest(value: float, verb: str) -> str:
+    if verb == "g" and 1e-4 <= abs(value) < 1e6:
+        return repr(value).removesuffix(".0")
     sign = "-" if math.copysign(1, value) < 0 else ""
     digits, exponent = _shortest_digits(abs(value))
     if verb in "eE" or (verb in "gG" and not -4 <= exponent < _PLAIN_DIGITS):

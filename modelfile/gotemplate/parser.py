@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from lark import Token
 
 from olmkit.modelfile.gotemplate.errors import TemplateLimitExceeded, TemplateSyntaxError
-from olmkit.modelfile.gotemplate.expressions import InvalidExpression, parse_pipeline, string_node
+from olmkit.modelfile.gotemplate.expressions import parse_pipeline
 from olmkit.modelfile.gotemplate.limits import Limits
 from olmkit.modelfile.gotemplate.nodes import (
     ActionNode,
@@ -35,6 +35,7 @@ from olmkit.modelfile.gotemplate.nodes import (
     WithNode,
 )
 from olmkit.modelfile.gotemplate.scanner import Action, Text, describe_token, line_at, scan
+from olmkit.modelfile.gotemplate.treebuilder import InvalidExpression, string_node
 
 _BRANCHES: dict[str, type[IfNode | WithNode | RangeNode]] = {
     "if": IfNode,

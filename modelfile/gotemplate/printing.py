@@ -78,6 +78,7 @@ class Flags:
     plus_v: bool = False
 
 
+_CHUNK = 65_536
 _ADDRESS = "0xc000010000"
 """What `%p` says for every list and map: here they have no address."""
 
@@ -201,8 +202,7 @@ class Printer:
         return text if self.flags.precision is None else text[: self.flags.precision]
 
     def _quoted(self, text: str) -> None:
-        self.execution.step(len(text) >> 4)
-        self.execution.allocate(len(text))
+        self.execution.step(len(text) >> 2)
         text = clean_for_quoting(text)
         if self.flags.sharp and not any(
             char in "`\ufeff\x7f" or (char < " " and char != "\t") or "\ud800" <= char <= "\udfff"
@@ -210,7 +210,12 @@ class Printer:
         ):
             self._pad(f"`{text}`")
             return
-        self._pad(quote(text, ascii_only=self.flags.plus))
+        parts: list[str] = []
+        for start in range(0, len(text), _CHUNK):
+            part = quote(text[start : start + _CHUNK], ascii_only=self.flags.plus)
+            self.execution.allocate(len(part))
+            parts.append(part[1:-1])
+        self._pad(f'"{"".join(parts)}"')
 
     def _hexadecimal(self, text: str, verb: str) -> None:
         self.execution.allocate(5 * len(text))

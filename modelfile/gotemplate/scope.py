@@ -16,6 +16,8 @@ Evaluate = Callable[[Execution, object], object]
 Run = Callable[[Execution, object], int]
 """A statement made ready; what it returns says how to go on."""
 
+_LONGEST_QUOTE = 1000
+
 GO_ON, BREAK, CONTINUE = 0, 1, 2
 
 
@@ -79,10 +81,15 @@ class Scope:
         before = self._text[: node.position]
         start = before.rfind("\n") + 1
         return TemplateExecutionError(
-            message,
+            _shortened(message),
             template_name=self._parse_name,
             executing=self.name,
             line=line_at(self._text, node.position),
             column=len(to_bytes(before[start:])),
-            context=str(node),
+            context=_shortened(str(node)),
         )
+
+
+def _shortened(text: str) -> str:
+    """Text for an error, which may quote what the template or its user wrote."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}..."
