@@ -15,6 +15,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from olmkit.registry.digest import (
     Digest,
@@ -84,14 +85,14 @@ class BlobWriter:
             self._refuse(str(digest))
         with store_errors(self._store.folder, "write to", needed_bytes=self._size_bytes):
             os.fchmod(self._fd, BLOB_MODE)
-            os.fsync(self._fd)
+            sync(self._fd)
         self._store._install(self._path, digest, self._written_bytes)
         return digest
 
-    def _refuse(self, actual: str) -> None:
+    def _refuse(self, actual: str) -> NoReturn:
         name = str(self._expected or "the blob")
         raise CorruptBlob(
-            f"{name} is not what arrived: got {actual}",
+            f"the content of {name} does not match: got {actual}",
             path=str(self._path),
             expected=name,
             actual=actual,
@@ -285,6 +286,8 @@ class BlobStore:
 
         Its blocks are shared where the file system can (reflink), else the file itself (hard
         link), else copied in the pass that hashes. Which of them is known before the first read.
+        A file that is a blob already, by a hard link, is not read again unless its time of
+        modification changed.
 
         Raises:
             StoreError: no regular file, unreadable, changed meanwhile, or the store unwritable.
@@ -301,6 +304,9 @@ class BlobStore:
     def _ingest(self, fd: int, path: Path, on_bytes: OnBytes | None) -> tuple[Digest, int]:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise StoreError(f"{path} is no regular file", path=str(path))
+        known = self._linked_blob(os.fstat(fd))
+        if known is not None:
+            return known
         with self.workspace() as folder:
             staged = folder / "blob"
             is_linked = clone_or_link(fd, path, staged)
@@ -310,12 +316,20 @@ class BlobStore:
             else:
                 with store_errors(path, "read"):
                     digest, size_bytes = hash_descriptor(fd, on_bytes)
-                    os.fsync(fd)
+                    sync(fd)
             if size_bytes != before.st_size or not looks_same(before, os.fstat(fd)):
                 raise StoreError(f"{path} was changed while it was read", path=str(path))
             if self._install(staged, digest, size_bytes) and is_linked:
                 self.links.record(digest, before)
         return digest, size_bytes
+
+    def _linked_blob(self, found: os.stat_result) -> tuple[Digest, int] | None:
+        """The blob that is the same file as this one, unchanged since it was hashed."""
+        digest = self.links.find(found)
+        blob = None if digest is None else self._stat(digest)
+        if digest is None or blob is None or not os.path.samestat(blob, found):
+            return None
+        return (digest, found.st_size) if self.has(digest, found.st_size) else None
 
     def _copy(
         self, fd: int, staged: Path, size_bytes: int, on_bytes: OnBytes | None
@@ -325,7 +339,7 @@ class BlobStore:
             out = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
             try:
                 result = hash_descriptor(fd, on_bytes, copy_to=out)
-                os.fsync(out)
+                sync(out)
             finally:
                 os.close(out)
         return result
@@ -360,9 +374,19 @@ def sync_folder(folder: Path) -> None:
     """
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        os.fsync(fd)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some network file systems
-            raise
+        sync(fd)
     finally:
         os.close(fd)
+
+
+def sync(fd: int) -> None:
+    """Make what was written to a file or folder durable, where its file system can.
+
+    Raises:
+        OSError: writing failed.
+    """
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise

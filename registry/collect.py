@@ -71,8 +71,8 @@ def collect(
         StoreError: the store cannot be read, or written.
     """
     if not is_dry_run:
-        remove_abandoned(leases)
-        remove_abandoned(blobs.staging)
+        for folder in (leases, blobs.staging, names.staging):
+            remove_abandoned(folder)
     used, blocked_by = _mark(names)
     blocked_by += _foreign_downloads(blobs, grace_s)
     if blocked_by:

@@ -105,13 +105,22 @@ class LinkRecords:
 
     def was_written_since(self, digest: Digest, found: os.stat_result) -> bool:
         """Whether the file looks other than recorded; no for one that is not recorded."""
+        record, now = self._read(digest.file_name), _Record.of(found)
+        return record is not None and record.inode == now.inode and record != now
+
+    def find(self, found: os.stat_result) -> Digest | None:
+        """The digest under which a file that looks like this is recorded."""
+        if found.st_nlink < 2 or not self._folder.is_dir():
+            return None
+        wanted = _Record.of(found)
+        names = [name for name in os.listdir(self._folder) if self._read(name) == wanted]
+        return Digest(names[0]) if names else None
+
+    def _read(self, name: str) -> _Record | None:
         try:
-            raw = (self._folder / digest.file_name).read_bytes()
-            record = msgspec.json.decode(raw, type=_Record)
+            return msgspec.json.decode((self._folder / name).read_bytes(), type=_Record)
         except (OSError, msgspec.MsgspecError):
-            return False
-        now = _Record.of(found)
-        return record.inode == now.inode and record != now
+            return None
 
     def forget(self, digest: Digest) -> None:
         """Remove a record; fine when absent.

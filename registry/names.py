@@ -98,7 +98,7 @@ class NameTree:
 
     def __init__(self, folder: Path, staging: Path) -> None:
         self.folder = folder
-        self._staging = staging
+        self.staging = staging
 
     def path(self, parts: Sequence[str]) -> Path:
         """The path of these components.
@@ -185,7 +185,7 @@ class NameTree:
             DiskFull, StoreError: it cannot be written; what was there still is.
         """
         path = self.path(parts)
-        with store_errors(path, "write"), claimed_folder(self._staging) as folder:
+        with store_errors(path, "write"), claimed_folder(self.staging) as folder:
             staged = folder / "manifest"
             fd = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, BLOB_MODE)
             try:

@@ -232,7 +232,10 @@ class Store:
             parts = self._find(reference)
             if parts is None:
                 raise _not_found(reference)
-            removed = self.names.read(parts)
+            try:
+                removed = self.names.read(parts)
+            except StoreError:  # as no manifest is: too long, or no file
+                removed = None
             self.names.remove(parts)
             if removed is not None:
                 collect.discard_unused(self.blobs, self.names, self.leases, removed.raw)

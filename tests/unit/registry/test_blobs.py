@@ -83,7 +83,7 @@ def test_an_error_in_the_block_leaves_nothing(blobs: BlobStore) -> None:
 @pytest.mark.parametrize("size_bytes", [None, len(DATA)])
 def test_other_bytes_than_expected_never_appear(blobs: BlobStore, size_bytes: int | None) -> None:
     with (
-        pytest.raises(CorruptBlob, match=f"{DIGEST} is not what arrived") as caught,
+        pytest.raises(CorruptBlob, match=f"the content of {DIGEST} does not match") as caught,
         blobs.writer(expected=DIGEST, size_bytes=size_bytes) as writer,
     ):
         writer.write(DATA[:-1] + b"?")
@@ -265,6 +265,19 @@ def test_a_changed_blob_is_replaced_when_its_bytes_come_again(
     blobs.put_bytes(DATA)
     assert blobs.check(DIGEST).read_bytes() == DATA
     assert linked.read_bytes() == DATA[::-1]
+
+
+def test_a_file_that_is_a_blob_already_is_not_read_again(blobs: BlobStore, linked: Path) -> None:
+    other = linked.with_name("other-link")
+    other.hardlink_to(linked)
+    seen: list[int] = []
+    for path in (linked, other):
+        assert blobs.ingest_file(path, on_bytes=seen.append) == (DIGEST, len(DATA))
+    assert seen == []
+    linked.write_bytes(DATA[::-1])
+    os.utime(linked, ns=(1, 1))
+    assert blobs.ingest_file(linked, on_bytes=seen.append) == (Digest.of(DATA[::-1]), len(DATA))
+    assert seen != []
 
 
 def test_a_replaced_user_file_leaves_the_blob_alone(blobs: BlobStore, linked: Path) -> None:
