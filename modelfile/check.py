@@ -1,0 +1,142 @@
+"""Rules across the instructions of one file; what needs files or a registry is the engine's.
+
+Everything found goes to `Problems`, which raises all errors of a file at once.
+"""
+
+from olmkit.modelfile.diagnostics import Code
+from olmkit.modelfile.errors import InvalidInstruction, MissingFrom, Problems
+from olmkit.modelfile.instructions import (
+    Adapter,
+    Draft,
+    From,
+    Instruction,
+    Message,
+    Modelfile,
+    Parameter,
+    Parser,
+    Renderer,
+    Requires,
+    System,
+    Template,
+    TextInstruction,
+)
+from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
+from olmkit.modelfile.source import Span
+
+_TOP = Span(line=1, column=1, end_line=1, end_column=1)
+_LAST_COUNTS = (Template, System, Adapter, Renderer, Parser, Requires)
+
+
+def check(modelfile: Modelfile, problems: Problems, *, is_compatible: bool) -> None:
+    """Report what is wrong or doubtful about the instructions together.
+
+    With `is_compatible` also what Ollama would refuse, or read otherwise.
+    """
+    _check_from(modelfile, problems)
+    _check_paths(modelfile, problems)
+    _warn_of_parameters(modelfile, problems)
+    _warn_of_overridden(modelfile, problems)
+    _warn_of_renderer(modelfile, problems)
+    if is_compatible:
+        _check_sources(modelfile, problems)
+        _warn_of_dropped(modelfile, problems)
+
+
+def _check_from(modelfile: Modelfile, problems: Problems) -> None:
+    tried = any("FROM" in (error.keyword, error.suggestion) for error in problems.errors)
+    if modelfile.froms or tried or problems.is_full:
+        return
+    error = MissingFrom(
+        "no FROM instruction",
+        code=Code.NO_FROM,
+        keyword="FROM",
+        hint="say what to build on: FROM NAME, or FROM ./file.gguf",
+    )
+    problems.error(error, _TOP)
+
+
+def _check_paths(modelfile: Modelfile, problems: Problems) -> None:
+    """Ollama reads an empty path as the directory of the Modelfile; nobody means that."""
+    for each in modelfile.instructions:
+        if not isinstance(each, From | Adapter | Draft):
+            continue
+        if each.value == "":
+            error = InvalidInstruction(
+                f"{each.keyword} is empty", code=Code.EMPTY_OPERAND, keyword=each.keyword
+            )
+            problems.error(error, each.span or _TOP)
+        elif isinstance(each, Draft) and each.value in modelfile.froms:
+            error = InvalidInstruction(
+                "DRAFT is the same as FROM", code=Code.SAME_PATH, keyword=each.keyword
+            )
+            problems.error(error, each.value_span or _TOP)
+
+
+def _warn_of_parameters(modelfile: Modelfile, problems: Problems) -> None:
+    for each in modelfile.instructions:
+        if not isinstance(each, Parameter):
+            continue
+        span = each.value_span or each.span or _TOP
+        if each.value == "":
+            problems.warning(Code.NO_EFFECT, "an empty stop text stops nothing", span)
+        elif not is_in_range(each.name, each.value):
+            problems.warning(
+                Code.OUT_OF_RANGE,
+                f"{each.name} is {TABLE[each.name].range}, not {format_value(each.value)}",
+                span,
+            )
+
+
+def _warn_of_overridden(modelfile: Modelfile, problems: Problems) -> None:
+    later: dict[str, Instruction] = {}
+    for each in reversed(modelfile.instructions):
+        match each:
+            case Parameter(name=name) if name != "stop":
+                subject = f"PARAMETER {name}"
+            case TextInstruction() if isinstance(each, _LAST_COUNTS):
+                subject = each.keyword
+            case _:
+                continue
+        if winner := later.get(subject):
+            line = winner.span.line if winner.span else 1
+            problems.warning(
+                Code.OVERRIDDEN, f"{subject} is set again in line {line}", each.span or _TOP
+            )
+        later.setdefault(subject, each)
+
+
+def _warn_of_renderer(modelfile: Modelfile, problems: Problems) -> None:
+    if not (modelfile.renderer and modelfile.template):
+        return
+    template = next(each for each in modelfile.instructions if isinstance(each, Template))
+    problems.warning(
+        Code.NO_EFFECT,
+        f"the renderer {modelfile.renderer} makes chat prompts, not this template",
+        template.span or _TOP,
+    )
+
+
+def _check_sources(modelfile: Modelfile, problems: Problems) -> None:
+    for each in modelfile.instructions:
+        if isinstance(each, From) and (
+            each.value.startswith("pypi://") or "@sha256:" in each.value
+        ):
+            error = InvalidInstruction(
+                "ollama has no models from packages or by digest",
+                code=Code.NOT_IN_OLLAMA,
+                keyword=each.keyword,
+            )
+            problems.error(error, each.value_span or _TOP)
+
+
+def _warn_of_dropped(modelfile: Modelfile, problems: Problems) -> None:
+    for each in modelfile.instructions:
+        value = each.value if isinstance(each, TextInstruction | Message | Parameter) else ""
+        dropped = {c for c in str(value) if not c.isprintable() and c not in "\t\r\n"}
+        if dropped:
+            names = ", ".join(sorted(f"U+{ord(c):04X}" for c in dropped)[:5])
+            problems.warning(
+                Code.DROPPED_BY_OLLAMA,
+                f"ollama drops characters of this value: {names}",
+                each.value_span or _TOP,
+            )
