@@ -1,6 +1,7 @@
 """What the request handlers share: one `Api` an app, made by `create_app`."""
 
-from typing import cast
+import asyncio
+from typing import Final, cast
 
 from starlette.requests import Request
 
@@ -8,6 +9,8 @@ from olmkit.engine.api.transfers import Transfers
 from olmkit.engine.chat.rendering import Renderer
 from olmkit.engine.models.catalog import Catalog
 from olmkit.engine.services import Services
+
+WARM_AFTER_S: Final = 5.0
 
 
 class Api:
@@ -22,9 +25,21 @@ class Api:
             inspect_template=self.renderer.inspect,
         )
         self.transfers = Transfers()
+        self._warming: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin what goes on beside requests."""
+        self._warming = asyncio.create_task(self._warm())
+
+    async def _warm(self) -> None:
+        await asyncio.sleep(WARM_AFTER_S)  # the request that started the daemon comes first
+        await self.catalog.warm()
 
     async def close(self) -> None:
         """End what the API started itself."""
+        if self._warming is not None:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
         await self.transfers.close()
 
 

@@ -26,6 +26,7 @@ from olmkit.registry.store import Store, StoredModel
 
 MAX_SPECS: Final = 16
 MAX_SUMMARIES: Final = 1024
+WARM_PAUSE_S: Final = 0.2
 _FILE_NAME: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
 
 InspectTemplate = Callable[[str], Awaitable[TemplateFacts]]
@@ -146,7 +147,8 @@ class Catalog:
         if digest in self._summaries:
             return self._summaries[digest]
         try:
-            summary = await self.summary_of(await asyncio.to_thread(self.spec_of, stored))
+            spec = await asyncio.to_thread(spec_of, self._store, stored)  # not to be remembered
+            summary = await self.summary_of(spec)
         except (EngineError, RegistryError):
             config = await asyncio.to_thread(stored.config, self._store)
             return Summary(
@@ -160,6 +162,15 @@ class Catalog:
             self._summaries.pop(next(iter(self._summaries)))
         self._summaries[digest] = summary
         return summary
+
+    async def warm(self) -> None:
+        """Read what the first listing would have to read, one model after the other, at leisure."""
+        try:
+            for stored in await asyncio.to_thread(self._store.list):
+                await self.summary(stored)
+                await asyncio.sleep(WARM_PAUSE_S)
+        except (EngineError, RegistryError):
+            pass  # whoever lists them is told
 
     async def summary_by_digest(self, digest: str) -> Summary | None:
         """What listings say of a model that was used before; None when that is forgotten."""

@@ -1,0 +1,75 @@
+"""The real ollama-python against the daemon (dependency group `clients`)."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from support import models
+from support.api import Api
+from support.daemon import running_daemon
+
+ollama = pytest.importorskip("ollama", reason="dependency group `clients` is not installed")
+
+GREEDY = {"temperature": 0, "seed": 1, "num_predict": 8}
+QUESTION = [{"role": "user", "content": "Name a colour."}]
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    with running_daemon(tmp_path_factory.mktemp("ollama") / "home") as daemon:
+        api = Api(daemon)
+        api.create("smol", models.smollm2())
+        api.create("minilm", models.minilm_gguf())
+        client = ollama.Client(host=daemon.url)
+        yield client
+        client._client.close()
+
+
+def test_generate(client: Any) -> None:
+    whole = client.generate("smol", "Name a colour.", options=GREEDY)
+    pieces = client.generate("smol", "Name a colour.", options=GREEDY, stream=True)
+    assert "".join(piece.response for piece in pieces) == whole.response != ""
+    assert whole.done and whole.eval_count > 0 and whole.context
+    assert client.generate("smol", "", keep_alive="1m").done_reason == "load"
+
+
+def test_chat(client: Any) -> None:
+    whole = client.chat("smol", QUESTION, options=GREEDY, tools=[])
+    pieces = list(client.chat("smol", QUESTION, options=GREEDY, stream=True))
+    assert "".join(p.message.content for p in pieces) == whole.message.content != ""
+    assert whole.message.role == "assistant"
+    assert pieces[-1].done_reason in ("stop", "length")
+
+
+def test_embed(client: Any) -> None:
+    vectors = client.embed("minilm", ["a", "b"]).embeddings
+    assert [len(vector) for vector in vectors] == [384, 384]
+    assert len(client.embeddings("minilm", "a").embedding) == 384
+
+
+def test_models(client: Any) -> None:
+    assert {model.model for model in client.list().models} >= {"smol:latest", "minilm:latest"}
+    shown = client.show("smol")
+    assert shown.modelinfo["llama.context_length"] == 8192
+    assert "completion" in shown.capabilities
+    client.create("brief", from_="smol", system="Be brief.", parameters={"temperature": 0})
+    assert client.show("brief").parameters.split() == ["temperature", "0"]
+    client.copy("brief", "briefer")
+    assert client.delete("briefer").status == "success"
+    assert client.ps().models is not None
+
+
+def test_blobs(client: Any, tmp_path: Any) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(b"some bytes")
+    digest = client.create_blob(str(file))
+    assert digest == client.create_blob(str(file))
+
+
+def test_errors(client: Any) -> None:
+    with pytest.raises(ollama.ResponseError) as caught:
+        client.chat("nonesuch", QUESTION)
+    assert (caught.value.status_code, caught.value.error) == (404, "model 'nonesuch' not found")
+    with pytest.raises(ollama.ResponseError):
+        list(client.pull("pypi://", stream=True))
