@@ -9,10 +9,9 @@ import contextlib
 import io
 import socket
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple, cast
 
-from olmkit.engine.client.proxy import Route, find_route
+from olmkit.engine.client.proxy import Proxy, find_proxy
 from olmkit.engine.errors import DaemonError, DaemonNotRunning
 from olmkit.engine.settings import Address
 
@@ -37,13 +36,12 @@ class NoAnswer(DaemonError):
     """The daemon let the time for an answer pass."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class Connection(NamedTuple):
     """An open connection to the daemon, or to a proxy on the way to it."""
 
     socket: socket.socket
     address: Address
-    route: Route
+    proxy: Proxy | None
 
 
 def connect(address: Address) -> Connection:
@@ -52,18 +50,23 @@ def connect(address: Address) -> Connection:
     Raises:
         DaemonNotRunning: nothing listens there, or the host cannot be found or reached.
     """
-    route = find_route(address)
+    proxy = find_proxy(address)
     try:
         if address.scheme == "unix":
             connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             connected.connect(address.path)
         else:
-            connected = socket.create_connection((route.host, route.port), CONNECT_TIMEOUT_S)
+            host = proxy.host if proxy else address.connect_host
+            port = proxy.port if proxy else address.port
+            # As bytes, the name is spared a codec that takes three milliseconds to import.
+            raw_host = host.encode() if host.isascii() else host
+            target = cast(tuple[str, int], (raw_host, port))  # typeshed knows only text
+            connected = socket.create_connection(target, CONNECT_TIMEOUT_S)
             # Small requests leave at once.
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if route.needs_tunnel:
-            _open_tunnel(connected, address, route)
+        if proxy is not None and proxy.needs_tunnel:
+            _open_tunnel(connected, address, proxy)
         if address.scheme == "https":
             connected = _secured(connected, address.host)
     except OSError as error:
@@ -73,7 +76,7 @@ def connect(address: Address) -> Connection:
             f"cannot connect to the daemon at {address.url}: {reason.lower()}",
             address=address.url,
         ) from error
-    return Connection(socket=connected, address=address, route=route)
+    return Connection(connected, address, proxy)
 
 
 def _secured(plain: socket.socket, host: str) -> socket.socket:
@@ -82,14 +85,14 @@ def _secured(plain: socket.socket, host: str) -> socket.socket:
     return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
 
 
-def _open_tunnel(proxied: socket.socket, address: Address, route: Route) -> None:
+def _open_tunnel(proxied: socket.socket, address: Address, proxy: Proxy) -> None:
     lines = [f"CONNECT {address.netloc} HTTP/1.1", f"Host: {address.netloc}"]
-    proxied.sendall(_head(lines, route.headers))
+    proxied.sendall(_head(lines, proxy.headers))
     # Unbuffered: what follows the reply's head belongs to TLS.
     with proxied.makefile("rb", buffering=0) as stream:
-        status, _ = _read_head(stream, route.host)
+        status, _ = _read_head(stream, proxy.host)
     if status != 200:
-        raise OSError(f"the proxy {route.host}:{route.port} refused with status {status}")
+        raise OSError(f"the proxy {proxy.host}:{proxy.port} refused with status {status}")
 
 
 def _head(lines: list[str], headers: Mapping[str, str]) -> bytes:
@@ -115,12 +118,13 @@ def send(
     Raises:
         DaemonError: no reply, or none in HTTP.
     """
-    address, route = connection.address, connection.route
+    address, proxy = connection.address, connection.proxy
     target = address.path + path if address.scheme != "unix" else path
-    if route.is_proxy and not route.needs_tunnel:
+    all_headers = {"Host": _host_header(address), "Connection": "close"}
+    if proxy is not None and not proxy.needs_tunnel:
         target = f"http://{address.netloc}{target}"
-    host = "localhost" if address.scheme == "unix" else route.host_header(address)
-    all_headers = {"Host": host, "Connection": "close", **route.headers, **headers}
+        all_headers |= proxy.headers
+    all_headers |= headers
     if isinstance(body, bytes):
         body_bytes = len(body) if body or method not in ("GET", "HEAD") else None
     if body_bytes is not None:
@@ -139,6 +143,10 @@ def send(
         stream.close()
         connection.socket.close()
         raise
+
+
+def _host_header(address: Address) -> str:
+    return "localhost" if address.scheme == "unix" else address.connect_url.split("/")[2]
 
 
 def _send_all(connected: socket.socket, head: bytes, body: bytes | Iterable[bytes]) -> None:

@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -44,19 +45,27 @@ def test_the_version_needs_no_command_tree(daemon: Daemon) -> None:
     assert "typer" not in imported(daemon.environ, "__complete", "models", "")
 
 
+@pytest.fixture
+def compiled(daemon: Daemon, tmp_path: Path) -> dict[str, str]:
+    """Variables under which modules are compiled once, as an installation does it."""
+    environ = environment(daemon.environ) | {"PYTHONPYCACHEPREFIX": str(tmp_path)}
+    environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environ
+
+
 def run_s(environ: dict[str, str], *command: str) -> float:
     start_s = time.perf_counter()
-    subprocess.run(command, env=environment(environ), stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, check=True)
     return time.perf_counter() - start_s
 
 
 @pytest.mark.parametrize(("words", "limit"), [(["--version"], 2.5), (["ls"], 9.0)])
 def test_the_time_of_light_commands_is_a_small_multiple_of_pythons(
-    words: list[str], limit: float, daemon: Daemon
+    words: list[str], limit: float, compiled: dict[str, str]
 ) -> None:
     """The least of many runs in turn: what neighbours on the machine take does not count."""
     python, command = [], []
     for _ in range(15):
-        python.append(run_s(daemon.environ, sys.executable, "-c", "pass"))
-        command.append(run_s(daemon.environ, OLM, *words))
+        python.append(run_s(compiled, sys.executable, "-c", "pass"))
+        command.append(run_s(compiled, OLM, *words))
     assert min(command) / min(python) <= limit
