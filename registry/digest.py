@@ -20,6 +20,7 @@ BLOCK_BYTES = 1 << 20
 OnBytes = Callable[[int], None]
 """Is told how many bytes are done so far; may raise to stop the work."""
 
+_CANONICAL = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")
 
 
@@ -36,6 +37,8 @@ class Digest(str):
 
     def __new__(cls, text: str) -> "Digest":
         """The digest that `text` spells."""
+        if _CANONICAL.fullmatch(text) is not None:  # nearly all
+            return super().__new__(cls, text)
         match = _DIGEST.fullmatch(text)
         if match is None:
             raise InvalidDigest(f"{text[:100]!r} is no digest", text=text, hint=_HINT)

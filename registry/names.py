@@ -74,6 +74,8 @@ def _escape(text: str) -> str:
 
 
 def _unescape(part: str) -> str:
+    if "_" not in part:  # nearly all
+        return part
     return _ESCAPE.sub(lambda match: chr(int(match[1], 16)), part)
 
 

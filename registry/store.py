@@ -148,7 +148,8 @@ class Store:
                 unreadable.append(Unreadable(path=Path(path), reason=str(error)))
             else:
                 models += [] if model is None else [model]
-        models.sort(key=lambda model: (-model.modified_at.timestamp(), model.reference.full))
+        models.sort(key=lambda model: model.reference.full)
+        models.sort(key=lambda model: model.modified_at, reverse=True)  # stable
         return models, tuple(unreadable)
 
     def _model_at(self, path: str, depth: int) -> StoredModel | None:

