@@ -186,7 +186,9 @@ class RegistryAuth(httpx.Auth):
         else:
             query = [("service", service)] if service else []
             query += [("scope", scope) for scope in scopes] + [("client_id", CLIENT_ID)]
-            token_request = httpx.Request("GET", realm.copy_merge_params(httpx.QueryParams(query)))
+            token_request = httpx.Request(
+                "GET", realm.copy_merge_params(httpx.QueryParams(tuple(query)))
+            )
             if credential:
                 token_request.headers["Authorization"] = _basic(credential)
             answer = yield token_request
