@@ -24,7 +24,7 @@ from olmkit.registry.digest import write_all
 from olmkit.registry.errors import InvalidReference, StoreError, store_errors
 from olmkit.registry.locks import FOLDER_MODE, claimed_folder
 from olmkit.registry.manifest import MANIFEST_LIMIT_BYTES
-from olmkit.registry.reference import Reference
+from olmkit.registry.reference import DEFAULT_HOST, Reference
 
 LEVELS = 4
 Parts = tuple[str, ...]
@@ -44,9 +44,12 @@ def parts_of(reference: Reference) -> Parts:
         InvalidReference: one is longer than a file name may be.
     """
     namespace, _, model = reference.repository.rpartition("/")
+    folder = _escape(namespace) if namespace else _NO_NAMESPACE
+    if namespace == _NO_NAMESPACE and reference.host != DEFAULT_HOST:
+        folder = f"_{ord(_NO_NAMESPACE):02x}_"
     parts = (
         _escape(reference.host),
-        _escape(namespace) if namespace else _NO_NAMESPACE,
+        folder,
         _escape(model),
         _escape(reference.tag),
     )
@@ -62,7 +65,9 @@ def parts_of(reference: Reference) -> Parts:
 def reference_of(parts: Parts) -> Reference | None:
     """The reference whose path has these components; `None` when no reference has."""
     host, namespace, model, tag = (_unescape(part) for part in parts)
-    repository = model if parts[1] == _NO_NAMESPACE else f"{namespace}/{model}"
+    # Ollama's own host always has a namespace, so there `_` is one.
+    has_none = parts[1] == _NO_NAMESPACE and host != DEFAULT_HOST
+    repository = model if has_none else f"{namespace}/{model}"
     try:
         return Reference(host, repository, tag)
     except InvalidReference:

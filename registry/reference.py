@@ -227,8 +227,11 @@ def _check_path(reference: Reference) -> None:
     for segment in repository.split("/"):
         if _SEGMENT.fullmatch(segment) is None:
             raise _refuse(f"{segment[:100]!r} is no part of a name")
-    if "/" not in repository and not _looks_like_host(reference.host):
-        raise _refuse(f"{reference.host!r} is no host")
+    if "/" not in repository:
+        if reference.host == DEFAULT_HOST:
+            raise _refuse(f"{repository[:100]!r} lacks its namespace")
+        if not _looks_like_host(reference.host):
+            raise _refuse(f"{reference.host!r} is no host")
     if len(tag) > _TAG_LIMIT or _TAG.fullmatch(tag) is None:
         raise _refuse(f"{tag[:100]!r} is no tag")
 

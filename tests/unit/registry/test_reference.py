@@ -168,6 +168,7 @@ def test_what_is_no_name_is_refused_in_one_sentence(text: str) -> None:
         ("h", "a/b", "c/d"),
         ("h", "a//b", "c"),
         ("h", "m", "c"),
+        ("registry.ollama.ai", "m", "c"),
         ("h:1", "", "c"),
         ("h:1", "m", ""),
         ("", "a/b", "c"),

@@ -66,6 +66,8 @@ def test_what_is_put_is_loaded_with_the_bytes_verbatim(store: Store) -> None:
         ("localhost:5000/m:1", "localhost:5000/_/m/1"),
         ("ghcr.io/org/team/m:1", "ghcr.io/org_2f_team/m/1"),
         ("ghcr.io/a/b/c/m:1", "ghcr.io/a_2f_b_2f_c/m/1"),
+        ("_/m:1", "registry.ollama.ai/_/m/1"),
+        ("ghcr.io/_/m:1", "ghcr.io/_5f_/m/1"),
         ("ghcr.io/a_2f_b/m:1", "ghcr.io/a_5f_2f_b/m/1"),
         ("[::1]:5000/a/m:1", "_5b_::1_5d_:5000/a/m/1"),
         ("pypi://x==1!2+cpu", "pypi/library/x/1_21_2_2b_cpu"),
