@@ -49,7 +49,7 @@ def _import_editor() -> None:
 
 def load(client: Client, model: str, asking: Asking, terminal: Terminal) -> None:
     """Loads the model, with a spinner."""
-    with Waiting(terminal):
+    with terminal.held_input(), Waiting(terminal):
         for _ in client.generate(asking.body(model)):
             pass
 
@@ -151,7 +151,8 @@ class Chat:
         )
         timings = None
         try:
-            with view, contextlib.closing(self.client.chat(self._body(question))) as answer:
+            answer = self.client.chat(self._body(question))
+            with self.terminal.held_input(), view, contextlib.closing(answer):
                 for chunk in answer:
                     view.show(chunk)
                     timings = chunk.timings or timings

@@ -25,7 +25,7 @@ VARIABLES: Final = {
     "OLM_NOPRUNE": "1 keeps blobs that no model uses",
     "OLM_NOHISTORY": "1 saves no lines of chats",
     "OLM_EDITOR": "editor for Ctrl-G in a chat (VISUAL, EDITOR, vi)",
-    "OLM_DEBUG": "1 logs more, 2 most; shows where an internal error happened",
+    "OLM_DEBUG": "1 logs more, 2 most",
 }
 """Meaning and, in parentheses, default."""
 

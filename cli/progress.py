@@ -127,27 +127,27 @@ class ProgressDisplay:
 
 
 class PlainDisplay(ProgressDisplay):
-    """A line where a status or a blob begins; blobs of some size also at each tenth."""
+    """A line where a status begins, and one at each quarter of what has a size."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._tenths: dict[str, int] = {}
+        self._quarters: dict[str, int] = {}
         self._last = ""
 
     def show(self, event: Progress) -> None:
         """Shows one event."""
-        if event.total_bytes is None or not event.digest:
+        if event.total_bytes is None:
             if event.status != self._last:
                 self._terminal.message(f"{event.status}\n")
             self._last = event.status
             return
         completed_bytes = min(event.completed_bytes or 0, event.total_bytes)
-        tenth = 10 * completed_bytes // event.total_bytes if event.total_bytes else 10
+        quarter = 4 * completed_bytes // event.total_bytes if event.total_bytes else 4
         key = event.digest + event.status
-        if tenth > self._tenths.get(key, -1):
-            self._tenths[key] = tenth
+        if quarter > self._quarters.get(key, -1):
+            self._quarters[key] = quarter
             total = size_text(event.total_bytes)
-            self._terminal.message(f"{event.status}: {tenth * 10}% of {total}\n")
+            self._terminal.message(f"{event.status}: {quarter * 25}% of {total}\n")
 
 
 class LiveDisplay(ProgressDisplay):
@@ -166,7 +166,7 @@ class LiveDisplay(ProgressDisplay):
         """Shows one event."""
         now_s = time.monotonic()
         with self._lock:
-            if event.total_bytes is not None and event.digest:
+            if event.total_bytes is not None:
                 key = event.digest + event.status
                 bar = self._lines.get(key)
                 if not isinstance(bar, Bar):

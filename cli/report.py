@@ -1,6 +1,5 @@
 """How an error that ends a command is told on stderr."""
 
-import os
 import traceback
 
 from olmkit.cli.errors import CliError, SomeFailed
@@ -21,10 +20,9 @@ def report(error: Exception, terminal: Terminal | None = None) -> int:
     if isinstance(error, OUR_ERRORS):
         tell(error, terminal)
         return int(exit_code(error))
-    if os.environ.get("OLM_DEBUG"):
-        terminal.message("".join(traceback.format_exception(error)))
+    terminal.message("".join(traceback.format_exception(error)))
     terminal.message(f"Error: {type(error).__name__}: {error}\n")
-    terminal.message("hint: this is a defect of olm; OLM_DEBUG=1 shows where it happened\n")
+    terminal.message("hint: this is a defect of olm; the lines above say where\n")
     return int(exit_code(error))
 
 

@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
 from olmkit.cli.errors import CliError
@@ -67,6 +69,27 @@ class Terminal:
             if size.columns and size.lines:
                 return size.columns, size.lines
         return 80, 24
+
+    @contextmanager
+    def held_input(self) -> Iterator[None]:
+        """What is typed meanwhile is not shown, but kept for the next prompt; Ctrl-C works."""
+        import termios
+
+        try:
+            descriptor = self.stdin.fileno()
+            before = termios.tcgetattr(descriptor)
+        except (termios.error, OSError, ValueError):  # no terminal
+            yield
+            return
+        held = termios.tcgetattr(descriptor)
+        # Enter stays Enter: as a newline it would begin another line at the prompt.
+        held[0] &= ~termios.ICRNL
+        held[3] &= ~(termios.ECHO | termios.ICANON)
+        termios.tcsetattr(descriptor, termios.TCSANOW, held)
+        try:
+            yield
+        finally:
+            termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
     def data(self, text: str) -> None:
         """Writes to stdout at once, in UTF-8.

@@ -76,6 +76,20 @@ def test_ctrl_c_ends_the_answer_and_keeps_the_chat(daemon: Daemon) -> None:
         leave(terminal)
 
 
+def test_what_is_typed_during_an_answer_waits_for_the_prompt(daemon: Daemon) -> None:
+    with chat(daemon, "long") as terminal:
+        say(terminal, "/set parameter num_predict 60")
+        terminal.send("Write a story.\r")
+        terminal.wait_for(lambda text: len(text.split(">>>")[-1].split()) > 8)
+        terminal.send("/set verbose\r/set qui")
+        terminal.wait_for("Set 'verbose' mode.")
+        terminal.wait_for(">>> /set qui")
+        assert terminal.text.count("/set verbose") == 1
+        terminal.send("et\r")
+        terminal.wait_for("Set 'quiet' mode.")
+        leave(terminal)
+
+
 def test_ctrl_c_at_the_prompt_drops_the_line_and_says_how_to_leave(daemon: Daemon) -> None:
     with chat(daemon, "m") as terminal:
         terminal.send("half a line")

@@ -54,7 +54,7 @@ def test_without_a_terminal_each_change_is_a_plain_line() -> None:
     assert out.getvalue() == (
         "pulling manifest\n"
         "pulling abc: 0% of 1 KB\n"
-        "pulling abc: 40% of 1 KB\n"
+        "pulling abc: 25% of 1 KB\n"
         "pulling abc: 100% of 1 KB\n"
         "success\n"
     )
