@@ -21,7 +21,7 @@ from olmkit.modelfile.instructions import (
     TextInstruction,
 )
 from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
-from olmkit.modelfile.source import Span
+from olmkit.modelfile.source import Source, Span
 
 _TOP = Span(line=1, column=1, end_line=1, end_column=1)
 _LAST_COUNTS = (Template, System, Adapter, Renderer, Parser, Requires)
@@ -40,6 +40,45 @@ def check(modelfile: Modelfile, problems: Problems, *, is_compatible: bool) -> N
     if is_compatible:
         _check_sources(modelfile, problems)
         _warn_of_dropped(modelfile, problems)
+
+
+def check_template(modelfile: Modelfile) -> None:
+    """Parse the TEMPLATE that counts; apart from `check`, for it takes the template engine.
+
+    Raises:
+        ModelfileErrors: the template is none; the place is its line in the file.
+    """
+    templates = [each for each in modelfile.instructions if isinstance(each, Template)]
+    if not templates:
+        return
+    # Here, for most files need neither.
+    from olmkit.modelfile.gotemplate import Template as GoTemplate
+    from olmkit.modelfile.gotemplate import TemplateError
+
+    try:
+        GoTemplate.parse(templates[-1].value)
+    except TemplateError as error:
+        line = getattr(error, "line", 1)
+        problems = Problems(modelfile.source or Source("", "Modelfile"))
+        wrong = InvalidInstruction(
+            str(error).removeprefix(f"template: {error.template_name}:{line}: "),
+            code=Code.INVALID_TEMPLATE,
+            keyword=Template.keyword,
+            hint=error.hint,
+        )
+        problems.error(wrong, _line_of_value(problems.source, templates[-1].value_span, line))
+        problems.raise_errors()
+
+
+def _line_of_value(source: Source, value: Span | None, number: int) -> Span:
+    """The text in line `number` of the value at `value`, as lines count from 1 inside it."""
+    if value is None:
+        return _TOP
+    line = min(value.line + number - 1, value.end_line)
+    text = source.line(line)
+    start = value.column if line == value.line else 1 + len(text) - len(text.lstrip())
+    end = value.end_column if line == value.end_line else 1 + len(text.rstrip())
+    return Span(line=line, column=start, end_line=line, end_column=max(start, end))
 
 
 def _check_from(modelfile: Modelfile, problems: Problems) -> None:

@@ -33,6 +33,7 @@ class Code(StrEnum):
     UNCLOSED_QUOTE = "unclosed-quote"
     TOO_LARGE = "too-large"
     UNKNOWN_PARAMETER = "unknown-parameter"
+    INVALID_TEMPLATE = "invalid-template"
     INVALID_VALUE = "invalid-value"
     INVALID_ROLE = "invalid-role"
     EMPTY_OPERAND = "empty-operand"
@@ -130,10 +131,14 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in text)
 
 
+def brief(text: str) -> str:
+    """`text` for a message: printable, and cut where it gets long."""
+    return printable(text if len(text) <= _LONGEST_WORD else text[: _LONGEST_WORD - 1] + "…")
+
+
 def quoted(text: str) -> str:
-    """`text` in single quotes for a message, on one line and not too long."""
-    shown = printable(text if len(text) <= _LONGEST_WORD else text[: _LONGEST_WORD - 1] + "…")
-    return f"'{shown}'"
+    """`text` in single quotes for a message, as `brief`."""
+    return f"'{brief(text)}'"
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str | None:

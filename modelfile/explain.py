@@ -5,15 +5,14 @@ from collections.abc import Container, Sequence
 
 from lark import Token
 
-from olmkit.modelfile.diagnostics import Code, nearest, quoted
+from olmkit.modelfile.diagnostics import Code, brief, nearest, quoted
 from olmkit.modelfile.errors import (
-    InvalidParameter,
     ModelfileError,
     ModelfileSyntaxError,
     UnknownInstruction,
 )
 from olmkit.modelfile.instructions import Role
-from olmkit.modelfile.parameters import TABLE
+from olmkit.modelfile.parameters import TABLE, unknown_parameter
 from olmkit.modelfile.quoting import KEYWORDS
 
 _WORD = re.compile(r"[^\s\"=:]+|[^\s]")
@@ -61,7 +60,7 @@ def not_a_command(text: str, at: int, last: Sequence[Token]) -> Broken:
         hint = "a comment starts with #"
     elif word.upper() == "ARG":
         hint = "ARG is an addition of olm, off for compatibility"
-    elif last and last[-1].type == "BARE" and last[0].type in _TEXTS:
+    elif last and last[-1].type == "BARE" and last[0].type in _TEXTS and not word.isupper():
         hint = f'a text of several lines stands in quotes: {last[0].type} """…"""'
     error: ModelfileError
     if word[:1].isalpha():
@@ -94,7 +93,7 @@ def not_an_operand(text: str, at: int, choices: Container[str], before: Sequence
     if "_GAP" in choices:
         return _no_space(text, at, before)
     word = _word(text, at)
-    after = " ".join(token for token in before if token.type != "_GAP")
+    after = " ".join(brief(token) for token in before if token.type != "_GAP")
     error = ModelfileSyntaxError(
         f"unexpected {quoted(word)} after {after}",
         code=Code.UNEXPECTED_CHARACTER,
@@ -146,7 +145,7 @@ def _unclosed(text: str, at: int, keyword: str) -> Broken:
 
 def _missing(at: int, keyword: str, before: Sequence[Token], expected: Sequence[str]) -> Broken:
     named = before[2] if len(before) > 2 else None
-    subject = f"{keyword} {named}" if named else keyword
+    subject = f"{keyword} {brief(named)}" if named else keyword
     needs = "a value" if named else _NEEDS.get(keyword, "a text")
     error = ModelfileSyntaxError(
         f"{subject} needs {needs}",
@@ -163,16 +162,9 @@ def _no_space(text: str, at: int, before: Sequence[Token]) -> Broken:
     start = last.start_pos or 0
     if last.type == "NAME" and text[at] not in "=:\"'":
         name = _word(text, start)
-        error: ModelfileError = InvalidParameter(
-            f"unknown parameter {quoted(name)}",
-            name=name,
-            code=Code.UNKNOWN_PARAMETER,
-            expected=TABLE,
-            suggestion=nearest(name, TABLE),
-        )
-        return Broken(error, start, start + len(name))
+        return Broken(unknown_parameter(name), start, start + len(name))
     error = ModelfileSyntaxError(
-        f"a space must follow {last}, not {_named(text[at])}",
+        f"a space must follow {brief(last)}, not {_named(text[at])}",
         code=Code.MISSING_SPACE,
         keyword=before[0].type,
         expected=("a space",),

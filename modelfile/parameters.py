@@ -140,7 +140,12 @@ def info(name: str) -> ParameterInfo:
     """
     if row := TABLE.get(name):
         return row
-    raise InvalidParameter(
+    raise unknown_parameter(name)
+
+
+def unknown_parameter(name: str) -> InvalidParameter:
+    """The error that `name` is no parameter, with what it is called here, or the nearest name."""
+    return InvalidParameter(
         f"unknown parameter {quoted(name)}",
         name=name,
         code=Code.UNKNOWN_PARAMETER,

@@ -12,7 +12,7 @@ from lark import Token
 
 from olmkit.modelfile.arguments import MAX_EXPANDED, Arguments
 from olmkit.modelfile.check import check
-from olmkit.modelfile.diagnostics import Code, nearest, quoted
+from olmkit.modelfile.diagnostics import Code, brief, nearest, quoted
 from olmkit.modelfile.errors import (
     InvalidInstruction,
     ModelfileError,
@@ -172,12 +172,12 @@ class _Builder:
     def _undefined(self, name: str, keyword: str) -> ModelfileError:
         hint = "write \\${…} for the text itself"
         if name in self.arguments.declared:
-            message = f"the argument {name} has no value"
-            hint = f"give one: --build-arg {name}=…, or ARG {name}=… in the file"
+            message = f"the argument {brief(name)} has no value"
+            hint = f"give one: --build-arg {brief(name)}=…, or ARG {brief(name)}=… in the file"
         elif name in self._names:
-            message = f"the ARG of {name} stands further down"
+            message = f"the ARG of {brief(name)} stands further down"
         else:
-            message = f"no ARG declares {name}"
+            message = f"no ARG declares {brief(name)}"
         near = None if name in self._names else nearest(name, self.arguments.declared)
         return InvalidInstruction(
             message,

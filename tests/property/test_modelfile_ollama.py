@@ -164,7 +164,7 @@ def files(pieces: list[str]) -> st.SearchStrategy[str]:
     return lines.map("\n".join).map(lambda text: f"FROM base\n{text}")
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(files([*PRINTED, "#", "# c"]))
 @example('FROM a\nSYSTEM """""\n"""')
 @example('FROM a\nSYSTEM "" "\n"')
@@ -180,7 +180,7 @@ def test_compatible_means_what_ollama_means(text: str) -> None:
     assert meaning(parse(text, compatible=True)) == expected
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(files(PRINTED))
 def test_olm_means_what_ollama_means(text: str) -> None:
     try:
@@ -191,7 +191,7 @@ def test_olm_means_what_ollama_means(text: str) -> None:
         assert meaning(parse(text)) == expected
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(files([*PRINTED, "#", "# c"]))
 def test_compatible_refuses_what_ollama_refuses(text: str) -> None:
     try:
@@ -201,6 +201,7 @@ def test_compatible_refuses_what_ollama_refuses(text: str) -> None:
     ollama_meaning(text)
 
 
+@settings(deadline=None)
 @given(files([*PRINTED, *DROPPED]))
 def test_only_characters_that_ollama_drops_are_more(text: str) -> None:
     assume(not QUOTES_BROKEN_BY_DROPPED.search(text))

@@ -4,7 +4,7 @@ import json
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmkit.modelfile.errors import ModelfileErrors
@@ -39,16 +39,19 @@ def check(text: str | bytes, *, compatible: bool) -> None:
         assert modelfile.from_
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(PIECES), max_size=30).map("".join), st.booleans())
 def test_any_text_is_read_or_refused(text: str, compatible: bool) -> None:
     check(text, compatible=compatible)
 
 
+@settings(deadline=None)
 @given(st.text(), st.booleans())
 def test_any_unicode_is_read_or_refused(text: str, compatible: bool) -> None:
     check(text, compatible=compatible)
 
 
+@settings(deadline=None)
 @given(
     st.sampled_from([b"", b"\xff\xfe", b"\xfe\xff", b"\xef\xbb\xbf", b"FROM m\n"]),
     st.binary(),

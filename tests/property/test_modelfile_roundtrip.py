@@ -2,7 +2,7 @@
 
 import struct
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from olmkit.modelfile.errors import NotRepresentable
@@ -80,6 +80,7 @@ def system(text: str) -> Modelfile:
     return Modelfile(instructions=(From(value="m"), System(value=text)))
 
 
+@settings(deadline=None)
 @given(MODELFILES)
 @example(system('"""\n'))
 @example(system('a" # b\nFROM c'))
@@ -92,6 +93,7 @@ def test_what_is_rendered_parses_to_the_same(modelfile: Modelfile) -> None:
     assert parse(text, arguments={"OTHER": "x"}) == modelfile
 
 
+@settings(deadline=None)
 @given(MODELFILES)
 @example(system('a" # b\nFROM c'))
 @example(system('"""x""" # c\nFROM y'))
@@ -108,11 +110,13 @@ def test_what_is_rendered_for_ollama_parses_to_the_same_there(modelfile: Modelfi
             assert parse(text, compatible=True) == modelfile
 
 
+@settings(deadline=None)
 @given(MODELFILES)
 def test_rendering_again_changes_nothing(modelfile: Modelfile) -> None:
     assert render(parse(render(modelfile))) == render(modelfile)
 
 
+@settings(deadline=None)
 @given(st.floats(width=32, allow_nan=False, allow_infinity=False))
 def test_a_float_prints_as_text_that_is_the_same_32_bits(value: float) -> None:
     text = format_value(Parameter(name="temperature", value=value).value)
@@ -120,6 +124,7 @@ def test_a_float_prints_as_text_that_is_the_same_32_bits(value: float) -> None:
     assert struct.pack("f", parsed) == struct.pack("f", value) or parsed == value == 0
 
 
+@settings(deadline=None)
 @given(st.integers(-(2**63), 2**63 - 1))
 def test_an_integer_prints_as_its_digits(value: int) -> None:
     assert format_value(value) == str(value)

@@ -16,6 +16,7 @@ from olmkit.modelfile.gotemplate.chat import (
     collate,
     render_chat,
     render_insert,
+    without_old_thoughts,
 )
 from support.gotemplates import PLAIN, WEATHER, WEATHER_FUNCTION, WEATHER_JSON
 
@@ -277,3 +278,43 @@ def test_broken_halves_of_characters_become_replacement_characters() -> None:
         "{{ range .Messages }}{{ .Content }}{{ slice .Content 0 1 }}{{ end }}"
     )
     assert render_chat(template, [Message(role="user", content="é\ud800")]) == "é\ufffd\ufffd"
+
+
+def test_tools_keep_their_type_when_sliced() -> None:
+    assert with_tools("{{ slice .Tools 0 1 }}", WEATHER, WEATHER) == f"[{WEATHER_JSON}]"
+    assert with_tools('{{ printf "%T %d" .Tools .Tools }}') == "template.templateTools []"
+
+
+def test_structs_compare_by_identity() -> None:
+    body = "{{ $t := index .Tools 0 }}{{ eq $t (index .Tools 0) }} {{ eq $t (index .Tools 1) }}"
+    assert with_tools(body, WEATHER, WEATHER) == "true false"
+    with pytest.raises(TemplateExecutionError, match="non-comparable type"):
+        with_tools("{{ eq .Tools .Tools }}", WEATHER)
+
+
+def test_structs_print_their_fields_by_name_when_asked() -> None:
+    template = ChatTemplate.parse('{{ range .Messages }}{{ printf "%+v|%#v|%d" . . . }}{{ end }}')
+    assert render_chat(template, [Message(role="user", content="Hi")]) == (
+        "{Role:user Content:Hi Thinking: Images:[] ToolCalls:null ToolName: ToolCallID:}|"
+        'template.templateMessage{Role:"user", Content:"Hi", Thinking:"", '
+        'Images:[]interface {}{}, ToolCalls:[]template.templateToolCall{}, ToolName:"", '
+        'ToolCallID:""}|'
+        "{%!d(string=user) %!d(string=Hi) %!d(string=) [] [] %!d(string=) %!d(string=)}"
+    )
+
+
+def test_dates_take_layouts_from_a_pipe_but_strings_only() -> None:
+    template = ChatTemplate.parse('{{ range .Messages }}{{ end }}{{ "x" | currentDate }}')
+    assert render_chat(template, [], today=datetime.date(2026, 3, 1)) == "2026-03-01"
+    template = ChatTemplate.parse("{{ range .Messages }}{{ end }}{{ currentDate 1 }}")
+    with pytest.raises(TemplateExecutionError, match="expected string; found 1"):
+        render_chat(template, [], today=datetime.date(2026, 3, 1))
+
+
+def test_thoughts_before_the_last_question_are_taken_out() -> None:
+    thought = Message(role="assistant", content="<think>a\nb</think>\n\nHi<think>")
+    asked = Message(role="user", content="<think>x</think>")
+    messages = [asked, thought, asked, thought]
+    told = Message(role="assistant", content="Hi<think>")
+    assert without_old_thoughts(messages) == [asked, told, asked, thought]
+    assert without_old_thoughts([thought]) == [thought]

@@ -105,6 +105,25 @@ def test_empty_actions_never_reach_the_user_as_larks_errors() -> None:
         parse([])
 
 
+@pytest.mark.parametrize(
+    ("form", "value", "expected"),
+    [
+        ("%v|%6.2f|%+v|% v", float("nan"), "NaN|   NaN|NaN| NaN"),
+        ("%v|%06.2f|%-8v|%+v", float("inf"), "+Inf|  +Inf|+Inf    |+Inf"),
+        ("%v|%06.2f|%x", float("-inf"), "-Inf|  -Inf|-Inf"),
+    ],
+)
+def test_numbers_that_are_none_print_as_in_go(form: str, value: float, expected: str) -> None:
+    arguments = " .x" * form.count("%")
+    template = Template.parse(f'{{{{ printf "{form}"{arguments} }}}}{{{{ json .x }}}}')
+    assert template.execute({"x": value}) == expected
+
+
+def test_nothing_is_less_or_greater_than_nan_but_not_less_or_equal_is_greater() -> None:
+    text = "{{ lt .x 1.0 }} {{ le .x 1.0 }} {{ gt .x 1.0 }} {{ ge .x 1.0 }} {{ eq .x .x }}"
+    assert Template.parse(text).execute({"x": float("nan")}) == "false false true true false"
+
+
 def test_range_node_keeps_its_else() -> None:
     (node,) = Template.parse("{{ range . }}a{{ else }}b{{ end }}").root.nodes
     assert isinstance(node, RangeNode) and node.otherwise is not None

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from olmkit.modelfile.check import check_template
 from olmkit.modelfile.diagnostics import Code, Diagnostic, Severity
 from olmkit.modelfile.errors import (
     InvalidInstruction,
@@ -15,6 +16,7 @@ from olmkit.modelfile.errors import (
     Problems,
     UnknownInstruction,
 )
+from olmkit.modelfile.instructions import From, Modelfile, Template
 from olmkit.modelfile.parser import MAX_SIZE, parse
 from olmkit.modelfile.source import Span
 
@@ -254,3 +256,44 @@ def test_other_stages_report_in_the_same_form() -> None:
     assert str(caught.value) == (
         "dir/Modelfile:1:6: no such file\n  FROM ./missing.gguf\n       ^^^^^^^^^^^^^^"
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column", "message"),
+    [
+        ("FROM m\nTEMPLATE {{ if .X }}", 2, 10, "unexpected EOF"),
+        ('FROM m\nTEMPLATE """a\n  {{ foo }}\n"""', 3, 3, 'function "foo" not defined'),
+        ('FROM m\nTEMPLATE "a\n{{ end }}"', 3, 1, "unexpected {{end}}"),
+    ],
+)
+def test_a_broken_template_is_told_with_its_line_of_the_file(
+    text: str, line: int, column: int, message: str
+) -> None:
+    with pytest.raises(ModelfileErrors) as caught:
+        check_template(parse(text))
+    (problem,) = caught.value.diagnostics()
+    assert (problem.code, problem.message) == ("invalid-template", message)
+    assert (problem.span.line, problem.span.column) == (line, column)
+
+
+@pytest.mark.parametrize(
+    "text", ["FROM m", "FROM m\nTEMPLATE ", "FROM m\nTEMPLATE {{ x }}\nTEMPLATE {{ .Prompt }}"]
+)
+def test_only_the_template_that_counts_is_looked_at(text: str) -> None:
+    check_template(parse(text))
+
+
+def test_a_template_without_a_text_is_checked_too() -> None:
+    modelfile = Modelfile(instructions=(From(value="m"), Template(value="{{")))
+    with pytest.raises(ModelfileErrors, match="1 error"):
+        check_template(modelfile)
+
+
+def test_messages_stay_short_however_long_the_words_are() -> None:
+    long = "a" * 10_000
+    texts = [f"{long} x", f"PARAMETER {long}", f"PARAMETER {long}=", f"PARAMETER {long} 1"]
+    texts += [f"MESSAGE {long}", f"MESSAGE {long}:", f"MESSAGE {long} x", f"ARG {long} x"]
+    texts += [f"REQUIRES {long}", f"ARG A\nSYSTEM ${{{long}}}", f'SYSTEM "a" {long}']
+    for text in texts:
+        for problem in errors_of(f"FROM m\n{text}").diagnostics():
+            assert len(str(problem)) < 600, text
