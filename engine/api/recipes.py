@@ -56,6 +56,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         parser=body.parser,
         requires=_version(body.requires),
         info=body.info or {},
+        quantize=body.quantize or body.quantization,
     )
 
 
@@ -64,12 +65,8 @@ def _require_supported(body: CreateRequest) -> None:
         raise InvalidRequest("--draft-quantize requires a DRAFT model", field="draft_quantize")
     if body.remote_host:
         raise ModelNotCreatable("bad remote", hint="olm runs models on this machine only")
-    for field, given in (
-        ("draft models", body.draft_files),
-        ("quantizing", body.quantize or body.quantization),
-    ):
-        if given:
-            raise ModelNotCreatable(f"{field} cannot be created by this version")
+    if body.draft_files:
+        raise ModelNotCreatable("draft models cannot be used by this version")
 
 
 def _digests(files: Mapping[str, str] | None) -> dict[str, Digest]:

@@ -1,72 +1,104 @@
-"""Conversion of a safetensors checkpoint in a child process, which may take memory and crash.
+"""Conversion and quantizing in a child process, which may take memory, crash or be killed.
 
-Both ends are here: `convert` is called by `create`, and this module run as a program is the child.
-The child gets one JSON object on standard input and answers with one a line: progress, then
-`{"done": true}` or an error.
+Both ends are here: the functions are called by `create`, and this module run as a program is the
+child, the only one to import numpy. The child gets one `Order` on standard input and answers with
+one `Answer` a line: progress, then that it is done or why not. It ends when nobody reads.
 """
 
-import contextlib
-import json
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Final
 
-from olmkit.engine.errors import ModelNotCreatable
+import msgspec
+
+from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, RequestCancelled
 from olmkit.registry.errors import TransferCancelled
 
-COMMAND = (sys.executable, "-P", "-m", "olmkit.engine.models.conversion")
-MAX_LINE_BYTES = 64 * 1024
+COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.models.conversion")
+MAX_LINE_BYTES: Final = 64 * 1024
 
 OnProgress = Callable[[int, int], None]
 """Gets completed and total bytes."""
 
 
-def convert(
-    files: Mapping[str, Path], target: Path, *, on_progress: OnProgress, cancelled: threading.Event
-) -> None:
-    """Write the GGUF file `target` from a checkpoint's files.
+class ConvertModel(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Write a GGUF model from the safetensors checkpoint made of `files`, by name."""
+
+    target: str
+    files: dict[str, str]
+
+
+class ConvertAdapter(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Write a GGUF adapter for the GGUF model `base` from a safetensors LoRA."""
+
+    target: str
+    files: dict[str, str]
+    base: str
+
+
+class Quantize(msgspec.Struct, frozen=True, tag=True, kw_only=True):
+    """Write the GGUF model `source` with another type of numbers."""
+
+    target: str
+    source: str
+    type_name: str
+
+
+Order = ConvertModel | ConvertAdapter | Quantize
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One line of the child."""
+
+    completed: int = 0
+    total: int = 0
+    is_done: bool = False
+    error: str | None = None
+    hint: str | None = None
+
+
+def carry_out(order: Order, *, on_progress: OnProgress, cancelled: threading.Event) -> None:
+    """Have the order's target written.
 
     Raises:
-        ModelNotCreatable: the files make no model that can be converted, or the child crashed.
-        TransferCancelled: `cancelled` was set.
+        ModelNotCreatable: the input makes no model, or the child crashed.
+        TransferCancelled: `cancelled` was set; noticed with the next progress.
     """
-    order = {"files": {name: str(path) for name, path in files.items()}, "target": str(target)}
-    with subprocess.Popen(
-        COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-    ) as child:
+    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         try:
-            with contextlib.suppress(BrokenPipeError), child.stdin as stdin:
-                stdin.write(json.dumps(order).encode())
+            with suppress(BrokenPipeError), child.stdin as stdin:
+                stdin.write(msgspec.json.encode(order))
             while line := child.stdout.readline(MAX_LINE_BYTES):
                 if cancelled.is_set():
                     raise TransferCancelled("cancelled: nobody waits for the model")
-                answer = json.loads(line)
-                if "error" in answer:
-                    raise ModelNotCreatable(answer["error"], hint=answer.get("hint"))
-                if "done" in answer:
+                answer = msgspec.json.decode(line, type=Answer)
+                if answer.error is not None:
+                    raise ModelNotCreatable(answer.error, hint=answer.hint)
+                if answer.is_done:
                     return
-                on_progress(answer["completed"], answer["total"])
+                on_progress(answer.completed, answer.total)
+        except msgspec.MsgspecError as error:
+            raise ModelNotCreatable("the conversion said what nobody understands") from error
         finally:
             child.kill()
     raise ModelNotCreatable(f"the conversion ended with status {child.returncode}")
 
 
-def _say(answer: Mapping[str, Any]) -> None:
+def _say(answer: Answer) -> None:
     """One line to the parent; when that is gone, the write fails and ends this process."""
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def main() -> None:
-    """Convert what standard input asks for."""
-    from olmkit.engine.models.convert import convert_directory
-
-    order = json.load(sys.stdin)
+    """Carry out what standard input asks for."""
+    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
     last_percent = -1
 
     def report(completed: int, total: int) -> None:
@@ -74,20 +106,38 @@ def main() -> None:
         percent = completed * 100 // max(total, 1)
         if percent != last_percent:
             last_percent = percent
-            _say({"completed": completed, "total": total})
+            _say(Answer(completed=completed, total=total))
 
     try:
-        convert_directory(
-            {name: Path(path) for name, path in order["files"].items()},
-            Path(order["target"]),
-            on_progress=report,
-        )
-    except ModelNotCreatable as error:
-        _say({"error": str(error), "hint": error.hint})
+        _work(order, report)
+    except (ModelNotCreatable, ModelUnloadable, RequestCancelled) as error:
+        _say(Answer(error=str(error), hint=error.hint))
     except OSError as error:
-        _say({"error": f"the model cannot be written: {error.strerror}"})
+        _say(Answer(error=f"the model cannot be written: {error.strerror}"))
+    except MemoryError:
+        _say(Answer(error="the model cannot be converted: not enough memory"))
     else:
-        _say({"done": True})
+        _say(Answer(is_done=True))
+
+
+def _work(order: Order, report: OnProgress) -> None:
+    from olmkit.engine.models.convert import convert_adapter, convert_directory
+    from olmkit.engine.models.gguf import read_header
+    from olmkit.engine.models.quantize import quantize
+
+    target = Path(order.target)
+    match order:
+        case ConvertModel():
+            convert_directory(_paths(order.files), target, on_progress=report)
+        case ConvertAdapter():
+            base = read_header(Path(order.base))
+            convert_adapter(_paths(order.files), target, base=base, on_progress=report)
+        case Quantize():
+            quantize(Path(order.source), target, order.type_name, on_progress=report)
+
+
+def _paths(files: Mapping[str, str]) -> dict[str, Path]:
+    return {name: Path(path) for name, path in files.items()}
 
 
 if __name__ == "__main__":

@@ -16,16 +16,16 @@ import msgspec
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.models.spec import MAX_TEXT_LAYER_BYTES, StoredMessage
-from olmkit.engine.models.weights import Weights, adapter_layers, weights_of
+from olmkit.engine.models.weights import Site, Weights, adapter_layers, quantized, weights_of
 from olmkit.modelfile.parameters import DEPRECATED, TABLE
 from olmkit.registry import mediatypes
 from olmkit.registry.digest import Digest
-from olmkit.registry.errors import ModelNotFound, TransferCancelled
-from olmkit.registry.events import EventSink, Status
+from olmkit.registry.errors import ModelNotFound
+from olmkit.registry.events import EventSink
 from olmkit.registry.manifest import Descriptor, Manifest
 from olmkit.registry.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig
 from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.store import StoredModel
 
 REMOVED_PARAMETERS: Final = DEPRECATED | {
     *("embedding_only", "numa", "num_gqa", "tfs_z", "rope_frequency_base", "rope_frequency_scale")
@@ -61,26 +61,15 @@ class Recipe:
     parser: str | None = None
     requires: str | None = None
     info: Mapping[str, Any] = field(default_factory=dict)
+    quantize: str | None = None
+    """Type of the numbers, such as `q4_K_M`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Workshop:
-    """Where and how models are made."""
+class Workshop(Site):
+    """A site that can also pull what a model is made of."""
 
-    store: Store
     pull: Pull
-    on_event: EventSink
-    cancelled: threading.Event
-
-    def tell(self, text: str) -> None:
-        """Report a step, unless nobody wants the result any more.
-
-        Raises:
-            TransferCancelled: nobody does.
-        """
-        if self.cancelled.is_set():
-            raise TransferCancelled("cancelled: nobody waits for the model")
-        self.on_event(Status(text=text))
 
 
 def create(recipe: Recipe, workshop: Workshop) -> Digest:
@@ -93,9 +82,10 @@ def create(recipe: Recipe, workshop: Workshop) -> Digest:
     """
     with workshop.store.lease():
         base = _base(recipe, workshop)
-        layers = list(base.layers)
-        layers += adapter_layers(recipe.adapters, workshop.store, workshop.tell)
-        builder = _Builder(recipe, workshop, layers)
+        if recipe.quantize:
+            base = quantized(base, recipe.quantize, workshop)
+        adapters = adapter_layers(recipe.adapters, base.layers, workshop)
+        builder = _Builder(recipe, workshop, [*base.layers, *adapters])
         builder.apply()
         config = _config(recipe, base.config)
         config_layer = builder.layer(mediatypes.DOCKER_CONFIG, config.to_json())
@@ -109,13 +99,7 @@ def _base(recipe: Recipe, workshop: Workshop) -> Weights:
         return _parent(recipe.parent, workshop)
     if not recipe.files:
         raise ModelNotCreatable("neither 'from' or 'files' was specified")
-    return weights_of(
-        recipe.files,
-        workshop.store,
-        tell=workshop.tell,
-        on_event=workshop.on_event,
-        cancelled=workshop.cancelled,
-    )
+    return weights_of(recipe.files, workshop)
 
 
 def _parent(reference: Reference, workshop: Workshop) -> Weights:

@@ -5,18 +5,25 @@ Source: modelfile-and-templates reference, section 1.8.
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final
 
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.conversion import convert
+from olmkit.engine.models.conversion import (
+    ConvertAdapter,
+    ConvertModel,
+    Order,
+    Quantize,
+    carry_out,
+)
 from olmkit.engine.models.describe import config_of
 from olmkit.engine.models.gguf import GgufHeader, is_gguf, read_header
 from olmkit.registry import mediatypes
 from olmkit.registry.digest import Digest
-from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.errors import TransferCancelled
+from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.manifest import Descriptor
 from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.store import Store
@@ -24,7 +31,24 @@ from olmkit.registry.store import Store
 MAX_FILES: Final = 4096
 _SHARD: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
 
-Tell = Callable[[str], None]
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Site:
+    """Where models are made, and who is told of it."""
+
+    store: Store
+    on_event: EventSink
+    cancelled: threading.Event
+
+    def tell(self, text: str) -> None:
+        """Report a step, unless nobody wants the result any more.
+
+        Raises:
+            TransferCancelled: nobody does.
+        """
+        if self.cancelled.is_set():
+            raise TransferCancelled("cancelled: nobody waits for the model")
+        self.on_event(Status(text=text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,14 +59,7 @@ class Weights:
     config: ModelConfig
 
 
-def weights_of(
-    files: Mapping[str, Digest],
-    store: Store,
-    *,
-    tell: Tell,
-    on_event: EventSink,
-    cancelled: threading.Event,
-) -> Weights:
+def weights_of(files: Mapping[str, Digest], site: Site) -> Weights:
     """The layers of a model that is made of blobs of the store; safetensors are converted.
 
     Raises:
@@ -51,60 +68,91 @@ def weights_of(
         StoreError: one is not in the store.
     """
     require_relative(files)
-    if any(name.endswith(".safetensors") for name in files):
-        tell("converting model")
-        digest = _converted(files, store, on_event, cancelled)
-        files = {"model.gguf": digest}
-    model: list[tuple[Descriptor, GgufHeader]] = []
-    projectors: list[tuple[Descriptor, GgufHeader]] = []
-    adapters: list[Descriptor] = []
-    for name, digest in sorted(files.items()):
-        tell("parsing GGUF")
-        header = _gguf(name, digest, store)
-        layer = Descriptor(
-            media_type=_media_type(header), digest=digest, size_bytes=header.size_bytes
+    if is_checkpoint(files):
+        site.tell("converting model")
+        paths = _paths(files, site)
+        digest = _made(
+            lambda target: ConvertModel(target=str(target), files=paths), "converting model", site
         )
-        match layer.media_type:
-            case mediatypes.OLLAMA_ADAPTER:
-                adapters.append(layer)
-            case mediatypes.OLLAMA_PROJECTOR:
-                projectors.append((layer, header))
-            case _:
-                model.append((layer, header))
+        files = {"model.gguf": digest}
+    headers: dict[str, list[tuple[Descriptor, GgufHeader]]] = {
+        mediatypes.OLLAMA_MODEL: [],
+        mediatypes.OLLAMA_PROJECTOR: [],
+        mediatypes.OLLAMA_ADAPTER: [],
+    }
+    for name, digest in sorted(files.items()):
+        header = _gguf(name, digest, site)
+        kind = _media_type(header)
+        headers[kind].append((_layer(kind, digest, header), header))
+    model, projectors, adapters = headers.values()
     if len(model) != 1:
         raise _wrong_number(files, len(model))
-    layers = (model[0][0], *(layer for layer, _ in projectors), *adapters)
+    layers = tuple(layer for layer, _ in (*model, *projectors, *adapters))
     for layer in layers:
-        tell(f"using existing layer {layer.digest}")
+        site.tell(f"using existing layer {layer.digest}")
     config = config_of(model[0][1])
     families = dict.fromkeys((*config.model_families, *(h.architecture for _, h in projectors)))
     return Weights(layers=layers, config=replace(config, model_families=tuple(families)))
 
 
-def adapter_layers(files: Mapping[str, Digest], store: Store, tell: Tell) -> tuple[Descriptor, ...]:
-    """The layer of a LoRA adapter in GGUF; none when there are no files.
+def adapter_layers(
+    files: Mapping[str, Digest], base: Sequence[Descriptor], site: Site
+) -> tuple[Descriptor, ...]:
+    """The layer of a LoRA adapter for the model of `base`; none when there are no files.
 
     Raises:
-        ModelNotCreatable: more than one file, or no adapter.
+        ModelNotCreatable: more than one GGUF file, or no adapter.
+        ModelUnloadable: a file is no readable GGUF.
     """
     require_relative(files)
     if not files:
         return ()
-    if any(name.endswith(".safetensors") for name in files):
-        raise ModelNotCreatable("adapters in safetensors cannot be converted by this version")
+    if is_checkpoint(files):
+        site.tell("converting adapter")
+        paths, model = _paths(files, site), site.store.blobs.path(_model_layer(base).digest)
+        digest = _made(
+            lambda target: ConvertAdapter(target=str(target), files=paths, base=str(model)),
+            "converting adapter",
+            site,
+        )
+        files = {"adapter.gguf": digest}
     if len(files) > 1:
         raise ModelNotCreatable("only one adapter is currently supported")
     ((name, digest),) = files.items()
-    tell("parsing GGUF")
-    header = _gguf(name, digest, store)
+    header = _gguf(name, digest, site)
     if header.kind != "adapter":
         raise ModelNotCreatable(f"{name} is no adapter")
-    tell(f"using existing layer {digest}")
-    return (
-        Descriptor(
-            media_type=mediatypes.OLLAMA_ADAPTER, digest=digest, size_bytes=header.size_bytes
-        ),
+    site.tell(f"using existing layer {digest}")
+    return (_layer(mediatypes.OLLAMA_ADAPTER, digest, header),)
+
+
+def quantized(weights: Weights, type_text: str, site: Site) -> Weights:
+    """The same with the model's numbers in another type, such as `q4_k_m`.
+
+    Raises:
+        ModelNotCreatable: no such type, or the model is quantized already.
+    """
+    old = _model_layer(weights.layers)
+    source = site.store.blobs.check(old.digest, old.size_bytes)
+    header = read_header(source, name=f"model {old.digest.short}")
+    label = f"quantizing {header.quantization} model to {type_text.upper()[:20]}"
+    site.tell(label)
+    digest = _made(
+        lambda target: Quantize(target=str(target), source=str(source), type_name=type_text),
+        label,
+        site,
     )
+    header = read_header(site.store.blobs.path(digest), name=f"model {digest.short}")
+    new = _layer(mediatypes.OLLAMA_MODEL, digest, header)
+    return Weights(
+        layers=tuple(new if layer is old else layer for layer in weights.layers),
+        config=replace(weights.config, file_type=header.quantization),
+    )
+
+
+def is_checkpoint(files: Mapping[str, Digest]) -> bool:
+    """Whether the files are to be converted: any of them is in safetensors."""
+    return any(name.endswith(".safetensors") for name in files)
 
 
 def require_relative(files: Mapping[str, Digest]) -> None:
@@ -117,8 +165,24 @@ def require_relative(files: Mapping[str, Digest]) -> None:
             raise ModelNotCreatable("file path must be relative", hint=f"not {name[:200]!r}")
 
 
-def _gguf(name: str, digest: Digest, store: Store) -> GgufHeader:
-    path = store.blobs.check(digest)
+def _paths(files: Mapping[str, Digest], site: Site) -> dict[str, str]:
+    return {name: str(site.store.blobs.check(digest)) for name, digest in files.items()}
+
+
+def _layer(media_type: str, digest: Digest, header: GgufHeader) -> Descriptor:
+    return Descriptor(media_type=media_type, digest=digest, size_bytes=header.size_bytes)
+
+
+def _model_layer(layers: Sequence[Descriptor]) -> Descriptor:
+    for layer in layers:
+        if layer.media_type == mediatypes.OLLAMA_MODEL:
+            return layer
+    raise ModelNotCreatable("the model holds no GGUF weights")
+
+
+def _gguf(name: str, digest: Digest, site: Site) -> GgufHeader:
+    site.tell("parsing GGUF")
+    path = site.store.blobs.check(digest)
     try:
         is_readable = is_gguf(path)
     except OSError as error:
@@ -151,20 +215,16 @@ def _wrong_number(files: Mapping[str, Digest], count: int) -> ModelNotCreatable:
     )
 
 
-def _converted(
-    files: Mapping[str, Digest], store: Store, on_event: EventSink, cancelled: threading.Event
-) -> Digest:
-    paths = {name: store.blobs.check(digest) for name, digest in files.items()}
+def _made(order: Callable[[Path], Order], label: str, site: Site) -> Digest:
+    """The digest of the file that an order for a target gave."""
 
     def report(completed_bytes: int, total_bytes: int) -> None:
-        on_event(
-            BlobProgress(
-                label="converting model", completed_bytes=completed_bytes, total_bytes=total_bytes
-            )
+        site.on_event(
+            BlobProgress(label=label, completed_bytes=completed_bytes, total_bytes=total_bytes)
         )
 
-    with store.blobs.workspace() as folder:
-        target = folder / "model.gguf"
-        convert(paths, target, on_progress=report, cancelled=cancelled)
-        digest, _ = store.blobs.ingest_file(target)
+    with site.store.blobs.workspace() as folder:
+        target = folder / "made.gguf"
+        carry_out(order(target), on_progress=report, cancelled=site.cancelled)
+        digest, _ = site.store.blobs.ingest_file(target)
     return digest

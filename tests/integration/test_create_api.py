@@ -270,3 +270,26 @@ def pip_runs(api: Api) -> bool:
             if "pip" in " ".join(child.cmdline()):
                 return True
     return False
+
+
+def test_quantizing_on_the_way(api: Api) -> None:
+    lines = api.create("minilm-f16", models.minilm_gguf())
+    before = api.post("/api/show", {"model": "minilm-f16"}).json["details"]
+    assert before["quantization_level"] == "F16"
+    lines = api.create("minilm-q8", parent="minilm-f16", quantize="q8_0")
+    statuses = [line["status"] for line in lines]
+    assert "quantizing F16 model to Q8_0" in statuses
+    assert lines[-1] == {"status": "success"}
+    after = api.post("/api/show", {"model": "minilm-q8"}).json["details"]
+    assert after["quantization_level"] == "Q8_0"
+    one, other = (
+        api.post("/api/embed", {"model": name, "input": "hello"}).json["embeddings"][0]
+        for name in ("minilm-f16", "minilm-q8")
+    )
+    assert sum(a * b for a, b in zip(one, other, strict=True)) > 0.99
+    again = api.post("/api/create", {"model": "refused", "from": "smol", "quantize": "q8_0"})
+    assert again.lines[-1]["error"] == (
+        "quantization is only supported for F16, BF16 and F32 models"
+    )
+    wrong = api.post("/api/create", {"model": "refused", "from": "minilm-f16", "quantize": "q99"})
+    assert wrong.lines[-1]["error"].startswith("unsupported quantization type q99 - supported")
