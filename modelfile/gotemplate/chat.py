@@ -161,6 +161,36 @@ def collate(messages: Sequence[Message]) -> tuple[str, list[Message]]:
     return "\n\n".join(system), merged
 
 
+def without_old_thoughts(messages: Sequence[Message]) -> list[Message]:
+    """The messages, without `<think>…</think>` in the model's answers before the last user's turn.
+
+    For models that write their thoughts into the content: Ollama does this for the family qwen3 and
+    for deepseek-r1.
+    """
+    users = [place for place, message in enumerate(messages) if message.role == "user"]
+    last = users[-1] if users else 0
+    return [
+        replace(message, content=_without_thoughts(message.content))
+        if place < last and message.role == "assistant"
+        else message
+        for place, message in enumerate(messages)
+    ]
+
+
+def _without_thoughts(text: str) -> str:
+    kept: list[str] = []
+    position = 0
+    while (start := text.find("<think>", position)) >= 0:
+        end = text.find("</think>", start)
+        if end < 0:
+            break
+        kept.append(text[position:start])
+        position = end + len("</think>")
+        while text.startswith("\n", position):
+            position += 1
+    return "".join(kept) + text[position:]
+
+
 def _render_exchanges(
     template: ChatTemplate,
     messages: Sequence[Message],

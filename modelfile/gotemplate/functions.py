@@ -5,6 +5,7 @@ first two leave arguments unevaluated and no value of ours can be called.
 """
 
 import datetime
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -46,10 +47,10 @@ class Function:
     """A quicker way for exactly two arguments."""
 
 
-def length(_: Execution, value: object) -> int:
+def length(execution: Execution, value: object) -> int:
     """`len`: elements of a list or map, bytes of a string."""
     if isinstance(value, str):
-        _.step(0 if value.isascii() else len(value) >> 6)
+        execution.step(0 if value.isascii() else len(value) >> 6)
         return byte_length(value)
     if isinstance(value, list | tuple | dict):
         return len(value)
@@ -204,9 +205,9 @@ FUNCTIONS: Mapping[str, Function] = MappingProxyType(
     {
         **GO_FUNCTIONS,
         "json": Function(carry_out=json),
-        "currentDate": Function(carry_out=current_date, required=0, most=None, strings=1_000_000),
+        "currentDate": Function(carry_out=current_date, required=0, most=None, strings=sys.maxsize),
         "yesterdayDate": Function(
-            carry_out=yesterday_date, required=0, most=None, strings=1_000_000
+            carry_out=yesterday_date, required=0, most=None, strings=sys.maxsize
         ),
         "toTypeScriptType": Function(carry_out=to_typescript_type),
     }

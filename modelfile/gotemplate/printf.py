@@ -10,7 +10,7 @@ from olmkit.modelfile.gotemplate.printing import Flags, Printer
 from olmkit.modelfile.gotemplate.values import type_name
 
 _LARGEST = 1_000_000
-"""Go's bound on widths and precisions."""
+"""Go's bound on widths and precisions, all but their last digit when written in the format."""
 _DIGITS = frozenset("0123456789")
 
 
@@ -143,10 +143,15 @@ class _Format:
         flags.precision = self._digits() or 0
 
     def _digits(self) -> int | None:
+        """A number, if there is one; Go gives up on the whole format at one too large."""
         start = self.at
         while self.form[self.at : self.at + 1] in _DIGITS:
             self.at += 1
-        return _number(self.form[start : self.at])
+        digits = self.form[start : self.at]
+        number = _number(digits)
+        if digits and number is None:
+            self.at = len(self.form)
+        return number
 
     def _integer_argument(self) -> int | None:
         if self.argument >= len(self.values):
@@ -173,7 +178,7 @@ class _Format:
 
 
 def _number(digits: str) -> int | None:
+    """The value of decimal digits, None for others and where Go finds too many of them."""
     if not digits or len(digits) > 400 or not _DIGITS.issuperset(digits):
         return None
-    number = int(digits)
-    return number if number <= _LARGEST else None
+    return int(digits) if int(digits[:-1] or 0) <= _LARGEST else None

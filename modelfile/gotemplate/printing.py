@@ -226,13 +226,12 @@ class Printer:
         digits = data.hex() if verb == "x" else data.hex().upper()
         if self.flags.space:
             pairs = [prefix + digits[i : i + 2] for i in range(0, len(digits), 2)]
-            self._pad(" ".join(pairs), zero_left=True)
+            self._pad(" ".join(pairs))
         else:
-            self._pad(prefix + digits if data else "", zero_left=True)
+            self._pad(prefix + digits if data else "")
 
-    def _pad(self, text: str, *, zero_left: bool = False) -> None:
+    def _pad(self, text: str) -> None:
         """Text at the width asked for, padded with spaces, or with zeros on the left."""
-        del zero_left
         flags = self.flags
         missing = (flags.width or 0) - len(text)
         if missing <= 0:
@@ -254,15 +253,15 @@ class Printer:
             else:
                 self._digits(digits.lstrip("-"), value < 0, 10, verb)
         elif verb in "boOxX":
-            form = {"b": "b", "o": "o", "O": "o", "x": "x", "X": "X"}[verb]
-            base = {"b": 2, "o": 8, "x": 16, "X": 16}[form]
-            self._digits(format(abs(value), form), value < 0, base, verb)
+            base = {"b": 2, "o": 8, "O": 8, "x": 16, "X": 16}[verb]
+            self._digits(format(abs(value), verb.replace("O", "o")), value < 0, base, verb)
         elif verb in "cqU":
             self._character(value, verb)
         else:
             self._wrong_verb(value, verb)
 
     def _digits(self, digits: str, is_negative: bool, base: int, verb: str) -> None:
+        """The digits of an integer with sign, prefix, zeros and padding."""
         flags = self.flags
         width, precision = flags.width, flags.precision
         if precision == 0 and digits == "0":
@@ -285,6 +284,7 @@ class Printer:
         self._pad_plain(sign + digits)
 
     def _pad_plain(self, text: str) -> None:
+        """Text padded with spaces only."""
         zero, self.flags.zero = self.flags.zero, False
         self._pad(text)
         self.flags.zero = zero
@@ -304,6 +304,7 @@ class Printer:
             self._pad_plain(f"U+{number:0{least}X}" + (f" {shown}" if shown else ""))
 
     def _float(self, value: float, verb: str, shown: object) -> None:
+        """A float, which may be a part of the value `shown` when the verb is wrong for it."""
         if verb not in "vbgGxXfFeE":
             self._wrong_verb(shown, verb)
             return
