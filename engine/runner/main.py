@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import socket
+import struct
 import sys
 from typing import Final, NoReturn
 
@@ -21,6 +22,8 @@ from olmkit.engine.runner.loop import Loop
 from olmkit.engine.runner.protocol import ProtocolViolation
 
 _PR_SET_PDEATHSIG: Final = 1
+_CREDENTIALS: Final = struct.Struct("3i")
+"""Process, user and group: what SO_PEERCRED gives."""
 
 EXIT_DONE: Final = 0
 """The daemon closed its end."""
@@ -37,22 +40,23 @@ def main() -> NoReturn:
     levels = [level.name.lower() for level in LogLevel]
     parser.add_argument("--log-level", choices=levels, default="info", help="least level logged")
     arguments = parser.parse_args()
-    _end_with_parent()
+    peer = socket.socket(fileno=arguments.fd)
+    _end_with_parent(peer)
     # The terminal's Ctrl-C is for the command that runs there; the daemon says when to go.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A failed assertion in llama.cpp would start a debugger on this process before it aborts.
     os.environ["GGML_NO_BACKTRACE"] = "1"
     log.start(LogLevel[arguments.log_level.upper()])
     # No teardown: freeing gigabytes piece by piece only takes time that the daemon waits.
-    os._exit(_serve(arguments.fd))
+    os._exit(_serve(peer))
 
 
-def _serve(descriptor: int) -> int:
+def _serve(peer: socket.socket) -> int:
     """Serves the daemon; returns the exit status."""
     try:
         initialize()
         set_log_sink(log.write_native)
-        Loop(FrameSocket(socket.socket(fileno=descriptor))).run()
+        Loop(FrameSocket(peer)).run()
     except PeerGone:
         return EXIT_DONE
     except ProtocolViolation as error:
@@ -65,13 +69,18 @@ def _serve(descriptor: int) -> int:
     return EXIT_FAILED
 
 
-def _end_with_parent() -> None:
-    """Asks the kernel to kill this process when the thread that started it ends (Linux)."""
-    if sys.platform == "linux":
-        parent = os.getppid()
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:
-            os._exit(EXIT_DONE)
+def _end_with_parent(peer: socket.socket) -> None:
+    """Asks the kernel to kill this process when the thread that started it ends (Linux).
+
+    Who made the socketpair is the parent; where it is not any more, it died before this call.
+    """
+    if sys.platform != "linux":
+        return
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    size = _CREDENTIALS.size
+    maker, _, _ = _CREDENTIALS.unpack(peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size))
+    if maker not in (0, os.getppid()):  # 0: it lives in another process namespace
+        os._exit(EXIT_DONE)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Several requests in one pool: reuse of prefixes, waiting, growth, cancellation, pace."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
 from olmkit.engine.runner import protocol as p
 from support.models import gemma3, smollm2
+from support.randommodel import write_llama, write_mamba
 from support.runner import Completion, RunnerClient, loaded_runner
 
 
@@ -18,16 +19,16 @@ def count(first: int, last: int) -> str:
 COUNT = count(1, 60)
 
 
-@contextmanager
-def small_runner(**options: object) -> Iterator[RunnerClient]:
-    with loaded_runner(smollm2(), **options) as client:
-        yield client
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model with random weights, for tests that only count."""
+    return write_llama(tmp_path_factory.mktemp("models") / "tiny.gguf")
 
 
 @pytest.fixture(scope="module")
 def single() -> Iterator[RunnerClient]:
     """One sequence: every request finds what the one before left."""
-    with small_runner(sequences=1, context_tokens=2048) as client:
+    with loaded_runner(smollm2(), sequences=1, context_tokens=2048) as client:
         yield client
 
 
@@ -59,18 +60,15 @@ def test_only_the_shared_beginning_is_taken(single: RunnerClient) -> None:
     assert single.complete([900, 901], max_tokens=1).end.cached_tokens == 0
 
 
-def test_each_conversation_finds_its_own_slot() -> None:
-    with small_runner(sequences=2) as client:
-        texts = ["The sea is blue because", "Mountains are high because"]
-        for text in texts:
-            assert client.complete(text, max_tokens=2).end.cached_tokens == 0
-        for text in texts * 2:
-            one = client.complete(text, max_tokens=2)
-            assert one.end.cached_tokens == one.end.prompt_tokens - 1
-        # A third takes the slot that has been idle for longest: the first one's.
-        client.complete("Rivers run to the ocean", max_tokens=2)
-        assert client.complete(texts[1], max_tokens=2).end.cached_tokens > 0
-        assert client.complete(texts[0], max_tokens=2).end.cached_tokens == 0
+def test_each_conversation_finds_its_own_slot(tiny: Path) -> None:
+    with loaded_runner(tiny, sequences=2) as client:
+        sea, mountain, river = list(range(10, 40)), list(range(60, 90)), list(range(120, 150))
+        for prompt, cached in ((sea, 0), (mountain, 0), (sea, 29), (mountain, 29), (sea, 29)):
+            assert client.complete(prompt, max_tokens=2).end.cached_tokens == cached
+        # A third takes the slot that has been idle for longest.
+        client.complete(river, max_tokens=2)
+        assert client.complete(sea, max_tokens=2).end.cached_tokens == 29
+        assert client.complete(mountain, max_tokens=2).end.cached_tokens == 0
 
 
 def test_a_sliding_window_is_used_where_it_holds_and_recomputed_where_it_has_gone() -> None:
@@ -96,12 +94,33 @@ def test_a_sliding_window_is_used_where_it_holds_and_recomputed_where_it_has_gon
             assert fresh.text == cached.text
 
 
+def test_a_recurrent_state_goes_on_but_never_back(tmp_path: Path) -> None:
+    path = write_mamba(tmp_path / "mamba.gguf")
+    prompt = list(range(3, 203))
+    with loaded_runner(path, sequences=2, context_tokens=512) as client:
+        first = client.complete(prompt, max_tokens=16, ignore_eos=True)
+        longer = prompt + first.tokens
+        onward = client.complete(longer, max_tokens=16, ignore_eos=True)
+        assert onward.end.cached_tokens == len(longer) - 1
+        back = client.complete(prompt[:150], max_tokens=16, ignore_eos=True)
+        assert back.end.cached_tokens == 0
+        again = client.complete(prompt[:150], max_tokens=16, ignore_eos=True)
+        assert again.end.cached_tokens == 0
+        together = client.complete_all(["a", "b", "c"], max_tokens=8, ignore_eos=True)
+        assert all(one.end.completion_tokens == 8 for one in together)
+    with loaded_runner(path, sequences=1, context_tokens=512) as client:
+        for tokens, cached in ((longer, onward), (prompt[:150], back), (prompt[:150], again)):
+            fresh = client.complete(tokens, max_tokens=16, ignore_eos=True)
+            assert fresh.end.cached_tokens == 0
+            assert fresh.tokens == cached.tokens
+
+
 # --- the queue and the pool ------------------------------------------------------------------
 
 
-def test_requests_over_the_slots_wait_in_order() -> None:
-    with small_runner(sequences=2) as client:
-        ids = [client.start([400 + index], max_tokens=6, ignore_eos=True) for index in range(5)]
+def test_requests_over_the_slots_wait_in_order(tiny: Path) -> None:
+    with loaded_runner(tiny, sequences=2) as client:
+        ids = [client.start([40 + index], max_tokens=6, ignore_eos=True) for index in range(5)]
         ends: list[int] = []
         while len(ends) < len(ids):
             reply = client.next_reply()
@@ -110,36 +129,45 @@ def test_requests_over_the_slots_wait_in_order() -> None:
         assert ends == ids
 
 
-def test_requests_that_outgrow_the_pool_wait_instead_of_ending_early() -> None:
-    with small_runner(context_tokens=256, sequences=3) as client:
-        prompts = [count(first, first + 12) for first in (1, 21, 41)]
-        alone = [client.complete(prompt, max_tokens=60) for prompt in prompts]
-        assert sum(one.end.prompt_tokens + 60 for one in alone) > 256
-        together = client.complete_all(prompts, max_tokens=60)
-        assert [one.text for one in together] == [one.text for one in alone]
-        assert all(one.end.reason is p.EndReason.LENGTH for one in together)
+@pytest.mark.parametrize("batch_tokens", [8, 512])
+def test_a_crowd_gives_each_what_it_gets_alone(tiny: Path, batch_tokens: int) -> None:
+    """Requests wait, outgrow the pool, are suspended and go on; all is exact in float32."""
+    exact = {"kv_cache_type": "f32", "flash_attention": False, "batch_tokens": batch_tokens}
+    prompts = [
+        "".join(chr(97 + (index * step) % 26) for index in range(9 * step + 1))
+        for step in range(1, 12)
+    ]
+    with loaded_runner(tiny, sequences=1, context_tokens=256, **exact) as client:
+        alone = [client.complete(prompt, max_tokens=90, ignore_eos=True) for prompt in prompts]
+    with loaded_runner(tiny, sequences=4, context_tokens=256, **exact) as client:
+        together = client.complete_all(prompts, max_tokens=90, ignore_eos=True)
+        health = client.health()
+    assert [one.tokens for one in together] == [one.tokens for one in alone]
+    assert all(one.end.reason is p.EndReason.LENGTH for one in together)
+    assert len({tuple(one.tokens) for one in together}) == len(prompts)
+    assert health.cached_tokens <= 256
 
 
-def test_one_request_may_fill_the_whole_context() -> None:
-    with small_runner(context_tokens=64) as client:
+def test_one_request_may_fill_the_whole_context(tiny: Path) -> None:
+    with loaded_runner(tiny, context_tokens=128) as client:
         for one in client.complete_all(["One day", "Roses"], ignore_eos=True):
             assert one.end.reason is p.EndReason.LENGTH
-            assert one.end.prompt_tokens + one.end.completion_tokens == 64
-        assert client.health().cached_tokens <= 64
+            assert one.end.prompt_tokens + one.end.completion_tokens == 128
+        assert client.health().cached_tokens <= 128
 
 
-def test_old_conversations_give_way_to_running_ones() -> None:
-    with small_runner(context_tokens=128) as client:
-        for start in range(300, 303):
+def test_old_conversations_give_way_to_running_ones(tiny: Path) -> None:
+    with loaded_runner(tiny, context_tokens=128) as client:
+        for start in range(50, 53):
             client.complete(list(range(start, start + 40)), max_tokens=1)
         assert client.health().cached_tokens == 120
-        one = client.complete(list(range(2000, 2060)), max_tokens=30, ignore_eos=True)
+        one = client.complete(list(range(150, 210)), max_tokens=30, ignore_eos=True)
         assert one.end.completion_tokens == 30
         assert client.health().cached_tokens <= 128
 
 
 def test_a_long_prompt_does_not_stop_the_text_of_others() -> None:
-    with small_runner(context_tokens=2048) as client:
+    with loaded_runner(smollm2(), context_tokens=2048) as client:
         talker = client.start("Once upon a time", ignore_eos=True)
         while not isinstance(client.next_reply(), p.Piece):
             pass
@@ -158,8 +186,8 @@ def test_a_long_prompt_does_not_stop_the_text_of_others() -> None:
 # --- cancellation and health -----------------------------------------------------------------
 
 
-def test_a_cancelled_completion_ends_by_the_next_step() -> None:
-    with small_runner() as client:
+def test_a_cancelled_completion_ends_by_the_next_step(tiny: Path) -> None:
+    with loaded_runner(tiny) as client:
         one = client.start("Once upon a time", ignore_eos=True)
         replies = [client.next_reply() for _ in range(3)]
         client.cancel(one)
@@ -172,8 +200,8 @@ def test_a_cancelled_completion_ends_by_the_next_step() -> None:
         assert client.health().steps == health.steps
 
 
-def test_a_waiting_request_can_be_cancelled_and_unknown_ids_do_nothing() -> None:
-    with small_runner(sequences=1) as client:
+def test_a_waiting_request_can_be_cancelled_and_unknown_ids_do_nothing(tiny: Path) -> None:
+    with loaded_runner(tiny, sequences=1, context_tokens=512) as client:
         running = client.start("Once upon a time", ignore_eos=True)
         waiting = client.start("Roses are", ignore_eos=True)
         client.cancel(waiting)
@@ -185,8 +213,8 @@ def test_a_waiting_request_can_be_cancelled_and_unknown_ids_do_nothing() -> None
         assert isinstance(client.replies(running)[running][-1], p.Completed)
 
 
-def test_health_is_answered_in_the_midst_of_work() -> None:
-    with small_runner(sequences=1) as client:
+def test_health_is_answered_in_the_midst_of_work(tiny: Path) -> None:
+    with loaded_runner(tiny, sequences=1, context_tokens=512) as client:
         running = client.start("Once upon a time", ignore_eos=True)
         waiting = client.start("Roses are", max_tokens=1)
         while not isinstance(client.next_reply(), p.Piece):

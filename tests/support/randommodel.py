@@ -1,0 +1,100 @@
+"""Tiny GGUFs with random weights, for kinds of model that no small real one is had of.
+
+Their text means nothing, but the same tokens give the same text: enough to tell a state that was
+kept rightly from one that was not.
+"""
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+
+VOCABULARY = 259
+"""Unknown, BOS, EOS, and one token a byte."""
+
+
+class _Writer:
+    """A GGUF of float32 tensors with normally distributed values, the same each time."""
+
+    def __init__(self, path: Path, architecture: str, *, layers: int, width: int) -> None:
+        self.gguf = gguf.GGUFWriter(path, architecture)
+        self.gguf.add_context_length(512)
+        self.gguf.add_block_count(layers)
+        self.gguf.add_embedding_length(width)
+        self._random = np.random.default_rng(7)
+        self._add_byte_vocabulary()
+        self.add("token_embd.weight", VOCABULARY, width)
+        self.add("output.weight", VOCABULARY, width)
+        self.fill("output_norm.weight", width)
+
+    def _add_byte_vocabulary(self) -> None:
+        kinds = gguf.TokenType
+        byte_tokens = [f"<0x{byte:02X}>" for byte in range(256)]
+        self.gguf.add_tokenizer_model("llama")
+        self.gguf.add_token_list(["<unk>", "<s>", "</s>", *byte_tokens])
+        self.gguf.add_token_scores([0.0] * VOCABULARY)
+        self.gguf.add_token_types(
+            [kinds.UNKNOWN, kinds.CONTROL, kinds.CONTROL] + [kinds.BYTE] * 256
+        )
+        self.gguf.add_bos_token_id(1)
+        self.gguf.add_eos_token_id(2)
+        self.gguf.add_add_bos_token(False)
+
+    def add(self, name: str, *shape: int) -> None:
+        values = self._random.normal(scale=2 * shape[-1] ** -0.5, size=shape)
+        self.gguf.add_tensor(name, values.astype(np.float32))
+
+    def fill(self, name: str, *shape: int) -> None:
+        self.gguf.add_tensor(name, np.ones(shape, np.float32))
+
+    def close(self) -> None:
+        self.gguf.write_header_to_file()
+        self.gguf.write_kv_data_to_file()
+        self.gguf.write_tensors_to_file()
+        self.gguf.close()
+
+
+def write_llama(path: Path, *, layers: int = 2, width: int = 128) -> Path:
+    """An ordinary transformer: a step takes some tens of microseconds."""
+    heads, inner = 4, 2 * width
+    writer = _Writer(path, "llama", layers=layers, width=width)
+    writer.gguf.add_feed_forward_length(inner)
+    writer.gguf.add_head_count(heads)
+    writer.gguf.add_layer_norm_rms_eps(1e-5)
+    for block in (f"blk.{index}." for index in range(layers)):
+        writer.fill(block + "attn_norm.weight", width)
+        writer.fill(block + "ffn_norm.weight", width)
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            writer.add(f"{block}{name}.weight", width, width)
+        writer.add(block + "ffn_gate.weight", inner, width)
+        writer.add(block + "ffn_up.weight", inner, width)
+        writer.add(block + "ffn_down.weight", width, inner)
+    writer.close()
+    return path
+
+
+def write_mamba(path: Path, *, layers: int = 2, width: int = 64) -> Path:
+    """A recurrent model: its state cannot go back to an earlier token."""
+    inner, state, kernel, rank = 2 * width, 8, 4, 4
+    writer = _Writer(path, "mamba", layers=layers, width=width)
+    writer.gguf.add_feed_forward_length(0)
+    writer.gguf.add_head_count(0)
+    writer.gguf.add_ssm_conv_kernel(kernel)
+    writer.gguf.add_ssm_inner_size(inner)
+    writer.gguf.add_ssm_state_size(state)
+    writer.gguf.add_ssm_time_step_rank(rank)
+    writer.gguf.add_layer_norm_rms_eps(1e-5)
+    for block in (f"blk.{index}." for index in range(layers)):
+        writer.fill(block + "attn_norm.weight", width)
+        writer.add(block + "ssm_in.weight", 2 * inner, width)
+        writer.add(block + "ssm_conv1d.weight", inner, kernel)
+        writer.add(block + "ssm_conv1d.bias", inner)
+        writer.add(block + "ssm_x.weight", rank + 2 * state, inner)
+        writer.add(block + "ssm_dt.weight", inner, rank)
+        writer.add(block + "ssm_dt.bias", inner)
+        decay = -np.tile(np.arange(1, state + 1, dtype=np.float32), (inner, 1))
+        writer.gguf.add_tensor(block + "ssm_a", decay)
+        writer.fill(block + "ssm_d", inner)
+        writer.add(block + "ssm_out.weight", width, inner)
+    writer.close()
+    return path
