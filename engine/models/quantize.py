@@ -57,6 +57,7 @@ def quantize(
 ) -> None:
     """Write the GGUF model `source` to `target` in another type; whole or not at all.
 
+    Works in a hidden directory beside `target`, the only thing that a kill leaves behind.
     `threads`: 0 for as many as this process may use. `on_progress` gets bytes of the source done
     and in all, after each tensor. Blocks; for a thread of its own.
 
@@ -81,6 +82,7 @@ def quantize(
             raise ModelNotCreatable(_explain(reason, name))
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
+        partial.chmod(0o644)
         os.replace(partial, target)
 
 

@@ -8,6 +8,7 @@ from olmkit.engine.models.convert.architecture import Architecture
 from olmkit.engine.models.convert.gguf_writer import Metadata
 from olmkit.engine.models.convert.hyperparameters import Hyperparameters
 
+MAX_HEAD_LENGTH: Final = 65536
 _LOCAL_THETA: Final = ("rope_local_base_freq", "local_rope_theta", "rope_local_theta")
 _YARN_EXTRAS: Final = {
     "yarn_ext_factor": ("extrapolation_factor",),
@@ -59,7 +60,13 @@ class Decoder(Architecture):
     @property
     def head_length(self) -> int:
         """Width of one head."""
-        return self.config.integer("head_dim", default=self.embedding_length // self.head_count)
+        return self._head_length(self.embedding_length // self.head_count)
+
+    def _head_length(self, default: int) -> int:
+        value = self.config.integer("head_dim", default=default)
+        if not 0 < value <= MAX_HEAD_LENGTH:
+            raise ModelNotCreatable(f"config.json: head_dim {value} is out of range")
+        return value
 
     def _positive(self, *names: str) -> int:
         value = self.config.integer(*names)

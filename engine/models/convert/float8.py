@@ -120,7 +120,7 @@ def _refused(what: str) -> ModelNotCreatable:
 
 def _scaled(tensor: Tensor, scales: Tensor, block_size: Any) -> ScaledTensor:
     values: NDArray[np.float32] = to_float32(scales.read(), scales.dtype)
-    if len(tensor.shape) != 2 or not tensor.size_bytes or values.size > tensor.size_bytes:
+    if len(tensor.shape) != 2 or not 0 < values.size <= tensor.size_bytes:
         raise ModelNotCreatable(f"tensor {tensor.name[:200]!r} has scales that do not fit")
     rows, columns = tensor.shape
     grid = values.reshape(len(values), -1) if values.ndim else values.reshape(1, 1)

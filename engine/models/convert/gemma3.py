@@ -41,7 +41,7 @@ class Gemma3(Decoder):
     @property
     def head_length(self) -> int:
         """Width of one head."""
-        return self.config.integer("head_dim", default=256)
+        return self._head_length(256)
 
     @property
     def local_rope_theta(self) -> float | None:

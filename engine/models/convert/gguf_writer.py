@@ -80,7 +80,8 @@ def write_gguf(
     """Write the file `target`, which appears whole or not at all.
 
     Raises:
-        ModelNotCreatable: a tensor's blocks do not add up to its shape, or its name is too long.
+        ModelNotCreatable: a tensor's blocks do not add up to its shape, its name is too long, or
+            a text is not Unicode.
         OSError: the target cannot be written.
     """
     with _replacing(target) as file:
@@ -172,5 +173,8 @@ def _array(values: Sequence[Any]) -> bytes:
 
 
 def _string(text: str | bytes) -> bytes:
-    raw = text.encode() if isinstance(text, str) else text
+    try:
+        raw = text.encode() if isinstance(text, str) else text
+    except UnicodeEncodeError as error:
+        raise ModelNotCreatable(f"text with half a character in it: {text[:80]!r}") from error
     return struct.pack("<Q", len(raw)) + raw

@@ -1,6 +1,5 @@
 """Typed access to config.json: every value is checked where it is read."""
 
-import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -8,6 +7,13 @@ from olmkit.engine.errors import ModelNotCreatable
 
 MAX_INTEGER: Final = 2**32 - 1
 """What GGUF's uint32 holds."""
+MAX_NUMBER: Final = 3.4e38
+"""What its float32 holds."""
+
+
+def _is_number(value: Any) -> bool:
+    # NaN compares false.
+    return type(value) in (int, float) and abs(value) <= MAX_NUMBER
 
 
 class Hyperparameters:
@@ -37,18 +43,23 @@ class Hyperparameters:
         return value
 
     def number(self, *names: str, default: float | None = None) -> float:
-        """A finite number."""
+        """A number that a float32 holds."""
         value = self._get(names, default)
-        if type(value) not in (int, float) or not math.isfinite(value):
+        if not _is_number(value):
             raise self._wrong(names, value, "a number")
         return float(value)
 
+    def positive(self, *names: str, default: float | None = None) -> float:
+        """A number above zero."""
+        value = self.number(*names, default=default)
+        if value <= 0:
+            raise self._wrong(names, value, "a positive number")
+        return value
+
     def numbers(self, *names: str) -> list[float]:
-        """A list of finite numbers; empty when absent."""
+        """A list of such numbers; empty when absent."""
         value = self.find(*names) or []
-        if not isinstance(value, list) or not all(
-            type(item) in (int, float) and math.isfinite(item) for item in value
-        ):
+        if not isinstance(value, list) or not all(map(_is_number, value)):
             raise self._wrong(names, value, "a list of numbers")
         return [float(item) for item in value]
 

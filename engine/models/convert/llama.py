@@ -5,6 +5,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 
+from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.decoder import Decoder
 from olmkit.engine.models.convert.elements import constant_tensor
 from olmkit.engine.models.convert.gguf_writer import Metadata, OutputTensor
@@ -61,11 +62,13 @@ class Llama(Decoder):
         rope = self.rope
         if rope.text("rope_type", default="default") != "llama3":
             return []
-        base = rope.number("rope_theta", default=self.rope_theta)
-        factor = rope.number("factor", default=8.0)
-        low = rope.number("low_freq_factor", default=1.0)
-        high = rope.number("high_freq_factor", default=4.0)
+        base = rope.positive("rope_theta", default=self.rope_theta)
+        factor = rope.positive("factor", default=8.0)
+        low = rope.positive("low_freq_factor", default=1.0)
+        high = rope.positive("high_freq_factor", default=4.0)
         trained = rope.integer("original_max_position_embeddings", default=8192)
+        if base < 1 or high <= low:
+            raise ModelNotCreatable("config.json: rope_scaling of type llama3 makes no sense")
         factors = []
         for index in range(0, self.head_length, 2):
             # Rounded to float32 where transformers does; numpy's own power differs by processor.

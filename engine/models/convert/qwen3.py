@@ -24,7 +24,7 @@ class Qwen3(Qwen2):
     @property
     def head_length(self) -> int:
         """Width of one head, which does not follow from the model's."""
-        return self.config.integer("head_dim", default=_DEFAULT_HEAD_LENGTH)
+        return self._head_length(_DEFAULT_HEAD_LENGTH)
 
     def parameters(self) -> Metadata:
         """Qwen 2's keys, always with the width of heads."""

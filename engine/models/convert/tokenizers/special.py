@@ -12,7 +12,7 @@ from typing import Any, Final
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.checkpoint import Checkpoint
 from olmkit.engine.models.convert.gguf_writer import Metadata
-from olmkit.engine.models.convert.tokenizers.vocabulary import token_name
+from olmkit.engine.models.convert.tokenizers.vocabulary import json_tokens, token_name
 
 _KEYS: Final = {
     "bos": "bos_token_id",
@@ -60,9 +60,8 @@ def special_tokens(checkpoint: Checkpoint, *, size: int) -> Metadata:
 def _ids(checkpoint: Checkpoint, names: Mapping[str, str | None], size: int) -> dict[str, int]:
     """Kind to id, for those that are known and within the vocabulary."""
     by_text: dict[str, int] = {}
-    for entry in checkpoint.find_object("tokenizer.json").get("added_tokens") or []:
-        if isinstance(entry, dict) and type(entry.get("id")) is int:
-            by_text.setdefault(str(entry.get("content")), entry["id"])
+    for token in json_tokens(checkpoint):
+        by_text.setdefault(token.text, token.id)
     config = checkpoint.find_object("config.json")
     nested = config.get("text_config")
     result: dict[str, int] = {}
@@ -180,7 +179,7 @@ def _normalizer(normalizer: Any) -> Metadata:
         case "BertNormalizer":
             lowercase, strip_accents = normalizer.get("lowercase"), normalizer.get("strip_accents")
         case "Sequence":
-            for item in normalizer.get("normalizers") or []:
+            for item in _items(normalizer, "normalizers"):
                 result |= _normalizer(item)
     if isinstance(lowercase, bool):
         result["tokenizer.ggml.normalizer.lowercase"] = lowercase

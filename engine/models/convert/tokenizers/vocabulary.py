@@ -9,7 +9,8 @@ from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.checkpoint import Checkpoint
 from olmkit.engine.models.convert.gguf_writer import Metadata
 
-MAX_TOKENS: Final = 4 * 1024 * 1024
+MAX_TOKENS: Final = 1024 * 1024
+"""The largest vocabulary known has 262,208 (Gemma 3)."""
 SPACE_MARK: Final = "\u2581"
 """Sentencepiece's stand-in for a space."""
 
