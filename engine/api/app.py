@@ -92,9 +92,9 @@ class _ExactRoute(Route):
 
 async def _not_found(request: Request, error: Exception) -> Response:
     path = request.url.path
-    if len(path) > 1 and path.endswith("/"):
+    if path.endswith("/") and path.rstrip("/") in {route.path for route in _routes()}:
         status = 301 if request.method == "GET" else 307
-        return Response(status_code=status, headers={"Location": "/" + path.strip("/")})
+        return Response(status_code=status, headers={"Location": path.rstrip("/")})
     return PlainTextResponse("404 page not found", 404)
 
 

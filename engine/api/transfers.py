@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
-from olmkit.registry.errors import TransferCancelled
 from olmkit.registry.events import BlobProgress, Event, EventSink
 
 Work = Callable[[EventSink, threading.Event], None]
@@ -130,9 +129,3 @@ class _Transfer:
             self.done.exception()  # whoever waits gets it; nobody may wait any more
         for queue in self._queues:
             queue.put_nowait(None)
-
-
-def raise_if(cancelled: threading.Event) -> None:
-    """Raise TransferCancelled when nobody waits any more."""
-    if cancelled.is_set():
-        raise TransferCancelled("cancelled: nobody waits for it any more")

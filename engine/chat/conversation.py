@@ -1,7 +1,7 @@
 """A conversation to be rendered, whatever API it came through and whatever template renders it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 Think = bool | str | None
@@ -63,4 +63,4 @@ class Prompt:
     template: str
     """`jinja`, `go` or `plain`."""
     reason: str
-    details: Mapping[str, str] = field(default_factory=dict)
+    """Why that one: completes "because …"."""

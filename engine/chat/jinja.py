@@ -117,16 +117,6 @@ def _compiled(template: str) -> jinja2.Template:
     return _environment().from_string(template)
 
 
-def check(template: str) -> None:
-    """Compile a template.
-
-    Raises:
-        TemplateFailed: it does not parse; the message names the line.
-    """
-    with _failures():
-        _compiled(template)
-
-
 def render(template: str, variables: Mapping[str, Any]) -> str:
     """The text that a template makes of `messages`, `tools`, `bos_token` and the like.
 

@@ -109,7 +109,7 @@ class TemplateProcess:
         self._closing: set[asyncio.Task[None]] = set()
 
     async def run(self, job: Job) -> str:
-        """What the job's template writes; empty for a check.
+        """What the job's template writes.
 
         Raises:
             TemplateFailed: the template is broken, or went over a limit.

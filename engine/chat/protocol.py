@@ -20,12 +20,6 @@ class RenderJinja(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     variables: dict[str, Any]
 
 
-class CheckJinja(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Whether a Jinja chat template parses. Answered by an empty `Rendered` or `JobFailed`."""
-
-    template: str
-
-
 class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A call of a tool, for a Go template."""
 
@@ -94,7 +88,7 @@ class JobFailed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     message: str
 
 
-Job = RenderJinja | CheckJinja | RenderGo | InsertGo | InspectGo
+Job = RenderJinja | RenderGo | InsertGo | InspectGo
 Reply = Ready | Rendered | Inspected | JobFailed
 
 _encoder = msgspec.msgpack.Encoder()

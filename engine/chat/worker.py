@@ -18,7 +18,6 @@ from olmkit.engine.chat.limits import (
     MAX_TEMPLATE_CHARACTERS,
 )
 from olmkit.engine.chat.protocol import (
-    CheckJinja,
     InsertGo,
     InspectGo,
     Job,
@@ -105,9 +104,6 @@ def answer(job: Job) -> Reply:
         match job:
             case RenderJinja():
                 return Rendered(text=jinja.render(job.template, job.variables))
-            case CheckJinja():
-                jinja.check(job.template)
-                return Rendered(text="")
             case RenderGo() | InsertGo() | InspectGo():
                 return _answer_go(job)
     except TemplateFailed as error:

@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from olmkit.engine.chat.process import TemplateProcess
-from olmkit.engine.chat.protocol import CheckJinja, InsertGo, RenderGo, RenderJinja, Turn
+from olmkit.engine.chat.protocol import InsertGo, RenderGo, RenderJinja, Turn
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
 
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
@@ -140,15 +140,6 @@ def test_text_that_is_none_is_refused() -> None:
         assert "what is no text" in await refusal(process, "{{ '\\ud800' }}")
         with pytest.raises(InvalidRequest):
             await process.run(jinja("{{ x }}", x=2**70))
-
-    run(body)
-
-
-def test_checks_say_what_does_not_parse() -> None:
-    async def body(process: TemplateProcess) -> None:
-        assert await process.run(CheckJinja(template="{{ x }}")) == ""
-        with pytest.raises(TemplateFailed, match="does not parse: line 1"):
-            await process.run(CheckJinja(template="{{ x"))
 
     run(body)
 
