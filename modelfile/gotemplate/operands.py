@@ -282,51 +282,38 @@ def _applying(
     node: Node,
     scope: Scope,
 ) -> Evaluate:
+    """The call itself; one and two arguments, the usual numbers, take shortcuts."""
     carry_out = function.carry_out
 
     def failed(error: FunctionFailed) -> TemplateExecutionError:
         return scope.error(node, f"error calling {name}: {error}")
 
-    if final is not None:
-
-        def apply_after_bar(execution: Execution, dot: object) -> object:
-            last = final(execution, dot)
-            values = [part(execution, dot) for part in parts]
-            try:
-                return carry_out(execution, *values, last)
-            except FunctionFailed as error:
-                raise failed(error) from None
-
-        return apply_after_bar
-    if len(parts) == 1:
-        (only,) = parts
-
-        def apply_to_one(execution: Execution, dot: object) -> object:
-            try:
-                return carry_out(execution, only(execution, dot))
-            except FunctionFailed as error:
-                raise failed(error) from None
-
-        return apply_to_one
-    if len(parts) == 2:
-        first, second = parts
-        carry_out_two = function.pair or carry_out
-
-        def apply_to_two(execution: Execution, dot: object) -> object:
-            try:
-                return carry_out_two(execution, first(execution, dot), second(execution, dot))
-            except FunctionFailed as error:
-                raise failed(error) from None
-
-        return apply_to_two
-
     def apply_to_all(execution: Execution, dot: object) -> object:
+        last = () if final is None else (final(execution, dot),)
+        values = [part(execution, dot) for part in parts]
         try:
-            return carry_out(execution, *[part(execution, dot) for part in parts])
+            return carry_out(execution, *values, *last)
         except FunctionFailed as error:
             raise failed(error) from None
 
-    return apply_to_all
+    if final is not None or len(parts) not in (1, 2):
+        return apply_to_all
+    first, second = parts[0], parts[-1]
+    carry_out_two = function.pair or carry_out
+
+    def apply_to_one(execution: Execution, dot: object) -> object:
+        try:
+            return carry_out(execution, first(execution, dot))
+        except FunctionFailed as error:
+            raise failed(error) from None
+
+    def apply_to_two(execution: Execution, dot: object) -> object:
+        try:
+            return carry_out_two(execution, first(execution, dot), second(execution, dot))
+        except FunctionFailed as error:
+            raise failed(error) from None
+
+    return apply_to_one if len(parts) == 1 else apply_to_two
 
 
 def _and_or(parts: list[Evaluate], final: Evaluate | None, *, stop_at: bool) -> Evaluate:
