@@ -62,7 +62,11 @@ STATUS_CODES = {
 }
 """Of errors that the daemon reports, by their HTTP status; others are `FAILED`."""
 
-API_CODES = {"out_of_memory": ExitCode.OUT_OF_MEMORY}
+API_CODES = {
+    "invalid_name": ExitCode.USAGE,
+    "invalid_request": ExitCode.USAGE,
+    "out_of_memory": ExitCode.OUT_OF_MEMORY,
+}
 """Of errors that share their status with others, by the API's word for them."""
 
 

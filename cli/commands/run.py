@@ -1,6 +1,8 @@
 """`olm run`: one answer, or a chat."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -108,18 +110,34 @@ def run(
     chats = not prompt and not terminal.has_input and terminal.shows_data
     text = "" if chats else join_prompt(terminal, prompt or [])
     client = connect(settings)
-    name = local_file(client, model, terminal) or model
-    details = find_model(client, name, terminal, insecure=insecure)
-    if asking.think is None and "thinking" in details.capabilities:
-        asking.think = True
-    if "embedding" in details.capabilities:
-        _embed(client, name, text, asking, terminal, truncate=truncate, dimensions=dimensions)
-    elif chats:
-        from olmkit.cli.chat import chat
+    digest = local_file(client, model, terminal)
+    name = digest or model
+    with _called(model, digest):
+        details = find_model(client, name, terminal, insecure=insecure)
+        if asking.think is None and "thinking" in details.capabilities:
+            asking.think = True
+        if "embedding" in details.capabilities:
+            _embed(client, name, text, asking, terminal, truncate=truncate, dimensions=dimensions)
+        elif chats:
+            from olmkit.cli.chat import chat
 
-        chat(client, name, details, asking, terminal, settings)
-    else:
-        _generate(client, name, details, text, asking, terminal)
+            chat(client, name, details, asking, terminal, settings)
+        else:
+            _generate(client, name, details, text, asking, terminal)
+
+
+@contextmanager
+def _called(path: str, digest: str | None) -> Iterator[None]:
+    """A local file is called by its path in errors, not by the digest that the daemon knows."""
+    try:
+        yield
+    except ApiError as error:
+        if digest is None:
+            raise
+        text = str(error)
+        for spelling in (f"model {digest[7:19]}", digest, digest[7:19]):
+            text = text.replace(spelling, path)
+        raise ApiError(text, status=error.status, code=error.code, hint=error.hint) from error
 
 
 def join_prompt(terminal: Terminal, words: list[str]) -> str:

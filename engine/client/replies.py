@@ -40,13 +40,12 @@ def api_error(reply: Object, status: int) -> ApiError | None:
     if "error" not in reply:
         return None
     text = _get(reply, "error", str) or "the daemon failed without saying why"
+    hint = _get(reply, "hint", str)
+    if hint and hint.startswith(f"{text} "):
+        # Ollama's bare sentence, and the same one with the words that it is about.
+        text, _, hint = hint.partition("\n")
     own_status = _get(reply, "status", int)
-    return ApiError(
-        text,
-        status=own_status or status,
-        code=_text(reply, "code"),
-        hint=_get(reply, "hint", str),
-    )
+    return ApiError(text, status=own_status or status, code=_text(reply, "code"), hint=hint or None)
 
 
 def _get(reply: Object, key: str, kind: type[T]) -> T | None:

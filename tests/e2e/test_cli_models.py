@@ -97,8 +97,8 @@ def test_commands_of_several_names_go_on_after_a_failure(daemon: Daemon) -> None
     ]
 
 
-def test_what_is_missing_has_a_status_of_its_own(daemon: Daemon) -> None:
-    environ = daemon.environ
+def test_what_is_missing_has_a_status_of_its_own(shared: Daemon) -> None:
+    environ = shared.environ
     for words in (["show", "missing"], ["cp", "missing", "x"], ["stop", "missing"]):
         done = olm(environ, *words)
         assert (done.returncode, done.stdout) == (3, b"")
@@ -115,11 +115,11 @@ def test_the_store_shares_the_files_blocks(daemon: Daemon, tmp_path: Path) -> No
     assert list((daemon.home / "models" / "incoming").iterdir()) == []
 
 
-def test_a_missing_modelfile_is_an_error_not_a_guess(daemon: Daemon, tmp_path: Path) -> None:
-    done = olm(daemon.environ, "create", "m", "-f", "Modelfle", cwd=tmp_path)
+def test_a_missing_modelfile_is_an_error_not_a_guess(shared: Daemon, tmp_path: Path) -> None:
+    done = olm(shared.environ, "create", "m", "-f", "Modelfle", cwd=tmp_path)
     assert done.returncode == 3
     assert done.stderr.startswith(b"Error: no such Modelfile: Modelfle\n")
-    done = olm(daemon.environ, "create", "m", cwd=tmp_path)
+    done = olm(shared.environ, "create", "m", cwd=tmp_path)
     assert done.returncode == 3
 
 
@@ -131,16 +131,16 @@ def test_paths_are_relative_to_the_modelfile(daemon: Daemon, tmp_path: Path) -> 
     assert out(olm(daemon.environ, "ls", "-q")) == "m:latest\n"
 
 
-def test_errors_of_a_modelfile_point_at_their_place(daemon: Daemon, tmp_path: Path) -> None:
+def test_errors_of_a_modelfile_point_at_their_place(shared: Daemon, tmp_path: Path) -> None:
     write(tmp_path, "FROM ./missing.gguf\nPARAMETER temprature 1\nSISTEM x\n")
-    done = olm(daemon.environ, "create", "m", cwd=tmp_path)
+    done = olm(shared.environ, "create", "m", cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, b"")
     told = done.stderr.decode()
     assert "Modelfile:2:11: " in told
     assert "did you mean 'temperature'?" in told
     assert "Modelfile:3:1: " in told
     write(tmp_path, "SYSTEM x\nFROM ./missing.gguf\n")
-    done = olm(daemon.environ, "create", "m", cwd=tmp_path)
+    done = olm(shared.environ, "create", "m", cwd=tmp_path)
     assert "Modelfile:2:6: no such file: ./missing.gguf" in done.stderr.decode()
 
 
@@ -157,11 +157,29 @@ def test_a_modelfile_can_be_checked_without_a_daemon(olm_home: Path, tmp_path: P
     assert not olm_home.exists()
 
 
-def test_a_bad_name_is_refused_before_anything_is_hashed(daemon: Daemon) -> None:
-    done = olm(daemon.environ, "create", "../x", "-f", "-", stdin=f"FROM {smollm2()}")
+def test_a_bad_name_is_refused_before_anything_is_hashed(shared: Daemon) -> None:
+    done = olm(shared.environ, "create", "../x", "-f", "-", stdin=f"FROM {smollm2()}")
     assert done.returncode == 2
     assert b"hashing" not in done.stderr
     assert done.stderr.startswith(b"Error: ")
+
+
+@pytest.mark.parametrize(
+    "words", [["pull", "../x"], ["rm", "../x"], ["show", "../../x"], ["cp", "../x", "y"]]
+)
+def test_a_name_that_climbs_directories_is_refused_by_name(
+    words: list[str], shared: Daemon
+) -> None:
+    done = olm(shared.environ, *words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert words[1] in done.stderr.decode().splitlines()[0]
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon for tests that change nothing."""
+    with running_daemon(tmp_path_factory.mktemp("models") / "home") as running:
+        yield running
 
 
 def test_a_file_on_another_file_system_is_uploaded_once(daemon: Daemon, tmp_path: Path) -> None:

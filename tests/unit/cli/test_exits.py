@@ -33,7 +33,9 @@ def test_every_code_has_a_meaning() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "exit_status"),
     [
-        (400, "invalid_request", ExitCode.FAILED),
+        (400, "context_exceeded", ExitCode.FAILED),
+        (400, "invalid_request", ExitCode.USAGE),
+        (400, "invalid_name", ExitCode.USAGE),
         (401, "unauthorized", ExitCode.UNAUTHORIZED),
         (403, "", ExitCode.UNAUTHORIZED),
         (404, "model_not_found", ExitCode.NOT_FOUND),
