@@ -5,6 +5,7 @@ import math
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from olmkit.engine.errors import EngineError, ModelUnloadable, OutOfMemory
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
@@ -25,9 +26,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         keep_alive_s=st.sampled_from([0.0, 5.0, math.inf]),
         sequences=st.integers(1, 2),
     )
-    def begin(
-        self, max_loaded: int, max_queue: int, keep_alive_s: float, sequences: int
-    ) -> None:
+    def begin(self, max_loaded: int, max_queue: int, keep_alive_s: float, sequences: int) -> None:
         self.now_s = 0.0
         self.max_loaded = max_loaded
         self.sequences = sequences
@@ -197,11 +196,13 @@ class SchedulerMachine(RuleBasedStateMachine):
             assert self.scheduler.next_deadline_s > self.now_s
 
     def teardown(self) -> None:
-        """No starvation: when loads, stops and leases end in time, everybody is answered."""
+        """No starvation: loads, stops and leases end in time, every lease that ends is asked for
+        again at once, and still all who wait now are answered."""
         if not hasattr(self, "scheduler"):
             return
+        waiting = set(self.waiting)
         for _ in range(300):
-            if not self.waiting:
+            if not waiting & self.waiting.keys():
                 break
             if self.stopping:
                 self.end_stop(min(self.stopping))
@@ -210,15 +211,19 @@ class SchedulerMachine(RuleBasedStateMachine):
             else:
                 ticket = min(self.leases)
                 del self.leases[ticket]
+                key, options = self.keys[ticket]
+                self.request(key=key, context_tokens=options.context_tokens, keep_alive_s=None)
                 self.carry_out(self.scheduler.on_leave(ticket, now_s=self.now_s))
-        assert not self.waiting
+        assert not waiting & self.waiting.keys()
         self.carry_out_close()
 
     def carry_out_close(self) -> None:
-        for effect in self.scheduler.on_close():
-            assert isinstance(effect, Stop)
-            assert effect.instance in self.live()
-            assert effect.instance not in self.stopping
+        effects = self.scheduler.on_close()
+        stopped = {effect.instance for effect in effects if isinstance(effect, Stop)}
+        refused = {effect.ticket for effect in effects if isinstance(effect, Refuse)}
+        assert stopped == self.live().keys() - self.stopping.keys()
+        assert refused == self.waiting.keys()
+        assert len(effects) == len(stopped) + len(refused)
         late = TicketId(self.last_ticket + 1)
         options = LoadOptions(context_tokens=1)
         answer = self.scheduler.on_request(late, "a", options, keep_alive_s=None, now_s=self.now_s)
