@@ -40,6 +40,8 @@ _api: Final = _import_low_level()
 _int32_pointer: Final = ctypes.POINTER(ctypes.c_int32)
 _LOAD_MODE_AUTO, _LOAD_MODE_NONE, _LOAD_MODE_MMAP = -1, 0, 1
 _SPLIT_MODE_NONE = 0
+_MOST_ERRORS: Final = 100
+"""Error lines kept for `take_errors`: the first ones tell the cause."""
 MOST_SEQUENCES: Final = 256
 """llama.cpp's own limit (LLAMA_MAX_SEQ)."""
 

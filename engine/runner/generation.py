@@ -118,9 +118,9 @@ class Generator:
 
     def step(self) -> list[Reply]:
         """Decodes one batch, if there is work, and returns all replies that come of it."""
-        self._admit()
+        replies = self._admit()
         if not self._running:
-            return []
+            return replies
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
         prompt_tokens = self._fill_batch(started_ns)
@@ -128,12 +128,11 @@ class Generator:
         status = self._context.decode(self._batch)
         self.steps += 1
         if status != 0:
-            return self._recover(status)
+            return replies + self._recover(status)
         self._batch_tokens = self._context.batch_tokens
         if self._governor and not prompt_tokens:
             elapsed_ns = time.monotonic_ns() - started_ns
             self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
-        replies: list[Reply] = []
         for sequence in [one for one in self._running if one.chunk]:
             replies += self._advance(sequence)
         self._pace.record(prompt_tokens, time.monotonic_ns() - started_ns)
@@ -163,22 +162,31 @@ class Generator:
                 found[tokens[0]] = stop
         return found
 
-    def _admit(self) -> None:
+    def _admit(self) -> list[Reply]:
         """Lets waiting requests in, in order, while there are slots and room."""
+        replies: list[Reply] = []
         while self._waiting and self._slots.has_free_slot:
             sequence = self._waiting[0]
             demand = self._demand_tokens() + len(sequence.tokens)
             growth = _GROWTH_TOKENS * (len(self._running) + 1)
             if self._running and demand + growth > self._limit_tokens:
-                return
+                break
             self._waiting.popleft()
-            sequence.slot = self._slots.acquire(sequence.tokens)
-            if sequence.sampler is None:
-                sequence.cached_tokens = sequence.slot.length
-                sequence.sampler = build_sampler(
-                    self._model, sequence.request.sampling, sequence.tokens, self._limit_tokens
-                )
             self._running.append(sequence)
+            try:
+                self._enter(sequence)
+            except Exception as error:
+                replies.append(self._fail_unforeseen(sequence, "admission", error))
+        return replies
+
+    def _enter(self, sequence: Sequence) -> None:
+        """Gives a request a slot and, the first time, its sampler."""
+        sequence.slot = self._slots.acquire(sequence.tokens)
+        if sequence.sampler is None:
+            sequence.cached_tokens = sequence.slot.length
+            sequence.sampler = build_sampler(
+                self._model, sequence.request.sampling, sequence.tokens, self._limit_tokens
+            )
 
     def _demand_tokens(self) -> int:
         """Tokens of the pool that the running requests have or are about to take."""
@@ -269,9 +277,7 @@ class Generator:
         try:
             return self._sample(sequence)
         except Exception as error:
-            log.write_exception("sampling", error)
-            message = f"sampling failed: {type(error).__name__}"
-            return [self._fail(sequence, RequestFailed(FailureKind.INTERNAL, message))]
+            return [self._fail_unforeseen(sequence, "sampling", error)]
 
     def _sample(self, sequence: Sequence) -> list[Reply]:
         """Samples the next token of a request, and ends the request where that ends it."""
@@ -335,17 +341,23 @@ class Generator:
             self._slots.forget(slot)
         return error.reply(sequence.id)
 
+    def _fail_unforeseen(self, sequence: Sequence, what: str, error: Exception) -> Reply:
+        """Ends a request for an error of our own; the others go on."""
+        log.write_exception(what, error)
+        message = f"{what} failed: {type(error).__name__}"
+        return self._fail(sequence, RequestFailed(FailureKind.INTERNAL, message))
+
     def _remove(self, sequence: Sequence) -> None:
         if sequence in self._waiting:
             self._waiting.remove(sequence)
-        if sequence.slot is not None:
+        else:
             self._leave(sequence)
         if sequence.sampler is not None:
             sequence.sampler.close()
 
     def _leave(self, sequence: Sequence) -> None:
         """Takes a running request out of its slot."""
-        assert sequence.slot is not None
-        self._slots.release(sequence.slot, self.steps)
         self._running.remove(sequence)
-        sequence.slot = None
+        if sequence.slot is not None:
+            self._slots.release(sequence.slot, self.steps)
+            sequence.slot = None

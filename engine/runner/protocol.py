@@ -63,7 +63,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
     embedding: bool = False
-    """The context computes pooled embeddings instead of logits."""
+    """The context computes pooled embeddings instead of logits.
+
+    Without it a model that generates embeds too, in a second context that is made when a request
+    comes and freed after it: for now and then, not for many. An encoder is loaded as one anyway.
+    """
 
 
 class Load(_Message, frozen=True):
@@ -102,7 +106,7 @@ class Completion(_Message, frozen=True):
     prompt: str | list[int]
     sampling: Sampling = Sampling()
     max_tokens: int = -1
-    """-1: until the context is full."""
+    """-1: until the context is full; 0: the prompt is read and nothing sampled."""
     stop: list[str] = []
     """The text ends before the first of these; they are never part of it."""
     top_logprobs: int | None = None
@@ -262,6 +266,7 @@ class Completed(_Message, frozen=True):
     """Those that needed no work."""
     prompt_ns: int
     completion_tokens: int
+    """All that were sampled, an end-of-generation token included."""
     completion_ns: int
 
 
