@@ -21,7 +21,10 @@ def run(body: Callable[[Transfers], Awaitable[None]]) -> None:
             await transfers.close()
 
     asyncio.run(main())
-    assert not [t for t in threading.enumerate() if t.name == "transfer"]
+    for thread in threading.enumerate():
+        if thread.name == "transfer":
+            thread.join(WAIT_S)
+            assert not thread.is_alive()
 
 
 async def texts(transfers: Transfers, work: Work, key: str | None = None) -> list[str]:
