@@ -33,11 +33,19 @@ def hand_over(client: Client, path: Path, display: ProgressDisplay) -> str:
     if not path.is_file():
         raise NotFound(f"no such file: {path}")
     incoming = client.status().incoming if client.address.is_local else ""
-    if incoming:
+    if incoming and _is_ours(incoming):
         link = Path(incoming) / secrets.token_hex(16)
         if _link(path, link):
             return _import(client, link, path.name, display)
     return _upload(client, path, display)
+
+
+def _is_ours(directory: str) -> bool:
+    """Whether the directory is this user's: whoever answers at the port names it."""
+    try:
+        return os.stat(directory).st_uid == os.getuid()
+    except OSError:
+        return False
 
 
 def _link(path: Path, link: Path) -> bool:
@@ -55,7 +63,8 @@ def _clone(path: Path, target: Path) -> bool:
 
     ficlone = 0x40049409  # linux/fs.h
     try:
-        with open(path, "rb") as source, open(target, "xb") as clone:
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "wb") as clone, open(path, "rb") as source:
             fcntl.ioctl(clone.fileno(), ficlone, source.fileno())
     except OSError:
         with contextlib.suppress(OSError):
@@ -67,7 +76,7 @@ def _clone(path: Path, target: Path) -> bool:
 def _import(client: Client, link: Path, name: str, display: ProgressDisplay) -> str:
     digest = ""
     try:
-        for event, digest in client.import_file(link.name):  # noqa: B007  the last one counts
+        for event, digest in client.import_file(link.name, name):  # noqa: B007  the last one counts
             if event.total_bytes:
                 display.show(
                     Progress(

@@ -4,6 +4,7 @@ Source: http-api reference, sections 8.6, 8.8 and 8.9; import is olm's own.
 """
 
 import asyncio
+import stat
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
@@ -19,6 +20,7 @@ from olmkit.engine.api.types import CreateRequest, ImportRequest, Progress, Pull
 from olmkit.engine.errors import InvalidRequest, RequestCancelled
 from olmkit.engine.models.create import Workshop, create
 from olmkit.engine.models.describe import describe
+from olmkit.engine.models.gguf import is_gguf, read_header
 from olmkit.registry import shortnames, sources
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
@@ -102,7 +104,7 @@ async def import_file(request: Request) -> Response:
     done: list[Digest] = []
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        done.append(_adopt(api, name, on_event, cancelled))
+        done.append(_adopt(api, name, body.name or name, on_event, cancelled))
 
     async def replies() -> AsyncGenerator[Progress, None]:
         async with aclosing(api.transfers.follow(work)) as events:
@@ -113,12 +115,21 @@ async def import_file(request: Request) -> Response:
     return await reply_with(request, replies(), stream=body.stream is not False, collect=_collect)
 
 
-def _adopt(api: Api, name: str, on_event: EventSink, cancelled: threading.Event) -> Digest:
+def _adopt(
+    api: Api, file: str, name: str, on_event: EventSink, cancelled: threading.Event
+) -> Digest:
+    """Make the file a blob; a broken GGUF file is refused before it takes a place there."""
     store = api.services.store
+    size_bytes = 0
+    path = store.incoming / file
     try:
-        size_bytes = (store.incoming / name).stat(follow_symlinks=False).st_size
+        found = path.stat(follow_symlinks=False)
+        size_bytes = found.st_size
+        is_model = stat.S_ISREG(found.st_mode) and is_gguf(path)
     except OSError:
-        size_bytes = 0  # `adopt` says what is wrong
+        is_model = False  # `adopt` says what is wrong
+    if is_model:
+        read_header(path, name=name)
 
     def on_bytes(completed_bytes: int) -> None:
         if cancelled.is_set():
@@ -127,7 +138,7 @@ def _adopt(api: Api, name: str, on_event: EventSink, cancelled: threading.Event)
             BlobProgress(label="hashing", completed_bytes=completed_bytes, total_bytes=size_bytes)
         )
 
-    digest, _ = store.adopt(name, on_bytes)
+    digest, _ = store.adopt(file, on_bytes)
     return digest
 
 

@@ -139,6 +139,8 @@ class ImportRequest(Request, kw_only=True, frozen=True):
     """POST /api/import: take a file over that the client linked into `incoming`."""
 
     file: str | None = None
+    name: str | None = None
+    """What the user calls the file, for messages."""
     stream: bool | None = None
 
 

@@ -99,7 +99,8 @@ class Client:
 
     def unload(self, model: str) -> None:
         """Takes a model out of memory as soon as nobody uses it."""
-        self.request("POST", "/api/generate", {"model": model, "keep_alive": 0})
+        body = {"model": model, "keep_alive": 0, "stream": False}
+        self.request("POST", "/api/generate", body)
 
     def embed(self, body: Body) -> list[float]:
         """The vector of the first input."""
@@ -130,12 +131,13 @@ class Client:
         with self._send("POST", path, body=pieces, body_bytes=size_bytes) as reply:
             self._checked(reply)
 
-    def import_file(self, name: str) -> Generator[tuple[Progress, str], None, None]:
+    def import_file(self, file: str, name: str) -> Generator[tuple[Progress, str], None, None]:
         """Lets the daemon take a file out of its `incoming` directory.
 
-        Each event, and with the last one the digest that the file got.
+        `name` is what its messages call the file. Yields each event, and with the last one the
+        digest that the file got.
         """
-        for line in self.stream("/api/import", {"file": name, "stream": True}):
+        for line in self.stream("/api/import", {"file": file, "name": name, "stream": True}):
             event = replies.progress(line)
             yield event, event.digest if event.status == "success" else ""
 
@@ -150,8 +152,6 @@ class Client:
         timeout_s: float | None = LIGHT_TIMEOUT_S,
     ) -> dict[str, Any]:
         """One request with a JSON reply; an empty reply reads as `{}`."""
-        if body is not None and "model" in body:
-            body = {"stream": False, **body}
         with self._send(method, path, body=_encoded(body), timeout_s=timeout_s) as reply:
             raw = self._checked(reply)
         if not raw.strip():
@@ -276,4 +276,5 @@ def with_advice(error: DaemonNotRunning, address: Address) -> DaemonNotRunning:
 
 
 def _encoded(body: Body | None) -> bytes:
-    return b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
+    # Words of the command line need not be UTF-8.
+    return b"" if body is None else json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
