@@ -11,15 +11,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from olmkit.engine.errors import ModelNotCreatable, RequestCancelled
-from olmkit.engine.models.convert.gguf_writer import OnProgress
 from olmkit.engine.models.gguf import GgufHeader, read_header
 from olmkit.engine.models.tensortypes import FILE_TYPES
+
+OnProgress = Callable[[int, int], None]
+"""Called with completed and total bytes."""
 
 SOURCE_TYPES: Final = ("F16", "BF16", "F32")
 _NOT_MADE: Final = frozenset({"NVFP4"})

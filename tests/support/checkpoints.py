@@ -355,6 +355,10 @@ def bert(directory: Path) -> None:
         directory / "1_Pooling" / "config.json",
         {"word_embedding_dimension": WIDTH, "pooling_mode_cls_token": True},
     )
+    write_weights(directory, _bert_shapes(size), "F32")
+
+
+def _bert_shapes(size: int) -> Shapes:
     shapes: Shapes = {
         "bert.embeddings.word_embeddings.weight": (size, WIDTH),
         "bert.embeddings.position_embeddings.weight": (CONTEXT, WIDTH),
@@ -382,7 +386,7 @@ def bert(directory: Path) -> None:
             f"{at}output.LayerNorm.gamma": (WIDTH,),
             f"{at}output.LayerNorm.beta": (WIDTH,),
         }
-    write_weights(directory, shapes, "F32")
+    return shapes
 
 
 def lora(directory: Path, *, rank: int = 4) -> None:
@@ -408,8 +412,25 @@ def lora(directory: Path, *, rank: int = 4) -> None:
     write_safetensors(directory / "adapter_model.safetensors", tensors)
 
 
+def bert_classifier(directory: Path) -> None:
+    """A cross-encoder: BERT with a pooler and a classifier of three classes."""
+    bert(directory)
+    config = json.loads((directory / "config.json").read_text())
+    config["architectures"] = ["BertForSequenceClassification"]
+    config["id2label"] = {"0": "no", "1": "perhaps", "2": "yes"}
+    config["label2id"] = {"no": 0, "perhaps": 1, "yes": 2}
+    write_json(directory / "config.json", config)
+    (directory / "modules.json").unlink()
+    shapes = _bert_shapes(config["vocab_size"]) | {
+        "classifier.weight": (3, WIDTH),
+        "classifier.bias": (3,),
+    }
+    write_weights(directory, {k: v for k, v in shapes.items() if k[:4] != "cls."}, "F32")
+
+
 CHECKPOINTS: dict[str, Callable[[Path], None]] = {
     "bert": bert,
+    "bert_classifier": bert_classifier,
     "gemma3": gemma3,
     "llama": llama,
     "mistral": mistral,

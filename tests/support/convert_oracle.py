@@ -93,6 +93,19 @@ def _logits(name: str, directory: Path) -> list[float]:
     return [round(float(value), 5) for value in logits]
 
 
+PAIR = [2, 5, 23, 57, 3, 45, 56, 3]
+"""[CLS] a [SEP] b [SEP]"""
+
+
+def _scores(directory: Path) -> list[float]:
+    """transformers' scores of `PAIR`. llama.cpp's converter leaves the pooler out here."""
+    torch: Any = importlib.import_module("torch")
+    kind: Any = importlib.import_module("transformers").AutoModelForSequenceClassification
+    model = kind.from_pretrained(directory, attn_implementation="eager").eval()
+    with torch.no_grad():
+        return [float(score) for score in model(input_ids=torch.tensor([PAIR])).logits[0]]
+
+
 SENTENCES = [
     "A cat sits on the mat.",
     "Die Größe der Straße überraschte Zoë!",
@@ -133,6 +146,9 @@ def main(llama_cpp: str, minilm: str) -> None:
         root = Path(scratch)
         for name in CHECKPOINTS:
             directory = write_checkpoint(name, root / name)
+            if name == "bert_classifier":
+                result[name] = {"scores": _scores(directory)}
+                continue
             target = root / f"{name}.gguf"
             arguments = [str(directory), "--outfile", str(target)]
             _convert("convert_hf_to_gguf", arguments, PRE_TOKENIZERS.get(name, "jina-v2-en"))

@@ -12,8 +12,9 @@ from olmkit.engine.models.convert.tokenizers.wordpiece import wordpiece
 
 _POOLING: Final = {"mean": 1, "cls": 2, "lasttoken": 3}
 """llama.cpp's `llama_pooling_type`, by sentence-transformers' names."""
-_HEADS: Final = ("pooler.", "cls.predictions", "cls.seq_relationship", "embeddings.position_ids")
-"""Heads of pre-training, which embeddings do without."""
+_RANK: Final = 4
+_HEADS: Final = ("cls.predictions", "cls.seq_relationship", "embeddings.position_ids")
+"""Heads of pre-training and a buffer, which the model does without."""
 
 
 class Bert(Architecture):
@@ -42,13 +43,20 @@ class Bert(Architecture):
     always_f32 = frozenset({"position_embd", "token_types"})
 
     @property
+    def _classes(self) -> int:
+        """Classes of a classifier; 0 for a plain encoder."""
+        classifier = self.sources.get("classifier.weight")
+        return classifier.rows if classifier else 0
+
+    @property
     def _labels(self) -> list[str]:
-        """Labels of a classifier, without the two dummies that transformers adds."""
-        labels = self.config.find("id2label")
-        if not isinstance(labels, dict) or not all(isinstance(v, str) for v in labels.values()):
-            return []
-        values = [value for _, value in sorted(labels.items())]
-        return [] if len(values) == 2 and values[0] == "LABEL_0" else values
+        """Names of the classes; as many as there are, else llama.cpp does not load the file."""
+        named = self.config.find("id2label")
+        names = [named.get(str(i)) for i in range(self._classes)] if isinstance(named, dict) else []
+        texts = [name for name in names if isinstance(name, str)]
+        if len(texts) == self._classes:
+            return texts
+        return [f"LABEL_{index}" for index in range(self._classes)]
 
     def parameters(self) -> Metadata:
         """Keys as llama.cpp's converter writes them."""
@@ -62,9 +70,9 @@ class Bert(Architecture):
             "attention.layer_norm_epsilon": config.number("layer_norm_eps", default=1e-12),
             "attention.causal": False,
         }
-        if pooling := pooling_type(self.checkpoint):
+        if pooling := _RANK if self._classes else pooling_type(self.checkpoint):
             result["pooling_type"] = pooling
-        if self._labels:
+        if self._classes:
             result["classifier.output_labels"] = self._labels
         return result
 
@@ -80,11 +88,17 @@ class Bert(Architecture):
         )
 
     def simplify(self, name: str) -> str | None:
-        """Without `bert.`; TensorFlow's names of norms; without the heads of pre-training."""
+        """Without `bert.` and heads of pre-training; TensorFlow's names of norms replaced.
+
+        The pooler belongs to classifiers. llama.cpp's converter drops it there too, so that its
+        files score texts differently from the model.
+        """
         name = name.removeprefix("bert.")
         for old, new in ((".gamma", ".weight"), (".beta", ".bias")):
             if name.endswith(old):
                 name = name.removesuffix(old) + new
+        if name.startswith("pooler.") and not self._classes:
+            return None
         return None if name.startswith(_HEADS) else name
 
 
