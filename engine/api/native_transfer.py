@@ -17,7 +17,7 @@ from olmkit.engine.api.recipes import recipe_of
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import in_thread, reply_with
 from olmkit.engine.api.types import CreateRequest, ImportRequest, Progress, PullRequest
-from olmkit.engine.errors import InvalidRequest, RequestCancelled
+from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.models.create import Workshop, create
 from olmkit.engine.models.describe import describe
 from olmkit.engine.models.gguf import is_gguf, read_header
@@ -129,7 +129,11 @@ def _adopt(
     except OSError:
         is_model = False  # `adopt` says what is wrong
     if is_model:
-        read_header(path, name=name)
+        try:
+            read_header(path, name=name)
+        except ModelUnloadable:
+            path.unlink(missing_ok=True)
+            raise
 
     def on_bytes(completed_bytes: int) -> None:
         if cancelled.is_set():

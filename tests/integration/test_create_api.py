@@ -1,6 +1,7 @@
 """POST /api/create, /api/import and /api/pull over a real daemon."""
 
 import contextlib
+import hashlib
 import http.client
 import json
 import os
@@ -151,16 +152,23 @@ def test_what_makes_no_model_has_a_status_of_its_own(api: Api) -> None:
 
 
 def test_a_truncated_file_is_refused_with_its_name_and_sizes(api: Api, tmp_path: Path) -> None:
-    cut = tmp_path / "cut.gguf"
     whole = models.smollm2().read_bytes()
-    cut.write_bytes(whole[: len(whole) // 2])
-    digest = api.import_file(cut)
+    half = whole[: len(whole) // 2]
+    told = f"truncated: needs {len(whole)} bytes, has {len(half)}"
+    blobs = Path(api.get("/api/status").json["olm"]["models"]) / "blobs"
+    before = set(blobs.iterdir())
+    incoming = Path(api.get("/api/status").json["olm"]["incoming"])
+    link = incoming / secrets.token_hex(16)
+    link.write_bytes(half)
+    answer = api.post("/api/import", {"file": link.name, "name": "my.gguf"})
+    assert (answer.status, answer.error) == (500, f"my.gguf: {told}")
+    assert not link.exists() and set(blobs.iterdir()) == before
+    digest = "sha256:" + hashlib.sha256(half).hexdigest()
+    assert api.post(f"/api/blobs/{digest}", half).status == 201
     lines = api.post("/api/create", {"model": "refused", "files": {"cut.gguf": digest}}).lines
-    assert lines[-1]["error"] == (
-        f"cut.gguf: truncated: needs {len(whole)} bytes, has {len(whole) // 2}"
-    )
+    assert lines[-1]["error"] == f"cut.gguf: {told}"
     direct = api.post("/api/generate", {"model": digest, "prompt": "x"})
-    assert direct.status == 500 and "truncated: needs" in direct.error
+    assert direct.status == 500 and told in direct.error
 
 
 def test_an_unknown_architecture_is_one_clear_sentence(api: Api, tmp_path: Path) -> None:
