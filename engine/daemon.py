@@ -24,10 +24,10 @@ import uvloop
 from olmkit.engine import logs
 from olmkit.engine.chat.process import TemplateProcess
 from olmkit.engine.errors import DaemonError
-from olmkit.engine.listening import announced, listen
+from olmkit.engine.listening import announced, listen, tell_supervisor
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
-from olmkit.engine.settings import Settings
+from olmkit.engine.settings import Address, Settings
 from olmkit.registry.store import Store
 
 DRAIN_S: Final = 3.0
@@ -79,11 +79,11 @@ async def _serve(settings: Settings, listener: socket.socket, make_app: MakeApp)
     )
     try:
         with _signals(stop, settings):
-            server = _Server(_config(make_app(services)), stop)
+            server = _Server(_config(make_app(services)), settings.address, stop)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
-            log.info("listening", extra={"address": settings.address.netloc, "pid": os.getpid()})
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
+            tell_supervisor("STOPPING=1")
             await asyncio.wait((serving,), timeout=DRAIN_S)
             stopping.cancel()
             await services.pool.close()
@@ -142,8 +142,9 @@ def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
 class _Server(uvicorn.Server):
     """Ends when `stop` is set. The daemon handles signals, and nothing polls."""
 
-    def __init__(self, config: uvicorn.Config, stop: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, address: Address, stop: asyncio.Event) -> None:
         super().__init__(config)
+        self._address = address
         self._stop = stop
 
     @contextmanager
@@ -152,6 +153,8 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Wait for the order to end; meanwhile the `Date` header is renewed every second."""
+        log.info("listening", extra={"address": self._address.netloc, "pid": os.getpid()})
+        tell_supervisor("READY=1")
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):

@@ -7,7 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -101,6 +101,19 @@ def announced(home: Path, address: Address) -> Iterator[None]:
                 _remove(file)
     except OSError as error:
         raise DaemonError(f"{error.filename or home}: {(error.strerror or '').lower()}") from error
+
+
+def tell_supervisor(state: str) -> None:
+    """Tell systemd, when it asked to be told (`Type=notify`): `READY=1`, `STOPPING=1`.
+
+    Source: sd_notify(3).
+    """
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path.startswith(("/", "@")):
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier, suppress(OSError):
+        notifier.connect("\0" + path[1:] if path.startswith("@") else path)
+        notifier.send(state.encode("ascii"))
 
 
 @contextmanager

@@ -168,8 +168,10 @@ class Settings:
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
             parallel=max(1, read.count("parallel", "NUM_PARALLEL", 4)),
             max_loaded_models=read.count("max_loaded_models", "MAX_LOADED_MODELS", 0) or None,
-            max_queue=read.count("max_queue", "MAX_QUEUE", 512),
-            max_queue_per_model=read.count("max_queue_per_model", "MAX_QUEUE_PER_MODEL", 128),
+            max_queue=max(1, read.count("max_queue", "MAX_QUEUE", 512)),
+            max_queue_per_model=max(
+                1, read.count("max_queue_per_model", "MAX_QUEUE_PER_MODEL", 128)
+            ),
             max_transfer_streams=max(
                 1, read.count("max_transfer_streams", "MAX_TRANSFER_STREAMS", 4)
             ),

@@ -1,8 +1,8 @@
 """A runner in a process of its own on this machine, the first implementation of `Runner`.
 
 The process gets one end of a socketpair and nothing else: no path, port or token, and EOF tells
-either side that the other is gone. Its output goes to the daemon's log at debug level; the last
-lines are kept for the error that tells of its death.
+either side that the other is gone. Its output goes to the daemon's log, below warnings at debug
+level; the last lines are kept for the error that tells of its death.
 """
 
 import asyncio
@@ -67,6 +67,10 @@ OOM_SCORE: Final = 300
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.runner.main")
 """`-P`: the current directory is no place to import from."""
 
+_HINTS: Final = {ExitReason.OUT_OF_MEMORY: "use a smaller num_ctx or model, or stop other programs"}
+_LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
+"""First words of a runner's log lines that the daemon's log shows at any level."""
+
 R = TypeVar("R")
 log = logging.getLogger(__name__)
 
@@ -94,29 +98,27 @@ class LocalRunner:
         """
         ours, theirs = socket.socketpair()
         try:
-            process = await asyncio.create_subprocess_exec(
-                *command,
-                "--fd",
-                str(theirs.fileno()),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-                cwd="/",
-            )
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    *("--fd", str(theirs.fileno())),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.STDOUT,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                    cwd="/",
+                )
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
         except OSError as error:
             ours.close()
             text = f"the runner of {model} cannot be started: {error.strerror or error}"
             raise RunnerDied(text, model=model, exit_status=None) from error
         except BaseException:
-            ours.close()
+            ours.close()  # EOF ends a process that was started already
             raise
-        finally:
-            theirs.close()
         with suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE), "ascii")
-        reader, writer = await asyncio.open_unix_connection(sock=ours)
         log.debug("runner started", extra={"model": model, "runner": process.pid})
         return cls(model, process, Multiplex(reader, writer))
 
@@ -272,15 +274,14 @@ class LocalRunner:
                 model=self.model,
                 exit_status=info.exit_status,
                 log_tail=info.log_tail,
+                hint=_HINTS.get(info.reason),
             )
 
         facts = {"model": self.model, "runner": self.pid, "status": info.exit_status}
         if info.reason is ExitReason.CLOSED:
             log.debug("runner closed", extra=facts)
         else:
-            log.error(f"runner {info.description}", extra=facts)
-            for line in self._tail:
-                log.error(line, extra={"runner": self.pid})
+            log.error(f"runner {info.description}", extra=facts | {"log": info.log_tail})
         self.died.set_result(info)
         self._stream.fail(death)
 
@@ -302,4 +303,5 @@ class LocalRunner:
         text = line[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip()
         if text:
             self._tail.append(text)
-            log.debug(text, extra={"runner": self.pid})
+            level = _LEVELS.get(text.partition(" ")[0], logging.DEBUG)
+            log.log(level, text, extra={"runner": self.pid})

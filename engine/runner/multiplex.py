@@ -99,8 +99,8 @@ class Multiplex:
             EngineError: what `fail` was given, once the stream has ended.
         """
         with self._exchange(request.id) as exchange:
+            self._send(_encode(request))
             try:
-                self._writer.write(_encode(request))
                 await self._writer.drain()
             except ConnectionError:
                 pass  # the reader sees the end as well and says how it came
@@ -133,8 +133,11 @@ class Multiplex:
                 self._cancel(request_id)
 
     def _cancel(self, request_id: int) -> None:
+        self._send(encode_frame(Cancel(id=request_id)))
+
+    def _send(self, frame: bytes) -> None:
         if not self._writer.is_closing():
-            self._writer.write(encode_frame(Cancel(id=request_id)))
+            self._writer.write(frame)
 
     async def _read(self) -> str | None:
         try:
@@ -145,7 +148,7 @@ class Multiplex:
                     self._deliver(reply)
         except (asyncio.IncompleteReadError, ConnectionError):
             return None
-        except ProtocolViolation as error:
+        except (ProtocolViolation, RecursionError) as error:
             return str(error)
         finally:
             self._writer.close()

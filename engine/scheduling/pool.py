@@ -149,8 +149,7 @@ class Pool:
     def instances(self) -> list[InstanceInfo]:
         """What is loaded now, the one that stays longest first."""
         infos = [self._info(instance) for instance in self._scheduler.instances]
-        last = datetime.max.replace(tzinfo=datetime.now().astimezone().tzinfo)
-        return sorted(infos, key=lambda info: info.expires_at or last, reverse=True)
+        return sorted(infos, key=_end_s, reverse=True)
 
     def unload(self, model_key: str) -> bool:
         """Unload the model as soon as no lease is held; False when it was not loaded.
@@ -200,6 +199,7 @@ class Pool:
             return  # cancelled: its lease is given back when its task runs
         if isinstance(answer, EngineError):
             granted.set_exception(answer.with_traceback(None))
+            granted.exception()  # nobody hears of it when the waiter is cancelled right now
         else:
             granted.set_result(answer)
 
@@ -274,7 +274,8 @@ class Pool:
             text = f"loading {spec.name} failed for a reason that only the log tells"
             return RunnerFailed(text, model=spec.name)
         tenant.loaded = loaded
-        facts = {"model": spec.name, "context": loaded.context_tokens, "took_ns": loaded.load_ns}
+        took_s = round(loaded.load_ns / 1e9, 3)
+        facts = {"model": spec.name, "context": loaded.context_tokens, "took_s": took_s}
         log.info("loaded", extra=facts)
         self._carry_out(
             self._scheduler.on_loaded(
@@ -325,6 +326,10 @@ class Pool:
             expires_at=expires_at,
             leases=len(instance.leases),
         )
+
+
+def _end_s(info: InstanceInfo) -> float:
+    return math.inf if info.expires_at is None else info.expires_at.timestamp()
 
 
 def _missing_bytes(error: EngineError) -> int | None:

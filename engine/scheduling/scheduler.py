@@ -13,7 +13,7 @@ Invariants, checked by tests/property/test_scheduler_machine.py:
 2.  Leases are given on ready instances only, at most `sequences` at once.
 3.  Every request is answered exactly once (granted or refused) unless it leaves first.
 4.  No effect names an instance that is gone.
-5.  Draining begins in the same step that finds no reason to stay: a victim is never revived.
+5.  Whoever is chosen to go drains from that step on: a victim is never revived.
 6.  Requests for one key are served in the order of arrival, and so are loads: who waits for
     room is overtaken only by requests for what is ready, and those older ones end.
 

@@ -115,6 +115,18 @@ def test_settings_that_were_not_understood_are_logged(tmp_path: Path) -> None:
         assert "OLM_MAX_QUEUE='many' is no whole number" in daemon.log
 
 
+def test_a_supervisor_is_told_when_the_daemon_is_ready_and_when_it_stops(tmp_path: Path) -> None:
+    path = tmp_path / "notify"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind(str(path))
+        supervisor.settimeout(10)
+        with running_daemon(tmp_path / "home", environ={"NOTIFY_SOCKET": str(path)}) as daemon:
+            assert supervisor.recv(100) == b"READY=1"
+            daemon.process.send_signal(signal.SIGTERM)
+            assert supervisor.recv(100) == b"STOPPING=1"
+            assert daemon.process.wait(10) == 0
+
+
 # --- the daemon's life around a few test routes ---------------------------------------------
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import os
+import random
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import aclosing, asynccontextmanager
@@ -49,13 +50,19 @@ async def open_pool(
     free_bytes: Callable[[], int] = lambda: PLENTY,
     **settings: Any,
 ) -> AsyncIterator[Pool]:
+    """A pool that must leave no instance, process, task or descriptor behind."""
+    await (await start_program("warm up")).close()  # what the event loop opens once
+    descriptors, tasks = psutil.Process().num_fds(), len(asyncio.all_tasks())
     pool = Pool(Settings(**settings), start_runner=start_runner, free_bytes=free_bytes)
     try:
         yield pool
     finally:
         await pool.close()
         assert pool.instances() == []
-        assert not psutil.Process().children()
+    await asyncio.sleep(0.01)
+    assert not psutil.Process().children()
+    assert psutil.Process().num_fds() == descriptors
+    assert len(asyncio.all_tasks()) == tasks
 
 
 def run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -504,6 +511,48 @@ def test_closing_the_pool_ends_answers_in_mid_stream(model: Make) -> None:
             await pool.close()
             with pytest.raises(RequestCancelled):
                 await task
+
+    run(test)
+
+
+def test_a_storm_of_requests_cancellations_and_kills_leaves_everybody_answered(
+    model: Make,
+) -> None:
+    dice = random.Random(7)
+
+    async def test() -> None:
+        specs = [model(name, load_s=0.02) for name in "abcd"]
+        async with open_pool(max_loaded_models=2, keep_alive_s=0.05, max_queue=30) as pool:
+            answers: list[str] = []
+
+            async def use(spec: FileSpec, context_tokens: int, patience_s: float) -> None:
+                try:
+                    options = LoadOptions(context_tokens=context_tokens, sequences=2)
+                    async with asyncio.timeout(patience_s), pool.lease(spec, options) as lease:
+                        answers.append(await text_of(lease, dice.randint(1, 30)))
+                except (TimeoutError, RunnerDied, QueueFull) as error:
+                    answers.append(type(error).__name__)
+
+            async def kill() -> None:
+                for _ in range(15):
+                    await asyncio.sleep(0.1)
+                    runners = psutil.Process().children()
+                    if runners:
+                        dice.choice(runners).kill()
+
+            killer = asyncio.create_task(kill())
+            tasks = []
+            for _ in range(250):
+                patience_s = dice.choice((0.02, 0.2, 30, 30))
+                asked = dice.choice((0, 256, 512))
+                tasks.append(asyncio.create_task(use(dice.choice(specs), asked, patience_s)))
+                await asyncio.sleep(dice.random() * 0.015)
+            await asyncio.gather(killer, *tasks)
+            assert len(answers) == 250
+            assert sum(answer.isdigit() for answer in answers) > 10
+            assert not any(info.leases for info in pool.instances())
+            async with asyncio.timeout(5):
+                await gone(pool)
 
     run(test)
 

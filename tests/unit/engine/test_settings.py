@@ -173,6 +173,11 @@ def test_levels_are_those_of_logging() -> None:
         assert getattr(settings_module, name) == getattr(logging, name)
 
 
+def test_queues_hold_at_least_the_request_that_loads() -> None:
+    settings = Settings.from_environment({"OLM_MAX_QUEUE": "0", "OLM_MAX_QUEUE_PER_MODEL": "0"})
+    assert (settings.max_queue, settings.max_queue_per_model) == (1, 1)
+
+
 def test_origins_of_the_user_come_before_the_local_ones() -> None:
     settings = Settings.from_environment({"OLM_ORIGINS": "https://a.example, ,http://b"})
     assert settings.origins == ("https://a.example", "http://b", *LOCAL_ORIGINS)
