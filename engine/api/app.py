@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 import olmkit
 from olmkit.engine.api import native_models, native_status, native_transfer
@@ -27,7 +27,7 @@ Handler = Callable[[Request], Awaitable[Response]]
 log = logging.getLogger(__name__)
 
 
-def create_app(services: Services) -> Starlette:
+def create_app(services: Services) -> ASGIApp:
     """The application that serves olm's API with these services. Call it in the event loop."""
     api = Api(services)
 
@@ -37,27 +37,26 @@ def create_app(services: Services) -> Starlette:
         yield
         await api.close()
 
-    settings = services.settings
-    guard = Middleware(
-        Guard,
-        address=settings.address,
-        origins=settings.origins,
-        server=f"olm/{olmkit.__version__}",
-    )
     app = Starlette(
         routes=_routes(),
-        middleware=[guard],
         exception_handlers={
             404: _not_found,
             405: _wrong_method,
             Exception: _failed,
-            **dict.fromkeys(KNOWN_ERRORS, _refused),
+            **dict.fromkeys(KNOWN_ERRORS, _failed),
         },
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False
     app.state.api = api
-    return app
+    settings = services.settings
+    # Outermost, so that also an internal error carries the server's name.
+    return Guard(
+        app,
+        address=settings.address,
+        origins=settings.origins,
+        server=f"olm/{olmkit.__version__}",
+    )
 
 
 def _routes() -> list[Route]:
@@ -101,10 +100,6 @@ async def _not_found(request: Request, error: Exception) -> Response:
 async def _wrong_method(request: Request, error: Exception) -> Response:
     headers = error.headers if isinstance(error, HTTPException) else None
     return PlainTextResponse("405 method not allowed", 405, headers)
-
-
-async def _refused(request: Request, error: Exception) -> Response:
-    return error_reply(error)
 
 
 async def _failed(request: Request, error: Exception) -> Response:
