@@ -1,15 +1,14 @@
-"""The real ollama-python against the daemon (dependency group `clients`)."""
+"""The real ollama-python against the daemon ."""
 
 from collections.abc import Iterator
 from typing import Any
 
+import ollama
 import pytest
 
 from support import models
 from support.api import Api
 from support.daemon import running_daemon
-
-ollama = pytest.importorskip("ollama", reason="dependency group `clients` is not installed")
 
 GREEDY = {"temperature": 0, "seed": 1, "num_predict": 8}
 QUESTION = [{"role": "user", "content": "Name a colour."}]
