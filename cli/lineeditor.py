@@ -56,6 +56,7 @@ class ChatHistory(FileHistory):
         if not self.saves:
             return
         try:
+            os.makedirs(os.path.dirname(self.filename), mode=0o700, exist_ok=True)
             descriptor = os.open(self.filename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             with open(descriptor, "wb") as file:
                 file.write(_entry(string).encode("utf-8", "replace"))

@@ -106,7 +106,7 @@ class Terminal:
             if buffer is None:
                 self.stdout.write(text)
             else:
-                buffer.write(text.encode("utf-8", "surrogateescape"))
+                buffer.write(text.encode("utf-8", "replace"))
                 buffer.flush()
         except BrokenPipeError:
             raise

@@ -33,7 +33,8 @@ def start_daemon(settings: Settings) -> None:
     """
     log_path = settings.log_file
     try:
-        log_path.parent.mkdir(parents=True, exist_ok=True)
+        settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        log_path.parent.mkdir(mode=0o700, exist_ok=True)
         with _locked(settings.home / "start.lock"):
             if not answers(settings.address):
                 _start(settings, log_path)

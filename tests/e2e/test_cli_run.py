@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import Daemon, running_daemon, wait_until
-from support.models import smollm2
+from support.models import minilm_gguf, smollm2
 from support.olm import OLM, environment, olm, out
 from support.terminal import on_terminal
 
@@ -25,6 +25,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         for name, tokens in (("m", 8), ("long", 120)):
             text = f"FROM {smollm2()}\n{SEED}PARAMETER num_predict {tokens}"
             out(olm(running.environ, "create", name, "-f", "-", stdin=text))
+        out(olm(running.environ, "create", "e", "-f", "-", stdin=f"FROM {minilm_gguf()}"))
         yield running
 
 
@@ -208,6 +209,32 @@ def test_json_mode_gives_json_or_a_clear_refusal(environ: dict[str, str]) -> Non
     else:
         assert done.stdout == b""
         assert done.stderr.startswith(b"Error: structured output is not supported")
+
+
+def test_an_embedding_model_prints_its_vector(environ: dict[str, str]) -> None:
+    vector = json.loads(out(olm(environ, "run", "e", "hello")))
+    assert len(vector) == 384
+    assert sum(x * x for x in vector) == pytest.approx(1, abs=1e-4)
+    assert json.loads(out(olm(environ, "run", "e", stdin="hello"))) == pytest.approx(vector)
+    assert len(json.loads(out(olm(environ, "run", "e", "--dimensions", "8", "hello")))) == 8
+    done = olm(environ, "run", "e")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"embedding models require input text" in done.stderr
+    done = olm(environ, "run", "e", "--truncate=false", "word " * 1000)
+    assert done.returncode != 0
+    assert b"context length" in done.stderr
+
+
+def test_words_that_are_no_utf_8_are_replaced(environ: dict[str, str]) -> None:
+    assert out(olm(environ, "run", "m", stdin=b"caf\xe9"))
+    done = subprocess.run(
+        [OLM.encode(), b"run", b"m", b"caf\xe9"],
+        env=environment(environ),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_a_prompt_on_a_terminal_is_answered_and_wrapped(environ: dict[str, str]) -> None:
