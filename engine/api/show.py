@@ -24,6 +24,8 @@ from olmkit.modelfile.render import render
 HIDDEN_KEYS: Final = frozenset(("general.name", "tokenizer.chat_template"))
 PLAIN_TEMPLATE: Final = "{{ .Prompt }}"
 NAME_COLUMNS: Final = 30
+MAX_ARRAY: Final = 2_000_000
+"""Longer arrays are not shown; the largest vocabularies have some 260,000 words."""
 ARRAY_PIECE: Final = 8192
 """Elements of a long array that are encoded at a time, so that a vocabulary takes no objects."""
 
@@ -98,7 +100,7 @@ def _metadata_json(
         opening = b","
         if not isinstance(value, GgufArray | tuple):
             yield _encode(value)
-        elif not verbose:
+        elif not verbose or (isinstance(value, GgufArray) and value.count > MAX_ARRAY):
             yield b"null"
         else:
             yield from _array_json(header, key)

@@ -16,8 +16,8 @@ BLOCK_BYTES: Final = 1 << 20
 MAX_HEADER_BYTES: Final = 256 << 20
 """Largest header read. A 262k-word vocabulary takes 6 MB."""
 MAX_STRING_BYTES: Final = 4 << 20
-MAX_TEXT_BYTES: Final = 16 << 20
-"""Most bytes of text kept from one header: names, licences, chat templates."""
+MAX_KEPT_BYTES: Final = 16 << 20
+"""Most that is kept of one header: names, licences, chat templates, short arrays."""
 MAX_ARRAY_STRINGS: Final = 4_000_000
 """Most strings of one array: walking over them costs time, 0.1 s a million."""
 
@@ -70,7 +70,7 @@ class GgufStream:
         self._buffer = b""
         self._at = 0
         self._base = 0
-        self._text_bytes_left = MAX_TEXT_BYTES
+        self._keepable_bytes = MAX_KEPT_BYTES
 
     @property
     def position(self) -> int:
@@ -143,9 +143,19 @@ class GgufStream:
 
     def string(self, *, limit_bytes: int = MAX_STRING_BYTES) -> str:
         """The next string, to be kept; bytes that are no UTF-8 become U+FFFD."""
-        text = self._string(min(limit_bytes, self._text_bytes_left))
-        self._text_bytes_left -= len(text)
+        text = self._string(limit_bytes)
+        self.keep(len(text))
         return text
+
+    def keep(self, count: int) -> None:
+        """Account for `count` bytes that the caller keeps.
+
+        Raises:
+            ModelUnloadable: it is too much, over the whole header.
+        """
+        self._keepable_bytes -= count
+        if self._keepable_bytes < 0:
+            raise self.fail(f"its header holds more than {MAX_KEPT_BYTES} bytes of metadata")
 
     def _string(self, limit_bytes: int) -> str:
         length = self.u64()

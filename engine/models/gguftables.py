@@ -14,7 +14,7 @@ from olmkit.engine.models.ggufstream import ARRAY, NUMBER_FORMATS, STRING, GgufS
 from olmkit.engine.models.tensortypes import TENSOR_TYPES
 
 MAX_METADATA: Final = 65_536
-MAX_TENSORS: Final = 131_072
+MAX_TENSORS: Final = 65_536
 MAX_DIMENSIONS: Final = 4
 MAX_NAME_BYTES: Final = 64
 MAX_KEY_BYTES: Final = 65_535
@@ -86,6 +86,7 @@ def _read_array(stream: GgufStream, key: str) -> Value:
         stream.skip_strings(count)
     elif element_type in NUMBER_FORMATS:
         if count <= SMALL_ARRAY:
+            stream.keep(count * 8)
             return tuple(read_elements(stream, element_type, count))
         stream.skip(count * NUMBER_FORMATS[element_type].size)
     else:

@@ -142,7 +142,10 @@ def test_long_keys_are_cut_in_messages(tmp_path: Path) -> None:
     assert len(refusal(file.write(tmp_path / "key.gguf"))) < 200
 
 
-def test_text_kept_from_a_header_is_bounded(tmp_path: Path) -> None:
+def test_what_is_kept_of_a_header_is_bounded(tmp_path: Path) -> None:
     megabytes = "x" * (3 << 20)
-    file = GgufFile(metadata={f"k{i}": gguffile.string(megabytes) for i in range(8)})
-    assert "is too long" in refusal(file.write(tmp_path / "texts.gguf"))
+    texts = GgufFile(metadata={f"k{i}": gguffile.string(megabytes) for i in range(8)})
+    assert "holds more than" in refusal(texts.write(tmp_path / "texts.gguf"))
+    numbers = gguffile.array(gguffile.UINT8, [7] * 4096)
+    arrays = GgufFile(metadata={f"k{i}": numbers for i in range(1000)})
+    assert "holds more than" in refusal(arrays.write(tmp_path / "arrays.gguf"))
