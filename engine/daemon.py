@@ -9,6 +9,7 @@ signal ends the process by that signal on the spot; runners see EOF and end with
 
 import asyncio
 import logging
+import math
 import os
 import signal
 import socket
@@ -23,7 +24,6 @@ import uvloop
 
 from olmkit.engine import logs
 from olmkit.engine.chat.process import TemplateProcess
-from olmkit.engine.errors import DaemonError
 from olmkit.engine.listening import announced, listen, tell_supervisor
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
@@ -31,9 +31,8 @@ from olmkit.engine.settings import Address, Settings
 from olmkit.registry.store import Store
 
 DRAIN_S: Final = 3.0
-"""Answers under way at a shutdown may end by themselves; then their models are unloaded."""
-CUT_S: Final = 3.0
-"""After that, whatever still runs (a download, to be resumed later) is cancelled."""
+"""Answers under way at a shutdown may end by themselves for so long; then their models are
+unloaded, and after as long again whatever still runs (a download, to be resumed) is cancelled."""
 
 MakeApp = Callable[[Services], Any]
 """Makes the ASGI application."""
@@ -41,10 +40,10 @@ MakeApp = Callable[[Services], Any]
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, *, make_app: MakeApp | None = None) -> None:
+def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float = DRAIN_S) -> None:
     """Serve at the settings' address until SIGTERM or SIGINT; returns after a clean end.
 
-    `make_app`: the API, if not olm's own.
+    `make_app`: the API, if not olm's own. `drain_s`: see `DRAIN_S`.
 
     Raises:
         AddressInUse, DaemonError: nothing was served.
@@ -58,7 +57,7 @@ def run(settings: Settings, *, make_app: MakeApp | None = None) -> None:
             for warning in settings.warnings:
                 log.warning(warning)
             with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, listener, make_app or _own_app))
+                runner.run(_serve(settings, listener, make_app or _own_app, drain_s))
     log.info("ended")
 
 
@@ -68,23 +67,25 @@ def _own_app(services: Services) -> Any:
     return create_app(services)
 
 
-async def _serve(settings: Settings, listener: socket.socket, make_app: MakeApp) -> None:
+async def _serve(
+    settings: Settings, listener: socket.socket, make_app: MakeApp, drain_s: float
+) -> None:
     stop = asyncio.Event()
     services = Services(
         settings=settings,
-        store=_open_store(settings),
+        store=Store(settings.models),
         pool=Pool(settings),
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
     )
     try:
         with _signals(stop, settings):
-            server = _Server(_config(make_app(services)), settings.address, stop)
+            server = _Server(_config(make_app(services), drain_s), settings.address, stop)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             tell_supervisor("STOPPING=1")
-            await asyncio.wait((serving,), timeout=DRAIN_S)
+            await asyncio.wait((serving,), timeout=drain_s)
             stopping.cancel()
             await services.pool.close()
             await serving
@@ -93,15 +94,7 @@ async def _serve(settings: Settings, listener: socket.socket, make_app: MakeApp)
         await services.templates.close()
 
 
-def _open_store(settings: Settings) -> Store:
-    try:
-        return Store(settings.models)
-    except OSError as error:
-        path, reason = error.filename or settings.models, (error.strerror or "").lower()
-        raise DaemonError(f"the store cannot be opened: {path}: {reason}") from error
-
-
-def _config(app: Any) -> uvicorn.Config:
+def _config(app: Any, drain_s: float) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         http="httptools",
@@ -110,7 +103,7 @@ def _config(app: Any) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,  # a header must not make a stranger look like a local peer
-        timeout_graceful_shutdown=round(DRAIN_S + CUT_S),
+        timeout_graceful_shutdown=math.ceil(2 * drain_s),
     )
 
 

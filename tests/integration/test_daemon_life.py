@@ -131,7 +131,7 @@ def test_a_supervisor_is_told_when_the_daemon_is_ready_and_when_it_stops(tmp_pat
 
 
 def test_an_answer_under_way_may_end_at_a_shutdown(tmp_path: Path) -> None:
-    with small_daemon(tmp_path / "home") as daemon, daemon.stream("GET", "/slow?1") as answer:
+    with small_daemon(tmp_path / "home") as daemon, daemon.stream("GET", "/slow?0.5") as answer:
         daemon.process.send_signal(signal.SIGTERM)
         assert answer.read() == b"done\n"
         assert daemon.process.wait(10) == 0
@@ -142,7 +142,7 @@ def test_an_answer_without_end_is_cut_and_the_status_is_still_0(tmp_path: Path) 
         assert answer.readline() == b"line\n"
         started_s = time.monotonic()
         assert daemon.stop() == 0
-        assert 2 < time.monotonic() - started_s < 10
+        assert 1.5 < time.monotonic() - started_s < 10
 
 
 def test_a_generation_under_way_ends_with_an_error_and_its_runner(tmp_path: Path) -> None:

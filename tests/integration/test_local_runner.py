@@ -116,7 +116,7 @@ def test_completions_run_side_by_side(kind: Kind) -> None:
     async def test() -> None:
         async with kind.loaded() as runner:
             answers = await asyncio.gather(
-                *(text_of(runner, f"{i} and then", max_tokens=8) for i in range(6))
+                *(text_of(runner, f"{i} and then", max_tokens=8, ignore_eos=True) for i in range(6))
             )
             assert [end.completion_tokens for _, end in answers] == [8] * 6
             assert {end.reason for _, end in answers} == {EndReason.LENGTH}

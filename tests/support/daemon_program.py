@@ -71,4 +71,4 @@ async def generate(services: Services, model: Path, write: Any) -> None:
 
 
 if __name__ == "__main__":
-    run(Settings.from_environment(), make_app=make_app)
+    run(Settings.from_environment(), make_app=make_app, drain_s=1.5)
