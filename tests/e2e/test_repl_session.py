@@ -2,7 +2,7 @@
 
 import json
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,9 +28,11 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @contextmanager
-def chat(daemon: Daemon, *words: str, columns: int = 80, **more: str) -> Iterator[OnTerminal]:
+def chat(
+    daemon: Daemon, *words: str, columns: int = 80, environ: Mapping[str, str] | None = None
+) -> Iterator[OnTerminal]:
     """A chat that waits for its first message."""
-    environ = environment(daemon.environ | more)
+    environ = environment(daemon.environ | dict(environ or {}))
     with on_terminal([OLM, "run", *words], environ, columns=columns, rows=50) as terminal:
         terminal.wait_for(PLACEHOLDER)
         yield terminal
@@ -232,7 +234,7 @@ def test_history_is_kept_in_the_home_and_recalled(daemon: Daemon) -> None:
         terminal.wait_for("Set 'verbose' mode.")
         leave(terminal)
     length = history.stat().st_size
-    with chat(daemon, "m", OLM_NOHISTORY="1") as terminal:
+    with chat(daemon, "m", environ={"OLM_NOHISTORY": "1"}) as terminal:
         say(terminal, "/set quiet")
         leave(terminal)
     with chat(daemon, "m") as terminal:
@@ -246,7 +248,7 @@ def test_an_editor_writes_the_message(daemon: Daemon, tmp_path: Path) -> None:
     editor = tmp_path / "editor"
     editor.write_text('#!/bin/sh\nprintf "%s from the editor\\n\\n" "$(cat $1)" > $1\n')
     editor.chmod(0o755)
-    with chat(daemon, "m", OLM_EDITOR=str(editor)) as terminal:
+    with chat(daemon, "m", environ={"OLM_EDITOR": str(editor)}) as terminal:
         terminal.send("/set system text")
         terminal.wait_for("/set system text")
         terminal.send("\x07")
@@ -254,7 +256,7 @@ def test_an_editor_writes_the_message(daemon: Daemon, tmp_path: Path) -> None:
         terminal.send("\r")
         terminal.wait_for("Set system message.")
         leave(terminal)
-    with chat(daemon, "m", OLM_EDITOR="/no/such/editor") as terminal:
+    with chat(daemon, "m", environ={"OLM_EDITOR": "/no/such/editor"}) as terminal:
         terminal.send("\x07")
         terminal.wait_for("error: editor '/no/such/editor' not found, set OLM_EDITOR")
         leave(terminal)
@@ -273,7 +275,7 @@ def test_answers_are_wrapped_at_words(daemon: Daemon) -> None:
 def test_a_lost_daemon_is_told_and_started_again(daemon: Daemon, tmp_path: Path) -> None:
     environ = {"OLM_MODELS": str(daemon.home / "models")}
     with running_daemon(tmp_path / "second", environ=environ) as second:
-        with chat(second, "long", **environ) as terminal:
+        with chat(second, "long", environ=environ) as terminal:
             terminal.send("Write a very long story.\r")
             terminal.wait_for(lambda text: len(text.split(">>>")[-1].split()) > 12)
             second.kill()
