@@ -1,8 +1,8 @@
-"""Proving to a registry who asks: challenges, tokens, and an `httpx.Auth` that carries both out.
+"""Proving to a registry who asks: challenges, tokens, and what to send next.
 
-One `RegistryAuth` serves one repository of one host. It sends what it holds, answers a 401 by
-the challenge's rules once, and remembers the token until shortly before it expires. Requests of
-several threads share one token fetch.
+One `RegistryAuth` serves one repository of one host. It says what to send, answers a 401 by the
+challenge's rules, and remembers the token until shortly before it expires. Requests of several
+threads share one token fetch. It sends nothing itself: `fetch` does.
 
 Rules: a secret goes only to the registry's own host or to a token server that belongs to it
 (`is_trusted_realm`), and never over plain http except to the registry that is itself reached
@@ -12,21 +12,22 @@ Sources: RFC 9110 section 11.6.1 (challenges); distribution, "Token Authenticati
 Specification" and "OAuth2 Token Authentication".
 """
 
+import base64
 import json
 import re
 import threading
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 import httpx
 
 from olmkit.registry.credentials import Credential
-from olmkit.registry.errors import RemoteMisbehaved, Unauthorized
+from olmkit.registry.errors import RemoteMisbehaved, Unauthorized, Unreachable
 
 CLIENT_ID: Final = "olm"
-MAX_TOKEN_ANSWER_BYTES: Final = 1024 * 1024
+TOKEN_LIMIT_BYTES: Final = 1024 * 1024
 DEFAULT_TOKEN_LIFE_S: Final = 60
 """When the answer has no `expires_in` (distribution, "Token Authentication Specification")."""
 EXPIRY_MARGIN_S: Final = 10
@@ -71,6 +72,10 @@ def parse_challenges(header: str) -> list[Challenge]:
     return challenges
 
 
+Fetch = Callable[[httpx.Request], tuple[int, bytes]]
+"""Sends a request to a token server; status and body, the latter within `TOKEN_LIMIT_BYTES`."""
+
+
 def is_trusted_realm(registry: httpx.URL, realm: httpx.URL) -> bool:
     """Whether credentials for `registry` may go to the token server `realm`.
 
@@ -93,7 +98,7 @@ def _registrable_domain(host: str) -> str | None:
     return ".".join(labels[-2:])
 
 
-class RegistryAuth(httpx.Auth):
+class RegistryAuth:
     """Authenticates the requests of one repository; safe to share between threads.
 
     `scopes` are asked for in addition to what the registry names, so that one token serves a
@@ -106,135 +111,144 @@ class RegistryAuth(httpx.Auth):
         *,
         scopes: Iterable[str] = (),
         find_credential: Callable[[], Credential | None],
+        fetch: Fetch,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scopes = set(scopes)
         self._find_credential = find_credential
+        self._fetch = fetch
         self._clock = clock
         self._lock = threading.Lock()
         self._credential: Credential | None = None
         self._has_looked = False
         self._header: str | None = None
-        self._expires_at_s = float("inf")
+        self._renew_at_s = float("inf")
         self._challenge: Challenge | None = None
 
-    def sync_auth_flow(
-        self, request: httpx.Request
-    ) -> Generator[httpx.Request, httpx.Response, None]:
-        """Send the request with what is held; answer one 401 and send it once more."""
-        header = yield from self._current_header(request)
-        if header:
-            request.headers["Authorization"] = header
-        response = yield request
-        if response.status_code != httpx.codes.UNAUTHORIZED:
-            return
-        if response.request.url.host != request.url.host:
-            return
-        challenges = parse_challenges(response.headers.get("www-authenticate", ""))
-        challenge = next((c for c in challenges if c.scheme in ("bearer", "basic")), None)
-        if challenge is None:
-            return
-        with self._lock:
-            if self._header is None or self._header == header:
-                response.read()
-                yield from self._answer(request, challenge)
-            fresh = self._header
-        if fresh and fresh != header:
-            request.headers["Authorization"] = fresh
-            yield request
+    @property
+    def has_credential(self) -> bool:
+        """Whether a credential was found and shown."""
+        return self._credential is not None
 
-    def _current_header(
-        self, request: httpx.Request
-    ) -> Generator[httpx.Request, httpx.Response, str | None]:
+    def header(self, url: httpx.URL) -> str | None:
+        """The value of `Authorization` for a request to the registry; None: send none.
+
+        Raises:
+            RemoteError: a new token is due, and the token server refuses or cannot be reached.
+            CredentialError: the credentials cannot be read.
+        """
         with self._lock:
-            is_old = self._clock() >= self._expires_at_s - EXPIRY_MARGIN_S
+            is_old = self._clock() >= self._renew_at_s
             if self._header and is_old and self._challenge:
-                yield from self._answer(request, self._challenge)
+                self._answer(url, self._challenge)
             return self._header
 
-    def _answer(
-        self, request: httpx.Request, challenge: Challenge
-    ) -> Generator[httpx.Request, httpx.Response, None]:
+    def answer(self, url: httpx.URL, challenges: str, used: str | None) -> str | None:
+        """Another value for `Authorization` after a 401; None when there is nothing better.
+
+        `challenges` is the header of the 401, `used` what was sent. When another thread has got
+        a new token meanwhile, that one is returned.
+
+        Raises:
+            RemoteError: the token server refuses, misbehaves or cannot be reached.
+            CredentialError: the credentials cannot be read.
+        """
+        known = [c for c in parse_challenges(challenges) if c.scheme in ("bearer", "basic")]
+        if not known:
+            return None
+        with self._lock:
+            if self._header is None or self._header == used:
+                self._answer(url, known[0])
+            return self._header if self._header != used else None
+
+    def _answer(self, url: httpx.URL, challenge: Challenge) -> None:
         """Make `_header` what the challenge asks for; the lock is held."""
         if not self._has_looked:
             self._credential = self._find_credential()
             self._has_looked = True
         self._challenge = challenge
-        if challenge.scheme == "basic":
-            credential = self._credential
-            if credential and not credential.is_identity_token:
-                self._header = _basic(credential)
-            return
-        yield from self._fetch_token(request, challenge)
+        if challenge.scheme == "bearer":
+            self._fetch_token(url, challenge)
+        elif self._credential and not self._credential.is_identity_token:
+            self._header = basic_header(self._credential)
+            self._renew_at_s = float("inf")
 
-    def _fetch_token(
-        self, request: httpx.Request, challenge: Challenge
-    ) -> Generator[httpx.Request, httpx.Response, None]:
+    def _fetch_token(self, url: httpx.URL, challenge: Challenge) -> None:
         realm = _realm(challenge)
-        credential = self._credential if is_trusted_realm(request.url, realm) else None
+        credential = self._credential if is_trusted_realm(url, realm) else None
         service = challenge.parameters.get("service", "")
         scopes = sorted(self._scopes | set(challenge.parameters.get("scope", "").split()))
+        status = None
+        raw = b""
         if credential and credential.is_identity_token:
-            form = {
-                "grant_type": "refresh_token",
-                "refresh_token": credential.secret,
-                "service": service,
-                "scope": " ".join(scopes),
-                "client_id": CLIENT_ID,
-            }
-            answer = yield httpx.Request("POST", realm, data=form)
-        else:
-            query = [("service", service)] if service else []
-            query += [("scope", scope) for scope in scopes] + [("client_id", CLIENT_ID)]
-            token_request = httpx.Request(
-                "GET", realm.copy_merge_params(httpx.QueryParams(tuple(query)))
-            )
-            if credential:
-                token_request.headers["Authorization"] = _basic(credential)
-            answer = yield token_request
-        answer.read()
-        token, life_s = _token(answer, realm, is_anonymous=credential is None)
+            status, raw = self._fetch(_refresh_request(realm, service, scopes, credential))
+        if status in (None, httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED):
+            # Token servers without the OAuth2 form take the same secret as a password.
+            status, raw = self._fetch(_token_request(realm, service, scopes, credential))
+        assert status is not None
+        token, life_s = _token(status, raw, realm, is_anonymous=credential is None)
         self._header = f"Bearer {token}"
-        self._expires_at_s = self._clock() + life_s
+        self._renew_at_s = self._clock() + life_s - min(EXPIRY_MARGIN_S, life_s / 4)
 
 
-def _basic(credential: Credential) -> str:
-    built = httpx.BasicAuth(credential.username, credential.secret)
-    return str(
-        next(built.auth_flow(httpx.Request("GET", "http://unused"))).headers["Authorization"]
-    )
+def _refresh_request(
+    realm: httpx.URL, service: str, scopes: list[str], credential: Credential
+) -> httpx.Request:
+    form = {
+        "grant_type": "refresh_token",
+        "refresh_token": credential.secret,
+        "service": service,
+        "scope": " ".join(scopes),
+        "client_id": CLIENT_ID,
+    }
+    return httpx.Request("POST", realm, data=form)
+
+
+def _token_request(
+    realm: httpx.URL, service: str, scopes: list[str], credential: Credential | None
+) -> httpx.Request:
+    query = [("service", service)] if service else []
+    query += [("scope", scope) for scope in scopes] + [("client_id", CLIENT_ID)]
+    request = httpx.Request("GET", realm.copy_merge_params(httpx.QueryParams(tuple(query))))
+    if credential:
+        request.headers["Authorization"] = basic_header(credential)
+    return request
+
+
+def basic_header(credential: Credential) -> str:
+    """The value of `Authorization` for user and password (RFC 7617)."""
+    pair = f"{credential.username}:{credential.secret}".encode()
+    return "Basic " + base64.b64encode(pair).decode()
 
 
 def _realm(challenge: Challenge) -> httpx.URL:
     text = challenge.parameters.get("realm", "")
     try:
         realm = httpx.URL(text)
-    except httpx.InvalidURL as error:
+    except (httpx.InvalidURL, ValueError) as error:
         raise RemoteMisbehaved(f"the registry names {text!r} as its token server") from error
     if realm.scheme not in ("http", "https") or not realm.host:
         raise RemoteMisbehaved(f"the registry names {text!r} as its token server")
-    return realm
+    return realm.copy_with(userinfo=b"", fragment=None)
 
 
-def _token(answer: httpx.Response, realm: httpx.URL, *, is_anonymous: bool) -> tuple[str, float]:
-    if answer.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+def _token(status: int, raw: bytes, realm: httpx.URL, *, is_anonymous: bool) -> tuple[str, float]:
+    host = realm.host
+    if status in (httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         what = "anonymous access" if is_anonymous else "these credentials"
         raise Unauthorized(
-            f"the token server {realm.host} refused {what}",
-            status=answer.status_code,
-            hint="log in with `olm login`",
+            f"the token server {host} refused {what}", status=status, hint="log in with `olm login`"
         )
-    if answer.status_code != httpx.codes.OK or len(answer.content) > MAX_TOKEN_ANSWER_BYTES:
-        raise RemoteMisbehaved(
-            f"the token server {realm.host} answered {answer.status_code}",
-            status=answer.status_code,
-        )
+    if status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
+        raise Unreachable(f"the token server {host} answered {status}", status=status)
+    if status != httpx.codes.OK:
+        raise RemoteMisbehaved(f"the token server {host} answered {status}", status=status)
     try:
-        fields = json.loads(answer.content)
+        fields = json.loads(raw)
         token = fields.get("token") or fields["access_token"]
         life_s = float(fields.get("expires_in") or DEFAULT_TOKEN_LIFE_S)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RemoteMisbehaved(f"the token server {realm.host} sent no token") from error
-    if not isinstance(token, str) or not token.isprintable() or not token.isascii():
-        raise RemoteMisbehaved(f"the token server {realm.host} sent no token")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise RemoteMisbehaved(f"the token server {host} sent no token") from error
+    if not isinstance(token, str) or not token.isprintable() or not token.isascii() or not token:
+        raise RemoteMisbehaved(f"the token server {host} sent no token")
     return token, life_s

@@ -106,6 +106,7 @@ class BlobStore:
         self._root = root
         self.folder = root / "blobs"
         self.links = LinkRecords(root / "links", root / "staging")
+        self.unpacked = root / "unpacked"
         self._lock = root / "locks" / "store"
 
     def path(self, digest: Digest) -> Path:
@@ -353,6 +354,28 @@ class BlobStore:
             os.rename(staged, final)
             sync_folder(self.folder)
         return True
+
+    def install(self, staged: Path, digest: Digest, size_bytes: int) -> None:
+        """Make a blob of a file on the blobs' file system whose bytes are known to be `digest`'s.
+
+        The file is synced and takes the blob's name; where the blob is there already, it stays.
+
+        Raises:
+            DiskFull, StoreError: the blob cannot be written.
+        """
+        with store_errors(staged, "write to", needed_bytes=size_bytes):
+            fd = os.open(staged, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+            try:
+                os.fchmod(fd, BLOB_MODE)
+                sync(fd)
+            finally:
+                os.close(fd)
+        self._install(staged, digest, size_bytes)
+
+    @property
+    def partial(self) -> Path:
+        """Where unfinished downloads stay: on the blobs' file system, and not among them."""
+        return self.staging.with_name(self.staging.name.replace("staging", "partial"))
 
     def discard(self, digest: Digest) -> None:
         """Remove a blob and what is recorded of it; fine when absent. For `collect` only.

@@ -13,8 +13,9 @@
     ├ TransferCancelled
     └ RemoteError               .status, is_temporary
       ├ Unreachable
+      ├ Untrusted               its certificate
       ├ Unauthorized
-      ├ RemoteRejected          .codes       the registry's own words
+      ├ RemoteRejected          .codes .retry_after_s   the registry's own words
       └ RemoteMisbehaved        wrong length, range or digest: its fault
 
 `str(error)` is one sentence, lower case, no full stop, naming the thing that failed; `hint` is
@@ -181,6 +182,10 @@ class Unreachable(RemoteError):
     is_temporary = True
 
 
+class Untrusted(RemoteError):
+    """The host's certificate is not one that is trusted."""
+
+
 class Unauthorized(RemoteError):
     """The registry wants credentials, or other ones."""
 
@@ -195,11 +200,13 @@ class RemoteRejected(RemoteError):
         status: int | None = None,
         codes: tuple[str, ...] = (),
         is_temporary: bool = False,
+        retry_after_s: float | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, status=status, hint=hint)
         self.codes = codes
         self.is_temporary = is_temporary
+        self.retry_after_s = retry_after_s
 
 
 class RemoteMisbehaved(RemoteError):

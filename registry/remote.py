@@ -1,30 +1,28 @@
 """The endpoints of one repository on one registry, one method each.
 
 Decides how requests are built and what counts as a right answer; which blobs move when, and what
-is tried again, is `download`'s and `upload`'s business. Redirects are followed here, one at a time,
-because credentials must not follow them: the request to another host carries none.
+is tried again, is `download`'s and `upload`'s business.
 
 Source: OCI distribution-spec 1.1, section "Endpoints"; registry reference, section 2.1.
 """
 
 import json
 import re
-import ssl
-from collections.abc import Callable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import httpx
 
-from olmkit.registry import mediatypes
-from olmkit.registry.auth import RegistryAuth
-from olmkit.registry.credentials import DOCKER_HUB, Credential
+from olmkit.registry import mediatypes, web
+from olmkit.registry.auth import TOKEN_LIMIT_BYTES, RegistryAuth
+from olmkit.registry.credentials import DOCKER_HUB
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
-    InvalidManifest,
+    InvalidDigest,
     ModelNotFound,
-    RemoteError,
     RemoteMisbehaved,
     RemoteRejected,
     Unauthorized,
@@ -32,6 +30,7 @@ from olmkit.registry.errors import (
 )
 from olmkit.registry.manifest import MANIFEST_LIMIT_BYTES
 from olmkit.registry.reference import Reference
+from olmkit.registry.web import Connection
 
 ACCEPT: Final = ", ".join(
     [
@@ -41,17 +40,14 @@ ACCEPT: Final = ", ".join(
         mediatypes.DOCKER_MANIFEST_LIST,
     ]
 )
-API_HOSTS: Final = {DOCKER_HUB: "registry-1.docker.io", "index.docker.io": "registry-1.docker.io"}
-LOOPBACK: Final = ("localhost", "127.0.0.1", "::1", "[::1]")
+HUB_API_HOST: Final = "registry-1.docker.io"
+HUB_HOSTS: Final = (DOCKER_HUB, "index.docker.io", HUB_API_HOST)
+PAGES_LIMIT: Final = 1000
 
-ERROR_BODY_LIMIT_BYTES: Final = 64 * 1024
-REDIRECT_LIMIT: Final = 5
-CONNECT_TIMEOUT_S: Final = 20.0
-READ_TIMEOUT_S: Final = 60.0
-"""No byte for so long is a stall; the transfer starts that range again."""
-TEMPORARY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+_UPLOAD_RANGE: Final = re.compile(r"(?:bytes=)?0-(\d+)")
 
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+Content = bytes | Iterable[bytes]
+"""A body; an iterable must be one that can be gone through again, for a second try."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,54 +60,88 @@ class RemoteManifest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
-    """How registries are reached: what the user trusts and allows."""
+class Session:
+    """An upload that has begun."""
 
-    user_agent: str
-    plain_http_hosts: frozenset[str] = frozenset()
-    """Hosts, with port where they have one, that are reached without TLS; loopback always may."""
-    ca_bundle: str | None = None
-    find_credential: Callable[[str, str], Credential | None] = lambda host, repository: None
-    """Asked with host and repository when a registry wants credentials."""
-
-    def client(self, *, auth: httpx.Auth | None = None) -> httpx.Client:
-        """A client for the threads of one transfer; proxies come from the environment."""
-        timeout = httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S)
-        verify: ssl.SSLContext | bool = True
-        if self.ca_bundle:
-            verify = ssl.create_default_context(cafile=self.ca_bundle)
-        headers = {"User-Agent": self.user_agent, "Accept-Encoding": "identity"}
-        limits = httpx.Limits(max_connections=64, max_keepalive_connections=16)
-        return httpx.Client(
-            auth=auth, verify=verify, timeout=timeout, headers=headers, limits=limits
-        )
+    address: httpx.URL
+    received_bytes: int = 0
+    min_chunk_bytes: int = 0
+    """Chunks but the last must not be shorter (OCI-Chunk-Min-Length)."""
 
 
 class RemoteRepository:
-    """One repository; its methods may be called from several threads at once."""
+    """One repository; its methods may be called from several threads at once.
+
+    `insecure` lifts the checks for this host alone: its certificate may be any, and it may be
+    reached over plain http. `sources` are repositories of the host that blobs may be mounted from.
+    """
 
     def __init__(
-        self, reference: Reference, connection: Connection, *, actions: str = "pull"
+        self,
+        reference: Reference,
+        connection: Connection,
+        *,
+        actions: str = "pull",
+        insecure: bool = False,
+        sources: Iterable[str] = (),
     ) -> None:
         self.reference = reference
         self.host = reference.host
         self.repository = reference.repository
-        api_host = API_HOSTS.get(self.host, self.host)
-        scheme = "http" if self._is_plain(connection) else "https"
+        api_host = self.host
+        if self.host in HUB_HOSTS:
+            api_host = HUB_API_HOST
+            if "/" not in self.repository:
+                self.repository = f"library/{self.repository}"
+        name = httpx.URL(f"//{api_host}").host
+        bracketed = f"[{name}]" if ":" in name else name
+        self._client = connection.client(unverified_host=bracketed if insecure else None)
+        try:
+            scheme = self._scheme(api_host, insecure or connection.allows_plain_http(api_host))
+        except BaseException:
+            self._client.close()
+            raise
         self._base = httpx.URL(f"{scheme}://{api_host}/v2/{self.repository}/")
-        self.auth = RegistryAuth(
-            scopes=[f"repository:{self.repository}:{actions}"],
+        scopes = [f"repository:{self.repository}:{actions}"]
+        scopes += [f"repository:{source}:pull" for source in sources]
+        self._auth = RegistryAuth(
+            scopes=scopes,
             find_credential=lambda: connection.find_credential(self.host, self.repository),
+            fetch=self._fetch_token,
         )
-        self._client = connection.client()
+        self._signed: dict[Digest, httpx.URL] = {}
+        self._lock = threading.Lock()
 
-    def _is_plain(self, connection: Connection) -> bool:
-        name = self.host.rpartition(":")[0] or self.host
-        return self.host in connection.plain_http_hosts or self.host in LOOPBACK or name in LOOPBACK
+    def _scheme(self, api_host: str, may_be_plain: bool) -> str:
+        """https, unless plain http is allowed and nothing there speaks TLS."""
+        if not may_be_plain:
+            return "https"
+        try:
+            address = f"https://{api_host}/v2/"
+            with web.remote_errors(self.host), self._client.stream("HEAD", address):
+                return "https"
+        except (Unreachable, RemoteMisbehaved):
+            return "http"
 
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+
+    def __enter__(self) -> "RemoteRepository":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def ping(self) -> None:
+        """Ask the registry whether it is one and lets us in (end-1).
+
+        Raises:
+            Unauthorized: it does not.
+            RemoteError: it is none, or unreachable.
+        """
+        with self.send("GET", self._base.join("/v2/")) as response:
+            self.require(response, {200})
 
     def get_manifest(self, reference: str) -> RemoteManifest:
         """The manifest or index of a tag or digest, its bytes checked against its digest.
@@ -124,79 +154,157 @@ class RemoteRepository:
         with self._send("GET", f"manifests/{reference}", headers={"Accept": ACCEPT}) as response:
             if response.status_code == httpx.codes.NOT_FOUND:
                 raise self._not_found()
-            self._require(response, {200})
-            raw = read_limited(response, MANIFEST_LIMIT_BYTES)
+            self.require(response, {200})
+            raw = web.read_limited(response, MANIFEST_LIMIT_BYTES)
             media_type = response.headers.get("content-type", "").partition(";")[0].strip()
             promised = response.headers.get("docker-content-digest")
         digest = Digest.of(raw)
         for expected in (reference if ":" in reference else None, promised):
             if expected and expected.startswith("sha256:") and digest != expected:
-                raise RemoteMisbehaved(f"{self.host} sent a manifest of digest {digest}")
+                raise RemoteMisbehaved(
+                    f"{self.host} sent a manifest of digest {digest} instead of {expected}"
+                )
         return RemoteManifest(raw=raw, media_type=media_type, digest=digest)
 
     def head_manifest(self, reference: str) -> Digest | None:
-        """The digest of a tag, without a download; None when absent or not told."""
+        """The digest of a tag, without a download; None when absent or not told.
+
+        Raises:
+            RemoteError: refused or unreachable.
+        """
         with self._send("HEAD", f"manifests/{reference}", headers={"Accept": ACCEPT}) as response:
             if response.status_code == httpx.codes.NOT_FOUND:
                 return None
-            self._require(response, {200})
+            self.require(response, {200})
             told = response.headers.get("docker-content-digest", "")
-        return Digest(told) if told.startswith("sha256:") else None
+        try:
+            return Digest(told)
+        except InvalidDigest:
+            return None
 
     def has_blob(self, digest: Digest) -> bool:
-        """Whether the registry holds the blob."""
+        """Whether the registry holds the blob.
+
+        Raises:
+            RemoteError: refused or unreachable.
+        """
         with self._send("HEAD", f"blobs/{digest}") as response:
             if response.status_code == httpx.codes.NOT_FOUND:
                 return False
-            self._require(response, {200})
+            self.require(response, {200})
             return True
 
     @contextmanager
     def open_blob(
-        self, digest: Digest, *, start: int = 0, end: int | None = None
+        self, digest: Digest, start: int = 0, end: int | None = None
     ) -> Iterator[httpx.Response]:
-        """The response that streams bytes `start` to `end` (inclusive) of a blob.
+        """The response that streams bytes `start` up to, without, `end` of a blob.
 
-        The status is 206 with exactly that start, or 200 with the whole blob from byte 0: the
-        caller looks at it. A signed address that has expired is asked for again once.
+        The status is 206, or 200 with the whole blob: `web.starts_at` tells where it begins. The
+        signed address that a redirect led to is used again until it no longer works.
 
         Raises:
-            RemoteMisbehaved: another range than asked for.
             RemoteError: refused or unreachable.
         """
         headers = {}
         if start or end is not None:
-            headers["Range"] = f"bytes={start}-{'' if end is None else end}"
+            headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        with self._lock:
+            signed = self._signed.get(digest)
+        if signed is not None:
+            request = self._client.build_request("GET", signed, headers=headers)
+            with web.following(self._client, request, self._plain) as response:
+                if response.status_code in (200, 206):
+                    yield response
+                    return
+            with self._lock:
+                self._signed.pop(digest, None)
         with self._send("GET", f"blobs/{digest}", headers=headers) as response:
-            self._require(response, {200, 206})
-            if response.status_code == httpx.codes.PARTIAL_CONTENT:
-                given = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", ""))
-                if given is None or int(given[1]) != start:
-                    raise RemoteMisbehaved(f"{self.host} sent another range than asked for")
+            self._require_blob(response)
+            if web.origin(response.request.url) != web.origin(self._base):
+                with self._lock:
+                    self._signed[digest] = response.request.url
             yield response
 
-    def start_upload(
-        self, *, mount: Digest | None = None, source: str | None = None
-    ) -> httpx.URL | None:
-        """The address of a new upload session; None when `mount` from `source` made one needless.
+    def _require_blob(self, response: httpx.Response) -> None:
+        is_own = web.origin(response.request.url) == web.origin(self._base)
+        if not is_own and response.status_code in (400, 401, 403, 404, 410):
+            error = web.refusal(response, f"{response.request.url.host} answered")
+            error.is_temporary = True  # a new signed address may work
+            raise error
+        self.require(response, {200, 206})
+
+    def start_upload(self, *, mount: Digest | None = None, source: str = "") -> Session | None:
+        """A new upload; None when `mount` from the repository `source` made it needless.
 
         Raises:
             RemoteError: refused or unreachable.
         """
         query = {"mount": str(mount), "from": source} if mount and source else {}
-        with self._send("POST", "blobs/uploads/", params=query, content=b"") as response:
-            self._require(response, {201, 202})
-            return None if response.status_code == httpx.codes.CREATED else self.location(response)
+        address = self._base.join("blobs/uploads/").copy_merge_params(query)
+        with self.send("POST", address, content=b"") as response:
+            self.require(response, {201, 202})
+            if response.status_code == httpx.codes.CREATED and mount:
+                return None
+            told = response.headers.get("oci-chunk-min-length", "")
+            least = int(told) if told.isascii() and told.isdecimal() else 0
+            return Session(address=self._location(response), min_chunk_bytes=least)
+
+    def upload_state(self, session: Session) -> Session:
+        """How much of an upload the registry has (end-13).
+
+        Raises:
+            RemoteError: the upload is gone, refused or unreachable.
+        """
+        with self.send("GET", session.address) as response:
+            self.require(response, {200, 202, 204})
+            return self._advanced(response, session, default=session.received_bytes)
+
+    def send_chunk(
+        self, session: Session, content: Content, *, start: int, size_bytes: int
+    ) -> Session:
+        """Append `size_bytes` bytes at `start` to an upload (end-5).
+
+        Raises:
+            RemoteError: refused or unreachable; 416 when `start` is not where it goes on.
+        """
+        headers = {
+            "Content-Type": "application/octet-stream",
+            "Content-Range": f"{start}-{start + size_bytes - 1}",
+            "Content-Length": str(size_bytes),
+        }
+        with self.send("PATCH", session.address, headers=headers, content=content) as response:
+            self.require(response, {202})
+            return self._advanced(response, session, default=start + size_bytes)
+
+    def finish_upload(
+        self, session: Session, digest: Digest, content: Content = b"", size_bytes: int = 0
+    ) -> None:
+        """End an upload, with the rest or all of its bytes (end-6).
+
+        Raises:
+            RemoteError: refused or unreachable.
+        """
+        address = session.address.copy_merge_params({"digest": str(digest)})
+        headers = {"Content-Length": str(size_bytes)}
+        if size_bytes:
+            headers["Content-Type"] = "application/octet-stream"
+        with self.send("PUT", address, headers=headers, content=content) as response:
+            self.require(response, {201, 202, 204})
 
     def put_manifest(self, reference: str, raw: bytes, media_type: str) -> None:
         """Store a manifest's exact bytes under a tag or digest.
 
         Raises:
+            RemoteMisbehaved: the registry stored another digest.
             RemoteError: refused or unreachable.
         """
         headers = {"Content-Type": media_type}
         with self._send("PUT", f"manifests/{reference}", headers=headers, content=raw) as response:
-            self._require(response, {200, 201, 202})
+            self.require(response, {200, 201, 202})
+            stored = response.headers.get("docker-content-digest")
+        if stored and stored.startswith("sha256:") and stored != Digest.of(raw):
+            raise RemoteMisbehaved(f"{self.host} stored the manifest as {stored}")
 
     def tags(self) -> Iterator[str]:
         """All tags, page by page.
@@ -205,83 +313,159 @@ class RemoteRepository:
             RemoteError: refused, unreachable, or no list of tags.
         """
         address: httpx.URL | None = self._base.join("tags/list")
-        while address is not None:
+        for _ in range(PAGES_LIMIT):
+            if address is None:
+                return
             with self.send("GET", address) as response:
-                self._require(response, {200})
-                raw = read_limited(response, MANIFEST_LIMIT_BYTES)
+                self.require(response, {200})
+                raw = web.read_limited(response, MANIFEST_LIMIT_BYTES)
                 following = response.links.get("next", {}).get("url")
             try:
-                names = json.loads(raw)["tags"] or []
-            except (ValueError, KeyError, TypeError) as error:
+                names = [str(name) for name in json.loads(raw)["tags"] or []]
+                address = address.join(following) if following else None
+            except (ValueError, KeyError, TypeError, RecursionError, httpx.InvalidURL) as error:
                 raise RemoteMisbehaved(f"{self.host} sent no list of tags") from error
-            yield from (str(name) for name in names)
-            address = address.join(following) if following else None
+            yield from names
 
-    def location(self, response: httpx.Response) -> httpx.URL:
+    def _advanced(self, response: httpx.Response, session: Session, *, default: int) -> Session:
+        address = session.address
+        if response.headers.get("location"):
+            address = self._location(response)
+        told = _UPLOAD_RANGE.fullmatch(response.headers.get("range", "").strip())
+        received = default
+        if told is not None:
+            # "0-0" says one byte or, from distribution's registry, none: the chunk that
+            # begins at the wrong one is answered with 416, so none is the safe reading.
+            last = int(told[1])
+            received = last + 1 if last else 0
+        return Session(
+            address=address, received_bytes=received, min_chunk_bytes=session.min_chunk_bytes
+        )
+
+    def _location(self, response: httpx.Response) -> httpx.URL:
         """Where an upload goes on: the Location header, relative or absolute.
 
         Raises:
-            RemoteMisbehaved: there is none.
+            RemoteMisbehaved: there is none, or it leads from https to plain http elsewhere.
         """
         told = response.headers.get("location")
         if not told:
             raise RemoteMisbehaved(f"{self.host} named no address for the upload")
         try:
-            return response.request.url.join(told)
-        except httpx.InvalidURL as error:
+            address = response.request.url.join(told)
+        except (httpx.InvalidURL, ValueError) as error:
             raise RemoteMisbehaved(f"{self.host} named {told!r} for the upload") from error
+        if self._base.scheme == "https" and address.scheme == "http":
+            # A registry behind a proxy that does not know its own scheme.
+            if address.host != self._base.host or address.port not in (None, self._base.port):
+                raise RemoteMisbehaved(f"{self.host} wants the upload over plain http")
+            address = address.copy_with(scheme="https", port=self._base.port)
+        return address
+
+    def session_at(self, address: str) -> Session:
+        """An earlier upload, to be asked for its state.
+
+        Raises:
+            RemoteMisbehaved: the address is none of this registry.
+        """
+        try:
+            url = httpx.URL(address)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise RemoteMisbehaved(f"{address!r} is no address of an upload") from error
+        if web.origin(url) != web.origin(self._base):
+            raise RemoteMisbehaved(f"{address!r} is no address of an upload to {self.host}")
+        return Session(address=url)
 
     @contextmanager
-    def _send(self, method: str, path: str, **options: object) -> Iterator[httpx.Response]:
-        with self.send(method, self._base.join(path), **options) as response:
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: Content | None = None,
+    ) -> Iterator[httpx.Response]:
+        address = self._base.copy_with(path=f"{self._base.path}{path}")
+        with self.send(method, address, headers=headers, content=content) as response:
             yield response
 
     @contextmanager
-    def send(self, method: str, address: httpx.URL, **options: object) -> Iterator[httpx.Response]:
+    def send(
+        self,
+        method: str,
+        address: httpx.URL,
+        *,
+        headers: Mapping[str, str] | None = None,
+        content: Content | None = None,
+    ) -> Iterator[httpx.Response]:
         """A streamed response; redirects of GET and HEAD are followed without credentials.
 
         Raises:
-            RemoteError: unreachable, or redirected in circles.
+            RemoteError: unreachable, redirected in circles, or the token server refuses.
         """
-        with remote_errors(self.host):
-            request = self._client.build_request(method, address, **options)  # type: ignore[arg-type]
-            for _ in range(REDIRECT_LIMIT):
-                is_own = request.url.host == self._base.host
-                response = self._client.send(
-                    request, stream=True, auth=self.auth if is_own else None
-                )
-                try:
-                    if method in ("GET", "HEAD") and response.next_request is not None:
-                        request = _without_credentials(response.next_request, self._base)
-                        continue
-                    yield response
-                    return
-                finally:
-                    response.close()
-        raise RemoteMisbehaved(f"{self.host} redirects in circles")
+        with web.remote_errors(self.host):
+            request = self._client.build_request(method, address, headers=headers, content=content)
+        is_own = web.origin(request.url) == web.origin(self._base)
+        answer = self._authenticated if is_own else self._plain
+        with web.following(self._client, request, answer) as response:
+            yield response
+
+    def _plain(self, request: httpx.Request) -> httpx.Response:
+        return self._client.send(request, stream=True)
+
+    def _authenticated(self, request: httpx.Request) -> httpx.Response:
+        """The response with what is known of credentials; one 401 is answered."""
+        used = self._auth.header(request.url)
+        if used:
+            request.headers["Authorization"] = used
+        response = self._client.send(request, stream=True)
+        if response.status_code != httpx.codes.UNAUTHORIZED:
+            return response
+        try:
+            better = self._auth.answer(
+                request.url, response.headers.get("www-authenticate", ""), used
+            )
+            if better is None:
+                return response
+            web.drain(response)
+        except BaseException:
+            response.close()
+            raise
+        response.close()
+        request.headers["Authorization"] = better
+        return self._client.send(request, stream=True)
+
+    def _fetch_token(self, request: httpx.Request) -> tuple[int, bytes]:
+        request.headers["User-Agent"] = self._client.headers["User-Agent"]
+        with web.remote_errors(request.url.host):
+            response = self._client.send(request, stream=True)
+            try:
+                return response.status_code, web.read_limited(response, TOKEN_LIMIT_BYTES)
+            finally:
+                response.close()
 
     def require(self, response: httpx.Response, expected: set[int]) -> None:
-        """Raise what a status outside `expected` means, with the registry's own words."""
-        self._require(response, expected)
+        """Pass a status of `expected`; raise what another one means, in the registry's words.
 
-    def _require(self, response: httpx.Response, expected: set[int]) -> None:
+        Raises:
+            Unauthorized: 401, or 403 of the registry itself.
+            RemoteRejected: anything else.
+        """
         status = response.status_code
         if status in expected:
             return
-        words, codes = _error_words(response)
-        said = f": {words}" if words else ""
-        if status == httpx.codes.UNAUTHORIZED or (status == 403 and "DENIED" in codes):
+        is_own = web.origin(response.request.url) == web.origin(self._base)
+        host = self.host if is_own else response.request.url.host
+        if is_own and status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            words, _ = web.error_words(response)
+            login = f"log in with `olm login {self.host}`"
+            hint = "check the name, and what this login may do" if self._auth.has_credential else ""
             raise Unauthorized(
-                f"{self.host} denies access to {self.repository}{said}",
+                f"{self.host} denies access to {self.repository}" + (f": {words}" if words else ""),
                 status=status,
-                hint=f"log in with `olm login {self.host}`",
+                hint=hint or login,
             )
-        raise RemoteRejected(
-            f"{self.host} answered {status}{said}",
-            status=status,
-            codes=codes,
-            is_temporary=status in TEMPORARY_STATUS,
-        )
+        raise web.refusal(response, f"{host} answered")
 
     def _not_found(self) -> ModelNotFound:
         return ModelNotFound(
@@ -289,68 +473,11 @@ class RemoteRepository:
         )
 
 
-def _without_credentials(request: httpx.Request, base: httpx.URL) -> httpx.Request:
-    if request.url.host != base.host:
-        request.headers.pop("Authorization", None)
-        request.headers.pop("Cookie", None)
-    if base.scheme == "https" and request.url.scheme != "https":
-        raise RemoteMisbehaved(f"{base.host} redirects to plain http")
-    return request
-
-
-@contextmanager
-def remote_errors(host: str) -> Iterator[None]:
-    """Turn httpx's exceptions into ours; the one place where they cross."""
-    try:
-        yield
-    except httpx.TimeoutException as error:
-        raise Unreachable(f"{host} did not answer in time") from error
-    except httpx.TransportError as error:
-        raise Unreachable(f"cannot reach {host}: {error}") from error
-    except (httpx.InvalidURL, httpx.StreamError, httpx.HTTPError) as error:
-        raise RemoteMisbehaved(f"{host}: {error}") from error
-
-
-def read_limited(response: httpx.Response, limit_bytes: int) -> bytes:
-    """The whole body.
-
-    Raises:
-        InvalidManifest: longer than `limit_bytes`.
-    """
-    body = bytearray()
-    for block in response.iter_raw():
-        body += block
-        if len(body) > limit_bytes:
-            raise InvalidManifest(f"the answer of {response.url.host} is over {limit_bytes} bytes")
-    return bytes(body)
-
-
-def _error_words(response: httpx.Response) -> tuple[str, tuple[str, ...]]:
-    """The registry's message and codes, from whatever body it sent (distribution-spec, errors)."""
-    try:
-        body = b""
-        for block in response.iter_raw():
-            body += block
-            if len(body) >= ERROR_BODY_LIMIT_BYTES:
-                break
-        errors = json.loads(body)["errors"]
-        codes = tuple(str(error.get("code", "")) for error in errors)
-        messages = [str(error.get("message") or error.get("code") or "") for error in errors]
-        return _printable("; ".join(filter(None, messages))), codes
-    except (ValueError, KeyError, TypeError, AttributeError, httpx.HTTPError):
-        return "", ()
-
-
-def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)[:400]
-
-
 __all__ = [
     "ACCEPT",
     "Connection",
-    "RemoteError",
     "RemoteManifest",
+    "RemoteRejected",
     "RemoteRepository",
-    "read_limited",
-    "remote_errors",
+    "Session",
 ]

@@ -46,6 +46,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     registry.TransferCancelled: (499, "cancelled"),
     registry.RemoteError: (502, "remote"),
     registry.Unreachable: (502, "unreachable"),
+    registry.Untrusted: (502, "untrusted"),
     registry.Unauthorized: (401, "unauthorized"),
     registry.RemoteRejected: (502, "remote_rejected"),
     registry.RemoteMisbehaved: (502, "remote_misbehaved"),

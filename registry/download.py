@@ -1,0 +1,557 @@
+"""Blobs out of the network into the store: parallel ranges, resumed, retried, verified.
+
+Decides how many connections read which ranges, when one is too slow, and what is tried again. One
+thread a connection writes; one thread a blob hashes the bytes from its beginning up to where they
+have no gap, so that the digest is known moments after the last byte. Knows no registry: a blob is
+whatever `Wanted.open` streams. One process downloads a blob at a time; others wait for it.
+"""
+
+import hashlib
+import os
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass
+from typing import Final
+
+import httpx
+
+from olmkit.registry import journal, web
+from olmkit.registry.blobs import BlobStore
+from olmkit.registry.digest import BLOCK_BYTES, Digest
+from olmkit.registry.errors import (
+    RegistryError,
+    RemoteError,
+    RemoteMisbehaved,
+    RemoteRejected,
+    TransferCancelled,
+    Unreachable,
+    disk_full,
+    free_bytes_at,
+    store_errors,
+)
+from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.segments import MIB, Layout, Segment
+
+Open = Callable[[int, int | None], AbstractContextManager[httpx.Response]]
+"""Streams the bytes from a start up to, without, an end; None: all the rest."""
+
+FIRST_STREAMS: Final = 4
+MOST_STREAMS: Final = 16
+OPEN_BLOBS_LIMIT: Final = 16
+TRIES: Final = 6
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 10.0
+PROGRESS_BYTES: Final = MIB
+"""A failure after so many new bytes counts as the first one."""
+TICK_S: Final = 0.1
+HASHER_NAP_S: Final = 0.01
+JOURNAL_S: Final = 1.0
+RAMP_S: Final = 0.5
+RAMP_GAIN: Final = 1.15
+SLOW_S: Final = 5.0
+SLOW_SHARE: Final = 0.15
+"""A connection below this share of the median, for `SLOW_S`, is replaced."""
+SILENCE_S: Final = 15.0
+BACKLOG_BYTES: Final = 192 * MIB
+"""So far behind, hashing is what limits, and more connections do not help."""
+ROOM_FACTOR: Final = 1.02
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """A blob to download."""
+
+    label: str
+    name: str
+    """Of the unfinished file: the digest's, or one that stands for exactly these bytes."""
+    size_bytes: int
+    digest: Digest | None
+    """None: whatever arrives is right; its digest is returned."""
+    open: Open
+    host: str
+
+
+def fetch(
+    wanted: Sequence[Wanted],
+    blobs: BlobStore,
+    *,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    streams: int | None = None,
+) -> list[Digest]:
+    """Download what the store lacks of `wanted`, and return all their digests in order.
+
+    `on_event` is called in this thread. What arrived stays for the next time when this fails.
+
+    Raises:
+        TransferCancelled: `cancelled` was set.
+        RemoteError: refused, unreachable, or the bytes are others than promised.
+        DiskFull, StoreError: the store cannot take them; a lack of room is told at the start.
+    """
+    unique = {one.name: one for one in wanted}
+    works = [_Blob(one, blobs) for one in unique.values()]
+    download = _Download(works, blobs, on_event, cancelled, streams)
+    download.run()
+    found = {work.wanted.name: work.digest for work in works}
+    return [digest for one in wanted if (digest := found[one.name]) is not None]
+
+
+class _Blob:
+    """One blob on its way; its fields belong to the download's lock."""
+
+    def __init__(self, wanted: Wanted, blobs: BlobStore) -> None:
+        self.wanted = wanted
+        self.digest: Digest | None = None
+        """Set when the blob is in the store."""
+        digest = wanted.digest
+        if digest is not None and blobs.has(digest, wanted.size_bytes):
+            self.digest = digest
+        self.partial: journal.Partial | None = None
+        self.layout: Layout | None = None
+        self.hashed_bytes = 0
+        self.is_elsewhere = False
+        """Another process downloads it."""
+        self.failures = 0
+        self.failed_at_bytes = 0
+        self.paused_until_s = 0.0
+        self.was_wrong = False
+        self.shown_bytes = -1
+        self.resumed_bytes = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self.layout is not None and self.digest is None
+
+
+class _Download:
+    """The threads and the state of one `fetch`."""
+
+    def __init__(
+        self,
+        works: Sequence[_Blob],
+        blobs: BlobStore,
+        on_event: EventSink,
+        cancelled: threading.Event,
+        streams: int | None,
+    ) -> None:
+        self._works = works
+        self._blobs = blobs
+        self._on_event = on_event
+        self._cancelled = cancelled
+        self._changed = threading.Condition()
+        self._most = max(1, streams or MOST_STREAMS)
+        self._target = min(FIRST_STREAMS, self._most)
+        self._threads: list[threading.Thread] = []
+        self._readers = 0
+        self._responses: dict[Segment, httpx.Response] = {}
+        self._error: RegistryError | None = None
+        self._is_stopped = False
+        self._best_rate = 0.0
+        self._usual_rate = 0.0
+        self._is_ramping = True
+
+    # --- the thread that called
+
+    def run(self) -> None:
+        self._show()
+        if all(work.digest for work in self._works):
+            return
+        self._require_room()
+        saved_at_s = ramped_at_s = time.monotonic()
+        ramped_bytes = self._arrived_bytes()
+        try:
+            while not self._is_over():
+                self._staff()
+                with self._changed:
+                    self._changed.wait(TICK_S)
+                now_s = time.monotonic()
+                with self._changed:
+                    self._replace_slow(now_s)
+                    self._look_elsewhere()
+                self._show()
+                if now_s - saved_at_s >= JOURNAL_S:
+                    saved_at_s = now_s
+                    self._save()
+                if now_s - ramped_at_s >= RAMP_S:
+                    arrived_bytes = self._arrived_bytes()
+                    self._ramp((arrived_bytes - ramped_bytes) / (now_s - ramped_at_s))
+                    ramped_at_s, ramped_bytes = now_s, arrived_bytes
+        finally:
+            self._stop()
+        if self._error is not None:
+            raise self._error
+        if self._cancelled.is_set() and not all(work.digest for work in self._works):
+            raise TransferCancelled("the transfer was cancelled")
+        self._show()
+
+    def _is_over(self) -> bool:
+        if self._cancelled.is_set() or self._error is not None:
+            return True
+        return all(work.digest for work in self._works)
+
+    def _require_room(self) -> None:
+        folder = self._blobs.partial
+        missing = 0
+        for work in self._works:
+            if work.digest is None:
+                there = journal.allocated_bytes(folder, work.wanted.name)
+                missing += max(0, work.wanted.size_bytes - there)
+        needed = int(missing * ROOM_FACTOR)
+        free = free_bytes_at(folder)
+        if free is not None and needed > free:
+            raise disk_full(folder, needed_bytes=needed)
+
+    def _staff(self) -> None:
+        """As many readers as are wanted now."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        with self._changed:
+            missing = self._target - self._readers
+            self._readers += max(0, missing)
+        for _ in range(missing):
+            self._start(self._read)
+
+    def _start(self, function: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(
+            target=self._guarded, args=(function, *arguments), name="download", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
+        try:
+            function(*arguments)
+        except RegistryError as error:
+            self._fail(error)
+        except BaseException as error:
+            self._fail(RegistryError(f"the download failed: {type(error).__name__}: {error}"))
+            raise
+
+    def _fail(self, error: RegistryError) -> None:
+        with self._changed:
+            self._error = self._error or error
+            self._changed.notify_all()
+
+    def _show(self) -> None:
+        for work in self._works:
+            with self._changed:
+                done = work.wanted.size_bytes
+                if work.digest is None:
+                    done = work.layout.completed_bytes if work.layout else work.resumed_bytes
+                    done = min(done, work.wanted.size_bytes - 1)  # all: when it is verified
+            if done > work.shown_bytes:
+                work.shown_bytes = done
+                self._on_event(
+                    BlobProgress(
+                        label=work.wanted.label,
+                        digest=work.wanted.digest,
+                        completed_bytes=done,
+                        total_bytes=work.wanted.size_bytes,
+                    )
+                )
+
+    def _save(self) -> None:
+        with self._changed:
+            states = [
+                (work.partial, work.layout.done())
+                for work in self._works
+                if work.partial and work.layout and work.digest is None
+            ]
+            for partial, done in states:
+                partial.save(done)
+
+    def _arrived_bytes(self) -> int:
+        with self._changed:
+            return sum(
+                work.layout.completed_bytes - work.resumed_bytes
+                for work in self._works
+                if work.layout
+            )
+
+    def _ramp(self, rate: float) -> None:
+        """More connections for as long as they bring more bytes (`rate`, per second)."""
+        with self._changed:
+            backlog = sum(
+                work.layout.completed_bytes - work.hashed_bytes
+                for work in self._works
+                if work.layout and work.is_open
+            )
+            if not self._is_ramping or rate <= 0 or backlog > BACKLOG_BYTES:
+                return
+            if rate >= self._best_rate * RAMP_GAIN:
+                self._best_rate = rate
+                self._target = min(self._target * 2, self._most)
+            else:
+                self._is_ramping = False
+                self._target = max(self._target // 2, min(FIRST_STREAMS, self._most))
+
+    def _replace_slow(self, now_s: float) -> None:
+        """Give up connections that stalled, or are far slower than the others."""
+        segments = [s for work in self._works if work.layout for s in work.layout.active]
+        for segment in segments:
+            segment.sample(now_s)
+        rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.begun_at_s > 1.0]
+        if len(rates) >= 3:
+            self._usual_rate = statistics.median(rates)
+        for segment in segments:
+            age_s = now_s - segment.begun_at_s
+            is_slow = (
+                age_s >= SLOW_S and segment.rate(now_s, SLOW_S) < self._usual_rate * SLOW_SHARE
+            )
+            if not segment.is_given_up and (is_slow or segment.silent_s(now_s) >= SILENCE_S):
+                segment.give_up()
+                self._readers -= 1  # its thread may hang for long: another one takes over
+                if response := self._responses.get(segment):
+                    web.abort(response)
+
+    def _look_elsewhere(self) -> None:
+        """What other processes download: done, in progress, or left for us."""
+        for work in self._works:
+            if not work.is_elsewhere or work.digest is not None:
+                continue
+            wanted = work.wanted
+            if wanted.digest is not None and self._blobs.has(wanted.digest, wanted.size_bytes):
+                work.digest, work.is_elsewhere = wanted.digest, False
+            else:
+                work.resumed_bytes = journal.completed_bytes(self._blobs.partial, wanted.name)
+                self._open(work)
+
+    def _stop(self) -> None:
+        """End all threads and keep what arrived."""
+        with self._changed:
+            self._is_stopped = True
+            for response in self._responses.values():
+                web.abort(response)
+            self._changed.notify_all()
+        deadline_s = time.monotonic() + 5
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+        try:
+            self._save()
+        finally:
+            with self._changed:
+                for work in self._works:
+                    if work.partial and work.digest is None:
+                        work.partial.close()
+                        work.partial = None
+
+    # --- readers
+
+    def _read(self) -> None:
+        """Read one segment after the other."""
+        while True:
+            with self._changed:
+                while (found := self._next()) is None:
+                    if self._is_stopped or self._readers > self._target:
+                        self._readers -= 1
+                        return
+                    self._changed.wait(TICK_S)
+            work, segment = found
+            self._receive(work, segment)
+            with self._changed:
+                if segment.is_given_up:
+                    return  # replaced: it is no longer counted
+
+    def _next(self) -> tuple[_Blob, Segment] | None:
+        if self._is_stopped or self._readers > self._target:
+            return None
+        now_s = time.monotonic()
+        rate = self._best_rate / max(1, self._target)
+        slowest: tuple[float, Segment, _Blob] | None = None
+        opened = sum(work.is_open for work in self._works)
+        for work in self._works:
+            if work.digest is not None or work.is_elsewhere or now_s < work.paused_until_s:
+                continue
+            if work.layout is None:
+                if opened >= OPEN_BLOBS_LIMIT or not self._open(work):
+                    continue
+                opened += 1
+            assert work.layout is not None
+            if segment := work.layout.take(now_s, rate):
+                return work, segment
+            found = work.layout.slowest(now_s)
+            if found and (slowest is None or found[0] > slowest[0]):
+                slowest = (*found, work)
+        if slowest is None:
+            return None
+        layout = slowest[2].layout
+        stolen = layout.split(slowest[1], now_s) if layout else None
+        return None if stolen is None else (slowest[2], stolen)
+
+    def _open(self, work: _Blob) -> bool:
+        """Begin or go on with a blob; False while another process has it."""
+        wanted = work.wanted
+        partial = journal.claim(self._blobs.partial, wanted.name, wanted.size_bytes)
+        work.is_elsewhere = partial is None
+        if partial is None:
+            return False
+        if wanted.digest and self._blobs.has(wanted.digest, wanted.size_bytes):
+            partial.remove()  # another process was faster
+            work.digest = wanted.digest
+            return False
+        try:
+            partial.allocate()
+        except BaseException:
+            partial.remove() if not partial.done.total_bytes else partial.close()
+            raise
+        work.partial = partial
+        work.layout = Layout(wanted.size_bytes, partial.done)
+        work.resumed_bytes = work.failed_at_bytes = partial.done.total_bytes
+        self._start(self._hash, work, partial, work.layout)
+        return True
+
+    def _receive(self, work: _Blob, segment: Segment) -> None:
+        assert work.layout is not None
+        try:
+            with ExitStack() as stack:
+                self._stream(work, work.layout, segment, stack)
+        except RemoteError as error:
+            self._retry_later(work, work.layout, segment, error)
+        finally:
+            with self._changed:
+                self._responses.pop(segment, None)
+                work.layout.finish(segment)
+                self._changed.notify_all()
+
+    def _stream(self, work: _Blob, layout: Layout, segment: Segment, stack: ExitStack) -> None:
+        """Write what a connection brings for a segment."""
+        size = work.wanted.size_bytes
+        with self._changed:
+            is_sequential = layout.is_sequential
+            start, end = (0, size) if is_sequential else (segment.start, segment.end)
+        is_whole = start == 0 and end == size
+        response = stack.enter_context(work.wanted.open(start, None if is_whole else end))
+        first = web.starts_at(response, start, size)
+        with self._changed:
+            if self._is_stopped or segment.is_given_up:
+                return
+            self._responses[segment] = response
+        ignores_range = not is_whole and response.status_code != httpx.codes.PARTIAL_CONTENT
+        if ignores_range and not self._become_sequential(layout, segment):
+            return
+        assert work.partial is not None
+        self._write(work.partial.fd, segment, response, first, end)
+
+    def _become_sequential(self, layout: Layout, segment: Segment) -> bool:
+        """The server ignores ranges: one connection reads everything; whether it is this one."""
+        with self._changed:
+            if layout.is_sequential:
+                segment.end = segment.claimed
+                return False
+            layout.is_sequential = True
+            for other in layout.active:
+                if other is not segment:
+                    other.end = other.claimed
+                    if response := self._responses.get(other):
+                        web.abort(response)
+            while layout.active != [segment]:
+                if self._is_stopped or segment.is_given_up:
+                    return False
+                self._changed.wait(TICK_S)
+            layout.restart_sequentially(segment)
+            return True
+
+    def _write(
+        self, fd: int, segment: Segment, response: httpx.Response, offset: int, end: int
+    ) -> None:
+        """Write the body, whose first byte belongs at `offset`, where the segment allows it."""
+        for block in response.iter_raw():
+            view = memoryview(block)
+            with self._changed:
+                if self._is_stopped:
+                    return
+                view = view[max(0, segment.claimed - offset) :]
+                offset += len(block)
+                at = segment.claimed
+                count = segment.claim(len(view))
+            if count:
+                with store_errors(self._blobs.partial, "write to"):
+                    written = os.pwrite(fd, view[:count], at)
+                    while written < count:
+                        written += os.pwrite(fd, view[written:count], at + written)
+                with self._changed:
+                    segment.position += count
+            if segment.position >= segment.end and segment.end < end:
+                return  # the rest is another's
+        if segment.position < segment.end:
+            raise Unreachable(f"{response.url.host} ended the answer early")
+
+    def _retry_later(
+        self, work: _Blob, layout: Layout, segment: Segment, error: RemoteError
+    ) -> None:
+        """Pause the blob after a failure, or fail for good."""
+        with self._changed:
+            now_s = time.monotonic()
+            if self._is_stopped or segment.position >= segment.end:
+                return  # ended on purpose, or replaced meanwhile
+            if error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+                if layout.is_sequential:
+                    raise error
+                layout.is_sequential = True
+            elif not error.is_temporary:
+                raise error
+            if now_s < work.paused_until_s:
+                return  # the same trouble as another connection's
+            if layout.completed_bytes - work.failed_at_bytes >= PROGRESS_BYTES:
+                work.failures = 0
+            work.failures += 1
+            work.failed_at_bytes = layout.completed_bytes
+            if work.failures >= TRIES:
+                raise error
+            pause_s = FIRST_PAUSE_S * 2 ** (work.failures - 1) * random.uniform(0.7, 1.3)
+            told_s = error.retry_after_s if isinstance(error, RemoteRejected) else None
+            work.paused_until_s = now_s + max(min(pause_s, LONGEST_PAUSE_S), told_s or 0.0)
+
+    # --- hashers
+
+    def _hash(self, work: _Blob, partial: journal.Partial, layout: Layout) -> None:
+        """Follow the readers with the digest; put the blob into the store when it is right."""
+        while True:
+            digest = self._digest(work, partial.fd, layout)
+            if digest is None:
+                return
+            expected = work.wanted.digest
+            if expected in (None, digest):
+                self._blobs.install(partial.path, digest, work.wanted.size_bytes)
+                with self._changed:
+                    work.digest = digest
+                    if work.partial is not None:  # not let go of meanwhile
+                        work.partial = None
+                        partial.remove()
+                    self._changed.notify_all()
+                return
+            with self._changed:
+                layout.forget_all()
+                partial.save(layout.done())
+                if work.was_wrong:
+                    raise RemoteMisbehaved(
+                        f"digest mismatch, file must be downloaded again: {work.wanted.host} sent "
+                        f"{digest} instead of {expected}"
+                    )
+                work.was_wrong = True
+                self._changed.notify_all()
+
+    def _digest(self, work: _Blob, fd: int, layout: Layout) -> Digest | None:
+        """The digest of all bytes once they are there; None when the download ends before."""
+        hasher = hashlib.sha256()
+        size = layout.size_bytes
+        view = memoryview(bytearray(min(BLOCK_BYTES, max(size, 1))))
+        ready = offset = 0
+        while True:
+            with self._changed:
+                work.hashed_bytes = offset
+                while ready < size and ready - offset < len(view):
+                    if self._is_stopped:
+                        return None
+                    ready = layout.prefix_end()
+                    if ready < size and ready - offset < len(view):
+                        self._changed.wait(HASHER_NAP_S)
+            if offset >= size:
+                return Digest("sha256:" + hasher.hexdigest())
+            with store_errors(self._blobs.partial, "read"):
+                count = os.preadv(fd, [view[: ready - offset]], offset)
+            hasher.update(view[:count])
+            offset += count

@@ -1,0 +1,45 @@
+"""Sets of byte ranges: which parts of a file are there. Pure."""
+
+from collections.abc import Iterable, Iterator
+
+
+class Ranges:
+    """Disjoint half-open ranges in ascending order; touching ones are one."""
+
+    def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
+        self._ranges: list[tuple[int, int]] = []
+        for start, end in ranges:
+            self.add(start, end)
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        return iter(self._ranges)
+
+    def add(self, start: int, end: int) -> None:
+        """Put in the bytes from `start` up to, without, `end`."""
+        if start >= end:
+            return
+        apart = []
+        for low, high in self._ranges:
+            if high < start or low > end:
+                apart.append((low, high))
+            else:
+                start, end = min(start, low), max(end, high)
+        self._ranges = sorted([*apart, (start, end)])
+
+    @property
+    def total_bytes(self) -> int:
+        """How many bytes are in."""
+        return sum(end - start for start, end in self._ranges)
+
+    @property
+    def prefix_end(self) -> int:
+        """Where the range from byte 0 ends; 0 when byte 0 is out."""
+        return self._ranges[0][1] if self._ranges and self._ranges[0][0] == 0 else 0
+
+    def first_gap(self, size_bytes: int) -> tuple[int, int] | None:
+        """The first range below `size_bytes` that is out."""
+        start = self.prefix_end
+        if start >= size_bytes:
+            return None
+        following = (low for low, _ in self._ranges if low > start)
+        return start, min(size_bytes, next(following, size_bytes))

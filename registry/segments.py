@@ -1,0 +1,159 @@
+"""Which part of a blob is whose: the state of one download, without any I/O.
+
+A segment is a range that one connection reads. Bytes are claimed before they are written and done
+afterwards, so that a range can change hands at any time and no byte is ever written by two. All
+methods are called under the download's lock.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from olmkit.registry.ranges import Ranges
+
+MIB: Final = 1 << 20
+CHUNK_MIN_BYTES: Final = 8 * MIB
+CHUNK_MAX_BYTES: Final = 32 * MIB
+CHUNK_S: Final = 2.0
+"""A segment is about what one connection reads in this time, within the two limits."""
+STEAL_MIN_BYTES: Final = 256 * 1024
+STEAL_MIN_S: Final = 0.5
+"""A segment that needs no more than this for the rest is left alone."""
+SAMPLES: Final = 50
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """A range that one connection reads: [start, end), done up to `position`."""
+
+    start: int
+    end: int
+    begun_at_s: float
+    position: int = -1
+    claimed: int = -1
+    """Bytes before this are written or about to be."""
+    is_given_up: bool = False
+    moved_at_s: float = 0.0
+    samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
+
+    def __post_init__(self) -> None:
+        self.position = self.claimed = self.start
+        self.moved_at_s = self.begun_at_s
+        self.samples.append((self.begun_at_s, self.start))
+
+    def claim(self, count: int) -> int:
+        """How many of `count` bytes at `claimed` this segment may still write."""
+        count = max(0, min(count, self.end - self.claimed))
+        self.claimed += count
+        return count
+
+    def sample(self, now_s: float) -> None:
+        """Note where it is, for `rate` and `silent_s`."""
+        if self.position != self.samples[-1][1]:
+            self.moved_at_s = now_s
+        self.samples.append((now_s, self.position))
+
+    def rate(self, now_s: float, window_s: float) -> float:
+        """Bytes per second within the last `window_s` seconds."""
+        since_s = now_s - window_s
+        at_s, position = next((s for s in self.samples if s[0] >= since_s), self.samples[-1])
+        return (self.position - position) / max(now_s - at_s, 1e-3)
+
+    def silent_s(self, now_s: float) -> float:
+        """How long no byte came."""
+        return now_s - self.moved_at_s
+
+    def give_up(self) -> None:
+        """Leave the rest to others, except what is about to be written."""
+        self.end = self.claimed
+        self.is_given_up = True
+
+
+class Layout:
+    """The bytes of one blob: done, in the hands of a segment, or free."""
+
+    def __init__(self, size_bytes: int, done: Ranges) -> None:
+        self.size_bytes = size_bytes
+        self.active: list[Segment] = []
+        self.is_sequential = False
+        """The server sends the whole from byte 0 only: one segment, no stealing."""
+        self._done = done
+
+    @property
+    def completed_bytes(self) -> int:
+        """Bytes that are written."""
+        return self._done.total_bytes + sum(s.position - s.start for s in self.active)
+
+    def done(self) -> Ranges:
+        """A copy of what is written."""
+        ranges = Ranges(self._done)
+        for segment in self.active:
+            ranges.add(segment.start, segment.position)
+        return ranges
+
+    def prefix_end(self) -> int:
+        """Up to where everything from byte 0 on is written."""
+        return self.done().prefix_end
+
+    def take(self, now_s: float, rate: float) -> Segment | None:
+        """A new segment of bytes that nobody has; None when there are none.
+
+        `rate` is what one connection reads in a second, 0 for unknown.
+        """
+        if self.is_sequential:
+            return self._begin(self._done.prefix_end, self.size_bytes, now_s)
+        taken = Ranges(self._done)
+        for segment in self.active:
+            taken.add(segment.start, segment.end)
+        gap = taken.first_gap(self.size_bytes)
+        if gap is None:
+            return None
+        chunk = int(min(max(rate * CHUNK_S, CHUNK_MIN_BYTES), CHUNK_MAX_BYTES))
+        if gap[1] - gap[0] < chunk * 3 // 2:
+            chunk = gap[1] - gap[0]
+        return self._begin(gap[0], min(gap[1], gap[0] + chunk), now_s)
+
+    def _begin(self, start: int, end: int, now_s: float) -> Segment | None:
+        if start >= end or (self.is_sequential and self.active):
+            return None
+        segment = Segment(start, end, now_s)
+        self.active.append(segment)
+        return segment
+
+    def slowest(self, now_s: float) -> tuple[float, Segment] | None:
+        """The segment that needs longest for the rest, with that time in seconds."""
+        if self.is_sequential:
+            return None
+        found = [
+            ((s.end - s.claimed) / max(s.rate(now_s, 2.0), 1.0), s)
+            for s in self.active
+            if s.end - s.claimed >= STEAL_MIN_BYTES and now_s - s.begun_at_s >= STEAL_MIN_S
+        ]
+        found = [entry for entry in found if entry[0] > STEAL_MIN_S]
+        return max(found, key=lambda entry: entry[0]) if found else None
+
+    def split(self, victim: Segment, now_s: float) -> Segment | None:
+        """A new segment with the second half of what `victim` has left."""
+        middle = victim.claimed + (victim.end - victim.claimed) // 2
+        end, victim.end = victim.end, middle
+        return self._begin(middle, end, now_s)
+
+    def finish(self, segment: Segment) -> None:
+        """A connection ended: what it wrote is done, the rest is free."""
+        self.active.remove(segment)
+        self._done.add(segment.start, segment.position)
+
+    def restart_sequentially(self, segment: Segment) -> None:
+        """Make `segment`, the only one left, read on from where the bytes have no gap."""
+        self._done.add(segment.start, segment.position)
+        start = self._done.prefix_end
+        self._done = Ranges([(0, start)])
+        segment.start = segment.position = segment.claimed = start
+        segment.end = self.size_bytes
+
+    def forget_all(self) -> None:
+        """Nothing is done: the bytes were wrong."""
+        self._done = Ranges()
+        for segment in self.active:
+            segment.give_up()
+            segment.start = segment.position
