@@ -1,0 +1,48 @@
+"""llama.cpp's C API, as much of it as the runner uses; nothing else imports llama_cpp.
+
+Thin classes over handles: no policy, no protocol. Everything here belongs to the one thread of
+the runner. Failures raise `NativeError`; the reason stands in llama.cpp's log lines, which
+`take_errors` returns. An assertion inside llama.cpp ends the process: callers keep arguments
+in range.
+"""
+
+from olmkit.engine.runner.bindings.context import (
+    KV_TYPES,
+    MOST_SEQUENCES,
+    Batch,
+    Context,
+    ContextOptions,
+    Pooling,
+)
+from olmkit.engine.runner.bindings.library import (
+    LogLevel,
+    NativeError,
+    initialize,
+    set_log_sink,
+    take_errors,
+)
+from olmkit.engine.runner.bindings.memory import DeviceBytes, memory_by_device
+from olmkit.engine.runner.bindings.model import Adapter, Model, load_adapter
+from olmkit.engine.runner.bindings.quantizer import quantize
+from olmkit.engine.runner.bindings.sampler import Sampler
+
+__all__ = [
+    "KV_TYPES",
+    "MOST_SEQUENCES",
+    "Adapter",
+    "Batch",
+    "Context",
+    "ContextOptions",
+    "DeviceBytes",
+    "LogLevel",
+    "Model",
+    "NativeError",
+    "Pooling",
+    "Sampler",
+    "initialize",
+    "load_adapter",
+    "memory_by_device",
+    "quantize",
+    "set_log_sink",
+    "take_errors",
+]

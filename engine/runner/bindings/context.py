@@ -1,0 +1,189 @@
+"""Where tokens are decoded: KV cache, compute buffers, batches."""
+
+import ctypes
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from olmkit.engine.runner.bindings.library import NativeError, api
+from olmkit.engine.runner.bindings.model import Adapter, Model
+
+MOST_SEQUENCES: Final = 256
+"""llama.cpp's own limit (LLAMA_MAX_SEQ)."""
+
+KV_TYPES: Final = {
+    "f32": 0,
+    "f16": 1,
+    "q4_0": 2,
+    "q4_1": 3,
+    "q5_0": 6,
+    "q5_1": 7,
+    "q8_0": 8,
+    "iq4_nl": 20,
+    "bf16": 30,
+}
+"""Element types of the KV cache by name, as ggml numbers them."""
+
+_int32_pointer: Final = ctypes.POINTER(ctypes.c_int32)
+
+
+class Pooling(enum.IntEnum):
+    """How the embeddings of a sequence's tokens become one vector."""
+
+    NONE = 0
+    MEAN = 1
+    CLS = 2
+    LAST = 3
+    RANK = 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextOptions:
+    """What a context is made with; fixed for its life."""
+
+    context_tokens: int
+    batch_tokens: int
+    sequences: int
+    threads: int
+    kv_type: int = KV_TYPES["f16"]
+    flash_attention: bool | None = None
+    pooling: Pooling | None = None
+    """None: the context computes logits; else pooled embeddings."""
+
+
+class Batch:
+    """Tokens of one decode step, with their positions and sequences."""
+
+    def __init__(self, capacity: int) -> None:
+        self._tokens: Any = (ctypes.c_int32 * capacity)()
+        self._positions = (ctypes.c_int32 * capacity)()
+        self._outputs: Any = (ctypes.c_int8 * capacity)()
+        self._sequences = (ctypes.c_int32 * capacity)()
+        self._counts = (ctypes.c_int32 * capacity)(*[1] * capacity)
+        first = ctypes.addressof(self._sequences)
+        self._pointers = (_int32_pointer * capacity)(
+            *[ctypes.cast(first + 4 * index, _int32_pointer) for index in range(capacity)]
+        )
+        self.raw = api.llama_batch(
+            n_tokens=0,
+            token=self._tokens,
+            pos=self._positions,
+            n_seq_id=self._counts,
+            seq_id=self._pointers,
+            logits=self._outputs,
+        )
+        self.capacity = capacity
+        self.count = 0
+
+    def clear(self) -> None:
+        """Empties the batch."""
+        self.count = 0
+
+    def add(self, tokens: list[int], *, position: int, sequence: int, outputs: int) -> int:
+        """Appends consecutive tokens; the last `outputs` of them compute an output.
+
+        Returns:
+            The index of the last one, by which its output is fetched.
+        """
+        start, length = self.count, len(tokens)
+        end = start + length
+        self._tokens[start:end] = tokens
+        self._positions[start:end] = list(range(position, position + length))
+        self._sequences[start:end] = [sequence] * length
+        self._outputs[start:end] = [0] * (length - outputs) + [1] * outputs
+        self.count = end
+        return end - 1
+
+
+class Context:
+    """KV cache and compute buffers over a model: where tokens are decoded."""
+
+    def __init__(self, model: Model, options: ContextOptions) -> None:
+        """Creates the context.
+
+        Raises:
+            NativeError: no memory, or the options do not go with the model.
+        """
+        parameters = api.llama_context_default_params()
+        parameters.n_ctx = options.context_tokens
+        parameters.n_batch = parameters.n_ubatch = options.batch_tokens
+        parameters.n_seq_max = options.sequences
+        parameters.n_threads = parameters.n_threads_batch = options.threads
+        parameters.type_k = parameters.type_v = options.kv_type
+        if options.flash_attention is not None:
+            parameters.flash_attn_type = int(options.flash_attention)
+        parameters.kv_unified, parameters.swa_full = True, False
+        if options.pooling is None:
+            # One output a sequence: the buffer of logits for a whole batch is not needed.
+            parameters.n_outputs_max = options.sequences
+        else:
+            parameters.embeddings, parameters.pooling_type = True, int(options.pooling)
+        self.options = options
+        self._vocabulary_tokens = model.vocabulary_tokens
+        self.handle = api.llama_init_from_model(model.handle, parameters)
+        if not self.handle:
+            raise NativeError("the context was not created")
+        self._memory = api.llama_get_memory(self.handle)
+        self.batch_tokens: int = api.llama_n_batch(self.handle)
+        self.is_causal: bool = api.llama_get_causal_attn(self.handle)
+
+    def close(self) -> None:
+        """Frees the context."""
+        if self.handle:
+            api.llama_free(self.handle)
+            self.handle = None
+
+    def apply_adapters(self, adapters: Sequence[Adapter]) -> None:
+        """Adds LoRA adapters (`load_adapter`) to all further decoding, at full strength.
+
+        Raises:
+            NativeError: they do not fit the model.
+        """
+        count = len(adapters)
+        handles = (api.llama_adapter_lora_p_ctypes * count)(*adapters)
+        scales = (ctypes.c_float * count)(*[1.0] * count)
+        if api.llama_set_adapters_lora(self.handle, handles, count, scales) != 0:
+            raise NativeError("the adapters were not applied")
+
+    def use_threads(self, threads: int) -> None:
+        """Sets how many threads compute from the next step on."""
+        api.llama_set_n_threads(self.handle, threads, threads)
+
+    def decode(self, batch: Batch) -> int:
+        """Computes a batch; llama.cpp's status: 0 done, 1 no room, 2 aborted, below 0 failed."""
+        batch.raw.n_tokens = batch.count
+        return int(api.llama_decode(self.handle, batch.raw))
+
+    def logits(self, index: int) -> Any:
+        """The logits of an output as a ctypes array, one a token; valid until the next decode."""
+        pointer = api.llama_get_logits_ith(self.handle, index)
+        array = ctypes.c_float * self._vocabulary_tokens
+        return ctypes.cast(pointer, ctypes.POINTER(array)).contents
+
+    def pooled_embedding(self, sequence: int, length: int) -> bytes:
+        """The pooled embedding of a sequence, as `length` native float32.
+
+        Raises:
+            NativeError: there is none.
+        """
+        pointer = api.llama_get_embeddings_seq(self.handle, sequence)
+        if not pointer:
+            raise NativeError("no embedding was computed")
+        return ctypes.string_at(pointer, 4 * length)
+
+    def clear_memory(self) -> None:
+        """Forgets all sequences."""
+        if self._memory:
+            api.llama_memory_clear(self._memory, False)
+
+    def truncate(self, sequence: int, position: int) -> bool:
+        """Forgets a sequence's tokens from `position` on; False: not possible, nothing changed.
+
+        From position 0 it always succeeds.
+        """
+        return bool(api.llama_memory_seq_rm(self._memory, sequence, position, -1))
+
+    def first_position(self, sequence: int) -> int:
+        """The first position that a sequence still has in all its caches; -1 when empty."""
+        return int(api.llama_memory_seq_pos_min(self._memory, sequence))

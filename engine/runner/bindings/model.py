@@ -1,0 +1,168 @@
+"""Weights and vocabulary, and the adapters over them."""
+
+import ctypes
+from collections.abc import Callable
+from typing import Final, NewType
+
+from olmkit.engine.runner.bindings.library import NativeError, api
+
+_LOAD_MODE_NONE: Final = 0
+_LOAD_MODE_MMAP: Final = 1
+_SPLIT_MODE_NONE: Final = 0
+
+Adapter = NewType("Adapter", object)
+"""A LoRA adapter that was loaded for a model."""
+
+
+class Model:
+    """Weights and vocabulary of one GGUF file."""
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        gpu_layers: int = -1,
+        main_gpu: int | None = None,
+        use_mmap: bool | None = None,
+        dry_run: bool = False,
+        on_progress: Callable[[float], bool] = lambda _: True,
+    ) -> None:
+        """Loads the file; `on_progress` gets fractions and returns False to give up.
+
+        `dry_run` reads the header and the vocabulary and allocates no weights.
+
+        Raises:
+            NativeError: it could not be loaded, or `on_progress` said no.
+        """
+        parameters = api.llama_model_default_params()
+        parameters.n_gpu_layers = gpu_layers
+        if main_gpu is not None:
+            parameters.split_mode, parameters.main_gpu = _SPLIT_MODE_NONE, main_gpu
+        if dry_run:
+            # With mmap llama.cpp ends the process on an assertion.
+            parameters.no_alloc, parameters.load_mode = True, _LOAD_MODE_NONE
+        elif use_mmap is not None:
+            parameters.load_mode = _LOAD_MODE_MMAP if use_mmap else _LOAD_MODE_NONE
+        callback = api.llama_progress_callback(lambda fraction, _: on_progress(fraction))
+        parameters.progress_callback = callback
+        self.handle = api.llama_model_load_from_file(path.encode(), parameters)
+        if not self.handle:
+            raise NativeError("the model was not loaded")
+        self._vocabulary = api.llama_model_get_vocab(self.handle)
+        self.vocabulary_tokens: int = api.llama_vocab_n_tokens(self._vocabulary)
+        self.bos: int = api.llama_vocab_bos(self._vocabulary)
+        self.eos: int = api.llama_vocab_eos(self._vocabulary)
+        self.adds_bos: bool = api.llama_vocab_get_add_bos(self._vocabulary)
+        self.adds_eos: bool = api.llama_vocab_get_add_eos(self._vocabulary)
+        self._piece = ctypes.create_string_buffer(256)
+
+    def close(self) -> None:
+        """Frees the weights; contexts of the model must be closed before."""
+        if self.handle:
+            api.llama_model_free(self.handle)
+            self.handle = None
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes of all tensors."""
+        return int(api.llama_model_size(self.handle))
+
+    @property
+    def trained_context_tokens(self) -> int:
+        """Context length of the training; 0 when the file does not tell."""
+        return int(api.llama_model_n_ctx_train(self.handle))
+
+    @property
+    def embedding_length(self) -> int:
+        """Length of an embedding that comes out."""
+        return int(api.llama_model_n_embd_out(self.handle))
+
+    @property
+    def window_tokens(self) -> int:
+        """Width of the sliding attention window; 0 for none."""
+        return int(api.llama_model_n_swa(self.handle))
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        """An encoder feeds a decoder (T5)."""
+        return bool(
+            api.llama_model_has_encoder(self.handle) and api.llama_model_has_decoder(self.handle)
+        )
+
+    @property
+    def has_decoder(self) -> bool:
+        """The model has a decoder; T5 encoders have none (BERT counts as having one)."""
+        return bool(api.llama_model_has_decoder(self.handle))
+
+    @property
+    def is_diffusion(self) -> bool:
+        """Text comes out by diffusion, not token by token."""
+        return bool(api.llama_model_is_diffusion(self.handle))
+
+    def metadata(self, key: str) -> str | None:
+        """A scalar of the GGUF header as text, at most 255 bytes of it; None when absent."""
+        buffer = ctypes.create_string_buffer(256)
+        length = api.llama_model_meta_val_str(self.handle, key.encode(), buffer, len(buffer))
+        return None if length < 0 else buffer.value.decode(errors="replace")
+
+    def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
+        """Token ids of a text, with BOS/EOS as the model asks when `add_special`.
+
+        Raises:
+            NativeError: there would be more tokens than llama.cpp can count.
+        """
+        raw = text.encode()
+        capacity = len(raw) + 16
+        while True:
+            tokens = (ctypes.c_int32 * capacity)()
+            count = api.llama_tokenize(
+                self._vocabulary, raw, len(raw), tokens, capacity, add_special, parse_special
+            )
+            if count >= 0:
+                return tokens[:count]
+            if -count <= capacity:
+                raise NativeError("the text has too many tokens")
+            capacity = -count
+
+    def piece(self, token: int, *, special: bool = False) -> bytes:
+        """Bytes of one token; those of control tokens only when `special`."""
+        length = api.llama_token_to_piece(
+            self._vocabulary, token, self._piece, len(self._piece), 0, special
+        )
+        if length < 0:
+            self._piece = ctypes.create_string_buffer(-length)
+            return self.piece(token, special=special)
+        return self._piece.raw[:length]
+
+    def token_name(self, token: int) -> str:
+        """The token as the vocabulary spells it; empty for none (-1)."""
+        if token < 0:
+            return ""
+        raw: bytes | None = api.llama_vocab_get_text(self._vocabulary, token)
+        return (raw or b"").decode(errors="replace")
+
+    def is_end_of_generation(self, token: int) -> bool:
+        """The token ends an answer (EOS, EOT and the like)."""
+        return bool(api.llama_vocab_is_eog(self._vocabulary, token))
+
+    def is_control(self, token: int) -> bool:
+        """The token steers the model and has no text of its own."""
+        return bool(api.llama_vocab_is_control(self._vocabulary, token))
+
+    def suppressed_tokens(self) -> list[int]:
+        """Tokens that the model's file says must never be sampled."""
+        count = ctypes.c_int32()
+        tokens = api.llama_vocab_get_suppress_tokens(self._vocabulary, ctypes.byref(count))
+        return list(tokens[: count.value]) if tokens else []
+
+
+def load_adapter(model: Model, path: str) -> Adapter:
+    """Loads a LoRA adapter; freed together with the model.
+
+    Raises:
+        NativeError: the file is no adapter of this model.
+    """
+    handle = api.llama_adapter_lora_init(model.handle, path.encode())
+    if not handle:
+        raise NativeError("the adapter was not loaded")
+    return Adapter(handle)

@@ -1,0 +1,75 @@
+"""llama.cpp's sampler chain."""
+
+from collections.abc import Sequence
+
+from olmkit.engine.runner.bindings.context import Context
+from olmkit.engine.runner.bindings.library import api
+from olmkit.engine.runner.bindings.model import Model
+
+
+class Sampler:
+    """A chain of llama.cpp's samplers, applied in the order of the `add_…` calls."""
+
+    def __init__(self, model: Model) -> None:
+        self._model = model
+        self._chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
+
+    def close(self) -> None:
+        """Frees the chain."""
+        if self._chain:
+            api.llama_sampler_free(self._chain)
+            self._chain = None
+
+    def _add(self, sampler: object) -> None:
+        api.llama_sampler_chain_add(self._chain, sampler)
+
+    def add_suppression(self, tokens: Sequence[int]) -> None:
+        """Takes tokens out of the choice."""
+        biases = (api.llama_logit_bias * len(tokens))()
+        for bias, token in zip(biases, tokens, strict=True):
+            bias.token, bias.bias = token, float("-inf")
+        size = self._model.vocabulary_tokens
+        self._add(api.llama_sampler_init_logit_bias(size, len(tokens), biases))
+
+    def add_penalties(
+        self, *, last_tokens: int, repeat: float, frequency: float, presence: float
+    ) -> None:
+        """Lowers tokens that stand among the last ones."""
+        size = self._model.vocabulary_tokens
+        self._add(api.llama_sampler_init_penalties(size, last_tokens, repeat, frequency, presence))
+
+    def add_top_k(self, count: int) -> None:
+        """Keeps the likeliest tokens."""
+        self._add(api.llama_sampler_init_top_k(count))
+
+    def add_typical(self, probability: float) -> None:
+        """Keeps locally typical tokens."""
+        self._add(api.llama_sampler_init_typical(probability, 1))
+
+    def add_top_p(self, probability: float) -> None:
+        """Keeps the smallest set of tokens that has this probability."""
+        self._add(api.llama_sampler_init_top_p(probability, 1))
+
+    def add_min_p(self, ratio: float) -> None:
+        """Keeps tokens at least `ratio` times as likely as the likeliest."""
+        self._add(api.llama_sampler_init_min_p(ratio, 1))
+
+    def add_temperature(self, temperature: float) -> None:
+        """Divides the logits."""
+        self._add(api.llama_sampler_init_temp(temperature))
+
+    def add_choice(self, seed: int) -> None:
+        """Ends the chain: draws from the distribution that is left; `seed` is an uint32."""
+        self._add(api.llama_sampler_init_dist(seed))
+
+    def add_greedy(self) -> None:
+        """Ends the chain: takes the likeliest token."""
+        self._add(api.llama_sampler_init_greedy())
+
+    def accept(self, token: int) -> None:
+        """Tells the penalties of a token that was not sampled here."""
+        api.llama_sampler_accept(self._chain, token)
+
+    def sample(self, context: Context, index: int) -> int:
+        """Samples from the output at a batch index, and accepts the token."""
+        return int(api.llama_sampler_sample(self._chain, context.handle, index))
