@@ -49,16 +49,21 @@ def _is_ours(directory: str) -> bool:
 
 
 def _link(path: Path, link: Path) -> bool:
-    """Whether `link` is now another name of the file, or shares its blocks."""
+    """Whether `link` now shares the file's blocks, or is another name of the file.
+
+    Shared blocks first: a later change of the file does not reach the store through them.
+    """
+    if _clone(path, link):
+        return True
     try:
         os.link(path, link)
     except OSError:
-        return _clone(path, link)
+        return False
     return True
 
 
 def _clone(path: Path, target: Path) -> bool:
-    """Reflink, which also works where the file belongs to somebody else."""
+    """Reflink, where the file system can."""
     import fcntl
 
     ficlone = 0x40049409  # linux/fs.h
