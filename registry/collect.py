@@ -15,6 +15,7 @@ from pathlib import Path
 
 import msgspec
 
+from olmkit.registry import unpacked
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import StoreError, store_errors
@@ -73,7 +74,7 @@ def collect(
     if not is_dry_run:
         for folder in (leases, blobs.staging, names.staging):
             remove_abandoned(folder)
-    used, blocked_by = _mark(names)
+    used, blocked_by = _mark(blobs, names)
     blocked_by += _foreign_downloads(blobs, grace_s)
     if blocked_by:
         return Collection(unused=(), spared=0, blocked_by=blocked_by)
@@ -83,6 +84,7 @@ def collect(
         for blob in unused:
             blobs.discard(blob.digest)
         blobs.links.forget_all_but({entry.name for entry in _entries(blobs.folder)})
+        unpacked.forget_all_but(blobs.unpacked, used)
     return Collection(unused=unused, spared=len(candidates) - len(unused), blocked_by=())
 
 
@@ -94,9 +96,10 @@ def discard_unused(blobs: BlobStore, names: NameTree, leases: Path, raw: bytes) 
     Raises:
         StoreError: the store cannot be read, or written.
     """
-    used, blocked_by = _mark(names)
+    used, blocked_by = _mark(blobs, names)
     if not blocked_by:
-        candidates = _mentioned(raw) - used
+        mentioned = _mentioned(raw)
+        candidates = (mentioned | unpacked.wanted_with(blobs.unpacked, mentioned)) - used
         for blob in _removable(blobs, candidates, _needed_since(leases, 0)):
             blobs.discard(blob.digest)
 
@@ -123,8 +126,11 @@ def _mentioned(raw: bytes) -> set[Digest]:
     return {Digest(match.decode()) for match in _MENTION.findall(raw)}
 
 
-def _mark(names: NameTree) -> tuple[Set[Digest], tuple[Unreadable, ...]]:
-    """All digests that any manifest mentions, and what may be one but cannot be read."""
+def _mark(blobs: BlobStore, names: NameTree) -> tuple[Set[Digest], tuple[Unreadable, ...]]:
+    """All digests that any manifest mentions, with the files that came out of those layers.
+
+    And what may be a manifest but cannot be read.
+    """
     used: set[Digest] = set()
     unreadable: list[Unreadable] = []
     for path, _ in files_below(names.folder):
@@ -137,6 +143,7 @@ def _mark(names: NameTree) -> tuple[Set[Digest], tuple[Unreadable, ...]]:
             unreadable.append(Unreadable(path=Path(path), reason=str(error)))
         except (msgspec.MsgspecError, UnicodeDecodeError):
             unreadable.append(Unreadable(path=Path(path), reason=f"{path} is no manifest"))
+    used |= unpacked.wanted_with(blobs.unpacked, used)
     return used, tuple(unreadable)
 
 

@@ -33,7 +33,7 @@ class Choice:
 
 def choose(spec: ModelSpec, go_facts: TemplateFacts | None) -> Choice:
     """The template for a model; `go_facts` are those of its Go template, None without one."""
-    go, jinja = spec.go_template, spec.gguf.chat_template
+    go, jinja = spec.go_template, spec.chat_template
     if go is None and jinja is None:
         return Choice(kind=TemplateKind.PLAIN, template="", reason="the model has no template")
     if go is None or go_facts is None:

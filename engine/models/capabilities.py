@@ -89,7 +89,7 @@ def capabilities(spec: ModelSpec, go_facts: TemplateFacts | None) -> tuple[str, 
         found.add("vision")
     if _hears(spec):
         found.add("audio")
-    jinja = spec.gguf.chat_template
+    jinja = spec.chat_template
     for facts in filter(None, (go_facts, jinja_facts(jinja) if jinja else None)):
         found.update(name for name in ("tools", "insert", "thinking") if getattr(facts, name))
     parser = spec.config.parser or ""

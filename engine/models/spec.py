@@ -15,9 +15,9 @@ from olmkit.engine.errors import InvalidRequest, ModelUnloadable
 from olmkit.engine.models.gguf import GgufHeader, read_header
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.runner.protocol import ModelFiles
-from olmkit.registry import mediatypes
+from olmkit.registry import formats
 from olmkit.registry.digest import Digest
-from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.formats import ModelParts, Part, Role
 from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.store import Store, StoredModel
 
@@ -66,10 +66,17 @@ class ModelSpec:
     parent: str = ""
     """The model that this one was made from, when its manifest says so."""
     go_template: str | None = None
+    jinja_template: str | None = None
+    """A file of its own beside the weights; it wins over the one inside."""
     system: str = ""
     parameters: Mapping[str, OptionValue] = field(default_factory=dict)
     messages: tuple[StoredMessage, ...] = ()
     licenses: tuple[str, ...] = ()
+
+    @property
+    def chat_template(self) -> str | None:
+        """The model's Jinja template."""
+        return self.jinja_template or self.gguf.chat_template
 
     @property
     def computes_embeddings(self) -> bool:
@@ -84,17 +91,18 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         ModelUnloadable: no GGUF weights, or files that cannot be read as such.
         StoreError, CorruptBlob, InvalidManifest: the store does not give its parts.
     """
-    reader = _LayerReader(store, stored.reference.short, stored.manifest)
-    config = stored.config(store)
     name = stored.reference.short
+    parts = formats.read(store, stored.manifest)
+    reader = _PartReader(store, name, parts)
+    config = parts.config
     if config.remote_host or config.remote_model:
         raise ModelUnloadable(f"{name} runs on another server, which olm does not ask", model=name)
-    weights = reader.layers(mediatypes.OLLAMA_MODEL)
+    weights = parts.weights
     if not weights:
         raise ModelUnloadable(f"{name} holds no GGUF weights", model=name)
-    projectors = reader.layers(mediatypes.OLLAMA_PROJECTOR)
-    adapters = reader.layers(mediatypes.OLLAMA_ADAPTER)
-    adapter_paths = tuple(reader.path(layer) for layer in adapters)
+    projectors = parts.of(Role.PROJECTOR)
+    adapters = parts.of(Role.ADAPTER)
+    adapter_paths = tuple(reader.path(part) for part in adapters)
     weights_path = reader.path(weights[0])
     header = read_header(weights_path, name=name)
     return ModelSpec(
@@ -113,17 +121,17 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         gguf=header,
         special_tokens=special_tokens(header),
         projectors=tuple(
-            read_header(reader.path(layer), name=f"projector of {name}") for layer in projectors
+            read_header(reader.path(part), name=f"projector of {name}") for part in projectors
         ),
         adapters=adapter_paths,
-        parent=weights[0].from_ or "",
-        go_template=reader.text(mediatypes.OLLAMA_TEMPLATE, mediatypes.OLLAMA_PROMPT),
-        system=reader.text(mediatypes.OLLAMA_SYSTEM) or "",
+        parent=weights[0].layer.from_ or "",
+        go_template=reader.text(Role.TEMPLATE),
+        jinja_template=reader.text(Role.CHAT_TEMPLATE),
+        system=reader.text(Role.SYSTEM) or "",
         parameters=reader.parameters(),
         messages=reader.messages(),
         licenses=tuple(
-            reader.read(layer).decode("utf-8", "replace")
-            for layer in reader.layers(mediatypes.OLLAMA_LICENSE)
+            reader.read(part).decode("utf-8", "replace") for part in parts.of(Role.LICENSE)
         ),
     )
 
@@ -167,43 +175,39 @@ def special_tokens(header: GgufHeader) -> dict[str, str]:
     return {name: texts[number] for name, number in numbers.items() if number in texts}
 
 
-class _LayerReader:
-    """Reads the layers of one manifest."""
+class _PartReader:
+    """Reads the parts of one model."""
 
-    def __init__(self, store: Store, name: str, manifest: Manifest) -> None:
+    def __init__(self, store: Store, name: str, parts: ModelParts) -> None:
         self._blobs = store.blobs
         self._name = name
-        self._manifest = manifest
+        self._parts = parts
 
-    def layers(self, *media_types: str) -> tuple[Descriptor, ...]:
-        return self._manifest.layers_of(*media_types)
+    def path(self, part: Part) -> Path:
+        return self._blobs.check(part.digest, part.size_bytes)
 
-    def path(self, layer: Descriptor) -> Path:
-        return self._blobs.check(layer.digest, layer.size_bytes)
+    def read(self, part: Part) -> bytes:
+        return self._blobs.read_small(part.digest, MAX_TEXT_LAYER_BYTES)
 
-    def read(self, layer: Descriptor) -> bytes:
-        return self._blobs.read_small(layer.digest, MAX_TEXT_LAYER_BYTES)
+    def text(self, role: Role) -> str | None:
+        """The last part of the role: it wins."""
+        parts = self._parts.of(role)
+        return self.read(parts[-1]).decode("utf-8", "replace") if parts else None
 
-    def text(self, *media_types: str) -> str | None:
-        """The last layer of the media types: it wins."""
-        layers = self.layers(*media_types)
-        return self.read(layers[-1]).decode("utf-8", "replace") if layers else None
-
-    def _json(self, media_type: str) -> list[Any]:
+    def _json(self, role: Role) -> list[Any]:
         values = []
-        for layer in self.layers(media_type):
+        for part in self._parts.of(role):
             try:
-                values.append(json.loads(self.read(layer)))
+                values.append(json.loads(self.read(part)))
             except (ValueError, RecursionError) as error:
                 raise ModelUnloadable(
-                    f"{self._name}: its {media_type.rpartition('.')[2]} layer is no JSON",
-                    model=self._name,
+                    f"{self._name}: its {role} layer is no JSON", model=self._name
                 ) from error
         return values
 
     def parameters(self) -> dict[str, OptionValue]:
         merged: dict[str, OptionValue] = {}
-        for value in self._json(mediatypes.OLLAMA_PARAMS):
+        for value in self._json(Role.PARAMETERS):
             try:
                 merged |= coerce(value) if isinstance(value, dict) else {}
             except InvalidRequest as error:
@@ -211,7 +215,7 @@ class _LayerReader:
         return merged
 
     def messages(self) -> tuple[StoredMessage, ...]:
-        values = self._json(mediatypes.OLLAMA_MESSAGES)
+        values = self._json(Role.MESSAGES)
         last = values[-1] if values else []
         return tuple(
             StoredMessage(role=str(turn.get("role", "")), content=str(turn.get("content", "")))

@@ -1,1 +1,90 @@
-"""How artifacts are laid out: each module maps a manifest's layers to a model and back."""
+"""Formats of models in registries: any manifest read into the same parts, some written from them.
+
+    ollama      Ollama's own                       read, write
+    modelpack   CNCF ModelPack 0.0.7, and `cnai`   read, write
+    docker      Docker Model Runner 0.1, 0.2       read, write
+    kitops      KitOps' ModelKits                  read
+    image       RamaLama's container images        read
+    generic     files in layers, as ORAS has them  read
+
+Manifests stay in the store as they came; reading one again gives the same parts.
+"""
+
+import threading
+
+from olmkit.registry.errors import SourceError
+from olmkit.registry.events import EventSink
+from olmkit.registry.formats import docker, generic, image, kitops, modelpack, ollama
+from olmkit.registry.formats.parts import Format, ModelParts, Part, Role
+from olmkit.registry.formats.unpacking import Bench
+from olmkit.registry.manifest import Manifest
+from olmkit.registry.store import Store
+
+__all__ = ["Format", "ModelParts", "Part", "Role", "format_of", "read", "write"]
+
+_READERS = {
+    Format.OLLAMA: ollama.read,
+    Format.MODELPACK: modelpack.read,
+    Format.DOCKER: docker.read,
+    Format.KITOPS: kitops.read,
+    Format.IMAGE: image.read,
+    Format.GENERIC: generic.read,
+}
+_WRITERS = {
+    Format.OLLAMA: ollama.write,
+    Format.MODELPACK: modelpack.write,
+    Format.DOCKER: docker.write,
+}
+
+
+def format_of(manifest: Manifest) -> Format:
+    """The format of a manifest, told by media types alone."""
+    if ollama.matches(manifest):
+        return Format.OLLAMA
+    if kitops.matches(manifest):
+        return Format.KITOPS
+    if modelpack.matches(manifest):
+        return Format.MODELPACK
+    if docker.matches(manifest):
+        return Format.DOCKER
+    if image.matches(manifest):
+        return Format.IMAGE
+    return Format.GENERIC
+
+
+def read(
+    store: Store,
+    manifest: Manifest,
+    *,
+    on_event: EventSink | None = None,
+    cancelled: threading.Event | None = None,
+) -> ModelParts:
+    """The parts of a model whose blobs are in the store. Packed layers are unpacked once.
+
+    That takes time the first time: whoever brings a model into the store reads it once, with
+    `on_event`. May find no weights: whoever needs them says so.
+
+    Raises:
+        SourceError: a packed layer is no archive, or not acceptable.
+        InvalidManifest: the config cannot be read.
+        TransferCancelled: `cancelled` was set.
+        StoreError, DiskFull: a blob cannot be read, or a file not be unpacked.
+    """
+    bench = Bench(store=store, on_event=on_event, cancelled=cancelled)
+    return _READERS[format_of(manifest)](bench, manifest)
+
+
+def write(store: Store, parts: ModelParts, format_: Format) -> Manifest:
+    """A manifest of another format for the same files; small blobs for it go into the store.
+
+    Hold `store.lease()` until the manifest is stored or sent. Nothing large is copied, and equal
+    parts give equal bytes. From Ollama's format to another and back gives the same manifest.
+
+    Raises:
+        SourceError: no weights, or a format that olm only reads.
+        StoreError, DiskFull: a blob cannot be written.
+    """
+    writer = _WRITERS.get(format_)
+    if writer is None:
+        raise SourceError(f"olm reads models in {format_}'s format, but writes none")
+    return writer(store, parts)

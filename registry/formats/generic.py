@@ -1,0 +1,34 @@
+"""Files in layers without a format of a model, as `oras push` makes them.
+
+Source: registry reference, section 3.6; https://oras.land. File names come from the `title`
+annotation; without a GGUF file by name, a layer that begins as one is the model.
+"""
+
+from typing import Final
+
+from olmkit.registry.formats.layers import assemble
+from olmkit.registry.formats.parts import Format, ModelParts
+from olmkit.registry.formats.unpacking import Bench
+from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.modelconfig import ModelConfig
+
+ANNOTATION_UNPACK: Final = "io.deis.oras.content.unpack"
+_PACKED_TYPES: Final = (".tar+gzip", ".tar.gzip", ".tar+zstd", "/gzip", "/x-tar", "/zstd")
+
+
+def read(bench: Bench, manifest: Manifest) -> ModelParts:
+    """The model; folders, which ORAS packs, are unpacked first.
+
+    Raises:
+        SourceError: a packed layer is not acceptable.
+        StoreError: a blob cannot be read.
+    """
+    return assemble(
+        bench, manifest, Format.GENERIC, ModelConfig(model_format="gguf"), is_packed=_is_packed
+    )
+
+
+def _is_packed(layer: Descriptor) -> bool:
+    """ORAS calls single files tar archives too; folders it marks."""
+    is_marked = layer.annotations.get(ANNOTATION_UNPACK) == "true"
+    return is_marked or layer.media_type.endswith(_PACKED_TYPES)

@@ -1,0 +1,58 @@
+"""KitOps' ModelKits: a Kitfile as config, and layers that are tar archives.
+
+Source: registry reference, section 3.3; https://github.com/kitops-ml/kitops, pkg/lib/constants.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from olmkit.registry.formats.layers import assemble, member, read_config, text
+from olmkit.registry.formats.parts import Format, ModelParts
+from olmkit.registry.formats.unpacking import Bench
+from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.modelconfig import ModelConfig
+
+PREFIXES: Final = (
+    "application/vnd.kitops.modelkit.",
+    "application/vnd.kitops.model.",
+    "application/vnd.jozu.model.",
+)
+_CLASSES: Final = (".model.v1", ".modelpart.v1", ".docs.v1")
+
+
+def matches(manifest: Manifest) -> bool:
+    """Whether the manifest is in this format."""
+    return manifest.config.media_type.startswith(PREFIXES)
+
+
+def read(bench: Bench, manifest: Manifest) -> ModelParts:
+    """The model; the layers of model and documents are unpacked first.
+
+    A Kitfile may name another ModelKit as its model: that one has to be pulled itself.
+
+    Raises:
+        SourceError: a packed layer is not acceptable.
+        StoreError: a blob cannot be read.
+    """
+    kitfile = read_config(bench.store, manifest.config)
+    model = member(kitfile, "model")
+    config = ModelConfig(
+        model_format=text(model, "format"),
+        base_name=text(model, "name") or text(member(kitfile, "package"), "name"),
+    )
+    parts = assemble(bench, manifest, Format.KITOPS, config, is_packed=_is_packed)
+    if parts.weights:
+        config = replace(config, model_format="gguf")
+    return replace(parts, config=config)
+
+
+def _is_packed(layer: Descriptor) -> bool:
+    is_wanted = any(name in layer.media_type for name in _CLASSES)
+    return is_wanted and ".tar" in layer.media_type
+
+
+def referenced_kit(bench: Bench, manifest: Manifest) -> str | None:
+    """The ModelKit that this one takes its model from; `None` when it has its own."""
+    path = text(member(read_config(bench.store, manifest.config), "model"), "path")
+    has_layer = any(".model.v1" in layer.media_type for layer in manifest.layers)
+    return None if has_layer or path is None or path.startswith((".", "/")) else path

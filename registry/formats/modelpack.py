@@ -1,0 +1,131 @@
+"""The CNCF's ModelPack, 0.0.7, with the names that it had before (`cnai`).
+
+Source: https://github.com/modelpack/model-spec, docs/spec.md and docs/config.md; registry
+reference, section 3.1. The config's schema allows no members of others, so what the format has no
+place for goes into layers, told by annotations.
+"""
+
+import json
+from typing import Any, Final
+
+from olmkit.registry import mediatypes
+from olmkit.registry.errors import SourceError
+from olmkit.registry.formats import docker
+from olmkit.registry.formats.layers import assemble, member, read_config, text
+from olmkit.registry.formats.parts import (
+    Format,
+    ModelParts,
+    Part,
+    Role,
+    names_of,
+    notes_for,
+)
+from olmkit.registry.formats.unpacking import Bench
+from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.store import Store
+
+ARTIFACT_TYPE: Final = "application/vnd.cncf.model.manifest.v1+json"
+CONFIG_TYPE: Final = "application/vnd.cncf.model.config.v1+json"
+PREFIXES: Final = ("application/vnd.cncf.model.", "application/vnd.cnai.model.")
+ANNOTATION_PATH: Final = "org.cncf.model.filepath"
+_LAYER: Final = "application/vnd.cncf.model.{}.v1.raw"
+_CLASSES: Final = {
+    Role.WEIGHTS: "weight",
+    Role.PROJECTOR: "weight",
+    Role.ADAPTER: "weight",
+    Role.DRAFT: "weight",
+    Role.LICENSE: "doc",
+    Role.OTHER: "doc",
+}
+"""Layer classes; all others are `weight.config`."""
+
+
+def matches(manifest: Manifest) -> bool:
+    """Whether the manifest is in this format."""
+    types = (manifest.artifact_type or "", manifest.config.media_type)
+    return any(name.startswith(PREFIXES) for name in types)
+
+
+def read(bench: Bench, manifest: Manifest) -> ModelParts:
+    """The model; its packed layers are unpacked first.
+
+    Raises:
+        SourceError: a packed layer is not acceptable.
+        StoreError: a blob cannot be read.
+    """
+    given = read_config(bench.store, manifest.config)
+    about, config = member(given, "descriptor"), member(given, "config")
+    return assemble(
+        bench,
+        manifest,
+        Format.MODELPACK,
+        ModelConfig(
+            model_format=text(config, "format"),
+            model_family=text(about, "family"),
+            model_type=text(config, "paramSize"),
+            file_type=text(config, "quantization"),
+            base_name=text(about, "name"),
+        ),
+        roles=docker.ROLES,  # Docker writes those into manifests of this kind
+    )
+
+
+def write(store: Store, parts: ModelParts) -> Manifest:
+    """A manifest of this format; small blobs that it needs are put into the store.
+
+    Equal models give equal bytes. Every layer is raw, so its digest is that of the file.
+
+    Raises:
+        SourceError: there are no weights.
+        StoreError, DiskFull: a blob cannot be written.
+    """
+    if not parts.weights:
+        raise SourceError("the model holds no GGUF weights")
+    listed = [*parts.parts, *docker.config_part(parts)]
+    layers = [_layer(part, name) for part, name in zip(listed, names_of(listed), strict=True)]
+    data = json.dumps(_config(parts, layers), separators=(",", ":")).encode()
+    config = Descriptor(
+        media_type=CONFIG_TYPE, digest=store.blobs.put_bytes(data), size_bytes=len(data)
+    )
+    return Manifest.build(
+        config, layers, media_type=mediatypes.OCI_MANIFEST, artifact_type=ARTIFACT_TYPE
+    )
+
+
+def _layer(part: Part, name: str) -> Descriptor:
+    notes = notes_for(part)
+    if part.role is Role.OTHER and part.is_layer and not notes:
+        return part.layer
+    return Descriptor(
+        media_type=_LAYER.format(_CLASSES.get(part.role, "weight.config")),
+        digest=part.digest,
+        size_bytes=part.size_bytes,
+        annotations=dict(
+            sorted({ANNOTATION_PATH: name, mediatypes.ANNOTATION_TITLE: name, **notes}.items())
+        ),
+    )
+
+
+def _config(parts: ModelParts, layers: list[Descriptor]) -> dict[str, Any]:
+    config = parts.config
+    about = {"family": config.model_family, "name": config.base_name}
+    facts: dict[str, Any] = {
+        "architecture": "transformer",
+        "format": config.model_format or "gguf",
+        "paramSize": config.model_type,
+        "quantization": config.file_type,
+    }
+    can = set(config.capabilities)
+    if can:
+        facts["capabilities"] = {
+            "inputTypes": ["text", *(["image"] if "vision" in can else [])],
+            "outputTypes": ["embedding" if can == {"embedding"} else "text"],
+            "reasoning": "thinking" in can,
+            "toolUsage": "tools" in can,
+        }
+    return {
+        "descriptor": {name: value for name, value in about.items() if value},
+        "config": {name: value for name, value in facts.items() if value},
+        "modelfs": {"type": "layers", "diffIds": [str(layer.digest) for layer in layers]},
+    }

@@ -1,0 +1,141 @@
+"""Models inside of tar layers: taken out once, kept as blobs as long as the layer is wanted.
+
+The files are blobs like all others, so a GGUF that is known already takes no room. What was taken
+out can be taken out again: a record (`unpacked`) whose blobs are gone counts as none.
+"""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from olmkit.registry import tarstream
+from olmkit.registry.digest import Digest
+from olmkit.registry.errors import (
+    InvalidDigest,
+    SourceError,
+    TransferCancelled,
+    store_errors,
+)
+from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.formats.parts import Role, role_of_name
+from olmkit.registry.manifest import Descriptor
+from olmkit.registry.store import Store
+from olmkit.registry.tarstream import Kind, Member
+from olmkit.registry.unpacked import File, Record, read_record
+
+SMALL_FILE_LIMIT_BYTES: Final = 4 << 20
+"""Of templates, licences and the like; longer ones are left where they are."""
+GGUF_MAGIC: Final = b"GGUF"
+_FILE_LIMIT: Final = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bench:
+    """Where unpacking is done, who is told, and how it is stopped."""
+
+    store: Store
+    on_event: EventSink | None = None
+    cancelled: threading.Event | None = None
+
+
+def unpack(bench: Bench, layer: Descriptor, *, below: str = "") -> Record:
+    """The model's files in a tar layer, which are blobs afterwards.
+
+    Only GGUF files and what their names tell to be texts of a model, below the folder `below`.
+
+    Raises:
+        SourceError: no tar, or one that is not acceptable.
+        TransferCancelled: `bench.cancelled` was set.
+        StoreError: the layer cannot be read, or a file not be stored.
+    """
+    path = bench.store.blobs.unpacked / f"{layer.digest.file_name}.json"
+    known = read_record(path)
+    if known is not None and known.below == below and _is_whole(bench.store, known):
+        return known
+    with bench.store.lease():
+        record = _unpacked(bench, layer, below)
+    _write_record(bench.store, path, record)
+    return record
+
+
+def _is_whole(store: Store, record: Record) -> bool:
+    try:
+        return all(store.blobs.has(Digest(file.digest), file.size) for file in record.files)
+    except InvalidDigest:
+        return False
+
+
+def _write_record(store: Store, path: Path, record: Record) -> None:
+    with store_errors(path, "write"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with store.blobs.workspace() as folder:
+        staged = folder / "record"
+        with store_errors(path, "write"):
+            staged.write_bytes(msgspec.json.encode(record))
+            staged.replace(path)
+
+
+def _unpacked(bench: Bench, layer: Descriptor, below: str) -> Record:
+    from olmkit.registry.compression import decompressed  # zstandard is seldom needed
+
+    path = bench.store.blobs.check(layer.digest, layer.size_bytes)
+    files: dict[str, File] = {}
+    links: dict[str, str] = {}
+    with store_errors(path, "read"), open(path, "rb") as source:
+
+        def tell() -> None:
+            _tell(bench, layer, source.tell())
+
+        for member in tarstream.members(decompressed(source)):
+            if not member.name.startswith(below):
+                continue
+            if member.kind is Kind.LINK:
+                links[member.name] = tarstream.link_target(member.name, member.link)
+            elif member.kind is Kind.OTHER:
+                raise SourceError(f"layer {layer.digest.short} holds {member.name!r}, no file")
+            elif member.kind is Kind.FILE and (file := _kept(bench.store, member, tell)):
+                files[member.name] = file
+            if len(files) + len(links) > _FILE_LIMIT:
+                raise SourceError(f"layer {layer.digest.short} holds more than {_FILE_LIMIT} files")
+    return Record(below=below, files=tuple(files.values()), links=links)
+
+
+def _tell(bench: Bench, layer: Descriptor, completed_bytes: int) -> None:
+    if bench.cancelled is not None and bench.cancelled.is_set():
+        raise TransferCancelled("cancelled: nobody waits for the model")
+    if bench.on_event is not None:
+        bench.on_event(
+            BlobProgress(
+                label=f"unpacking {layer.digest.short}",
+                completed_bytes=min(completed_bytes, layer.size_bytes),
+                total_bytes=layer.size_bytes,
+                digest=layer.digest,
+            )
+        )
+
+
+def _kept(store: Store, member: Member, tell: Callable[[], None]) -> File | None:
+    """The member as a blob, if it is something that olm uses."""
+    head = _head(member)
+    is_small = member.size_bytes <= SMALL_FILE_LIMIT_BYTES
+    is_text = is_small and role_of_name(member.name) is not Role.OTHER
+    if head != GGUF_MAGIC and not is_text:
+        return None
+    with store.blobs.writer(size_bytes=member.size_bytes) as writer:
+        writer.write(head)
+        for piece in iter(member.read, b""):
+            writer.write(piece)
+            tell()
+        digest = writer.commit()
+    return File(name=member.name, digest=str(digest), size=member.size_bytes)
+
+
+def _head(member: Member) -> bytes:
+    head = b""
+    while len(head) < len(GGUF_MAGIC) and (piece := member.read(len(GGUF_MAGIC) - len(head))):
+        head += piece
+    return head
