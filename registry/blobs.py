@@ -364,6 +364,7 @@ class BlobStore:
             DiskFull, StoreError: the blob cannot be written.
         """
         with store_errors(staged, "write to", needed_bytes=size_bytes):
+            self.folder.mkdir(parents=True, exist_ok=True, mode=FOLDER_MODE)
             fd = os.open(staged, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
             try:
                 os.fchmod(fd, BLOB_MODE)

