@@ -59,7 +59,8 @@ def quantize(
 ) -> None:
     """Write the GGUF model `source` to `target` in another type; whole or not at all.
 
-    Works in a hidden directory beside `target`, the only thing that a kill leaves behind.
+    Works in a hidden directory beside `target`, the only thing that a kill leaves behind. Not
+    synced to disk: the store does that with what it takes in.
     `threads`: 0 for as many as this process may use. `on_progress` gets bytes of the source done
     and in all, after each tensor. Blocks; for a thread of its own.
 
@@ -82,8 +83,6 @@ def quantize(
             reason = _follow(worker, header, on_progress, cancelled)
         if reason is not None:
             raise ModelNotCreatable(_explain(reason, name))
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
         partial.chmod(0o644)
         os.replace(partial, target)
 

@@ -79,6 +79,8 @@ def write_gguf(
 ) -> None:
     """Write the file `target`, which appears whole or not at all.
 
+    It is not synced to disk: the store does that with what it takes in.
+
     Raises:
         ModelNotCreatable: a tensor's blocks do not add up to its shape, its name is too long, or
             a text is not Unicode.
@@ -103,8 +105,6 @@ def _replacing(target: Path) -> Iterator[BinaryIO]:
     try:
         with open(handle, "wb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
         os.chmod(name, 0o644)
         os.replace(name, target)
     except BaseException:
