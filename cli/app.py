@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "pull": "Fetch a model from a registry or package index",
     "create": "Build a model from a Modelfile",
     "show": "Show what is known of a model",
+    "prompt": "Show the exact prompt that a model would get",
     "ls": "List models",
     "ps": "List loaded models",
     "cp": "Give a model one more name",

@@ -35,12 +35,13 @@ def chat(
     Raises:
         DaemonError: the model cannot be loaded, or the daemon is gone for good.
     """
-    # Both take their time: the editor's imports, and the model's load.
-    imports = threading.Thread(target=_import_editor)
-    imports.start()
-    load(client, model, asking, terminal)
-    imports.join()
-    Chat(client, model, details, asking, terminal, settings).run()
+    with terminal.held_input():
+        # Both take their time: the editor's imports, and the model's load.
+        imports = threading.Thread(target=_import_editor)
+        imports.start()
+        load(client, model, asking, terminal)
+        imports.join()
+        Chat(client, model, details, asking, terminal, settings).run()
 
 
 def _import_editor() -> None:
@@ -49,7 +50,7 @@ def _import_editor() -> None:
 
 def load(client: Client, model: str, asking: Asking, terminal: Terminal) -> None:
     """Loads the model, with a spinner."""
-    with terminal.held_input(), Waiting(terminal):
+    with Waiting(terminal):
         for _ in client.generate(asking.body(model)):
             pass
 
@@ -151,8 +152,7 @@ class Chat:
         )
         timings = None
         try:
-            answer = self.client.chat(self._body(question))
-            with self.terminal.held_input(), view, contextlib.closing(answer):
+            with view, contextlib.closing(self.client.chat(self._body(question))) as answer:
                 for chunk in answer:
                     view.show(chunk)
                     timings = chunk.timings or timings

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from typer.core import TyperCommand
 
-FILE_FLAGS: Final = frozenset({"-f", "--file"})
+FILE_FLAGS: Final = frozenset({"-f", "--file", "--messages", "--tools"})
 ARGUMENTS: Final = {
     "run": "models files",
     "show": "models",
+    "prompt": "models files",
     "ls": "models",
     "cp": "models",
     "rm": "models",

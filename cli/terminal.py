@@ -72,7 +72,10 @@ class Terminal:
 
     @contextmanager
     def held_input(self) -> Iterator[None]:
-        """What is typed meanwhile is not shown, but kept for the next prompt; Ctrl-C works."""
+        """What is typed where no prompt stands is not shown, but kept for the next one.
+
+        Ctrl-C works as ever.
+        """
         import termios
 
         try:

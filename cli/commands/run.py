@@ -93,8 +93,9 @@ def run(
 ) -> None:
     """Run a model: answer a prompt, or chat.
 
-    Text on standard input comes before the words of the prompt. Standard output carries the
-    answer alone; progress, thoughts and timings go to standard error when it is no terminal.
+    Text on standard input comes before the words of the prompt. A standard output that is no
+    terminal carries the answer alone, with a newline at its end if it has none; progress,
+    thoughts and timings go to standard error.
     An empty prompt loads the model. An embedding model prints its vector as a JSON array.
     """
     asking = Asking(
@@ -112,7 +113,7 @@ def run(
     client = connect(settings)
     digest = local_file(client, model, terminal)
     name = digest or model
-    with _called(model, digest):
+    with called(model, digest):
         details = find_model(client, name, terminal, insecure=insecure)
         if asking.think is None and "thinking" in details.capabilities:
             asking.think = True
@@ -127,7 +128,7 @@ def run(
 
 
 @contextmanager
-def _called(path: str, digest: str | None) -> Iterator[None]:
+def called(path: str, digest: str | None) -> Iterator[None]:
     """A local file is called by its path in errors, not by the digest that the daemon knows."""
     try:
         yield

@@ -15,12 +15,23 @@ def show(
     modelfile: Annotated[bool, Option("--modelfile", help="Only the Modelfile.")] = False,
     parameters: Annotated[bool, Option("--parameters", help="Only the parameters.")] = False,
     template: Annotated[bool, Option("--template", help="Only the prompt template.")] = False,
+    effective: Annotated[
+        bool, Option("--effective", help="With --template: the one that renders prompts, and why.")
+    ] = False,
     system: Annotated[bool, Option("--system", help="Only the system message.")] = False,
     verbose: Annotated[
         bool, Option("-v", "--verbose", help="All metadata and tensors as well.")
     ] = False,
 ) -> None:
-    """Show what is known of a model."""
+    """Show what is known of a model.
+
+    A model can have a Go template, from its Modelfile, and a Jinja template, from its GGUF file.
+    With --template --effective the one that is used goes to standard output, and its language and
+    why it is used to standard error. A model without any gets the turns' texts as they are, and
+    nothing is printed.
+    """
+    if effective and not template:
+        raise UsageError("--effective goes with --template")
     if sum((license, modelfile, parameters, template, system)) > 1:
         raise UsageError(
             "only one of '--license', '--modelfile', '--parameters', '--system', "
@@ -35,6 +46,9 @@ def show(
     elif parameters:
         lines = sorted(details.parameters.splitlines(), key=lambda line: line.split(" ")[0])
         terminal.data("\n".join(lines) + "\n")
+    elif effective:
+        terminal.message(f"{details.template_kind}: {details.template_reason}\n")
+        terminal.data("" if details.template_kind == "plain" else details.template)
     elif template:
         terminal.data(details.template)
     elif system:

@@ -259,6 +259,7 @@ def test_an_editor_writes_the_message(daemon: Daemon, tmp_path: Path) -> None:
     with chat(daemon, "m", environ={"OLM_EDITOR": "/no/such/editor"}) as terminal:
         terminal.send("\x07")
         terminal.wait_for("error: editor '/no/such/editor' not found, set OLM_EDITOR")
+        # The terminal is the editor's until the prompt is back.
         terminal.wait_for(lambda text: text.endswith(PLACEHOLDER))
         leave(terminal)
 

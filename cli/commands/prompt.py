@@ -1,0 +1,115 @@
+"""`olm prompt`: the text, or the tokens, that a model would get."""
+
+import json
+from typing import Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.asking import parse_think
+from olmkit.cli.commands.run import RunCommand, called, join_prompt, local_file
+from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+
+MAX_FILE_BYTES = 64 * 1024 * 1024
+COMMAND_CLASS = RunCommand
+Turns = list[dict[str, object]]
+
+
+def prompt(
+    model: Annotated[str, Argument(metavar="MODEL", help="A name, or the path of a GGUF file.")],
+    prompt: Annotated[
+        list[str] | None, Argument(metavar="[PROMPT]...", help="What the user says, at last.")
+    ] = None,
+    messages: Annotated[
+        str, Option("--messages", metavar="FILE", help="Turns before: a JSON array of messages.")
+    ] = "",
+    tools: Annotated[
+        str, Option("--tools", metavar="FILE", help="Tools to offer: a JSON array.")
+    ] = "",
+    system: Annotated[
+        str | None,
+        Option("--system", metavar="TEXT", help="A system message in place of the model's own."),
+    ] = None,
+    think: Annotated[
+        str | None,
+        Option("--think", metavar="[LEVEL]", help="true, false, low, medium, high or max."),
+    ] = None,
+    raw: Annotated[bool, Option("--raw", help="The prompt is not put into a template.")] = False,
+    tokens: Annotated[
+        bool, Option("--tokens", help="Token ids, a JSON array, instead of text.")
+    ] = False,
+) -> None:
+    """Show the exact prompt that a model would get.
+
+    The model's template is applied as a chat applies it, with its system prompt and messages.
+    Standard output carries the text and nothing else, not even a line break at its end. The model
+    is not loaded; --tokens reads its vocabulary alone. Token ids begin and end with what the
+    model adds by itself, such as BOS, which need not be part of the text.
+
+    FILE is `-` for standard input; without --messages, text there comes before the words of the
+    prompt. A file of messages may also be the body of a request to /api/chat.
+    """
+    terminal = Terminal()
+    if raw and (messages or tools or system is not None or think is not None):
+        raise UsageError("--raw goes with a prompt and --tokens only")
+    body: dict[str, object] = {}
+    turns: Turns = []
+    if messages:
+        turns, body = _conversation(messages, terminal)
+    if tools:
+        body["tools"] = _objects(_json(tools, terminal), tools)
+    if system is not None:
+        turns = [turn for turn in turns if turn.get("role") != "system"]
+        turns.insert(0, {"role": "system", "content": system})
+    reads_input = "-" not in (messages, tools) and not messages
+    text = join_prompt(terminal, prompt or []) if reads_input else " ".join(prompt or [])
+    if text or not messages:
+        turns.append({"role": "user", "content": text})
+    if think is not None:
+        body["think"] = parse_think(think)
+    client = daemon(terminal)
+    digest = local_file(client, model, terminal)
+    name = digest or model
+    with called(model, digest):
+        if not raw:
+            text = client.render({**body, "model": name, "messages": turns})
+        if tokens:
+            terminal.data(json.dumps(client.tokenize(name, text)) + "\n")
+        else:
+            terminal.data(text)
+
+
+def _conversation(file: str, terminal: Terminal) -> tuple[Turns, dict[str, object]]:
+    """The turns in a file, and what else of a request stands there."""
+    value = _json(file, terminal)
+    if not isinstance(value, dict):
+        return _objects(value, file), {}
+    body = {key: value[key] for key in ("tools", "think") if value.get(key) is not None}
+    return _objects(value.get("messages"), file), body
+
+
+def _objects(value: object, file: str) -> Turns:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise UsageError(f"{file} holds no JSON array of objects")
+    return value
+
+
+def _json(file: str, terminal: Terminal) -> object:
+    try:
+        if file == "-":
+            raw = terminal.stdin.buffer.read(MAX_FILE_BYTES + 1)
+        else:
+            with open(file, "rb") as stream:
+                raw = stream.read(MAX_FILE_BYTES + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"no such file: {file}") from error
+    except OSError as error:
+        raise CliError(f"cannot read {file}: {(error.strerror or '').lower()}") from error
+    if len(raw) > MAX_FILE_BYTES:
+        raise CliError(f"{file} is longer than {MAX_FILE_BYTES // 2**20} MiB")
+    try:
+        value: object = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is no JSON: {error}") from error
+    return value
