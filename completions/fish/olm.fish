@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run pull create show ls list ps cp rm stop serve start version completion help
+    not __fish_seen_subcommand_from run pull create show prompt ls list ps cp rm stop serve start version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -9,6 +9,7 @@ complete -c olm -n __olm_needs_command -a run -d 'Run a model: answer a prompt, 
 complete -c olm -n __olm_needs_command -a pull -d 'Fetch a model from a registry or package index'
 complete -c olm -n __olm_needs_command -a create -d 'Build a model from a Modelfile'
 complete -c olm -n __olm_needs_command -a show -d 'Show what is known of a model'
+complete -c olm -n __olm_needs_command -a prompt -d 'Show the exact prompt that a model would get'
 complete -c olm -n __olm_needs_command -a ls -d 'List models'
 complete -c olm -n __olm_needs_command -a list -d 'List models'
 complete -c olm -n __olm_needs_command -a ps -d 'List loaded models'
@@ -45,10 +46,20 @@ complete -c olm -n '__fish_seen_subcommand_from show' -l license -d 'Only the li
 complete -c olm -n '__fish_seen_subcommand_from show' -l modelfile -d 'Only the Modelfile.'
 complete -c olm -n '__fish_seen_subcommand_from show' -l parameters -d 'Only the parameters.'
 complete -c olm -n '__fish_seen_subcommand_from show' -l template -d 'Only the prompt template.'
+complete -c olm -n '__fish_seen_subcommand_from show' -l effective -d 'With --template: the one that renders prompts, and why.'
 complete -c olm -n '__fish_seen_subcommand_from show' -l system -d 'Only the system message.'
 complete -c olm -n '__fish_seen_subcommand_from show' -s v -l verbose -d 'All metadata and tensors as well.'
 complete -c olm -n '__fish_seen_subcommand_from show' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from show' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -l messages -r -F -d 'Turns before: a JSON array of messages.'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -l tools -r -F -d 'Tools to offer: a JSON array.'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -l system -x -d 'A system message in place of the model'\''s own.'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -l think -x -d 'true, false, low, medium, high or max.'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -l raw -d 'The prompt is not put into a template.'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -l tokens -d 'Token ids, a JSON array, instead of text.'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from prompt' -F
 complete -c olm -n '__fish_seen_subcommand_from ls list' -s q -l quiet -d 'Print names only.'
 complete -c olm -n '__fish_seen_subcommand_from ls list' -l no-trunc -d 'Print IDs in full.'
 complete -c olm -n '__fish_seen_subcommand_from ls list' -l format -x -a 'table json' -d 'A table, or one JSON object a line.'
@@ -73,4 +84,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull create show ls list ps cp rm stop serve start version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull create show prompt ls list ps cp rm stop serve start version completion help'

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import olmkit
-from olmkit.engine.api import native_models, native_status, native_transfer
+from olmkit.engine.api import native_models, native_status, native_tokens, native_transfer
 from olmkit.engine.api.errors import KNOWN_ERRORS
 from olmkit.engine.api.guard import Guard
 from olmkit.engine.api.native_chat import chat
@@ -73,6 +73,8 @@ def _routes() -> list[Route]:
         ("/api/chat", chat, "POST"),
         ("/api/embed", embed, "POST"),
         ("/api/embeddings", embeddings, "POST"),
+        ("/api/tokenize", native_tokens.tokenize, "POST"),
+        ("/api/detokenize", native_tokens.detokenize, "POST"),
         ("/api/pull", native_transfer.pull, "POST"),
         ("/api/create", native_transfer.create_model, "POST"),
         ("/api/import", native_transfer.import_file, "POST"),

@@ -72,6 +72,7 @@ def show_json(
         "parser": spec.config.parser,
     }
     members = {key: value for key, value in members.items() if value}
+    members["olm"] = {"template": {"kind": choice.kind, "reason": choice.reason}}
     members |= {"details": details, "capabilities": list(capabilities)}
     if spec.modified_at is not None:
         members["modified_at"] = spec.modified_at.astimezone()

@@ -11,6 +11,8 @@ from olmkit.engine.models.catalog import Catalog
 from olmkit.engine.services import Services
 
 WARM_AFTER_S: Final = 5.0
+MAX_VOCABULARIES: Final = 2
+"""Runners at a time that only tokenize: each is a process of some 100 MB."""
 
 
 class Api:
@@ -25,6 +27,7 @@ class Api:
             inspect_template=self.renderer.inspect,
         )
         self.transfers = Transfers()
+        self.vocabularies = asyncio.Semaphore(MAX_VOCABULARIES)
         self._warming: asyncio.Task[None] | None = None
 
     def start(self) -> None:

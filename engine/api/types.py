@@ -97,6 +97,22 @@ class EmbeddingsRequest(Request, kw_only=True, frozen=True):
     options: dict[str, Any] | None = None
 
 
+class TokenizeRequest(Request, kw_only=True, frozen=True):
+    """POST /api/tokenize."""
+
+    model: str | None = None
+    prompt: str | None = None
+    add_special: bool | None = None
+    """Whether BOS and EOS are added as the model asks; true unless said otherwise."""
+
+
+class DetokenizeRequest(Request, kw_only=True, frozen=True):
+    """POST /api/detokenize."""
+
+    model: str | None = None
+    tokens: list[int] | None = None
+
+
 class NamedRequest(Request, kw_only=True, frozen=True):
     """Requests about a stored model; `name` is the older spelling of `model`."""
 
@@ -246,6 +262,20 @@ class EmbedReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
+
+
+class TokenizeReply(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to /api/tokenize."""
+
+    model: str
+    tokens: list[int]
+
+
+class DetokenizeReply(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to /api/detokenize."""
+
+    model: str
+    text: str
 
 
 class Details(msgspec.Struct, kw_only=True, frozen=True):

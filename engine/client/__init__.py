@@ -106,6 +106,16 @@ class Client:
         """The vector of the first input."""
         return replies.first_embedding(self.request("POST", "/api/embed", body, timeout_s=None))
 
+    def render(self, body: Body) -> str:
+        """The prompt that a chat request would give the model, which is not loaded."""
+        body = {**body, "_debug_render_only": True, "stream": False}
+        return replies.rendered_prompt(self.request("POST", "/api/chat", body))
+
+    def tokenize(self, model: str, prompt: str) -> list[int]:
+        """The tokens that a prompt becomes, with what the model adds, such as BOS."""
+        body = {"model": model, "prompt": prompt}
+        return replies.tokens(self.request("POST", "/api/tokenize", body, timeout_s=None))
+
     # --- the daemon and its blobs
 
     def version(self) -> str:

@@ -156,6 +156,10 @@ class ModelDetails(NamedTuple):
     parameters: str
     """One line a value: name, blanks, value in JSON-like form."""
     template: str
+    template_kind: str
+    """`jinja`, `go` or `plain`: how prompts are rendered; empty where the daemon does not tell."""
+    template_reason: str
+    """Why so: completes "because …"."""
     system: str
     messages: tuple[Message, ...]
     family: str
@@ -187,11 +191,14 @@ class ModelDetails(NamedTuple):
 def model_details(reply: Object) -> ModelDetails:
     """A reply to `POST /api/show`."""
     details = _object(reply, "details")
+    effective = _object(_object(reply, "olm"), "template")
     return ModelDetails(
         license=_text(reply, "license"),
         modelfile=_text(reply, "modelfile"),
         parameters=_text(reply, "parameters"),
         template=_text(reply, "template"),
+        template_kind=_text(effective, "kind"),
+        template_reason=_text(effective, "reason"),
         system=_text(reply, "system"),
         messages=tuple(
             Message(role=_text(message, "role"), content=_text(message, "content"))
@@ -217,6 +224,23 @@ def model_details(reply: Object) -> ModelDetails:
             for tensor in _objects(reply, "tensors")
         ),
     )
+
+
+def rendered_prompt(reply: Object) -> str:
+    """A reply to a request with `_debug_render_only`.
+
+    Raises:
+        DaemonError: the daemon rendered nothing.
+    """
+    text = _object(reply, "_debug_info").get("rendered_template")
+    if not isinstance(text, str):
+        raise DaemonError("the daemon does not tell prompts")
+    return text
+
+
+def tokens(reply: Object) -> list[int]:
+    """A reply to `POST /api/tokenize`."""
+    return [token for token in _get(reply, "tokens", list) or [] if isinstance(token, int)]
 
 
 class Progress(NamedTuple):

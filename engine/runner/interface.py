@@ -87,6 +87,8 @@ class Runner(Protocol):
     ) -> Loaded:
         """Load the model (COMMIT, once), or say what it would take (FIT, any time before).
 
+        After VOCABULARY, which only reads the vocabulary, `tokenize` and `detokenize` work.
+
         `on_progress` gets the fraction of the weights read, 0.0 to 1.0, in the event loop.
 
         Raises:

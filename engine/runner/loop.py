@@ -10,11 +10,11 @@ from collections import deque
 from typing import Final
 
 from olmkit.engine.runner import log
-from olmkit.engine.runner.bindings import LogLevel
+from olmkit.engine.runner.bindings import LogLevel, Model
 from olmkit.engine.runner.detokenizer import detokenize
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.frames import FrameSocket, PeerGone
-from olmkit.engine.runner.loading import Instance, fit, load
+from olmkit.engine.runner.loading import Instance, fit, load, load_vocabulary
 from olmkit.engine.runner.protocol import (
     Cancel,
     Completion,
@@ -44,6 +44,8 @@ class Loop:
     def __init__(self, peer: FrameSocket) -> None:
         self._peer = peer
         self._instance: Instance | None = None
+        self._vocabulary: Model | None = None
+        """What tokenizes while there is no instance."""
         self._requests: deque[Request] = deque()
         """Read, not yet handled."""
 
@@ -108,6 +110,9 @@ class Loop:
                 return [self._health(request.id)]
             case Load(operation=LoadOperation.FIT):
                 return [fit(request)]
+            case Load(operation=LoadOperation.VOCABULARY):
+                self._vocabulary, loaded = load_vocabulary(request)
+                return [loaded]
             case Load():
                 return [self._load(request)]
             case Completion():
@@ -116,7 +121,7 @@ class Loop:
             case Embedding():
                 return self._ready().embedder.submit(request)
             case Tokenize():
-                tokens = self._ready().model.tokenize(
+                tokens = self._tokenizer().tokenize(
                     request.text,
                     add_special=request.add_special,
                     parse_special=request.parse_special,
@@ -129,6 +134,11 @@ class Loop:
         if self._instance is None:
             raise RequestFailed(FailureKind.BAD_REQUEST, "no model is loaded")
         return self._instance
+
+    def _tokenizer(self) -> Model:
+        if self._instance is None and self._vocabulary is not None:
+            return self._vocabulary
+        return self._ready().model
 
     def _generator_submit(self, request: Completion) -> None:
         generator = self._ready().generator
@@ -147,7 +157,7 @@ class Loop:
         return replies
 
     def _detokenize(self, request: Detokenize) -> Reply:
-        model = self._ready().model
+        model = self._tokenizer()
         if not all(0 <= token < model.vocabulary_tokens for token in request.tokens):
             last = model.vocabulary_tokens - 1
             raise RequestFailed(FailureKind.BAD_REQUEST, f"a token is not in 0 to {last}")

@@ -34,6 +34,8 @@ class LoadOperation(enum.StrEnum):
     """Dry run: report the bytes that the model would take; allocate nothing."""
     COMMIT = "commit"
     """Load the weights and create the context; the runner is ready afterwards."""
+    VOCABULARY = "vocabulary"
+    """Read the vocabulary alone: the runner tokenizes and detokenizes, and can do nothing else."""
 
 
 class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):

@@ -25,11 +25,13 @@ class Model:
         main_gpu: int | None = None,
         use_mmap: bool | None = None,
         dry_run: bool = False,
+        vocabulary_only: bool = False,
         on_progress: Callable[[float], bool] = lambda _: True,
     ) -> None:
         """Loads the file; `on_progress` gets fractions and returns False to give up.
 
-        `dry_run` reads the header and the vocabulary and allocates no weights.
+        `dry_run` reads the header and the vocabulary and allocates no weights;
+        `vocabulary_only` makes a model that tokenizes and has no sizes.
 
         Raises:
             NativeError: it could not be loaded, or `on_progress` said no.
@@ -43,6 +45,7 @@ class Model:
             parameters.no_alloc, parameters.load_mode = True, _LOAD_MODE_NONE
         elif use_mmap is not None:
             parameters.load_mode = _LOAD_MODE_MMAP if use_mmap else _LOAD_MODE_NONE
+        parameters.vocab_only = vocabulary_only
         callback = api.llama_progress_callback(lambda fraction, _: on_progress(fraction))
         parameters.progress_callback = callback
         self.handle = api.llama_model_load_from_file(path.encode(), parameters)
