@@ -52,31 +52,39 @@ def connect(address: Address) -> Connection:
     """
     proxy = find_proxy(address)
     try:
-        if address.scheme == "unix":
-            connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connected.connect(address.path)
-        else:
-            host = proxy.host if proxy else address.connect_host
-            port = proxy.port if proxy else address.port
-            # As bytes, the name is spared a codec that takes three milliseconds to import.
-            raw_host = host.encode() if host.isascii() else host
-            target = cast(tuple[str, int], (raw_host, port))  # typeshed knows only text
-            connected = socket.create_connection(target, CONNECT_TIMEOUT_S)
-            # Small requests leave at once.
-            connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if proxy is not None and proxy.needs_tunnel:
-            _open_tunnel(connected, address, proxy)
-        if address.scheme == "https":
-            connected = _secured(connected, address.host)
-    except OSError as error:
+        return Connection(_dial(address, proxy), address, proxy)
+    except (OSError, UnicodeError) as error:
         # Python gives several kinds of OSError here (gaierror, TimeoutError, SSLError).
-        reason = error.strerror or str(error)
+        reason = getattr(error, "strerror", None) or str(error)
         raise DaemonNotRunning(
             f"cannot connect to the daemon at {address.url}: {reason.lower()}",
             address=address.url,
         ) from error
-    return Connection(connected, address, proxy)
+
+
+def _dial(address: Address, proxy: Proxy | None) -> socket.socket:
+    if address.scheme == "unix":
+        connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    else:
+        host = proxy.host if proxy else address.connect_host
+        port = proxy.port if proxy else address.port
+        # As bytes, the name is spared a codec that takes three milliseconds to import.
+        raw_host = host.encode() if host.isascii() else host
+        target = cast(tuple[str, int], (raw_host, port))  # typeshed knows only text
+        connected = socket.create_connection(target, CONNECT_TIMEOUT_S)
+    try:
+        if address.scheme == "unix":
+            connected.connect(address.path)
+            return connected
+        # Small requests leave at once.
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if proxy is not None and proxy.needs_tunnel:
+            _open_tunnel(connected, address, proxy)
+        return _secured(connected, address.host) if address.scheme == "https" else connected
+    except BaseException:
+        connected.close()
+        raise
 
 
 def _secured(plain: socket.socket, host: str) -> socket.socket:
@@ -97,7 +105,7 @@ def _open_tunnel(proxied: socket.socket, address: Address, proxy: Proxy) -> None
 
 def _head(lines: list[str], headers: Mapping[str, str]) -> bytes:
     lines = [*lines, *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-    return "\r\n".join(lines).encode("latin-1")
+    return "\r\n".join(lines).encode("latin-1", "replace")
 
 
 def send(

@@ -50,7 +50,7 @@ class Scripted:
         request = b""
         while b"\r\n\r\n" not in request:
             piece = connection.recv(65536)
-            if not piece:
+            if not piece or piece[0] == 0x16:  # nobody there, or a TLS greeting
                 return
             request += piece
         self.requests.append(request)
@@ -229,9 +229,16 @@ def test_a_refused_connection_starts_the_daemon_once_and_goes_on() -> None:
     assert len(started) == 1
 
 
-def test_a_host_without_a_name_is_told() -> None:
-    with pytest.raises(DaemonNotRunning, match=r"http://nowhere\.invalid:1"):
-        Client(Address(host="nowhere.invalid", port=1)).models()
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "ä..ö", "x" * 300])
+def test_a_host_that_is_none_is_told(host: str) -> None:
+    with pytest.raises(DaemonNotRunning, match="cannot connect to the daemon at http://"):
+        Client(Address(host=host, port=1)).models()
+
+
+def test_a_server_that_speaks_no_tls_is_told() -> None:
+    with scripted(b"") as server, pytest.raises(DaemonNotRunning):
+        there = Address(scheme="https", host="127.0.0.1", port=server.address.port)
+        Client(there).version()
 
 
 def test_a_unix_socket_is_an_address(tmp_path: Path) -> None:
