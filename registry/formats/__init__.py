@@ -12,6 +12,7 @@ Manifests stay in the store as they came; reading one again gives the same parts
 
 import threading
 
+from olmkit.registry import mediatypes
 from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink
 from olmkit.registry.formats import docker, generic, image, kitops, modelpack, ollama
@@ -20,7 +21,17 @@ from olmkit.registry.formats.unpacking import Bench
 from olmkit.registry.manifest import Manifest
 from olmkit.registry.store import Store
 
-__all__ = ["Format", "ModelParts", "Part", "Role", "format_of", "read", "write"]
+__all__ = [
+    "Format",
+    "ModelParts",
+    "Part",
+    "Role",
+    "as_oci",
+    "format_of",
+    "from_oci",
+    "read",
+    "write",
+]
 
 _READERS = {
     Format.OLLAMA: ollama.read,
@@ -88,3 +99,26 @@ def write(store: Store, parts: ModelParts, format_: Format) -> Manifest:
     if writer is None:
         raise SourceError(f"olm reads models in {format_}'s format, but writes none")
     return writer(store, parts)
+
+
+def as_oci(store: Store, manifest: Manifest) -> Manifest:
+    """The same model as a manifest that every OCI tool takes: Docker's are wrapped as ModelPack.
+
+    Hold `store.lease()`, as for `write`.
+
+    Raises:
+        InvalidManifest, SourceError, StoreError, DiskFull: as `read` and `write`.
+    """
+    if manifest.media_type != mediatypes.DOCKER_MANIFEST:
+        return manifest
+    return modelpack.wrap(store, manifest, read(store, manifest))
+
+
+def from_oci(store: Store, manifest: Manifest) -> Manifest:
+    """The manifest that `as_oci` was given, byte for byte; any other as it is.
+
+    Raises:
+        InvalidManifest: the wrapped one cannot be read.
+        StoreError: it is absent.
+    """
+    return modelpack.unwrap(store, manifest) or manifest

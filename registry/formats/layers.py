@@ -119,14 +119,14 @@ def begins_as_gguf(store: Store, digest: Digest) -> bool:
 def _with_own_config(store: Store, parts: ModelParts) -> ModelParts:
     """With the config blob of Ollama's kind that olm put among the layers, if it did."""
     own = parts.of(Role.CONFIG)
-    if not own or not own[0].is_layer:
+    if not own:
         return parts
     layer = own[0].layer
     raw = store.blobs.read_small(layer.digest, CONFIG_LIMIT_BYTES)
     return ModelParts(
         format=parts.format,
         config=ModelConfig.parse(raw),
-        parts=tuple(part for part in parts.parts if part.role is not Role.CONFIG),
+        parts=tuple(p for p in parts.parts if p.role not in (Role.CONFIG, Role.MANIFEST)),
         config_layer=Descriptor(
             media_type=mediatypes.DOCKER_CONFIG, digest=layer.digest, size_bytes=layer.size_bytes
         ),

@@ -13,6 +13,7 @@ from olmkit.registry.errors import SourceError
 from olmkit.registry.formats import docker
 from olmkit.registry.formats.layers import assemble, member, read_config, text
 from olmkit.registry.formats.parts import (
+    ANNOTATION_MEDIA_TYPE,
     Format,
     ModelParts,
     Part,
@@ -21,7 +22,7 @@ from olmkit.registry.formats.parts import (
     notes_for,
 )
 from olmkit.registry.formats.unpacking import Bench
-from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.manifest import MANIFEST_LIMIT_BYTES, Descriptor, Manifest
 from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.store import Store
 
@@ -82,7 +83,39 @@ def write(store: Store, parts: ModelParts) -> Manifest:
     """
     if not parts.weights:
         raise SourceError("the model holds no GGUF weights")
-    listed = [*parts.parts, *docker.config_part(parts)]
+    return _written(store, parts, ())
+
+
+def wrap(store: Store, manifest: Manifest, parts: ModelParts) -> Manifest:
+    """`write`, with the bytes of the manifest that the parts are from, for `unwrap`.
+
+    Raises:
+        StoreError, DiskFull: a blob cannot be written.
+    """
+    layer = Descriptor(
+        media_type=mediatypes.DOCKER_MANIFEST,
+        digest=store.blobs.put_bytes(manifest.raw),
+        size_bytes=len(manifest.raw),
+    )
+    part = Part(role=Role.MANIFEST, digest=layer.digest, size_bytes=layer.size_bytes, layer=layer)
+    return _written(store, parts, (part,))
+
+
+def unwrap(store: Store, manifest: Manifest) -> Manifest | None:
+    """The manifest that `wrap` was given; `None` for any other.
+
+    Raises:
+        InvalidManifest: what is there is none.
+        StoreError: it cannot be read.
+    """
+    for layer in manifest.layers:
+        if layer.annotations.get(ANNOTATION_MEDIA_TYPE) == mediatypes.DOCKER_MANIFEST:
+            return Manifest.parse(store.blobs.read_small(layer.digest, MANIFEST_LIMIT_BYTES))
+    return None
+
+
+def _written(store: Store, parts: ModelParts, more: tuple[Part, ...]) -> Manifest:
+    listed = [*parts.parts, *docker.config_part(parts), *more]
     layers = [_layer(part, name) for part, name in zip(listed, names_of(listed), strict=True)]
     data = json.dumps(_config(parts, layers), separators=(",", ":")).encode()
     config = Descriptor(

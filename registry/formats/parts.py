@@ -58,6 +58,8 @@ class Role(enum.StrEnum):
     LICENSE = "license"
     CONFIG = "config"
     """Ollama's config blob, kept as a layer of another format."""
+    MANIFEST = "manifest"
+    """Ollama's manifest, byte for byte, kept likewise."""
     OTHER = "other"
 
 
@@ -73,6 +75,7 @@ OLLAMA_ROLES: Final[Mapping[str, Role]] = {
     mediatypes.OLLAMA_MESSAGES: Role.MESSAGES,
     mediatypes.OLLAMA_LICENSE: Role.LICENSE,
     mediatypes.DOCKER_CONFIG: Role.CONFIG,
+    mediatypes.DOCKER_MANIFEST: Role.MANIFEST,
 }
 
 OLLAMA_PREFIX: Final = "application/vnd.ollama.image."
@@ -218,6 +221,7 @@ _DEFAULT_NAMES: Final = {
     Role.MESSAGES: "messages",
     Role.LICENSE: "LICENSE",
     Role.CONFIG: "config.json",
+    Role.MANIFEST: "manifest.json",
     Role.OTHER: "file",
 }
 
