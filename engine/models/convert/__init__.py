@@ -96,7 +96,7 @@ def convert_adapter(
             f"supported are {', '.join(sorted(kinds))}"
         )
     model = kinds[base.architecture](checkpoint, base_hyperparameters(base))
-    tensors = adapter_tensors(checkpoint, model)
+    tensors = adapter_tensors(checkpoint, model, base)
     write_gguf(target, adapter_metadata(checkpoint, base), tensors, on_progress=on_progress)
 
 

@@ -77,13 +77,16 @@ def adapter_metadata(checkpoint: Checkpoint, base: GgufHeader) -> Metadata:
     }
 
 
-def adapter_tensors(checkpoint: Checkpoint, model: Architecture) -> list[OutputTensor]:
+def adapter_tensors(
+    checkpoint: Checkpoint, model: Architecture, base: GgufHeader
+) -> list[OutputTensor]:
     """Both factors of each weight that the adapter changes, in float32, by the weight's name.
 
     Raises:
         ModelNotCreatable: a tensor that is no factor of a LoRA, has no partner, or belongs to a
-            weight that the base model lacks.
+            weight that the base model lacks or has in another shape.
     """
+    shapes = {tensor.name: tensor.shape for tensor in base.tensors}
     result: list[OutputTensor] = []
     for name, pair in sorted(_pairs(checkpoint.tensors).items()):
         renamed = model.rename(name)
@@ -92,7 +95,9 @@ def adapter_tensors(checkpoint: Checkpoint, model: Architecture) -> list[OutputT
         missing = {"a", "b"} - pair.tensors.keys()
         if missing:
             raise ModelNotCreatable(f"the adapter has only one of two factors of {name[:200]!r}")
-        result += _factors(renamed[0], renamed[1], pair.tensors["a"], pair.tensors["b"], model)
+        a, b = pair.tensors["a"], pair.tensors["b"]
+        _check_shapes(renamed[0], a, b, shapes.get(renamed[0]))
+        result += _factors(renamed[0], renamed[1], a, b, model)
     if not result:
         raise ModelNotCreatable("the adapter changes no tensor of the model")
     return result
@@ -116,21 +121,26 @@ def _pairs(tensors: Mapping[str, Tensor]) -> dict[str, _Pair]:
     return pairs
 
 
+def _check_shapes(name: str, a: Tensor, b: Tensor, weight: tuple[int, ...] | None) -> None:
+    """`a` is `[rank, in]`, `b` `[out, rank]`, the weight in the base's GGUF `(in, out)`."""
+    fit = len(a.shape) == len(b.shape) == 2 and a.shape[0] == b.shape[1] > 0
+    if not fit or weight != (a.shape[1], b.shape[0]):
+        raise ModelNotCreatable(
+            f"the adapter's factors {list(a.shape)} and {list(b.shape)} do not fit the model's "
+            f"{name}, which is {list(weight[::-1]) if weight else 'absent'}"
+        )
+
+
 def _factors(
     name: str, part: str, a: Tensor, b: Tensor, model: Architecture
 ) -> Iterator[OutputTensor]:
-    """`[rank, in]` and `[out, rank]`."""
-    if len(a.shape) != 2 or len(b.shape) != 2 or a.shape[0] != b.shape[1] or not a.shape[0]:
-        raise ModelNotCreatable(
-            f"the adapter's factors of {name} do not fit: {list(a.shape)} and {list(b.shape)}"
-        )
     if part == "token_embd":
         yield _transposed(a, f"{name}.lora_a")
     else:
         yield output_tensor(a, f"{name}.lora_a", GgmlType.F32)
     heads = model.interleaved_heads(part)
     if heads and b.rows % (2 * heads):
-        raise ModelNotCreatable(f"the adapter's {name} has {b.rows} rows for {heads} heads")
+        raise ModelNotCreatable(f"the base model's {name} has {b.rows} rows for {heads} heads")
     yield output_tensor(
         b,
         f"{name}.lora_b",

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.checkpoint import Checkpoint
 from olmkit.engine.models.convert.gguf_writer import GgmlType, Int32, Metadata, OutputTensor
 
@@ -42,7 +43,11 @@ def general_metadata(
 
 
 def _sampling(checkpoint: Checkpoint) -> Metadata:
-    config = checkpoint.find_object("generation_config.json")
+    """Recommended sampling; none when the file is broken, as it is in some published models."""
+    try:
+        config = checkpoint.find_object("generation_config.json")
+    except ModelNotCreatable:
+        return {}
     result: Metadata = {}
     for field, (key, is_integer) in _SAMPLING.items():
         value = config.get(field)

@@ -8,6 +8,7 @@ import pytest
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert import convert_directory, directory_files
 from olmkit.engine.models.convert.checkpoint import Checkpoint
+from olmkit.engine.models.gguf import read_header
 from support.checkpoints import write_checkpoint
 
 
@@ -144,15 +145,22 @@ def test_the_same_weights_in_one_consolidated_file_are_left_alone(
     convert_directory(files, tmp_path / "x.gguf")
 
 
-@pytest.mark.parametrize(
-    "name", ["config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json"]
-)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "tokenizer_config.json"])
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe{}", b"[" * 100_000])
 def test_a_broken_json_file_is_an_error_that_names_it(
     name: str, content: bytes, files: dict[str, Path], tmp_path: Path
 ) -> None:
     files[name].write_bytes(content)
     assert name in refused(files, tmp_path)
+
+
+def test_broken_advice_on_sampling_does_not_matter(files: dict[str, Path], tmp_path: Path) -> None:
+    target = tmp_path / "x.gguf"
+    convert_directory(files, target)
+    assert read_header(target).metadata["general.sampling.temp"] == pytest.approx(0.6)
+    files["generation_config.json"].write_text("{,}")
+    convert_directory(files, target)
+    assert "general.sampling.temp" not in read_header(target).metadata
 
 
 def test_a_file_over_the_limit_is_not_read_into_memory(
