@@ -21,6 +21,9 @@ from olmkit.cli.errors import UsageError
 COMMANDS: Final = {
     "run": "Run a model: answer a prompt, or chat",
     "pull": "Fetch a model from a registry or package index",
+    "push": "Send a model to a registry",
+    "login": "Log in to a registry",
+    "logout": "Log out of a registry",
     "create": "Build a model from a Modelfile",
     "show": "Show what is known of a model",
     "prompt": "Show the exact prompt that a model would get",

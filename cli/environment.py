@@ -16,7 +16,9 @@ VARIABLES: Final = {
     "OLM_MAX_LOADED_MODELS": "models in memory at a time (chosen by the machine)",
     "OLM_MAX_QUEUE": "requests that may wait, over all models (512)",
     "OLM_MAX_QUEUE_PER_MODEL": "requests that may wait for one model (128)",
-    "OLM_MAX_TRANSFER_STREAMS": "parallel streams of a transfer (4)",
+    "OLM_MAX_TRANSFER_STREAMS": "most connections of a transfer (4 to 16, as helps)",
+    "OLM_INSECURE_REGISTRIES": "hosts that may be reached over plain http; a comma list",
+    "OLM_CA_BUNDLE": "file of certificates to trust besides the system's (SSL_CERT_FILE)",
     "OLM_FLASH_ATTENTION": "1 or 0 forces it on or off",
     "OLM_KV_CACHE_TYPE": "element type of the KV cache: f16, q8_0, q4_0 and others (f16)",
     "OLM_GPU_OVERHEAD": "bytes of each GPU's memory to leave free (0)",
@@ -32,4 +34,6 @@ VARIABLES: Final = {
 OTHERS: Final = {
     "NO_COLOR": "any value: no colours",
     "HTTP_PROXY, HTTPS_PROXY, NO_PROXY": "proxies on the way to other machines",
+    "DOCKER_CONFIG, REGISTRY_AUTH_FILE": "where logins are kept (~/.docker, Podman's auth.json)",
+    "HF_TOKEN, HF_ENDPOINT": "token for Hugging Face, and its address",
 }

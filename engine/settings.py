@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.remotes import Remotes
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 11434
@@ -147,6 +148,7 @@ class Settings:
     no_prune: bool = False
     no_history: bool = False
     editor: str | None = None
+    remotes: Remotes = field(default_factory=Remotes)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Field name to variable name, for the fields that were set."""
     warnings: tuple[str, ...] = field(default=(), repr=False)
@@ -184,9 +186,15 @@ class Settings:
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
             editor=read.text("editor", "EDITOR"),
+            remotes=Remotes.from_environment(environ),
             sources=read.sources,
             warnings=tuple(read.warnings),
         )
+
+    @property
+    def streams(self) -> int | None:
+        """Most connections of one transfer, where somebody said so; None: as many as help."""
+        return self.max_transfer_streams if "max_transfer_streams" in self.sources else None
 
     @property
     def daemon_file(self) -> Path:

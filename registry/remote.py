@@ -11,20 +11,19 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import httpx
 
 from olmkit.registry import mediatypes, web
 from olmkit.registry.auth import TOKEN_LIMIT_BYTES, RegistryAuth
-from olmkit.registry.credentials import DOCKER_HUB
+from olmkit.registry.credentials import DOCKER_HUB, Credential
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     InvalidDigest,
     ModelNotFound,
     RemoteMisbehaved,
-    RemoteRejected,
     Unauthorized,
     Unreachable,
 )
@@ -73,7 +72,8 @@ class RemoteRepository:
     """One repository; its methods may be called from several threads at once.
 
     `insecure` lifts the checks for this host alone: its certificate may be any, and it may be
-    reached over plain http. `sources` are repositories of the host that blobs may be mounted from.
+    reached over plain http. Without `actions` no scope is asked for, which is enough to `ping`.
+    `sources` are repositories of the host that blobs may be mounted from.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class RemoteRepository:
             self._client.close()
             raise
         self._base = httpx.URL(f"{scheme}://{api_host}/v2/{self.repository}/")
-        scopes = [f"repository:{self.repository}:{actions}"]
+        scopes = [f"repository:{self.repository}:{actions}"] if actions else []
         scopes += [f"repository:{source}:pull" for source in sources]
         self._auth = RegistryAuth(
             scopes=scopes,
@@ -473,11 +473,16 @@ class RemoteRepository:
         )
 
 
-__all__ = [
-    "ACCEPT",
-    "Connection",
-    "RemoteManifest",
-    "RemoteRejected",
-    "RemoteRepository",
-    "Session",
-]
+def check_login(
+    host: str, credential: Credential, connection: Connection, *, insecure: bool = False
+) -> None:
+    """Show a credential to a registry before it is kept.
+
+    Raises:
+        Unauthorized: it was refused.
+        RemoteError: the host is no registry, or unreachable.
+    """
+    trying = replace(connection, find_credential=lambda host, repository: credential)
+    reference = Reference(host, "library/login", "latest")
+    with RemoteRepository(reference, trying, actions="", insecure=insecure) as repository:
+        repository.ping()

@@ -6,16 +6,21 @@ never means something that is not there. How bytes move is `download`'s and `upl
 
 import threading
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 
-from olmkit.registry import download, upload
+from olmkit.registry import download, formats, upload
 from olmkit.registry.digest import Digest
+from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
+from olmkit.registry.formats import Format
 from olmkit.registry.manifest import Descriptor, Manifest
 from olmkit.registry.reference import DEFAULT_HOST, Reference
 from olmkit.registry.remote import RemoteRepository
-from olmkit.registry.store import Store
+from olmkit.registry.store import Store, StoredModel
 from olmkit.registry.web import Connection
+
+OLLAMA_HOSTS = (DEFAULT_HOST, "ollama.com")
 
 
 def pull_blobs(
@@ -55,7 +60,72 @@ def _wanted(repository: RemoteRepository, descriptor: Descriptor) -> download.Wa
     )
 
 
-def push(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PushOptions:
+    """How to push."""
+
+    insecure: bool = False
+    """The host may be reached over plain http, and its certificate be any."""
+    format: str | None = None
+    """Of the manifest in the registry, a `formats.Format`; None: as the host's users expect it."""
+
+
+def push_model(
+    model: StoredModel,
+    store: Store,
+    connection: Connection,
+    *,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    options: PushOptions,
+) -> Digest:
+    """Make a stored model's name mean it on its registry; returns the digest of the manifest there.
+
+    A model in Ollama's format goes as ModelPack to registries that are not Ollama's; any other
+    goes byte for byte. What the registry has already, under this name or another of the store's,
+    is not sent.
+
+    Raises:
+        SourceError: the model cannot be written in that format.
+        TransferCancelled: `cancelled` was set.
+        RemoteError: refused or unreachable.
+        StoreError: a blob is missing or was changed.
+    """
+    with store.lease():
+        manifest = _written(model, store, options, on_event, cancelled)
+        return _push(
+            model.reference,
+            manifest,
+            store,
+            connection,
+            on_event=on_event,
+            cancelled=cancelled,
+            insecure=options.insecure,
+        )
+
+
+def _written(
+    model: StoredModel,
+    store: Store,
+    options: PushOptions,
+    on_event: EventSink,
+    cancelled: threading.Event,
+) -> Manifest:
+    """The manifest to push."""
+    is_fixed = model.reference.digest is not None
+    own = formats.format_of(model.manifest)
+    wanted = Format(options.format) if options.format else None
+    if wanted is None and own is Format.OLLAMA and not is_fixed:
+        wanted = Format.OLLAMA if model.reference.host in OLLAMA_HOSTS else Format.MODELPACK
+    if wanted in (None, own):
+        return model.manifest
+    if is_fixed:
+        raise SourceError(f"{model.reference.short} fixes a digest, which {wanted}'s form changes")
+    parts = formats.read(store, model.manifest, on_event=on_event, cancelled=cancelled)
+    return formats.write(store, parts, wanted)
+
+
+def _push(
     reference: Reference,
     manifest: Manifest,
     store: Store,
@@ -63,17 +133,8 @@ def push(
     *,
     on_event: EventSink,
     cancelled: threading.Event,
-    insecure: bool = False,
+    insecure: bool,
 ) -> Digest:
-    """Make a name mean a manifest on its registry, byte for byte; returns the manifest's digest.
-
-    What the registry has already, under this name or another of the store's, is not sent.
-
-    Raises:
-        TransferCancelled: `cancelled` was set.
-        RemoteError: refused or unreachable.
-        StoreError: a blob is missing or was changed.
-    """
     mounts = _mounts(reference, manifest, store)
     repository = RemoteRepository(
         reference,
@@ -82,7 +143,7 @@ def push(
         insecure=insecure,
         sources=sorted(set(mounts.values())),
     )
-    with store.lease(), repository:
+    with repository:
         upload.send(
             repository,
             [*manifest.layers, manifest.config],

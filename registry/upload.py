@@ -139,8 +139,12 @@ class _Sender:
             except TransferCancelled:
                 return
             except BaseException as error:
-                self._failure = self._failure or error
+                self._fail(error)
                 return
+
+    def _fail(self, error: BaseException) -> None:
+        if self._failure is None:
+            self._failure = error
 
     def raise_failure(self) -> None:
         """Raise what ended the work, if something did."""

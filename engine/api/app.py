@@ -12,7 +12,13 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import olmkit
-from olmkit.engine.api import native_models, native_status, native_tokens, native_transfer
+from olmkit.engine.api import (
+    native_models,
+    native_push,
+    native_status,
+    native_tokens,
+    native_transfer,
+)
 from olmkit.engine.api.errors import KNOWN_ERRORS
 from olmkit.engine.api.guard import Guard
 from olmkit.engine.api.native_chat import chat
@@ -76,6 +82,7 @@ def _routes() -> list[Route]:
         ("/api/tokenize", native_tokens.tokenize, "POST"),
         ("/api/detokenize", native_tokens.detokenize, "POST"),
         ("/api/pull", native_transfer.pull, "POST"),
+        ("/api/push", native_push.push, "POST"),
         ("/api/create", native_transfer.create_model, "POST"),
         ("/api/import", native_transfer.import_file, "POST"),
         ("/api/blobs/{digest}", native_transfer.blob, "HEAD POST"),

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, aclosing
 
+import psutil
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -41,12 +42,12 @@ async def pull(request: Request) -> Response:
     reference = Reference.parse(
         await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
     )
-    insecure = bool(body.insecure)
+    insecure, quantization = bool(body.insecure), body.quantization or None
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        pull_into(api, reference, on_event, cancelled, insecure=insecure)
+        pull_into(api, reference, on_event, cancelled, insecure=insecure, quantization=quantization)
 
-    events = api.transfers.follow(work, key=f"pull {reference.full} {insecure}")
+    events = api.transfers.follow(work, key=f"pull {reference.full} {insecure} {quantization}")
     return await reply_with(
         request, _progress(events), stream=body.stream is not False, collect=_collect
     )
@@ -59,15 +60,22 @@ def pull_into(
     cancelled: threading.Event,
     *,
     insecure: bool = False,
+    quantization: str | None = None,
 ) -> StoredModel:
     """Fetch a model. Blocking; raises as `sources.pull`."""
+    settings = api.services.settings
     return sources.pull(
         reference,
         api.services.store,
         on_event=on_event,
         cancelled=cancelled,
         describe=describe,
-        options=sources.PullOptions(insecure=insecure),
+        options=sources.PullOptions(
+            insecure=insecure,
+            connection=settings.remotes.connection(streams=settings.streams),
+            quantization=quantization,
+            memory_bytes=psutil.virtual_memory().total,
+        ),
     )
 
 
@@ -109,7 +117,7 @@ async def import_file(request: Request) -> Response:
     async def replies() -> AsyncGenerator[Progress, None]:
         async with aclosing(api.transfers.follow(work)) as events:
             async for event in events:
-                yield _line(event)
+                yield line_of(event)
         yield Progress(status="success", digest=str(done[0]))
 
     return await reply_with(request, replies(), stream=body.stream is not False, collect=_collect)
@@ -179,11 +187,12 @@ async def _upload(request: Request, blobs: BlobStore, digest: Digest) -> Respons
 async def _progress(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Progress, None]:
     async with aclosing(events):
         async for event in events:
-            yield _line(event)
+            yield line_of(event)
     yield SUCCESS
 
 
-def _line(event: Event) -> Progress:
+def line_of(event: Event) -> Progress:
+    """The line that an event is in a reply."""
     match event:
         case Status(text=text):
             return Progress(status=text)

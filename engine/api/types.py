@@ -141,7 +141,18 @@ class PullRequest(NamedRequest, kw_only=True, frozen=True):
     """POST /api/pull."""
 
     insecure: bool | None = None
+    quantization: str | None = None
+    """The one to take where the name stands for several; olm's own."""
     stream: bool | None = None
+
+
+class PushRequest(NamedRequest, kw_only=True, frozen=True):
+    """POST /api/push."""
+
+    insecure: bool | None = None
+    stream: bool | None = None
+    format: str | None = None
+    """Of the manifest in the registry: `ollama`, `modelpack` or `docker`; olm's own."""
 
 
 class CopyRequest(Request, kw_only=True, frozen=True):

@@ -75,9 +75,23 @@ class Client:
         """Removes a name, and what no other name uses."""
         self.request("DELETE", "/api/delete", {"model": model})
 
-    def pull(self, model: str, *, insecure: bool = False) -> Generator[Progress, None, None]:
+    def pull(
+        self, model: str, *, insecure: bool = False, quantization: str = ""
+    ) -> Generator[Progress, None, None]:
         """Fetches a model; each event as it happens."""
-        return self._progress("/api/pull", {"model": model, "insecure": insecure})
+        body: dict[str, object] = {"model": model, "insecure": insecure}
+        if quantization:
+            body["quantization"] = quantization
+        return self._progress("/api/pull", body)
+
+    def push(
+        self, model: str, *, insecure: bool = False, format: str = ""
+    ) -> Generator[Progress, None, None]:
+        """Sends a model to its registry; each event as it happens."""
+        body: dict[str, object] = {"model": model, "insecure": insecure}
+        if format:
+            body["format"] = format
+        return self._progress("/api/push", body)
 
     def create(self, body: Body) -> Generator[Progress, None, None]:
         """Builds a model from a request in the API's form."""

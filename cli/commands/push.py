@@ -1,0 +1,42 @@
+"""`olm push`: sends a model to the registry that its name says."""
+
+from typing import Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.progress import progress_display
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+
+
+def push(
+    model: Annotated[
+        str, Argument(metavar="MODEL", help="A name with its registry, such as `ghcr.io/me/m:1`.")
+    ],
+    quiet: Annotated[
+        bool, Option("-q", "--quiet", help="Show no progress; print the name at the end.")
+    ] = False,
+    insecure: Annotated[
+        bool, Option("--insecure", help="Allow a registry without TLS or a valid certificate.")
+    ] = False,
+    format: Annotated[
+        str,
+        Option(
+            "--format",
+            metavar="FORMAT",
+            help="modelpack (default outside of Ollama's registry), ollama or docker.",
+        ),
+    ] = "",
+) -> None:
+    """Send a model to a registry.
+
+    The name says to which one: `olm cp` gives a model another name. What the registry has already
+    is not sent again; after an interruption the next push goes on from there.
+    """
+    terminal = Terminal()
+    client = daemon(terminal)
+    with progress_display(terminal, quiet=quiet) as display:
+        for event in client.push(model, insecure=insecure, format=format):
+            display.show(event)
+    if quiet:
+        terminal.data(f"{model}\n")

@@ -1,0 +1,113 @@
+"""How this machine reaches registries, from the environment: trust, proxies, credentials.
+
+Read once with the other settings; `connection` makes of it what the registry's code takes. The
+variables are those of the tools that people log in with already: Docker, Podman, curl and
+Hugging Face's.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import olmkit
+
+if TYPE_CHECKING:  # an HTTP client is imported by the first transfer, not by every command
+    from olmkit.registry.credentials import CredentialStore
+    from olmkit.registry.web import Connection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remotes:
+    """What the environment says of remote hosts."""
+
+    docker_config: Path = field(default_factory=lambda: Path.home() / ".docker" / "config.json")
+    auth_files: tuple[Path, ...] = ()
+    """Podman's, read after Docker's."""
+    ca_bundle: str | None = None
+    plain_http_hosts: frozenset[str] = frozenset()
+    proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
+    no_proxy: tuple[str, ...] = ()
+    hub_token: str | None = field(default=None, repr=False)
+    hub_address: str | None = None
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Remotes":
+        """What the variables say; never fails."""
+        home = Path(environ.get("HOME") or Path.home())
+        docker = environ.get("DOCKER_CONFIG")
+        return cls(
+            docker_config=(Path(docker) if docker else home / ".docker") / "config.json",
+            auth_files=tuple(_auth_files(environ, home)),
+            ca_bundle=environ.get("OLM_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
+            plain_http_hosts=frozenset(_listed(environ.get("OLM_INSECURE_REGISTRIES", ""))),
+            proxies=_proxies(environ),
+            no_proxy=_listed(environ.get("NO_PROXY") or environ.get("no_proxy") or ""),
+            hub_token=_hub_token(environ, home),
+            hub_address=environ.get("HF_ENDPOINT") or None,
+        )
+
+    @property
+    def credentials(self) -> "CredentialStore":
+        """Where logins are kept."""
+        from olmkit.registry.credentials import CredentialStore
+
+        return CredentialStore(self.docker_config, self.auth_files)
+
+    def connection(self, *, streams: int | None = None) -> "Connection":
+        """How the registry's code reaches remote hosts; `streams` limits a transfer."""
+        from olmkit.registry.web import Connection
+
+        return Connection(
+            user_agent=f"olm/{olmkit.__version__}",
+            plain_http_hosts=self.plain_http_hosts,
+            ca_bundle=self.ca_bundle,
+            proxies=self.proxies,
+            no_proxy=self.no_proxy,
+            find_credential=self.credentials.find,
+            hub_token=self.hub_token,
+            hub_address=self.hub_address,
+            streams=streams,
+        )
+
+
+def _auth_files(environ: Mapping[str, str], home: Path) -> list[Path]:
+    """containers-auth.json(5)."""
+    if given := environ.get("REGISTRY_AUTH_FILE"):
+        return [Path(given)]
+    runtime = environ.get("XDG_RUNTIME_DIR")
+    config = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
+    found = [Path(runtime) / "containers" / "auth.json"] if runtime else []
+    return [*found, config / "containers" / "auth.json"]
+
+
+def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
+    """As curl reads them: HTTP_PROXY in capitals is left out, for CGI sets it (httpoxy)."""
+    names = {
+        "http": ("http_proxy",),
+        "https": ("https_proxy", "HTTPS_PROXY"),
+        "all": ("all_proxy", "ALL_PROXY"),
+    }
+    proxies = {}
+    for scheme, variables in names.items():
+        value = next((environ[name] for name in variables if environ.get(name)), "")
+        if value:
+            proxies[scheme] = value if "://" in value else f"http://{value}"
+    return proxies
+
+
+def _hub_token(environ: Mapping[str, str], home: Path) -> str | None:
+    """From `HF_TOKEN`, else the file in which `hf auth login` keeps it."""
+    if token := environ.get("HF_TOKEN", "").strip():
+        return token
+    cache = Path(environ.get("XDG_CACHE_HOME") or home / ".cache")
+    path = Path(environ.get("HF_HOME") or cache / "huggingface") / "token"
+    try:
+        with open(environ.get("HF_TOKEN_PATH") or path, encoding="utf-8") as file:
+            return file.read(4096).strip() or None
+    except (OSError, ValueError):
+        return None
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
