@@ -12,6 +12,7 @@ import random
 import statistics
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from olmkit.registry.errors import (
     store_errors,
 )
 from olmkit.registry.events import BlobProgress, EventSink
-from olmkit.registry.segments import MIB, Layout, Segment
+from olmkit.registry.segments import MIB, STEAL_MIN_BYTES, Layout, Segment
 
 Open = Callable[[int, int | None], AbstractContextManager[httpx.Response]]
 """Streams the bytes from a start up to, without, an end; None: all the rest."""
@@ -120,7 +121,7 @@ class _Blob:
         self.paused_until_s = 0.0
         self.was_wrong = False
         self.shown_bytes = -1
-        self.resumed_bytes = 0
+        self.resumed_bytes = journal.completed_bytes(blobs.partial, wanted.name)
 
     @property
     def is_open(self) -> bool:
@@ -151,7 +152,8 @@ class _Download:
         self._error: RegistryError | None = None
         self._is_stopped = False
         self._best_rate = 0.0
-        self._usual_rate = 0.0
+        self._rates: deque[float] = deque(maxlen=30)
+        """Of the segments that ended lately."""
         self._is_ramping = True
 
     # --- the thread that called
@@ -294,13 +296,11 @@ class _Download:
         for segment in segments:
             segment.sample(now_s)
         rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.begun_at_s > 1.0]
-        if len(rates) >= 3:
-            self._usual_rate = statistics.median(rates)
+        rates += self._rates
+        usual = statistics.median(rates) if len(rates) >= 3 else 0.0
         for segment in segments:
             age_s = now_s - segment.begun_at_s
-            is_slow = (
-                age_s >= SLOW_S and segment.rate(now_s, SLOW_S) < self._usual_rate * SLOW_SHARE
-            )
+            is_slow = age_s >= SLOW_S and segment.rate(now_s, SLOW_S) < usual * SLOW_SHARE
             if not segment.is_given_up and (is_slow or segment.silent_s(now_s) >= SILENCE_S):
                 segment.give_up()
                 self._readers -= 1  # its thread may hang for long: another one takes over
@@ -414,6 +414,9 @@ class _Download:
             with self._changed:
                 self._responses.pop(segment, None)
                 work.layout.finish(segment)
+                count = segment.position - segment.start
+                if count >= STEAL_MIN_BYTES and not segment.is_given_up:
+                    self._rates.append(count / (time.monotonic() - segment.begun_at_s))
                 self._changed.notify_all()
 
     def _stream(self, work: _Blob, layout: Layout, segment: Segment, stack: ExitStack) -> None:
@@ -423,6 +426,7 @@ class _Download:
             is_sequential = layout.is_sequential
             start, end = (0, size) if is_sequential else (segment.start, segment.end)
         is_whole = start == 0 and end == size
+        segment.has_range = not is_whole
         response = stack.enter_context(work.wanted.open(start, None if is_whole else end))
         first = web.starts_at(response, start, size)
         with self._changed:
@@ -488,7 +492,7 @@ class _Download:
             if self._is_stopped or segment.position >= segment.end:
                 return  # ended on purpose, or replaced meanwhile
             if error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                if layout.is_sequential:
+                if not segment.has_range:
                     raise error
                 layout.is_sequential = True
             elif not error.is_temporary:

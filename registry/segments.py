@@ -33,6 +33,8 @@ class Segment:
     claimed: int = -1
     """Bytes before this are written or about to be."""
     is_given_up: bool = False
+    has_range: bool = True
+    """Whether the server was asked for a part."""
     moved_at_s: float = 0.0
     samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 
@@ -101,7 +103,11 @@ class Layout:
         `rate` is what one connection reads in a second, 0 for unknown.
         """
         if self.is_sequential:
-            return self._begin(self._done.prefix_end, self.size_bytes, now_s)
+            if self.active:
+                return None
+            start = self._done.prefix_end
+            self._done = Ranges([(0, start)])
+            return self._begin(start, self.size_bytes, now_s)
         taken = Ranges(self._done)
         for segment in self.active:
             taken.add(segment.start, segment.end)
@@ -114,7 +120,7 @@ class Layout:
         return self._begin(gap[0], min(gap[1], gap[0] + chunk), now_s)
 
     def _begin(self, start: int, end: int, now_s: float) -> Segment | None:
-        if start >= end or (self.is_sequential and self.active):
+        if start >= end:
             return None
         segment = Segment(start, end, now_s)
         self.active.append(segment)
