@@ -3,7 +3,6 @@
 Source: modelfile-and-templates reference, section 1.8.
 """
 
-import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.models import shards
 from olmkit.engine.models.conversion import (
     ConvertAdapter,
     ConvertModel,
@@ -29,7 +29,6 @@ from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.store import Store
 
 MAX_FILES: Final = 4096
-_SHARD: Final = re.compile(r"-\d{5}-of-(\d{5})\.gguf$", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +74,7 @@ def weights_of(files: Mapping[str, Digest], site: Site) -> Weights:
             lambda target: ConvertModel(target=str(target), files=paths), "converting model", site
         )
         files = {"model.gguf": digest}
+    files = _merged(files, site)
     headers: dict[str, list[tuple[Descriptor, GgufHeader]]] = {
         mediatypes.OLLAMA_MODEL: [],
         mediatypes.OLLAMA_PROJECTOR: [],
@@ -82,11 +82,12 @@ def weights_of(files: Mapping[str, Digest], site: Site) -> Weights:
     }
     for name, digest in sorted(files.items()):
         header = _gguf(name, digest, site)
+        shards.require_whole(header)
         kind = _media_type(header)
         headers[kind].append((_layer(kind, digest, header), header))
     model, projectors, adapters = headers.values()
     if len(model) != 1:
-        raise _wrong_number(files, len(model))
+        raise _wrong_number(len(model))
     layers = tuple(layer for layer, _ in (*model, *projectors, *adapters))
     for layer in layers:
         site.tell(f"using existing layer {layer.digest}")
@@ -202,17 +203,41 @@ def _media_type(header: GgufHeader) -> str:
     return mediatypes.OLLAMA_MODEL
 
 
-def _wrong_number(files: Mapping[str, Digest], count: int) -> ModelNotCreatable:
-    if any(_SHARD.search(name) for name in files):
-        return ModelNotCreatable(
-            "GGUF files in several parts cannot be put together by this version",
-            hint="merge them with llama.cpp's `llama-gguf-split --merge`",
-        )
+def _wrong_number(count: int) -> ModelNotCreatable:
     return ModelNotCreatable(
         "none of the files holds a model's weights"
         if not count
         else f"{count} of the files hold a model's weights, one is wanted"
     )
+
+
+def _merged(files: Mapping[str, Digest], site: Site) -> dict[str, Digest]:
+    """The files with those in several parts put together."""
+    whole = dict(files)
+    for name, parts in shards.sets_of(files).items():
+        for part in parts:
+            _gguf(part, files[part], site)
+        paths = {part: site.store.blobs.check(files[part]) for part in parts}
+        merge = shards.merge(paths)
+        with site.store.blobs.writer(size_bytes=merge.size_bytes) as writer:
+            for block in merge.blocks():
+                if site.cancelled.is_set():
+                    raise TransferCancelled("cancelled: nobody waits for the model")
+                writer.write(block)
+                site.on_event(
+                    BlobProgress(
+                        label="merging GGUF",
+                        completed_bytes=writer.written_bytes,
+                        total_bytes=merge.size_bytes,
+                    )
+                )
+            digest = writer.commit()
+        for part in parts:
+            del whole[part]
+        if name in whole:
+            raise ModelNotCreatable(f"the model is given both in parts and whole, as {name}")
+        whole[name] = digest
+    return whole
 
 
 def _made(order: Callable[[Path], Order], label: str, site: Site) -> Digest:

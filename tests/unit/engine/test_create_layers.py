@@ -220,7 +220,7 @@ def test_what_makes_no_model_is_refused_in_ollamas_words(bench: Bench) -> None:
     assert refusal(bench, adapters={"a.gguf": tiny}) == "a.gguf is no adapter"
     assert "2 of the files hold a model's weights" in refusal(bench, files=two)
     shards = {f"m-0000{n}-of-00002.gguf": tiny for n in (1, 2)}
-    assert "in several parts" in refusal(bench, files=shards)
+    assert "split.no is None" in refusal(bench, files=shards)
     absent = Digest("sha256:" + "0" * 64)
     assert "is missing" in refusal(bench, files={"x.gguf": absent})
 
