@@ -24,10 +24,10 @@ LEAF = (
     | st.text(max_size=5)
     | st.sampled_from([[], {}, [1], {"a": 1}, "yarn", "llama3", "longrope", "default", "BPE"])
 )
-Path_ = list[str | int]
+Place = list[str | int]
 
 
-def places(value: Any, at: Path_) -> list[Path_]:
+def places(value: Any, at: Place) -> list[Place]:
     """Paths to every value within one."""
     found = [at] if at else []
     items: Any = ()
@@ -40,7 +40,7 @@ def places(value: Any, at: Path_) -> list[Path_]:
     return found
 
 
-def put(value: Any, at: Path_, new: Any) -> None:
+def put(value: Any, at: Place, new: Any) -> None:
     for key in at[:-1]:
         value = value[key]
     value[at[-1]] = new

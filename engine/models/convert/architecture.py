@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.convert.checkpoint import Checkpoint
-from olmkit.engine.models.convert.elements import RawArray, Source, output_tensor
+from olmkit.engine.models.convert.elements import RawArray, RowChange, Source, output_tensor
 from olmkit.engine.models.convert.float8 import check_is_float, unpacked
 from olmkit.engine.models.convert.gguf_writer import GgmlType, Metadata, OutputTensor
 from olmkit.engine.models.convert.hyperparameters import Hyperparameters
@@ -161,7 +161,9 @@ class Architecture:
         )
 
     def _check_complete(self, tensors: Mapping[str, OutputTensor]) -> None:
-        """Every layer has what the first one has."""
+        """There is an embedding, and every layer has what the first one has."""
+        if "token_embd.weight" not in tensors:
+            raise ModelNotCreatable("the checkpoint lacks the embedding of tokens")
         first = [name[6:] for name in tensors if name.startswith("blk.0.")]
         for block in range(self.block_count):
             for part in first or ["attn_q.weight"]:
@@ -169,19 +171,15 @@ class Architecture:
                     raise ModelNotCreatable(f"the checkpoint lacks {part} of layer {block}")
 
 
-def interleave(head_rows: int) -> "_Interleave":
+def interleave(head_rows: int) -> RowChange:
     """Reorder the rows of each head from two halves to alternating ones.
 
     Checkpoints rotate the first half of a head against the second, llama.cpp's `llama`
     architecture rotates neighbours.
     """
-    return _Interleave(head_rows)
 
-
-class _Interleave:
-    def __init__(self, head_rows: int) -> None:
-        self._half = head_rows // 2
-
-    def __call__(self, block: RawArray) -> RawArray:
-        halves = block.reshape(-1, 2, self._half, *block.shape[1:])
+    def reorder(block: RawArray) -> RawArray:
+        halves = block.reshape(-1, 2, head_rows // 2, *block.shape[1:])
         return halves.swapaxes(1, 2).reshape(block.shape)
+
+    return reorder

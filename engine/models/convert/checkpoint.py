@@ -28,7 +28,6 @@ _ALWAYS: Final = (
     "additional_chat_templates/*.jinja",
     "tokenizer.model",
     "vocab.txt",
-    "merges.txt",
 )
 
 
@@ -37,7 +36,7 @@ def directory_files(directory: Path) -> dict[str, Path]:
 
     Raises:
         ModelNotCreatable: no safetensors weights, or a link that leads out of the directory.
-    Source: modelfile-and-templates reference, section 1.7; vocab.txt and merges.txt are olm's.
+    Source: modelfile-and-templates reference, section 1.7; vocab.txt is an addition of olm.
     """
     weights = next((found for group in _WEIGHTS if (found := _matches(directory, group))), {})
     if not weights:
