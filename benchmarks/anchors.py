@@ -23,6 +23,9 @@ BUILD = Path(__file__).resolve().parent / ".build"
 OLM = str(Path(sys.executable).with_name("olm"))
 READY_TIMEOUT_S = 60
 
+# Where this is set, every command would compile olm's sources anew, which users' do not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def llama_server() -> Path:
     """The path of llama-server, built on the first call (about 5 minutes on 2 cores)."""

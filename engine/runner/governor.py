@@ -9,6 +9,7 @@ keeps whichever was faster, and tries more again now and then.
 Knows neither llama.cpp nor requests: it is told how long like steps took.
 """
 
+import os
 import resource
 import time
 from collections.abc import Callable
@@ -30,6 +31,18 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
+def runnable_neighbours() -> int:
+    """Threads of the whole machine that run or could run now, the caller not counted.
+
+    Source: proc(5), /proc/loadavg, fourth field. 0 where that cannot be read.
+    """
+    try:
+        with open("/proc/loadavg", encoding="ascii") as file:
+            return int(file.read().split()[3].partition("/")[0]) - 1
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
 class ThreadGovernor:
     """Chooses between 1 and `most` threads; starts with `most`."""
 
@@ -38,11 +51,15 @@ class ThreadGovernor:
         most: int,
         *,
         count_preemptions: Callable[[], int] = preemptions,
+        count_neighbours: Callable[[], int] = runnable_neighbours,
+        cores: int | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.threads = most
         self._most = most
+        self._cores = max(most, cores or os.cpu_count() or 1)
         self._count_preemptions = count_preemptions
+        self._count_neighbours = count_neighbours
         self._clock_s = clock_s
         self._counted = count_preemptions()
         self._shape = 0
@@ -52,6 +69,16 @@ class ThreadGovernor:
         """Threads before the change on trial, and their nanoseconds a step."""
         self._pause_s = FIRST_PAUSE_S
         self._quiet_until_s = 0.0
+
+    def wake(self) -> int:
+        """The threads to begin with after a rest: as many as the neighbours leave, at least 1.
+
+        One look may be wrong; steps that follow correct it.
+        """
+        self._give_up_trial()
+        self._counted = self._count_preemptions()
+        self.threads = min(self._most, max(1, self._cores - self._count_neighbours()))
+        return self.threads
 
     def record(self, shape: int, elapsed_ns: int) -> int:
         """Note a step; the threads for the next one.

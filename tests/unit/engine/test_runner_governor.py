@@ -26,7 +26,11 @@ class Machine:
 
     def governor(self) -> ThreadGovernor:
         return ThreadGovernor(
-            self.cores, count_preemptions=lambda: self.switches, clock_s=lambda: self.now_s
+            self.cores,
+            count_preemptions=lambda: self.switches,
+            count_neighbours=lambda: self.neighbours,
+            cores=self.cores,
+            clock_s=lambda: self.now_s,
         )
 
 
@@ -54,6 +58,11 @@ def test_busy_neighbours_get_their_cores(cores: int, neighbours: int) -> None:
     free = cores - neighbours
     alone = free / 12e-3
     assert run(machine, governor, 3000) > 0.9 * alone
+
+
+@pytest.mark.parametrize(("neighbours", "threads"), [(0, 8), (1, 7), (9, 1)])
+def test_after_a_rest_the_neighbours_are_counted(neighbours: int, threads: int) -> None:
+    assert Machine(cores=8, neighbours=neighbours).governor().wake() == threads
 
 
 def test_threads_come_back_when_the_neighbour_leaves() -> None:
