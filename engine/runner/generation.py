@@ -17,6 +17,7 @@ from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
+from olmkit.engine.runner.constraint import GuideMaker, Preparation
 from olmkit.engine.runner.detokenizer import Detokenizer
 from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.governor import ThreadGovernor
@@ -44,6 +45,9 @@ Rules of dashes and runs of blanks are far shorter, for their tokens hold many c
 _GROWTH_TOKENS: Final = 32
 """Room for each running request that must be left when another one is let in."""
 
+_PREPARING_WAIT_S: Final = 0.01
+"""How long a step without other work waits for a grammar, before it looks for new requests."""
+
 _NO_ROOM: Final = 1
 """llama_decode's status when the KV cache has no cells for the batch."""
 
@@ -70,6 +74,9 @@ class Generator:
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
         self._pace = PromptPace()
+        self._guides = GuideMaker(model)
+        self._preparing: list[tuple[Sequence, Preparation]] = []
+        """Requests whose grammar is still being made."""
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self.steps = 0
@@ -82,7 +89,7 @@ class Generator:
     @property
     def waiting_requests(self) -> int:
         """Requests in the queue."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._preparing)
 
     @property
     def held_tokens(self) -> int:
@@ -107,20 +114,27 @@ class Generator:
             stops=StopScanner(request.stop),
             stop_tokens=self._stop_tokens(request.stop),
         )
-        self._waiting.append(sequence)
+        if request.constraint is None:
+            self._waiting.append(sequence)
+        else:
+            self._preparing.append((sequence, self._guides.prepare(request.constraint)))
 
     def cancel(self, request_id: int) -> list[Reply]:
         """Ends a request, wherever it is; nothing for an unknown id."""
-        for sequence in (*self._running, *self._waiting):
+        preparing = [sequence for sequence, _ in self._preparing]
+        for sequence in (*self._running, *self._waiting, *preparing):
             if sequence.id == request_id:
                 return [self._complete(sequence, EndReason.CANCELLED)]
         return []
 
     def step(self) -> list[Reply]:
         """Decodes one batch, if there is work, and returns all replies that come of it."""
-        replies = self._admit()
+        was_idle = not self._running
+        replies = self._take_prepared() + self._admit()
         if not self._running:
             return replies
+        if self._governor and was_idle:
+            self._context.use_threads(self._governor.wake())
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
         prompt_tokens = self._fill_batch(started_ns)
@@ -161,6 +175,31 @@ class Generator:
             if len(tokens) == 1 and self._model.is_control(tokens[0]):
                 found[tokens[0]] = stop
         return found
+
+    def _take_prepared(self) -> list[Reply]:
+        """Queues the requests whose grammar is ready; waits a little where nothing else is to do.
+
+        Not in the queue before: those behind need not wait for it.
+        """
+        if not self._preparing:
+            return []
+        if not self._running and not self._waiting:
+            self._preparing[0][1].wait(_PREPARING_WAIT_S)
+        replies: list[Reply] = []
+        for sequence, preparation in [one for one in self._preparing if one[1].is_done]:
+            self._preparing.remove((sequence, preparation))
+            try:
+                sequence.guide = preparation.guide()
+            except RequestFailed as error:
+                replies.append(error.reply(sequence.id))
+            except Exception as error:
+                log.write_exception("constraint", error)
+                message = f"the constraint failed: {type(error).__name__}"
+                failure = RequestFailed(FailureKind.INTERNAL, message)
+                replies.append(failure.reply(sequence.id))
+            else:
+                self._waiting.append(sequence)
+        return replies
 
     def _admit(self) -> list[Reply]:
         """Lets waiting requests in, in order, while there are slots and room."""
@@ -276,6 +315,8 @@ class Generator:
         sequence.prompt_ended_ns = sequence.prompt_ended_ns or time.monotonic_ns()
         try:
             return self._sample(sequence)
+        except RequestFailed as error:
+            return [self._fail(sequence, error)]
         except Exception as error:
             return [self._fail_unforeseen(sequence, "sampling", error)]
 
@@ -285,7 +326,10 @@ class Generator:
         if request.max_tokens == 0:
             return [self._complete(sequence, EndReason.LENGTH)]
         assert sequence.sampler is not None
-        token = sequence.sampler.sample(self._context, sequence.output_index)
+        if sequence.guide is None:
+            token = sequence.sampler.sample(self._context, sequence.output_index)
+        else:
+            token = sequence.guide.sample(sequence.sampler, self._context, sequence.output_index)
         sequence.repeats = sequence.repeats + 1 if token == sequence.tokens[-1] else 1
         sequence.tokens.append(token)
         if self._model.is_end_of_generation(token) and not request.ignore_eos:
@@ -297,7 +341,9 @@ class Generator:
             top, index = request.top_logprobs, sequence.output_index
             logprobs = [token_logprobs(self._model, self._context, index, token, top)]
         piece = Piece(id=sequence.id, text=text, tokens=[token], logprobs=logprobs)
-        reason = EndReason.STOP if stop is not None else self._limit_reached(sequence)
+        is_whole = sequence.guide is not None and sequence.guide.is_complete
+        is_over = is_whole or stop is not None
+        reason = EndReason.STOP if is_over else self._limit_reached(sequence)
         if reason is None:
             return [piece]
         return [piece, self._complete(sequence, reason, stop)]
@@ -350,8 +396,10 @@ class Generator:
     def _remove(self, sequence: Sequence) -> None:
         if sequence in self._waiting:
             self._waiting.remove(sequence)
-        else:
+        elif sequence in self._running:
             self._leave(sequence)
+        else:
+            self._preparing = [one for one in self._preparing if one[0] is not sequence]
         if sequence.sampler is not None:
             sequence.sampler.close()
 

@@ -29,6 +29,7 @@ from typing import Protocol
 
 from olmkit.engine.runner.protocol import (
     Completed,
+    Constraint,
     Embedded,
     Healthy,
     Loaded,
@@ -105,6 +106,7 @@ class Runner(Protocol):
         stop: Sequence[str] = (),
         top_logprobs: int | None = None,
         ignore_eos: bool = False,
+        constraint: Constraint | None = None,
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """The pieces of a completion as they come, then one `Completed`, always the last item.
 

@@ -32,6 +32,7 @@ from olmkit.engine.runner.multiplex import Multiplex
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
+    Constraint,
     Detokenize,
     Embedded,
     Embedding,
@@ -155,6 +156,7 @@ class LocalRunner:
         stop: Sequence[str] = (),
         top_logprobs: int | None = None,
         ignore_eos: bool = False,
+        constraint: Constraint | None = None,
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         request = Completion(
@@ -165,6 +167,7 @@ class LocalRunner:
             stop=list(stop),
             top_logprobs=top_logprobs,
             ignore_eos=ignore_eos,
+            constraint=constraint,
         )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:

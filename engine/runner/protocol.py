@@ -97,6 +97,22 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     frequency_penalty: float = 0.0
 
 
+class ConstraintKind(enum.StrEnum):
+    """What kind of grammar holds an answer."""
+
+    JSON = "json"
+    """Any JSON object; `Constraint.text` is empty."""
+    SCHEMA = "schema"
+    """A JSON schema."""
+
+
+class Constraint(msgspec.Struct, frozen=True, kw_only=True):
+    """What an answer must look like, from its first token on."""
+
+    kind: ConstraintKind
+    text: str = ""
+
+
 class Completion(_Message, frozen=True):
     """Answered by `PromptProgress`*, `Piece`*, then one `Completed` or `Failed`.
 
@@ -115,6 +131,9 @@ class Completion(_Message, frozen=True):
     """None: no log-probabilities; n: those of the token and of the n likeliest."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
+    constraint: Constraint | None = None
+    """Ends with STOP once nothing may follow; LENGTH and stop strings may end it before, with a
+    text that is not whole. One that cannot be kept fails with `FailureKind.BAD_REQUEST`."""
 
 
 class Embedding(_Message, frozen=True):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from olmkit.engine.runner.bindings import Context, Sampler
+from olmkit.engine.runner.constraint import Guide
 from olmkit.engine.runner.detokenizer import Detokenizer
 from olmkit.engine.runner.protocol import Completion
 from olmkit.engine.runner.stops import StopScanner
@@ -42,6 +43,8 @@ class Sequence:
     stops: StopScanner
     stop_tokens: dict[int, str]
     """Control tokens that are stop strings: they have no text in which to find them."""
+    guide: Guide | None = None
+    """What holds it to a grammar, if anything does."""
     sampler: Sampler | None = None
     slot: Slot | None = None
     cached_tokens: int = 0

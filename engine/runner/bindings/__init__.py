@@ -24,13 +24,14 @@ from olmkit.engine.runner.bindings.library import (
 from olmkit.engine.runner.bindings.memory import DeviceBytes, memory_by_device
 from olmkit.engine.runner.bindings.model import Adapter, Model, load_adapter
 from olmkit.engine.runner.bindings.quantizer import quantize
-from olmkit.engine.runner.bindings.sampler import Sampler
+from olmkit.engine.runner.bindings.sampler import Candidates, Sampler
 
 __all__ = [
     "KV_TYPES",
     "MOST_SEQUENCES",
     "Adapter",
     "Batch",
+    "Candidates",
     "Context",
     "ContextOptions",
     "DeviceBytes",

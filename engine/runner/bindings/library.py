@@ -5,6 +5,7 @@ and diskcache along (three times the start-up time, twice the memory).
 """
 
 import enum
+import functools
 import importlib
 import importlib.util
 import sys
@@ -40,7 +41,10 @@ def _import_low_level() -> Any:
         package = types.ModuleType("llama_cpp")
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules["llama_cpp"] = package
-    return importlib.import_module("llama_cpp.llama_cpp")
+    low_level = importlib.import_module("llama_cpp.llama_cpp")
+    # llguidance asks the package for what the low-level module has.
+    vars(sys.modules["llama_cpp"]).setdefault("__getattr__", functools.partial(getattr, low_level))
+    return low_level
 
 
 api: Final = _import_low_level()

@@ -2,7 +2,7 @@
 
 import ctypes
 from collections.abc import Callable
-from typing import Final, NewType
+from typing import Any, Final, NewType
 
 from olmkit.engine.runner.bindings.library import NativeError, api
 
@@ -64,6 +64,11 @@ class Model:
         if self.handle:
             api.llama_model_free(self.handle)
             self.handle = None
+
+    @property
+    def vocabulary(self) -> Any:
+        """llama.cpp's handle of the vocabulary, for other native code; valid until `close`."""
+        return self._vocabulary
 
     @property
     def size_bytes(self) -> int:

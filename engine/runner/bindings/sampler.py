@@ -1,6 +1,8 @@
 """llama.cpp's sampler chain."""
 
+import ctypes
 from collections.abc import Sequence
+from typing import Any
 
 from olmkit.engine.runner.bindings.context import Context
 from olmkit.engine.runner.bindings.library import api
@@ -67,9 +69,24 @@ class Sampler:
         self._add(api.llama_sampler_init_greedy())
 
     def accept(self, token: int) -> None:
-        """Tells the penalties of a token that was not sampled here."""
+        """Tells the penalties of a token that `sample` did not sample."""
         api.llama_sampler_accept(self._chain, token)
 
     def sample(self, context: Context, index: int) -> int:
         """Samples from the output at a batch index, and accepts the token."""
         return int(api.llama_sampler_sample(self._chain, context.handle, index))
+
+    def choose(self, candidates: "Candidates", count: int) -> int:
+        """Samples from the first `count` candidates, at least one, and accepts nothing."""
+        candidates.raw.size, candidates.raw.selected, candidates.raw.sorted = count, -1, False
+        api.llama_sampler_apply(self._chain, ctypes.byref(candidates.raw))
+        return int(candidates.memory[candidates.raw.selected].id)
+
+
+class Candidates:
+    """Tokens with their logits, to choose from; written by the caller, reordered by a choice."""
+
+    def __init__(self, capacity: int) -> None:
+        self.memory: Any = (api.llama_token_data * capacity)()
+        """Rows of token (int32), logit (float32) and probability (float32)."""
+        self.raw = api.llama_token_data_array(data=self.memory, size=0, selected=-1, sorted=False)
