@@ -163,12 +163,14 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
 
     def finish_request(self, request: object, client_address: object) -> None:
-        if self.tls is not None:
-            try:
-                request = self.tls.wrap_socket(request, server_side=True)  # type: ignore[arg-type]
-            except OSError:
-                return
-        super().finish_request(request, client_address)  # type: ignore[arg-type]
+        if self.tls is None:
+            super().finish_request(request, client_address)  # type: ignore[arg-type]
+            return
+        try:
+            with self.tls.wrap_socket(request, server_side=True) as secured:  # type: ignore[arg-type]
+                super().finish_request(secured, client_address)  # type: ignore[arg-type]
+        except OSError:
+            return  # the client does not like our certificate
 
     def handle_error(self, request: object, client_address: object) -> None:
         pass  # clients go away

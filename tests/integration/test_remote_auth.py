@@ -1,0 +1,190 @@
+"""Registries that want credentials: basic, tokens, split hosts, TLS by a private authority."""
+
+import ssl
+import threading
+from pathlib import Path
+
+import pytest
+import trustme
+
+from olmkit.registry import transfer
+from olmkit.registry.credentials import Credential
+from olmkit.registry.errors import Unauthorized, Untrusted
+from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.reference import Reference
+from olmkit.registry.remote import RemoteRepository, check_login
+from olmkit.registry.sources import PullOptions, pull
+from olmkit.registry.store import Store
+from olmkit.registry.web import Connection
+from support.debian_registry import debian_registry
+from support.registry import Fault, Registry, serving
+from support.stores import put_model
+
+LOGIN = "ann:se:cret"
+
+
+def connection(username: str = "ann", secret: str = "se:cret", **more: object) -> Connection:
+    credential = Credential(username=username, secret=secret)
+    return Connection(find_credential=lambda host, repository: credential, **more)  # type: ignore[arg-type]
+
+
+def push(host: str, root: Path, how: Connection, name: str = "team/m", **options: bool) -> Store:
+    store = Store(root / "pushing")
+    full = f"{host}/{name}:1"
+    put_model(store, full, b"GGUF" + bytes(100_000))
+    transfer.push_model(
+        store.load(Reference.parse(full)),
+        store,
+        how,
+        on_event=lambda event: None,
+        cancelled=threading.Event(),
+        options=transfer.PushOptions(format="ollama", **options),  # type: ignore[arg-type]
+    )
+    return store
+
+
+def pull_back(host: str, root: Path, how: Connection, **options: bool) -> bytes:
+    store = Store(root / "pulling")
+    pulled = pull(
+        Reference.parse(f"{host}/team/m:1"),
+        store,
+        on_event=lambda event: None,
+        cancelled=threading.Event(),
+        describe=lambda path: ModelConfig(),
+        options=PullOptions(connection=how, **options),  # type: ignore[arg-type]
+    )
+    return store.blobs.path(pulled.manifest.layers[0].digest).read_bytes()
+
+
+@pytest.mark.parametrize("scheme", ["basic", "bearer"])
+def test_push_and_pull_with_a_login(scheme: str, tmp_path: Path) -> None:
+    with serving(Registry(login=LOGIN, scheme=scheme)) as registry:
+        push(registry.host, tmp_path, connection())
+        assert pull_back(registry.host, tmp_path, connection()) == b"GGUF" + bytes(100_000)
+
+
+@pytest.mark.parametrize("scheme", ["basic", "bearer"])
+def test_wrong_credentials_are_refused_and_not_told(scheme: str, tmp_path: Path) -> None:
+    with serving(Registry(login=LOGIN, scheme=scheme)) as registry:
+        with pytest.raises(Unauthorized) as found:
+            push(registry.host, tmp_path, connection(secret="hunter2"))
+        assert "hunter2" not in str(found.value) + str(found.value.hint) + repr(found.value)
+
+
+def test_one_token_is_fetched_for_many_threads(tmp_path: Path) -> None:
+    with serving(Registry(login=LOGIN)) as registry:
+        reference = Reference.parse(f"{registry.host}/team/m")
+        digest = registry.put_blob(b"x", "team/m")
+        with RemoteRepository(reference, connection()) as repository:
+            threads = [
+                threading.Thread(target=repository.has_blob, args=(digest,)) for _ in range(8)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        assert len(registry.paths("GET", "/token")) == 1
+
+
+def test_a_token_that_ends_in_the_midst_is_renewed(tmp_path: Path) -> None:
+    with serving(Registry(login=LOGIN)) as registry:
+        reference = Reference.parse(f"{registry.host}/team/m")
+        digest = registry.put_blob(b"x", "team/m")
+        with RemoteRepository(reference, connection()) as repository:
+            assert repository.has_blob(digest)  # type: ignore[arg-type]
+            registry.tokens.clear()
+            assert repository.has_blob(digest)  # type: ignore[arg-type]
+        assert len(registry.paths("GET", "/token")) == 2
+
+
+def test_a_body_is_sent_again_after_a_401_in_the_midst_of_a_push(tmp_path: Path) -> None:
+    with serving(Registry(login=LOGIN)) as registry:
+        challenge = f'Bearer realm="http://{registry.host}/token"'
+        registry.faults.append(
+            Fault("status", method="PUT", status=401, headers={"WWW-Authenticate": challenge})
+        )
+        push(registry.host, tmp_path, connection())
+
+
+@pytest.mark.parametrize("status", [None, 404, 405])
+def test_an_identity_token_works_with_and_without_oauth(status: int | None, tmp_path: Path) -> None:
+    token = Credential(username="ann", secret="se:cret", is_identity_token=True)
+    how = Connection(find_credential=lambda host, repository: token)
+    with serving(Registry(login=LOGIN, token_refresh_status=status)) as registry:
+        push(registry.host, tmp_path, how)
+        assert registry.paths("POST", "/token")
+
+
+def test_a_foreign_token_server_gets_no_credentials(tmp_path: Path) -> None:
+    with serving() as stranger, serving() as registry:
+        challenge = f'Bearer realm="http://localhost:{stranger.port}/v2/token"'
+        registry.faults.append(
+            Fault("status", status=401, times=99, headers={"WWW-Authenticate": challenge})
+        )
+        with pytest.raises(Exception, match="token server"):
+            pull_back(registry.host, tmp_path, connection())
+        assert stranger.seen
+        assert not any("authorization" in seen.headers for seen in stranger.seen)
+
+
+def test_a_redirect_to_another_port_gets_no_credentials(tmp_path: Path) -> None:
+    with serving(Registry(login=LOGIN, scheme="basic", sign_life_s=60)) as registry:
+        push(registry.host, tmp_path, connection())
+        pull_back(registry.host, tmp_path, connection())
+        assert any(seen.origin == "cdn" for seen in registry.seen)
+
+
+def test_a_login_is_checked() -> None:
+    with serving(Registry(login=LOGIN)) as registry:
+        check_login(registry.host, Credential(username="ann", secret="se:cret"), Connection())
+        with pytest.raises(Unauthorized):
+            check_login(registry.host, Credential(username="ann", secret="no"), Connection())
+
+
+def test_tls_by_a_private_authority(tmp_path: Path) -> None:
+    ca = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    ca.issue_cert("127.0.0.1").configure_cert(server)
+    bundle = tmp_path / "ca.pem"
+    ca.cert_pem.write_to_path(str(bundle))
+    with serving(tls=server) as registry:
+        push(registry.host, tmp_path, Connection(ca_bundle=str(bundle)))
+        with pytest.raises(Untrusted, match=r"the certificate of 127.0.0.1:\d+ is not trusted"):
+            pull_back(registry.host, tmp_path, Connection())
+        pull_back(registry.host, tmp_path, Connection(), insecure=True)
+
+
+def test_debians_registry_plain(tmp_path: Path) -> None:
+    with debian_registry(tmp_path / "server") as registry:
+        store = push(registry.host, tmp_path, Connection())
+        model = store.list()[0]
+        assert model.manifest.layers[0].digest in registry.blobs
+        assert registry.blob(model.manifest_digest) == model.manifest.raw
+        assert pull_back(registry.host, tmp_path, Connection()) == b"GGUF" + bytes(100_000)
+
+
+def test_debians_registry_mounts_and_takes_chunks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from olmkit.registry import upload
+
+    monkeypatch.setattr(upload, "CHUNK_BYTES", 30_000)
+    with debian_registry(tmp_path / "server") as registry:
+        push(registry.host, tmp_path, Connection())
+        push(registry.host, tmp_path, Connection(), "team/other")
+        assert pull_back(registry.host, tmp_path, Connection()) == b"GGUF" + bytes(100_000)
+
+
+def test_debians_registry_with_htpasswd(tmp_path: Path) -> None:
+    with debian_registry(tmp_path / "server", login="ann:se:cret") as registry:
+        with pytest.raises(Unauthorized):
+            push(registry.host, tmp_path, Connection())
+        push(registry.host, tmp_path, connection())
+        assert pull_back(registry.host, tmp_path, connection()) == b"GGUF" + bytes(100_000)
+
+
+def test_debians_registry_over_tls(tmp_path: Path) -> None:
+    with debian_registry(tmp_path / "server", ca=trustme.CA()) as registry:
+        how = Connection(ca_bundle=registry.ca_bundle)
+        push(registry.host, tmp_path, how)
+        assert pull_back(registry.host, tmp_path, how) == b"GGUF" + bytes(100_000)

@@ -1,0 +1,79 @@
+import httpx
+import pytest
+
+from olmkit.registry.auth import RegistryAuth, is_trusted_realm, parse_challenges
+from olmkit.registry.credentials import Credential
+from olmkit.registry.errors import RemoteMisbehaved, Unauthorized
+from olmkit.registry.ranges import Ranges
+
+URL = httpx.URL("https://r.example.com/v2/m/")
+
+
+def test_a_challenge_with_commas_in_quotes_is_one() -> None:
+    text = (
+        'Basic realm="a", Bearer realm="https://x/t",service="a, b",scope="repository:m:pull,push"'
+    )
+    found = parse_challenges(text)
+    assert [c.scheme for c in found] == ["basic", "bearer"]
+    assert found[1].parameters["service"] == "a, b"
+    assert found[1].parameters["scope"] == "repository:m:pull,push"
+
+
+@pytest.mark.parametrize("text", ["", ",,,", "=", '"', 'Bearer realm="', "Bearer a=b c", "\x00"])
+def test_no_header_breaks_the_parser(text: str) -> None:
+    parse_challenges(text)
+
+
+@pytest.mark.parametrize(
+    ("realm", "expected"),
+    [
+        ("https://r.example.com/token", True),
+        ("https://auth.example.com/token", True),
+        ("https://example.org/token", False),
+        ("http://r.example.com/token", False),
+    ],
+)
+def test_credentials_go_only_to_token_servers_of_the_same_domain(
+    realm: str, expected: bool
+) -> None:
+    assert is_trusted_realm(URL, httpx.URL(realm)) is expected
+
+
+def auth(status: int, body: bytes, seen: list[httpx.Request]) -> RegistryAuth:
+    def fetch(request: httpx.Request) -> tuple[int, bytes]:
+        seen.append(request)
+        return status, body
+
+    credential = Credential(username="u", secret="p")
+    return RegistryAuth(find_credential=lambda: credential, fetch=fetch)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"{}", b'{"token": 5}', b'{"token": "a\\nb"}', b"\xff"]
+)
+def test_an_answer_without_a_token_is_told(body: bytes) -> None:
+    with pytest.raises(RemoteMisbehaved, match="sent no token"):
+        auth(200, body, []).answer(URL, 'Bearer realm="https://r.example.com/t"', None)
+
+
+def test_a_foreign_realm_is_asked_without_credentials() -> None:
+    seen: list[httpx.Request] = []
+    header = auth(200, b'{"token": "t"}', seen).answer(URL, 'Bearer realm="https://x.org/t"', None)
+    assert header == "Bearer t"
+    assert "authorization" not in seen[0].headers
+
+
+def test_a_refusal_of_the_token_server_says_whose_credentials() -> None:
+    with pytest.raises(Unauthorized, match="refused these credentials"):
+        auth(401, b"", []).answer(URL, 'Bearer realm="https://r.example.com/t"', None)
+
+
+def test_ranges_join_and_show_their_gaps() -> None:
+    ranges = Ranges([(10, 20), (0, 5), (20, 30), (3, 6)])
+    assert list(ranges) == [(0, 6), (10, 30)]
+    assert ranges.prefix_end == 6
+    assert ranges.total_bytes == 26
+    assert ranges.first_gap(40) == (6, 10)
+    ranges.add(6, 10)
+    assert ranges.first_gap(40) == (30, 40)
+    assert ranges.first_gap(30) is None
