@@ -78,7 +78,7 @@ def collect(
     blocked_by += _foreign_downloads(blobs, grace_s)
     if blocked_by:
         return Collection(unused=(), spared=0, blocked_by=blocked_by)
-    candidates = [digest for digest in _all_blobs(blobs) if digest not in used]
+    candidates = [digest for digest in all_blobs(blobs) if digest not in used]
     unused = _removable(blobs, candidates, _needed_since(leases, grace_s))
     if not is_dry_run:
         for blob in unused:
@@ -165,7 +165,12 @@ def _changed_s(path: str) -> float:
         return 0.0
 
 
-def _all_blobs(blobs: BlobStore) -> list[Digest]:
+def all_blobs(blobs: BlobStore) -> list[Digest]:
+    """All blobs of a store, in order.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
     return [Digest(e.name) for e in _entries(blobs.folder) if _BLOB_FILE.fullmatch(e.name)]
 
 

@@ -13,9 +13,11 @@ from starlette.types import ASGIApp
 
 import olmkit
 from olmkit.engine.api import (
+    native_archive,
     native_models,
     native_push,
     native_status,
+    native_store,
     native_tokens,
     native_transfer,
 )
@@ -85,6 +87,12 @@ def _routes() -> list[Route]:
         ("/api/push", native_push.push, "POST"),
         ("/api/create", native_transfer.create_model, "POST"),
         ("/api/import", native_transfer.import_file, "POST"),
+        ("/api/inspect", native_store.inspect, "POST"),
+        ("/api/usage", native_store.used, "GET"),
+        ("/api/prune", native_store.prune, "POST"),
+        ("/api/verify", native_store.verify, "POST"),
+        ("/api/save", native_archive.save, "POST"),
+        ("/api/load", native_archive.load, "POST"),
         ("/api/blobs/{digest}", native_transfer.blob, "HEAD POST"),
     )
     return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]

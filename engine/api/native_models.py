@@ -24,6 +24,7 @@ from olmkit.engine.api.types import (
     ShowRequest,
 )
 from olmkit.engine.errors import EngineError, InvalidRequest
+from olmkit.engine.models.lookup import find_models
 from olmkit.registry.errors import InvalidReference, ModelNotFound, RegistryError
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import StoredModel
@@ -116,10 +117,24 @@ async def delete(request: Request) -> Response:
     api, body = api_of(request), await decode_body(request, DeleteRequest)
     name = require_model(body.wanted)
     try:
-        reference = await asyncio.to_thread(api.catalog.resolve, name)
-        await asyncio.to_thread(api.services.store.remove, reference)
+        await asyncio.to_thread(_remove, api, name)
     except InvalidReference as error:
         raise InvalidRequest(f'name "{name}" is invalid', field="model") from error
     except ModelNotFound as error:
         raise ModelNotFound(f"model '{name}' not found", name=name) from error
     return Response()
+
+
+def _remove(api: Api, name: str) -> None:
+    """Remove a name; by the ID of a model, its only one. Blocking; raises as `find_models`."""
+    store = api.services.store
+    try:
+        store.remove(api.catalog.resolve(name))
+    except (InvalidReference, ModelNotFound):
+        models = find_models(api.catalog, store, name)
+        if len(models) > 1:
+            names = ", ".join(model.reference.short for model in models[:5])
+            raise InvalidRequest(
+                f"model {name} has several names ({names}): name those to remove", field="model"
+            ) from None
+        store.remove(models[0].reference)

@@ -200,6 +200,24 @@ class Client:
                     raise error
                 yield value
 
+    def open(
+        self,
+        path: str,
+        body: Body | Iterable[bytes],
+        *,
+        body_bytes: int | None = None,
+    ) -> wire.Reply:
+        """The reply to a POST that went well so far, its body still to be read.
+
+        A body in pieces goes as it is; `body_bytes` is its length where that is known.
+        """
+        data = _encoded(body) if isinstance(body, Mapping) else body
+        reply = self._send("POST", path, body=data, body_bytes=body_bytes)
+        if reply.status >= 400:
+            with reply:
+                self._checked(reply)
+        return reply
+
     def _answer(self, path: str, body: Body) -> Generator[Chunk, None, None]:
         chunk = None
         for value in self.stream(path, {**body, "stream": True}):

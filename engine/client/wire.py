@@ -120,8 +120,8 @@ def send(
 ) -> "Reply":
     """The reply's head has been read when this returns; the caller closes the reply.
 
-    `body_bytes` is the length of a body given in pieces; `timeout_s` bounds each wait for the
-    daemon, None waits for ever.
+    `body_bytes` is the length of a body given in pieces, None if that is not known; `timeout_s`
+    bounds each wait for the daemon, None waits for ever.
 
     Raises:
         DaemonError: no reply, or none in HTTP.
@@ -137,6 +137,9 @@ def send(
         body_bytes = len(body) if body or method not in ("GET", "HEAD") else None
     if body_bytes is not None:
         all_headers["Content-Length"] = str(body_bytes)
+    elif not isinstance(body, bytes):
+        all_headers["Transfer-Encoding"] = "chunked"
+        body = _chunked(body)
     head = _head([f"{method} {target} HTTP/1.1"], all_headers)
     connection.socket.settimeout(timeout_s)
     stream = connection.socket.makefile("rb")
@@ -164,6 +167,13 @@ def _send_all(connected: socket.socket, head: bytes, body: bytes | Iterable[byte
     connected.sendall(head)
     for piece in body:
         connected.sendall(piece)
+
+
+def _chunked(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for piece in pieces:
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
 
 
 @contextlib.contextmanager
@@ -244,7 +254,7 @@ class Reply:
             DaemonError: the connection broke, or the body goes over the limit.
         """
         body = bytearray()
-        for piece in self._pieces():
+        for piece in self.pieces():
             body += piece
             if len(body) > limit_bytes:
                 raise DaemonError(
@@ -259,7 +269,7 @@ class Reply:
             DaemonError: the connection broke, or a line goes over the limit.
         """
         rest = b""
-        for piece in self._pieces():
+        for piece in self.pieces():
             *whole, rest = (rest + piece).split(b"\n")
             if len(rest) > limit_bytes:
                 raise DaemonError(f"the daemon sent a line of more than {limit_bytes:,} bytes")
@@ -267,7 +277,12 @@ class Reply:
         if rest.strip():
             yield rest
 
-    def _pieces(self) -> Iterator[bytes]:
+    def pieces(self) -> Iterator[bytes]:
+        """The body as it arrives.
+
+        Raises:
+            DaemonError: the connection broke before the body's end.
+        """
         if self._bodyless:
             return
         with _told(self._connection.address, self._connection.socket.gettimeout()):

@@ -1,0 +1,96 @@
+"""`olm load`: models out of an archive."""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from typer import Argument, Option
+
+from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.progress import ProgressDisplay, progress_display
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+from olmkit.engine.client.replies import Progress
+from olmkit.engine.client.store import load as load_archive
+
+PIECE_BYTES = 1 << 20
+
+
+def load(
+    file: Annotated[str, Argument(metavar="[FILE]", help="The archive; without one, stdin.")] = "",
+    input: Annotated[str, Option("-i", "--input", help="The same as FILE.")] = "",
+    name: Annotated[
+        str, Option("--name", help="Name for the one model of an archive; wins over its own.")
+    ] = "",
+    quiet: Annotated[bool, Option("-q", "--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Take models out of an archive: an OCI image layout, compressed or not.
+
+    FILE may also be the folder of a layout. Everything is verified before a model appears.
+    """
+    terminal = Terminal()
+    if file and input:
+        raise UsageError("FILE and --input are the same: give one of them")
+    path = file or input
+    if not path and not terminal.has_input:
+        raise UsageError("nothing to load: name a file or redirect one to stdin")
+    with (
+        _opened(path, terminal) as (pieces, size_bytes),
+        progress_display(terminal, quiet=quiet) as display,
+    ):
+        shown = _shown(pieces, size_bytes, path or "stdin", display)
+        names = load_archive(daemon(terminal), shown, size_bytes=size_bytes, name=name)
+    terminal.data("".join(f"Loaded model: {loaded}\n" for loaded in names))
+
+
+@contextmanager
+def _opened(path: str, terminal: Terminal) -> Iterator[tuple[Iterator[bytes], int | None]]:
+    """The archive's bytes and, where that is known, how many they are.
+
+    Raises:
+        NotFound, CliError: it cannot be read.
+    """
+    if not path:
+        yield _pieces(terminal.stdin.buffer, "stdin"), None
+        return
+    if Path(path).is_dir():
+        from olmkit.registry.sources.layout import folder_archive
+
+        yield folder_archive(Path(path)), None
+        return
+    try:
+        with open(path, "rb", buffering=0) as file:
+            found = os.fstat(file.fileno())
+            size_bytes = found.st_size if stat.S_ISREG(found.st_mode) else None
+            yield _pieces(file, path), size_bytes
+    except FileNotFoundError as error:
+        raise NotFound(f"no such file: {path}") from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _pieces(file: BinaryIO, name: str) -> Iterator[bytes]:
+    try:
+        while piece := file.read(PIECE_BYTES):
+            yield piece
+    except OSError as error:
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: OSError) -> CliError:
+    return CliError(f"cannot read {name}: {(error.strerror or str(error)).lower()}")
+
+
+def _shown(
+    pieces: Iterator[bytes], size_bytes: int | None, name: str, display: ProgressDisplay
+) -> Iterator[bytes]:
+    done_bytes = 0
+    for piece in pieces:
+        yield piece
+        done_bytes += len(piece)
+        display.show(
+            Progress(status=f"loading {name}", total_bytes=size_bytes, completed_bytes=done_bytes)
+        )

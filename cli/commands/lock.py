@@ -1,0 +1,45 @@
+"""`olm lock`: names of models with their digests, for a project."""
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.errors import UsageError
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+from olmkit.engine.client import Client
+from olmkit.engine.client.store import inspect
+from olmkit.registry import lockfile
+from olmkit.registry.digest import Digest
+
+
+def lock(
+    models: Annotated[
+        list[str] | None,
+        Argument(metavar="[MODEL]...", help="Names; without any, those that the file has."),
+    ] = None,
+    file: Annotated[str, Option("--file", help="The lock file.")] = lockfile.FILE_NAME,
+) -> None:
+    """Record the digests of models in `olm.lock`, so that `olm pull --locked` gets the same.
+
+    Names that are there stay, with the digests that the store has for them now.
+    """
+    terminal = Terminal()
+    path = Path(file)
+    locked = lockfile.read(path) if path.exists() else {}
+    names = models or sorted(locked)
+    if not names:
+        raise UsageError(f"no model is named, and there are none in {file}")
+    client = daemon(terminal)
+    for name in names:
+        locked[name] = _locked(client, name)
+    lockfile.write(path, locked)
+    terminal.message(f"locked {len(names)} of {len(locked)} models in {file}\n")
+
+
+def _locked(client: Client, name: str) -> lockfile.Locked:
+    found = inspect(client, name)
+    source = found.get("source")
+    reference = source.get("reference") if isinstance(source, dict) else None
+    return lockfile.Locked(digest=Digest(str(found["id"])), source=reference)

@@ -1,0 +1,117 @@
+"""`olm save`: models into an archive."""
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+from typer import Argument, Option
+
+from olmkit.cli.errors import CliError, UsageError
+from olmkit.cli.progress import ProgressDisplay, progress_display
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+from olmkit.engine.client.replies import Progress
+from olmkit.engine.client.store import Archive
+from olmkit.engine.client.store import save as save_archive
+
+
+def save(
+    models: Annotated[list[str], Argument(metavar="MODEL...", help="Names or IDs of models.")],
+    output: Annotated[
+        str,
+        Option("-o", "--output", help="File to write, compressed if it ends in `.zst` or `.gz`."),
+    ] = "",
+    quiet: Annotated[bool, Option("-q", "--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Write models to an archive, or to stdout.
+
+    The archive is an OCI image layout in a tar file, which `olm load` and other tools take.
+    """
+    terminal = Terminal()
+    if not output and terminal.shows_data:
+        raise UsageError("refusing to write an archive to a terminal: use -o or redirect it")
+    client = daemon(terminal)
+    with progress_display(terminal, quiet=quiet) as display:
+        archive = save_archive(client, models)
+        pieces = _shown(archive, output or "stdout", display)
+        if output:
+            with _written(Path(output)) as file:
+                _write(file, _packed(pieces, output))
+        else:
+            _write(terminal.stdout.buffer, pieces)
+
+
+def _shown(archive: Archive, name: str, display: ProgressDisplay) -> Iterator[bytes]:
+    done_bytes = 0
+    for piece in archive.pieces:
+        yield piece
+        done_bytes += len(piece)
+        display.show(
+            Progress(
+                status=f"saving to {name}",
+                total_bytes=archive.size_bytes,
+                completed_bytes=done_bytes,
+            )
+        )
+
+
+def _packed(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """The archive, compressed as the file's name says."""
+    if name.endswith((".zst", ".tzst")):
+        import zstandard
+
+        zstd = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
+        yield from map(zstd.compress, pieces)
+        yield zstd.flush()
+    elif name.endswith((".gz", ".tgz")):
+        import zlib
+
+        gzip = zlib.compressobj(level=6, wbits=31)
+        yield from map(gzip.compress, pieces)
+        yield gzip.flush()
+    else:
+        yield from pieces
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[BinaryIO]:
+    """A new file that takes the path's place when the block ends well; only its owner reads it.
+
+    Raises:
+        CliError: it cannot be written.
+    """
+    if path.is_dir():
+        raise CliError(f"cannot write {path}: it is a directory")
+    if path.exists() and not path.is_file():  # such as /dev/null or a named pipe
+        with _told(path), open(path, "wb") as file:
+            yield file
+        return
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with _told(path):
+        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        with _told(path), open(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        with _told(path):
+            staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise CliError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
+
+
+def _write(file: BinaryIO, pieces: Iterator[bytes]) -> None:
+    for piece in pieces:
+        file.write(piece)
+    file.flush()

@@ -1,0 +1,48 @@
+"""`olm verify`: hashes blobs again."""
+
+from typing import Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.errors import SomeFailed
+from olmkit.cli.progress import progress_display
+from olmkit.cli.settings import daemon
+from olmkit.cli.terminal import Terminal
+from olmkit.engine.client.replies import Progress
+from olmkit.engine.client.store import Checked
+from olmkit.engine.client.store import verify as verify_models
+
+
+def verify(
+    models: Annotated[
+        list[str] | None,
+        Argument(metavar="[MODEL]...", help="Names or IDs; without any, the whole store."),
+    ] = None,
+    quiet: Annotated[bool, Option("-q", "--quiet", help="Show no progress.")] = False,
+) -> None:
+    """Hash the blobs of models again, and name those that are corrupt or missing."""
+    terminal = Terminal()
+    faults: list[Checked] = []
+    count = 0
+    with progress_display(terminal, quiet=quiet) as display:
+        for line in verify_models(daemon(terminal), models or []):
+            if line.reason:
+                faults.append(line)
+            elif line.status == "success":
+                count = line.total
+            else:
+                display.show(
+                    Progress(
+                        status=line.status,
+                        digest=line.digest,
+                        total_bytes=line.total,
+                        completed_bytes=line.completed,
+                    )
+                )
+    for fault in faults:
+        users = f" (of {', '.join(fault.models)})" if fault.models else ""
+        terminal.data(f"{fault.status}: {fault.digest}{users}\n")
+        terminal.message(f"Error: {fault.reason}\n")
+    if faults:
+        raise SomeFailed(f"{len(faults)} of {count} blobs failed")
+    terminal.data(f"{count} {'blob is' if count == 1 else 'blobs are'} intact\n")

@@ -1,0 +1,124 @@
+"""POST /api/save and /api/load: models as archives; olm's own.
+
+An archive goes out with its length, so a client knows when it got all; a blob that turns out
+corrupt breaks the connection off. It comes in as the request's body, whatever its length.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from olmkit.engine.api.decoding import body_pieces, decode_body
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import in_thread, json_reply
+from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.models.lookup import find_models
+from olmkit.registry.archive import Saved, archive_size, load_archive, to_save, write_archive
+from olmkit.registry.errors import RegistryError
+from olmkit.registry.reference import Reference
+from olmkit.registry.store import StoredModel
+
+log = logging.getLogger(__name__)
+DRAIN_LIMIT_BYTES = 256 << 20
+"""So much of a refused archive is still read, so that its sender gets to read why."""
+
+
+class SaveRequest(msgspec.Struct, kw_only=True, frozen=True):
+    """POST /api/save."""
+
+    models: list[str] = []
+
+
+async def save(request: Request) -> Response:
+    """An archive of models, as it is read from the store."""
+    api, body = api_of(request), await decode_body(request, SaveRequest)
+    if not body.models:
+        raise InvalidRequest("models is required", field="models")
+    stack = ExitStack()
+    try:
+        stack.enter_context(api.services.store.lease())
+        saved = await in_thread(_saved, api, body.models)
+    except BaseException:
+        stack.close()
+        raise
+    pieces = write_archive(api.services.store, saved)
+    return StreamingResponse(
+        _sent(pieces, stack),
+        media_type="application/x-tar",
+        headers={"Content-Length": str(archive_size(saved))},
+    )
+
+
+def _saved(api: Api, names: list[str]) -> tuple[Saved, ...]:
+    models: dict[Reference, StoredModel] = {}
+    for name in names:
+        for model in find_models(api.catalog, api.services.store, name):
+            models[model.reference] = model
+    return to_save(api.services.store, list(models.values()))
+
+
+async def _sent(pieces: Iterator[bytes], stack: ExitStack) -> AsyncIterator[bytes]:
+    with stack:
+        try:
+            while piece := await in_thread(next, pieces, b""):
+                yield piece
+        except RegistryError as error:
+            log.error("an archive was broken off", extra={"reason": str(error)})
+            raise
+
+
+class _BodyReader:
+    """A request's body, to be read in a thread."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._loop = asyncio.get_running_loop()
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        if not self._rest:
+            following = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            self._rest = following.result()
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    async def _next(self) -> bytes:
+        return await anext(self._pieces, b"")
+
+
+async def load(request: Request) -> Response:
+    """Take the models of an archive into the store; `?name=` is for the one that has none."""
+    api = api_of(request)
+    text = request.query_params.get("name")
+    name = Reference.parse(text) if text else None
+    pieces = body_pieces(request)
+    try:
+        models = await in_thread(_load, api, _BodyReader(pieces), name)
+    except RegistryError:
+        await _drain(pieces)
+        raise
+    return json_reply(
+        {
+            "models": [
+                {"name": model.reference.short, "digest": str(model.manifest_digest)}
+                for model in models
+            ]
+        }
+    )
+
+
+def _load(api: Api, source: _BodyReader, name: Reference | None) -> list[StoredModel]:
+    return load_archive(api.services.store, source, name=name)
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    left_bytes = DRAIN_LIMIT_BYTES
+    async for piece in pieces:
+        left_bytes -= len(piece)
+        if left_bytes < 0:
+            return

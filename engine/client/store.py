@@ -1,0 +1,85 @@
+"""What the daemon says of its store, made into values; see `replies` for how lenient that is."""
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from olmkit.engine.client import Client, replies
+from olmkit.engine.errors import DaemonError
+
+
+class Archive(NamedTuple):
+    """An archive on its way."""
+
+    size_bytes: int
+    pieces: Iterator[bytes]
+
+
+class Checked(NamedTuple):
+    """One line of a check: something being hashed, or a fault."""
+
+    status: str
+    """`success` in the last one, which has the number of blobs as `total`."""
+    digest: str
+    total: int
+    completed: int
+    models: list[str]
+    reason: str
+    """Empty unless it is a fault."""
+
+
+def inspect(client: Client, model: str) -> dict[str, Any]:
+    """All that the store has of a model, by name, ID or digest."""
+    return client.request("POST", "/api/inspect", {"model": model}, timeout_s=None)
+
+
+def usage(client: Client) -> dict[str, Any]:
+    """What the store's disk space goes to."""
+    return client.request("GET", "/api/usage", timeout_s=None)
+
+
+def prune(client: Client, *, dry_run: bool, everything: bool = False) -> dict[str, Any]:
+    """Removes what nothing needs, or tells what that would be."""
+    body = {"dry_run": dry_run, "all": everything}
+    return client.request("POST", "/api/prune", body, timeout_s=None)
+
+
+def verify(client: Client, models: Sequence[str]) -> Generator[Checked, None, None]:
+    """Has the blobs of the models hashed again, or all blobs."""
+    status = ""
+    for line in client.stream("/api/verify", {"models": list(models)}):
+        names = line.get("models")
+        status = str(line.get("status", ""))
+        yield Checked(
+            status=status,
+            digest=str(line.get("digest", "")),
+            total=int(line.get("total") or 0),
+            completed=int(line.get("completed") or 0),
+            models=[str(name) for name in names] if isinstance(names, list) else [],
+            reason=str(line.get("reason", "")),
+        )
+    if status != "success":
+        raise DaemonError("the daemon ended its work before it was complete")
+
+
+def save(client: Client, models: Sequence[str]) -> Archive:
+    """An archive of models; its pieces are to be read to the end."""
+    reply = client.open("/api/save", {"models": list(models)})
+    length = reply.headers.get("content-length", "")
+
+    def pieces() -> Iterator[bytes]:
+        with reply:
+            yield from reply.pieces()
+
+    return Archive(int(length) if length.isdecimal() else 0, pieces())
+
+
+def load(
+    client: Client, pieces: Iterable[bytes], *, size_bytes: int | None = None, name: str = ""
+) -> list[str]:
+    """Sends an archive; returns the names of its models."""
+    path = f"/api/load?name={quote(name, safe='')}" if name else "/api/load"
+    with client.open(path, pieces, body_bytes=size_bytes) as reply:
+        value = replies.parse_object(reply.read())
+    models = value.get("models")
+    return [str(model.get("name", "")) for model in models] if isinstance(models, list) else []

