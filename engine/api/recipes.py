@@ -4,12 +4,15 @@ Source: http-api reference, section 8.9.
 """
 
 import asyncio
+import re
 from collections.abc import Mapping
+from typing import Final
 
 from olmkit.engine.api.state import Api
 from olmkit.engine.api.types import CreateRequest
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable, TemplateFailed
 from olmkit.engine.models.create import Recipe
+from olmkit.engine.models.quantize import type_name
 from olmkit.engine.models.spec import StoredMessage
 from olmkit.engine.models.weights import require_relative
 from olmkit.modelfile.errors import ModelfileError
@@ -17,6 +20,9 @@ from olmkit.modelfile.instructions import parse_version
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidReference
 from olmkit.registry.reference import Reference
+
+_FILE_NAME: Final = re.compile(r"sha256:[0-9a-f]{64}")
+"""A GGUF file of the store that has no name of its own."""
 
 
 async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
@@ -31,9 +37,14 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
     name = Reference.parse(body.wanted)
     _require_supported(body)
     parent = None
-    if body.from_:
-        parent = await asyncio.to_thread(api.catalog.resolve, body.from_)
     files, adapters = _digests(body.files), _digests(body.adapters)
+    if body.from_ and _FILE_NAME.fullmatch(body.from_):
+        files = {"model.gguf": Digest(body.from_)}
+    elif body.from_:
+        parent = await asyncio.to_thread(api.catalog.resolve, body.from_)
+    quantize = body.quantize or body.quantization
+    if quantize:
+        type_name(quantize)
     if body.template:
         try:
             await api.renderer.check_go(body.template)
@@ -56,7 +67,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         parser=body.parser,
         requires=_version(body.requires),
         info=body.info or {},
-        quantize=body.quantize or body.quantization,
+        quantize=quantize,
     )
 
 

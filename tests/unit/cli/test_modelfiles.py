@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.cli.modelfiles import Parts, create_request, find_parts
+from olmkit.cli.modelfiles import Parts, checked_parts, create_request, find_parts
 from olmkit.modelfile.errors import ModelfileErrors
 from olmkit.modelfile.parser import parse
 
@@ -151,3 +151,46 @@ def test_the_request_says_what_the_file_says_and_no_more(tmp_path: Path) -> None
         "model": "m",
         "from": "llama3",
     }
+
+
+def test_one_shard_stands_for_all_of_its_model(tmp_path: Path) -> None:
+    names = [f"m-0000{n}-of-00003.gguf" for n in (1, 2, 3)]
+    touch(tmp_path, *names)
+    assert sorted(parts(f"FROM ./{names[1]}", tmp_path).files) == names
+    every = "\n".join(f"FROM ./{name}" for name in names)
+    assert sorted(parts(every, tmp_path).files) == names
+    (tmp_path / names[2]).unlink()
+    with pytest.raises(ModelfileErrors) as caught:
+        parts(f"FROM ./{names[0]}", tmp_path)
+    assert "m-00003-of-00003.gguf missing" in str(caught.value)
+
+
+def test_a_file_that_hides_a_models_name_is_told(tmp_path: Path) -> None:
+    touch(tmp_path, "llama3")
+    found = parts("FROM llama3", tmp_path)
+    assert found.files == {"llama3": tmp_path / "llama3"}
+    (warning,) = found.warnings
+    assert (warning.code, warning.suggestion) == ("shadowed-name", "./llama3")
+    assert parts("FROM ./llama3", tmp_path).warnings == ()
+
+
+def test_files_beside_a_models_name_are_told_to_count_nothing(tmp_path: Path) -> None:
+    touch(tmp_path, "a.gguf")
+    (warning,) = parts("FROM llama3\nFROM ./a.gguf", tmp_path).warnings
+    assert warning.span.line == 2
+
+
+def test_a_broken_template_and_a_missing_file_are_told_together(tmp_path: Path) -> None:
+    modelfile = parse('FROM ./a.gguf\nTEMPLATE """{{ .Prompt }}\n{{ if }}"""')
+    with pytest.raises(ModelfileErrors) as caught:
+        checked_parts(modelfile, tmp_path)
+    found = [(problem.span.line, problem.code) for problem in caught.value.diagnostics()]
+    assert found == [(1, "invalid-value"), (3, "invalid-template")]
+
+
+def test_a_link_into_a_cache_gets_the_hint_how_to_download_files(tmp_path: Path) -> None:
+    touch(tmp_path, ".cache/hub/blobs/abc", "m/config.json")
+    (tmp_path / "m" / "model.safetensors").symlink_to(tmp_path / ".cache/hub/blobs/abc")
+    with pytest.raises(ModelfileErrors) as caught:
+        parts("FROM ./m", tmp_path)
+    assert "--local-dir" in str(caught.value)
