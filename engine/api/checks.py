@@ -15,6 +15,7 @@ from olmkit.engine.chat.conversation import Think
 from olmkit.engine.errors import InvalidRequest, UnsupportedCapability
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.runner.protocol import Constraint, ConstraintKind
 from olmkit.registry.errors import ModelNotFound
 
 LEVELS: Final = ("high", "medium", "low", "max")
@@ -33,6 +34,7 @@ class Wish:
     think: Think
     top_logprobs: int | None
     given_options: dict[str, Any]
+    constraint: Constraint | None
 
     def options(self, spec: ModelSpec) -> Options:
         """The request's options over the model's. Raises: InvalidRequest."""
@@ -43,7 +45,6 @@ def parse_wish(body: InferenceRequest) -> Wish:
     """What generate and chat have in common. Raises: InvalidRequest."""
     began_ns = time.perf_counter_ns()
     top_logprobs = check_top_logprobs(logprobs=body.logprobs, top_logprobs=body.top_logprobs)
-    require_no_format(body.format)
     return Wish(
         name=body.model or "",
         began_ns=began_ns,
@@ -51,6 +52,7 @@ def parse_wish(body: InferenceRequest) -> Wish:
         think=parse_think(body.think),
         top_logprobs=top_logprobs,
         given_options=body.options or {},
+        constraint=parse_format(body.format),
     )
 
 
@@ -126,21 +128,27 @@ def settle_think(think: Think, name: str, spec: ModelSpec, found: Iterable[str])
     return True if think is None else think
 
 
-def require_no_format(given: Any) -> None:
-    """Refuse a wish for structured output, which this version cannot fulfil.
+def parse_format(given: Any) -> Constraint | None:
+    """What the answer must look like: `"json"`, a JSON schema, or None where nothing is said.
+
+    It holds from the first token on, of models that think too: those write the bare object.
+    Whether a schema can be kept, the runner says before the first token.
 
     Raises:
-        InvalidRequest: always, unless nothing is wished for.
+        InvalidRequest: it is neither; Ollama answers 500, but the request is what is wrong.
     """
     if given is None or given == "":
-        return
-    if given != "json" and not isinstance(given, dict):
-        shown = json.dumps(json.dumps(given))[:200]
-        raise InvalidRequest(
-            f'invalid format: {shown}; expected "json" or a valid JSON Schema object',
-            field="format",
-        )
-    raise InvalidRequest("structured output is not supported by this version", field="format")
+        return None
+    if given == "json":
+        return Constraint(kind=ConstraintKind.JSON)
+    if isinstance(given, dict):
+        text = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+        return Constraint(kind=ConstraintKind.SCHEMA, text=text)
+    shown = json.dumps(json.dumps(given))[:200]
+    raise InvalidRequest(
+        f'invalid format: {shown}; expected "json" or a valid JSON Schema object',
+        field="format",
+    )
 
 
 def require_no_images(images: list[str] | None, spec: ModelSpec) -> None:

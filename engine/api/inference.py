@@ -17,6 +17,7 @@ from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.runner.protocol import (
     Completed,
+    Constraint,
     EndReason,
     LoadOptions,
     Piece,
@@ -37,6 +38,8 @@ class Ask:
     """`time.perf_counter_ns()` when the request came in."""
     keep_alive_s: float | None = None
     top_logprobs: int | None = None
+    constraint: Constraint | None = None
+    """What the answer must look like."""
     earlier_tokens: tuple[int, ...] = ()
     """Tokens put before the prompt."""
     wants_tokens: bool = False
@@ -130,6 +133,7 @@ async def _run(
         max_tokens=ask.options.max_tokens,
         stop=ask.options.stop,
         top_logprobs=ask.top_logprobs,
+        constraint=ask.constraint,
     )
     async with aclosing(completion) as events:
         async for event in events:

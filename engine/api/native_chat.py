@@ -61,6 +61,7 @@ async def chat(request: Request) -> Response:
         began_ns=wish.began_ns,
         keep_alive_s=wish.keep_alive_s,
         top_logprobs=wish.top_logprobs,
+        constraint=wish.constraint,
     )
     replies = _replies(inference.complete(api, ask), wish.name)
     return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)

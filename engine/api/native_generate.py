@@ -51,6 +51,7 @@ async def generate(request: Request) -> Response:
         began_ns=wish.began_ns,
         keep_alive_s=wish.keep_alive_s,
         top_logprobs=wish.top_logprobs,
+        constraint=wish.constraint,
         earlier_tokens=tuple(body.context or ()),
         wants_tokens=not body.raw,
     )

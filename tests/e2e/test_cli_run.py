@@ -201,16 +201,6 @@ def test_output_that_cannot_be_written_is_an_error(environ: dict[str, str]) -> N
     assert done.stderr == b"Error: cannot write the output: no space left on device\n"
 
 
-def test_json_mode_gives_json_or_a_clear_refusal(environ: dict[str, str]) -> None:
-    schema = '{"type":"object","properties":{"n":{"type":"integer"}},"required":["n"]}'
-    done = olm(environ, "run", "long", "--format", schema, "Give a number as JSON.")
-    if done.returncode == 0:
-        assert isinstance(json.loads(done.stdout)["n"], int)
-    else:
-        assert done.stdout == b""
-        assert done.stderr.startswith(b"Error: structured output is not supported")
-
-
 def test_an_embedding_model_prints_its_vector(environ: dict[str, str]) -> None:
     vector = json.loads(out(olm(environ, "run", "e", "hello")))
     assert len(vector) == 384
