@@ -36,7 +36,7 @@ def llama_server() -> Path:
         return binary
     version = importlib.metadata.version("llama-cpp-python")
     BUILD.mkdir(exist_ok=True)
-    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-build-isolation"]
+    pip = [sys.executable, "-m", "pip", "download", "-q", "--no-deps"]
     requirement = f"llama-cpp-python=={version}"
     print(f"building llama-server from {requirement}", file=sys.stderr)
     subprocess.run(

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from anchors import Server, demo_home, llama_daemon, olm_daemon, weights
 from report import Row, median
 
-ROUNDS = 7
-TOKENS = 192
+ROUNDS = 5
+TOKENS = 128
 THREADS = 2
 PROMPT = "The history of the sea and of the people who sail it begins long before writing. " * 4
 
