@@ -8,7 +8,6 @@ Source: OCI distribution-spec 1.1, section "Endpoints"; registry reference, sect
 
 import json
 import re
-import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -109,8 +108,7 @@ class RemoteRepository:
             find_credential=lambda: connection.find_credential(self.host, self.repository),
             fetch=self._fetch_token,
         )
-        self._signed: dict[Digest, httpx.URL] = {}
-        self._lock = threading.Lock()
+        self._addresses = web.Addresses(self._client, self._authenticated)
 
     def _scheme(self, api_host: str, may_be_plain: bool) -> str:
         """https, unless plain http is allowed and nothing there speaks TLS."""
@@ -206,33 +204,10 @@ class RemoteRepository:
         Raises:
             RemoteError: refused or unreachable.
         """
-        headers = {}
-        if start or end is not None:
-            headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
-        with self._lock:
-            signed = self._signed.get(digest)
-        if signed is not None:
-            request = self._client.build_request("GET", signed, headers=headers)
-            with web.following(self._client, request, self._plain) as response:
-                if response.status_code in (200, 206):
-                    yield response
-                    return
-            with self._lock:
-                self._signed.pop(digest, None)
-        with self._send("GET", f"blobs/{digest}", headers=headers) as response:
-            self._require_blob(response)
-            if web.origin(response.request.url) != web.origin(self._base):
-                with self._lock:
-                    self._signed[digest] = response.request.url
+        address = self._base.copy_with(path=f"{self._base.path}blobs/{digest}")
+        with self._addresses.open(address, web.range_header(start, end)) as response:
+            self.require(response, {200, 206})
             yield response
-
-    def _require_blob(self, response: httpx.Response) -> None:
-        is_own = web.origin(response.request.url) == web.origin(self._base)
-        if not is_own and response.status_code in (400, 401, 403, 404, 410):
-            error = web.refusal(response, f"{response.request.url.host} answered")
-            error.is_temporary = True  # a new signed address may work
-            raise error
-        self.require(response, {200, 206})
 
     def start_upload(self, *, mount: Digest | None = None, source: str = "") -> Session | None:
         """A new upload; None when `mount` from the repository `source` made it needless.

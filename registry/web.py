@@ -11,6 +11,7 @@ import json
 import re
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -196,6 +197,62 @@ def following(
             finally:
                 response.close()
     raise RemoteMisbehaved(f"{host} redirects in circles")
+
+
+class Addresses:
+    """Where redirects led to, so that every range of a file does not ask for a new one.
+
+    May be used by several threads. `answer` is `following`'s.
+    """
+
+    def __init__(
+        self, client: httpx.Client, answer: Callable[[httpx.Request], httpx.Response]
+    ) -> None:
+        self._client = client
+        self._answer = answer
+        self._known: dict[httpx.URL, httpx.URL] = {}
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def open(self, address: httpx.URL, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """The streamed response for a file, whatever its status.
+
+        A signed address that no longer works is asked for again; when the new one does not work
+        either, that counts as temporary.
+
+        Raises:
+            RemoteError: unreachable, redirected in circles, or refused by another host.
+        """
+        with self._lock:
+            signed = self._known.get(address)
+        if signed is not None:
+            request = self._client.build_request("GET", signed, headers=headers)
+            with following(self._client, request, self._bare) as response:
+                if response.status_code in (200, 206):
+                    yield response
+                    return
+            with self._lock:
+                self._known.pop(address, None)
+        request = self._client.build_request("GET", address, headers=headers)
+        with following(self._client, request, self._answer) as response:
+            if origin(response.request.url) != origin(address):
+                if response.status_code in (400, 401, 403, 404, 410):
+                    error = refusal(response, f"{response.request.url.host} answered")
+                    error.is_temporary = True
+                    raise error
+                with self._lock:
+                    self._known[address] = response.request.url
+            yield response
+
+    def _bare(self, request: httpx.Request) -> httpx.Response:
+        return self._client.send(request, stream=True)
+
+
+def range_header(start: int, end: int | None) -> dict[str, str]:
+    """The header that asks for bytes `start` up to, without, `end`; none for everything."""
+    if not start and end is None:
+        return {}
+    return {"Range": f"bytes={start}-{'' if end is None else end - 1}"}
 
 
 def _without_credentials(

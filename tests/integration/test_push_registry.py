@@ -158,9 +158,10 @@ def test_a_cancelled_push_goes_on_where_it_was(pusher: Pusher) -> None:
     class Stopping(list[Event]):
         def append(self, event: Event) -> None:
             super().append(event)
-            is_weights = isinstance(event, BlobProgress) and event.digest == weights
-            if is_weights and event.completed_bytes >= stop_after:
-                pusher.cancelled.set()
+            match event:
+                case BlobProgress(digest=digest) if digest == weights:
+                    if event.completed_bytes >= stop_after:
+                        pusher.cancelled.set()
 
     pusher.events = Stopping()
     pusher.registry.faults.append(

@@ -23,12 +23,12 @@ from support.stores import put_model
 LOGIN = "ann:se:cret"
 
 
-def connection(username: str = "ann", secret: str = "se:cret", **more: object) -> Connection:
+def connection(username: str = "ann", secret: str = "se:cret") -> Connection:
     credential = Credential(username=username, secret=secret)
-    return Connection(find_credential=lambda host, repository: credential, **more)  # type: ignore[arg-type]
+    return Connection(find_credential=lambda host, repository: credential)
 
 
-def push(host: str, root: Path, how: Connection, name: str = "team/m", **options: bool) -> Store:
+def push(host: str, root: Path, how: Connection, name: str = "team/m") -> Store:
     store = Store(root / "pushing")
     full = f"{host}/{name}:1"
     put_model(store, full, b"GGUF" + bytes(100_000))
@@ -38,12 +38,12 @@ def push(host: str, root: Path, how: Connection, name: str = "team/m", **options
         how,
         on_event=lambda event: None,
         cancelled=threading.Event(),
-        options=transfer.PushOptions(format="ollama", **options),  # type: ignore[arg-type]
+        options=transfer.PushOptions(format="ollama"),
     )
     return store
 
 
-def pull_back(host: str, root: Path, how: Connection, **options: bool) -> bytes:
+def pull_back(host: str, root: Path, how: Connection, *, insecure: bool = False) -> bytes:
     store = Store(root / "pulling")
     pulled = pull(
         Reference.parse(f"{host}/team/m:1"),
@@ -51,7 +51,7 @@ def pull_back(host: str, root: Path, how: Connection, **options: bool) -> bytes:
         on_event=lambda event: None,
         cancelled=threading.Event(),
         describe=lambda path: ModelConfig(),
-        options=PullOptions(connection=how, **options),  # type: ignore[arg-type]
+        options=PullOptions(connection=how, insecure=insecure),
     )
     return store.blobs.path(pulled.manifest.layers[0].digest).read_bytes()
 

@@ -168,7 +168,7 @@ class _Server(ThreadingHTTPServer):
             return
         try:
             with self.tls.wrap_socket(request, server_side=True) as secured:  # type: ignore[arg-type]
-                super().finish_request(secured, client_address)  # type: ignore[arg-type]
+                super().finish_request(secured, client_address)
         except OSError:
             return  # the client does not like our certificate
 

@@ -1,0 +1,285 @@
+"""Models in Hugging Face repositories: `hf.co/USER/REPO[:QUANTIZATION]`.
+
+Decides which files of a repository are the model: the GGUF file, or all shards of it, that the tag
+names, a projector beside them, and the small files that Ollama gives a meaning. The listing tells
+the sha256 of every large file before its download.
+
+Sources: https://huggingface.co/docs/hub/api (tree, resolve); the choice of files follows llama.cpp
+and the Hub's own endpoint for Ollama (registry reference, section 3.5).
+"""
+
+import re
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import PurePosixPath
+from typing import Any, Final
+from urllib.parse import quote
+
+from olmkit.registry import mediatypes
+from olmkit.registry.digest import Digest
+from olmkit.registry.download import Wanted, fetch
+from olmkit.registry.errors import InvalidDigest, ModelNotFound, RemoteMisbehaved, SourceError
+from olmkit.registry.events import EventSink, Status
+from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.modelconfig import ModelSource, SourceFile
+from olmkit.registry.reference import DEFAULT_TAG, Reference
+from olmkit.registry.sources import Describe, PullOptions
+from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.web import Connection
+from olmkit.registry.webfile import WebHost
+
+ADDRESS: Final = "https://huggingface.co"
+USUAL: Final = ("Q4_K_M", "Q4_0", "Q8_0")
+"""Looked for in this order when no quantization is named."""
+PROJECTOR_ORDER: Final = ("f16", "bf16", "q8_0", "f32")
+SMALL_LIMIT_BYTES: Final = 1 << 20
+PAGES_LIMIT: Final = 100
+_SPLIT: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
+_NO_WEIGHTS: Final = re.compile(r"mmproj|imatrix|^(mtp|eagle3|dflash|dspark)-", re.IGNORECASE)
+_SMALL: Final = {
+    "template": mediatypes.OLLAMA_TEMPLATE,
+    "system": mediatypes.OLLAMA_SYSTEM,
+    "params": mediatypes.OLLAMA_PARAMS,
+    "LICENSE": mediatypes.OLLAMA_LICENSE,
+    "LICENSE.txt": mediatypes.OLLAMA_LICENSE,
+    "LICENSE.md": mediatypes.OLLAMA_LICENSE,
+}
+_HINT: Final = "set HF_TOKEN to a token that may read it; gated models want their terms accepted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFile:
+    """A file of a repository, as the listing tells of it."""
+
+    path: str
+    size_bytes: int
+    digest: Digest | None
+    """Of large files; small ones have only git's own hash."""
+
+    @property
+    def name(self) -> str:
+        """Without its folders."""
+        return PurePosixPath(self.path).name
+
+
+def pull(
+    reference: Reference,
+    store: Store,
+    *,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    describe: Describe,
+    options: PullOptions,
+) -> StoredModel:
+    """Bring a repository's model into the store under `reference`, and return it.
+
+    Raises:
+        ModelNotFound: no such repository, or no such quantization in it.
+        SourceError: it holds no GGUF file, or not all shards.
+        TransferCancelled: `cancelled` was set.
+        RemoteError: refused, unreachable, or other bytes than promised.
+        StoreError, DiskFull: the store cannot take it.
+    """
+    connection = options.connection or Connection()
+    address = connection.hub_address or ADDRESS
+    on_event(Status(text="pulling manifest"))
+    with WebHost(
+        address,
+        connection,
+        token=connection.hub_token,
+        insecure=options.insecure and connection.hub_address is not None,
+        hint=_HINT,
+    ) as host:
+        revision, files = _listing(host, reference)
+        tag = options.quantization or reference.tag
+        weights = choose_weights(files, tag, reference)
+        projector = choose_projector(files, weights[0])
+        chosen = [*weights, *([projector] if projector else [])]
+        base = f"/{reference.repository}/resolve/{revision}/"
+        fetch(
+            [_wanted(host, base, file) for file in chosen],
+            store.blobs,
+            on_event=on_event,
+            cancelled=cancelled,
+            streams=connection.streams,
+        )
+        small = _small_layers(host, base, files, store)
+    layers = [_layer(file, mediatypes.OLLAMA_MODEL) for file in weights]
+    layers += [_layer(file, mediatypes.OLLAMA_PROJECTOR) for file in chosen[len(weights) :]]
+    source = ModelSource(
+        reference=f"hf.co/{reference.repository}@{revision}",
+        files=tuple(SourceFile(name=f.path, digest=f.digest) for f in chosen if f.digest),
+    )
+    config = replace(describe(store.blobs.path(layers[0].digest)), olm_source=source).to_json()
+    descriptor = Descriptor(
+        media_type=mediatypes.DOCKER_CONFIG,
+        digest=store.blobs.put_bytes(config),
+        size_bytes=len(config),
+    )
+    on_event(Status(text="writing manifest"))
+    store.put(reference, Manifest.build(descriptor, [*layers, *small]))
+    return store.load(reference)
+
+
+def _listing(host: WebHost, reference: Reference) -> tuple[str, list[HubFile]]:
+    """The commit that `main` is now, and its files."""
+    name = f"hf.co/{reference.repository}"
+    found, _ = host.get_json(f"/api/models/{reference.repository}/revision/main", name)
+    revision = found.get("sha") if isinstance(found, dict) else None
+    if not isinstance(revision, str) or not re.fullmatch(r"[0-9a-f]{40}", revision):
+        raise RemoteMisbehaved(f"{host.host} names no commit of {name}")
+    path: str | None = f"/api/models/{reference.repository}/tree/{revision}?recursive=true"
+    files: list[HubFile] = []
+    for _ in range(PAGES_LIMIT):
+        if path is None:
+            break
+        page, path = host.get_json(path, name)
+        if not isinstance(page, list):
+            raise RemoteMisbehaved(f"{host.host} sent no list of the files of {name}")
+        files += [file for entry in page if (file := _file(entry)) is not None]
+    return revision, files
+
+
+def _file(entry: Any) -> HubFile | None:
+    """A file of the listing; None for folders and what cannot be understood."""
+    if not isinstance(entry, Mapping) or entry.get("type") != "file":
+        return None
+    path, size, lfs = entry.get("path"), entry.get("size"), entry.get("lfs")
+    if not isinstance(path, str) or not isinstance(size, int) or size < 0:
+        return None
+    if path.startswith("/") or ".." in PurePosixPath(path).parts:
+        return None
+    digest = None
+    if isinstance(lfs, Mapping):
+        try:
+            digest = Digest(f"sha256:{lfs.get('oid')}")
+        except InvalidDigest:
+            return None
+    return HubFile(path=path, size_bytes=size, digest=digest)
+
+
+def choose_weights(files: Sequence[HubFile], tag: str, reference: Reference) -> list[HubFile]:
+    """The GGUF file that `tag` means, or all its shards in order.
+
+    The tag is a quantization, in any case, or a file's name. `latest` is the first of `USUAL` that
+    is there, else the smallest file.
+
+    Raises:
+        ModelNotFound: none of that name.
+        SourceError: no GGUF file at all, or shards are missing.
+    """
+    models = [
+        file
+        for file in files
+        if file.name.lower().endswith(".gguf") and file.digest and not _NO_WEIGHTS.search(file.name)
+    ]
+    if not models:
+        raise SourceError(f"hf.co/{reference.repository} holds no GGUF file")
+    wanted = USUAL if tag == DEFAULT_TAG else (tag,)
+    for name in wanted:
+        if found := _named(models, name):
+            return _shards(models, found)
+    if tag == DEFAULT_TAG:
+        return _shards(models, min(models, key=lambda f: (f.size_bytes, f.path)))
+    names = ", ".join(sorted(file.name for file in models)[:20])
+    raise ModelNotFound(
+        f"hf.co/{reference.repository} has no quantization {tag}",
+        name=reference.short,
+        hint=f"it has: {names[:600]}",
+    )
+
+
+def _named(models: Sequence[HubFile], tag: str) -> HubFile | None:
+    """The best match: the file's name, then the end of it, then anywhere in its path."""
+    escaped = re.escape(tag)
+    patterns = (
+        rf"(.*/)?{escaped}(\.gguf)?",
+        rf".*[.\-_]{escaped}(-\d{{5}}-of-\d{{5}})?\.gguf",
+        rf"(.*[.\-_/])?{escaped}[.\-/].*",
+    )
+    for pattern in patterns:
+        matches = [f for f in models if re.fullmatch(pattern, f.path, re.IGNORECASE)]
+        if matches:
+            return min(matches, key=lambda f: (len(PurePosixPath(f.path).parts), f.path))
+    return None
+
+
+def _shards(models: Sequence[HubFile], one: HubFile) -> list[HubFile]:
+    match = _SPLIT.fullmatch(one.path)
+    if match is None:
+        return [one]
+    stem, count = match[1], int(match[3])
+    found = {}
+    for file in models:
+        shard = _SPLIT.fullmatch(file.path)
+        if shard and shard[1] == stem and shard[3] == match[3]:
+            found[int(shard[2])] = file
+    if sorted(found) != list(range(1, count + 1)):
+        raise SourceError(f"{len(found)} of {count} shards of {stem} are in the repository")
+    return [found[number] for number in sorted(found)]
+
+
+def choose_projector(files: Sequence[HubFile], weights: HubFile) -> HubFile | None:
+    """The projector for these weights: in the nearest folder, then the usual precision first."""
+    folders = [str(folder) for folder in PurePosixPath(weights.path).parents]
+    found = [
+        file
+        for file in files
+        if "mmproj" in file.name.lower()
+        and file.name.lower().endswith(".gguf")
+        and file.digest
+        and str(PurePosixPath(file.path).parent) in folders
+    ]
+
+    def rank(file: HubFile) -> tuple[int, int, str]:
+        name = file.name.lower()
+        precision = [i for i, p in enumerate(PROJECTOR_ORDER) if re.search(rf"(?<!b){p}\b", name)]
+        distance = folders.index(str(PurePosixPath(file.path).parent))
+        return distance, precision[0] if precision else len(PROJECTOR_ORDER), file.path
+
+    return min(found, key=rank, default=None)
+
+
+def _wanted(host: WebHost, base: str, file: HubFile) -> Wanted:
+    assert file.digest is not None
+    return Wanted(
+        label=f"pulling {file.name}",
+        name=file.digest.file_name,
+        size_bytes=file.size_bytes,
+        digest=file.digest,
+        open=partial(host.open, base + quote(file.path)),
+        host=host.host,
+    )
+
+
+def _layer(file: HubFile, media_type: str) -> Descriptor:
+    assert file.digest is not None
+    return Descriptor(
+        media_type=media_type,
+        digest=file.digest,
+        size_bytes=file.size_bytes,
+        annotations={mediatypes.ANNOTATION_TITLE: file.name},
+    )
+
+
+def _small_layers(
+    host: WebHost, base: str, files: Sequence[HubFile], store: Store
+) -> list[Descriptor]:
+    """Layers of the small files at the top of the repository that mean something."""
+    layers = []
+    for file in files:
+        media_type = _SMALL.get(file.path)
+        if media_type is None or file.size_bytes > SMALL_LIMIT_BYTES:
+            continue
+        data = host.read(base + quote(file.path), SMALL_LIMIT_BYTES, file.path)
+        layers.append(
+            Descriptor(
+                media_type=media_type,
+                digest=store.blobs.put_bytes(data),
+                size_bytes=len(data),
+                annotations={mediatypes.ANNOTATION_TITLE: file.name},
+            )
+        )
+    return layers
