@@ -194,13 +194,15 @@ class Pool:
         self._set_timer()
 
     def _answer(self, ticket: TicketId, answer: _Tenant | EngineError) -> None:
-        granted = self._requests[ticket].granted
+        request = self._requests[ticket]
+        granted = request.granted
         if granted.done():
             return  # cancelled: its lease is given back when its task runs
         if isinstance(answer, EngineError):
             granted.set_exception(answer.with_traceback(None))
             granted.exception()  # nobody hears of it when the waiter is cancelled right now
         else:
+            answer.spec = request.spec  # models that share their weights: who used them last
             granted.set_result(answer)
 
     def _start(self, instance: InstanceId, spec: Loadable, options: LoadOptions) -> None:
