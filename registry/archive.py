@@ -162,13 +162,15 @@ def load_archive(
     source: Reader,
     *,
     name: Reference | None = None,
+    only: str | None = None,
     cancelled: threading.Event | None = None,
 ) -> list[StoredModel]:
     """Bring the models of an archive into the store, and return them in its order.
 
-    zstd, gzip or plain. `name` is for the one model of an archive that names none, and wins over
-    a name that is there. When anything is wrong no model appears; blobs that came whole until
-    then are collected later.
+    zstd, gzip or plain. `only` takes the model that the archive calls so, in its own spelling.
+    `name` is for the one model that is then left, and wins over a name that is there.
+
+    When anything is wrong no model appears; blobs that came whole until then are collected later.
 
     Raises:
         SourceError: no OCI layout, broken, cut off, not acceptable, or models without names.
@@ -187,7 +189,7 @@ def load_archive(
                 _receive(store, received, member)
             elif member.kind in (Kind.LINK, Kind.OTHER) and member.name.startswith("blobs/"):
                 raise SourceError(f"the archive holds {member.name[:100]!r}, which is no file")
-        named = _named_manifests(store, received, name)
+        named = _named_manifests(store, received, name, only)
         for _, manifest in named:
             _settle(store, received, manifest)
         originals = {ref: formats.from_oci(store, manifest) for ref, manifest in named}
@@ -242,13 +244,17 @@ def _store(store: Store, digest: Digest, member: Member) -> None:
 
 
 def _named_manifests(
-    store: Store, received: _Received, name: Reference | None
+    store: Store, received: _Received, name: Reference | None, only: str | None
 ) -> list[tuple[Reference, Manifest]]:
     if not received.has_layout or received.raw_index is None:
         raise SourceError(
             "the archive is no OCI image layout", hint="`olm save` and `skopeo copy` write those"
         )
     entries = Index.parse(received.raw_index).manifests
+    if only is not None:
+        entries = tuple(entry for entry in entries if only in _names_in(entry))
+        if not entries:
+            raise SourceError(f"the archive has no model that it calls {only[:100]!r}")
     if not entries or len(entries) > _MODEL_LIMIT:
         raise SourceError(f"the archive lists {len(entries)} models")
     if name is not None and len(entries) > 1:
@@ -260,10 +266,15 @@ def _named_manifests(
     return list(found.items())
 
 
+def _names_in(entry: Descriptor) -> list[str]:
+    """What the archive calls a model, the whole name first."""
+    keys = (ANNOTATION_CONTAINERD_NAME, mediatypes.ANNOTATION_REF_NAME)
+    return [text for key in keys if (text := entry.annotations.get(key))]
+
+
 def _name_of(entry: Descriptor) -> Reference:
-    notes = entry.annotations
-    text = notes.get(ANNOTATION_CONTAINERD_NAME) or notes.get(mediatypes.ANNOTATION_REF_NAME)
-    if not text:
+    text = next(iter(_names_in(entry)), None)
+    if text is None:
         raise SourceError(
             f"the archive gives model {entry.digest.short} no name",
             hint="give it one: olm load --name NAME",

@@ -117,14 +117,26 @@ def write(path: Path, models: Mapping[str, Locked]) -> None:
             staged.unlink(missing_ok=True)
 
 
-def pinned(models: Mapping[str, Locked], name: str) -> str:
-    """The reference to pull so that `name` gets what the lock says: `name@sha256:…`.
+def find(models: Mapping[str, Locked], name: str) -> Locked:
+    """The entry of a name, however it is spelled.
 
     Raises:
-        SourceError: the lock does not have the name.
+        SourceError: the lock does not have it.
     """
     wanted = Reference.parse(name)
     for locked_name, entry in models.items():
         if Reference.parse(locked_name) == wanted:
-            return f"{name}@{entry.digest}"
+            return entry
     raise SourceError(f"{name} is not locked", hint=f"lock it with `olm lock {name}`")
+
+
+def pinned(name: str, entry: Locked) -> str:
+    """The reference to pull so that the name gets what the lock says.
+
+    Registries are asked by digest. What comes from a package index is asked for by version: its
+    manifest is made here, and its digest compared afterwards.
+    """
+    reference = Reference.parse(name)
+    if entry.source is not None and Reference.parse(entry.source).package is not None:
+        return entry.source
+    return f"{reference.short}@{entry.digest}"

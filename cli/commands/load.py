@@ -13,6 +13,7 @@ from olmkit.cli.errors import CliError, NotFound, UsageError
 from olmkit.cli.progress import ProgressDisplay, progress_display
 from olmkit.cli.settings import daemon
 from olmkit.cli.terminal import Terminal
+from olmkit.engine.client import Client
 from olmkit.engine.client.replies import Progress
 from olmkit.engine.client.store import load as load_archive
 
@@ -37,13 +38,30 @@ def load(
     path = file or input
     if not path and not terminal.has_input:
         raise UsageError("nothing to load: name a file or redirect one to stdin")
+    names = load_from(daemon(terminal), path, terminal, name=name, quiet=quiet)
+    terminal.data("".join(f"Loaded model: {loaded}\n" for loaded in names))
+
+
+def load_from(
+    client: Client,
+    path: str,
+    terminal: Terminal,
+    *,
+    name: str = "",
+    only: str = "",
+    quiet: bool = False,
+) -> list[str]:
+    """Loads a file or folder, or stdin for no path; returns the names of the models.
+
+    Raises:
+        NotFound, CliError: it cannot be read.
+    """
     with (
         _opened(path, terminal) as (pieces, size_bytes),
         progress_display(terminal, quiet=quiet) as display,
     ):
         shown = _shown(pieces, size_bytes, path or "stdin", display)
-        names = load_archive(daemon(terminal), shown, size_bytes=size_bytes, name=name)
-    terminal.data("".join(f"Loaded model: {loaded}\n" for loaded in names))
+        return load_archive(client, shown, size_bytes=size_bytes, name=name, only=only)
 
 
 @contextmanager

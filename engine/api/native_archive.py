@@ -92,13 +92,17 @@ class _BodyReader:
 
 
 async def load(request: Request) -> Response:
-    """Take the models of an archive into the store; `?name=` is for the one that has none."""
+    """Take the models of an archive into the store.
+
+    `?only=` takes one of them, `?name=` gives it another name.
+    """
     api = api_of(request)
     text = request.query_params.get("name")
     name = Reference.parse(text) if text else None
+    only = request.query_params.get("only") or None
     pieces = body_pieces(request)
     try:
-        models = await in_thread(_load, api, _BodyReader(pieces), name)
+        models = await in_thread(_load, api, _BodyReader(pieces), name, only)
     except RegistryError:
         await _drain(pieces)
         raise
@@ -112,8 +116,10 @@ async def load(request: Request) -> Response:
     )
 
 
-def _load(api: Api, source: _BodyReader, name: Reference | None) -> list[StoredModel]:
-    return load_archive(api.services.store, source, name=name)
+def _load(
+    api: Api, source: _BodyReader, name: Reference | None, only: str | None
+) -> list[StoredModel]:
+    return load_archive(api.services.store, source, name=name, only=only)
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:

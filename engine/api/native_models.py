@@ -104,7 +104,7 @@ async def copy(request: Request) -> Response:
         except InvalidReference as error:
             raise InvalidRequest(f'{role} "{name}" is invalid', field=role) from error
     try:
-        stored = await asyncio.to_thread(api.catalog.load, source)
+        stored, *_ = await asyncio.to_thread(find_models, api.catalog, api.services.store, source)
     except ModelNotFound as error:
         raise ModelNotFound(f'model "{source}" not found', name=source) from error
     target = Reference.parse(destination)

@@ -75,10 +75,16 @@ def save(client: Client, models: Sequence[str]) -> Archive:
 
 
 def load(
-    client: Client, pieces: Iterable[bytes], *, size_bytes: int | None = None, name: str = ""
+    client: Client,
+    pieces: Iterable[bytes],
+    *,
+    size_bytes: int | None = None,
+    name: str = "",
+    only: str = "",
 ) -> list[str]:
-    """Sends an archive; returns the names of its models."""
-    path = f"/api/load?name={quote(name, safe='')}" if name else "/api/load"
+    """Sends an archive; returns the names of its models, or of the `only` one, named `name`."""
+    query = [f"{k}={quote(v, safe='')}" for k, v in (("name", name), ("only", only)) if v]
+    path = "/api/load" + ("?" + "&".join(query) if query else "")
     with client.open(path, pieces, body_bytes=size_bytes) as reply:
         value = replies.parse_object(reply.read())
     models = value.get("models")

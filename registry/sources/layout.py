@@ -6,6 +6,7 @@ Source: OCI image-spec 1.1, image-layout.md.
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,34 @@ from olmkit.registry import tarstream
 from olmkit.registry.digest import BLOCK_BYTES
 from olmkit.registry.errors import SourceError, StoreError, store_errors
 
+SCHEMES: Final = ("oci", "oci-archive")
 _BLOB: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Location:
+    """A model, or all models, of a layout on this machine."""
+
+    path: Path
+    """A folder, or an archive of one."""
+    name: str
+    """What the layout calls the model; empty for all."""
+
+
+def parse_location(text: str) -> Location | None:
+    """What `oci:PATH[:NAME]` or `oci-archive:PATH[:NAME]` means; `None` for other texts.
+
+    Raises:
+        SourceError: there is no path.
+    Source: containers-transports(5), whose paths hold no colon.
+    """
+    scheme, colon, rest = text.partition(":")
+    if scheme not in SCHEMES or not colon or rest.startswith("//"):
+        return None
+    path, _, name = rest.partition(":")
+    if not path:
+        raise SourceError(f"{text!r} names no path", hint="such as oci:./layout:llama3")
+    return Location(path=Path(path), name=name)
 
 
 def folder_archive(folder: Path) -> Iterator[bytes]:

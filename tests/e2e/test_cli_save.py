@@ -240,3 +240,35 @@ def test_a_model_of_another_format_answers_as_before(olm_home: Path, format_: Fo
         assert answers[0] == answers[1]
         _, shown = daemon.request("POST", "/api/show", {"model": "ghcr.io/a/b"})
         assert json.loads(shown)["system"] == "Be brief."
+
+
+def test_locked_pulls_get_that_digest_or_nothing(
+    daemon: Daemon, store: Store, tmp_path: Path
+) -> None:
+    out(olm(daemon.environ, "lock", "small", cwd=tmp_path))
+    out(olm(daemon.environ, "cp", "ghcr.io/team/big:v2", "other"))
+    out(olm(daemon.environ, "cp", "small", "kept"))
+    out(olm(daemon.environ, "cp", "other", "small"))
+    digest = lockfile.read(tmp_path / "olm.lock")["small"].digest
+    assert store.load(Reference.parse("small")).manifest_digest != digest
+    out(olm(daemon.environ, "pull", "-q", "--locked", "small", cwd=tmp_path))
+    assert store.load(Reference.parse("small")).manifest_digest == digest
+    unlocked = olm(daemon.environ, "pull", "--locked", "absent", cwd=tmp_path)
+    assert (unlocked.returncode, b"not locked" in unlocked.stderr) == (1, True)
+    assert olm(daemon.environ, "pull", "--locked", cwd=tmp_path.parent).returncode == 1
+
+
+def test_layouts_on_this_machine_are_pulled(daemon: Daemon, store: Store, tmp_path: Path) -> None:
+    before = raw_manifests(store)
+    path = tmp_path / "all.tar"
+    out(olm(daemon.environ, "save", "-q", "small", "ghcr.io/team/big:v2", "-o", str(path)))
+    folder = tmp_path / "layout"
+    folder.mkdir()
+    subprocess.run(["tar", "-xf", str(path), "-C", str(folder)], check=True)
+    out(olm(daemon.environ, "rm", "small", "ghcr.io/team/big:v2"))
+    pulled = out(olm(daemon.environ, "pull", "-q", f"oci:{folder}:ghcr.io/team/big:v2"))
+    assert pulled == "ghcr.io/team/big:v2\n"
+    assert [model.reference.short for model in store.list()] == ["ghcr.io/team/big:v2"]
+    out(olm(daemon.environ, "pull", "-q", f"oci-archive:{path}"))
+    assert raw_manifests(store) == before
+    assert olm(daemon.environ, "pull", f"oci:{folder}:absent").returncode == 1
