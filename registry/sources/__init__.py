@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from olmkit.registry.events import EventSink
 from olmkit.registry.modelconfig import ModelConfig
@@ -72,6 +73,41 @@ def pull(
         source: Source = import_module(f"olmkit.registry.sources.{module}").pull
         return source(
             reference,
+            store,
+            on_event=on_event,
+            cancelled=cancelled,
+            describe=describe,
+            options=options or PullOptions(),
+        )
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the web address of a GGUF file, not a model's name."""
+    return text.startswith(("http://", "https://")) and urlsplit(text).path.lower().endswith(
+        ".gguf"
+    )
+
+
+def pull_address(
+    address: str,
+    store: Store,
+    *,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    describe: Describe,
+    options: PullOptions | None = None,
+) -> StoredModel:
+    """Bring the GGUF file at a web address into the store, and return the model.
+
+    Raises:
+        InvalidReference: the address is none of a GGUF file.
+        RegistryError: as `pull`.
+    """
+    import olmkit.registry.sources.url as url
+
+    with store.lease():
+        return url.pull(
+            address,
             store,
             on_event=on_event,
             cancelled=cancelled,
