@@ -16,6 +16,8 @@ from olmkit.cli.errors import CliError, NotFound
 from olmkit.cli.progress import ProgressDisplay
 from olmkit.engine.client import Client
 from olmkit.engine.client.replies import Progress
+from olmkit.engine.client.wire import ConnectionBroken
+from olmkit.engine.errors import ApiError
 
 PIECE_BYTES = 1024 * 1024
 
@@ -120,15 +122,40 @@ def _upload(client: Client, path: Path, display: ProgressDisplay) -> str:
     for piece in _pieces(path, telling("hashing")):
         hasher.update(piece)
     digest = f"sha256:{hasher.hexdigest()}"
-    if not client.has_blob(digest):
-        client.upload_blob(digest, _pieces(path, telling("uploading")), size_bytes)
+    _send(client, path, digest, size_bytes, telling("uploading"))
     return digest
 
 
-def _pieces(path: Path, on_bytes: Callable[[int], None]) -> Iterator[bytes]:
-    done_bytes = 0
+def _send(
+    client: Client, path: Path, digest: str, size_bytes: int, on_bytes: Callable[[int], None]
+) -> None:
+    """Uploads what the daemon lacks; goes on where the connection broke, while that gets further.
+
+    What the daemon holds of it may be somebody's wrong bytes: then once more from the start.
+    """
+    failed_at, may_restart = -1, True
+    while (offset := client.missing_from(digest)) is not None:
+        offset = offset if offset < size_bytes else 0
+        try:
+            pieces = _pieces(path, on_bytes, offset)
+            client.upload_blob(digest, pieces, size_bytes, offset_bytes=offset)
+        except ConnectionBroken:
+            if offset <= failed_at:
+                raise
+            failed_at = offset
+        except ApiError as error:
+            if not (offset and may_restart and "digest mismatch" in str(error)):
+                raise
+            may_restart = False
+        else:
+            return
+
+
+def _pieces(path: Path, on_bytes: Callable[[int], None], start_bytes: int = 0) -> Iterator[bytes]:
+    done_bytes = start_bytes
     try:
         with open(path, "rb") as file:
+            file.seek(start_bytes)
             while piece := file.read(PIECE_BYTES):
                 yield piece
                 done_bytes += len(piece)

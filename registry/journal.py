@@ -147,6 +147,12 @@ def completed_bytes(folder: Path, name: str) -> int:
     return 0 if found is None else found[1].total_bytes
 
 
+def prefix_bytes(folder: Path, name: str) -> int:
+    """How much of a download is there from its first byte on, without a gap; 0 for unknown."""
+    found = _read_journal(folder / f"{name}.json")
+    return 0 if found is None else found[1].prefix_end
+
+
 def allocated_bytes(folder: Path, name: str) -> int:
     """How much room an unfinished download has already."""
     try:

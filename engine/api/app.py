@@ -14,6 +14,7 @@ from starlette.types import ASGIApp
 import olmkit
 from olmkit.engine.api import (
     native_archive,
+    native_blobs,
     native_models,
     native_push,
     native_status,
@@ -93,7 +94,7 @@ def _routes() -> list[Route]:
         ("/api/verify", native_store.verify, "POST"),
         ("/api/save", native_archive.save, "POST"),
         ("/api/load", native_archive.load, "POST"),
-        ("/api/blobs/{digest}", native_transfer.blob, "HEAD POST"),
+        ("/api/blobs/{digest}", native_blobs.blob, "HEAD POST"),
     )
     return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]
 

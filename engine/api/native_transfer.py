@@ -1,31 +1,30 @@
-"""POST /api/pull, /api/create, /api/import, and the blobs that a remote create uploads.
+"""POST /api/pull, /api/create and /api/import.
 
-Source: http-api reference, sections 8.6, 8.8 and 8.9; import is olm's own.
+Source: http-api reference, sections 8.6 and 8.9; import is olm's own.
 """
 
 import asyncio
 import stat
 import threading
 from collections.abc import AsyncGenerator
-from contextlib import ExitStack, aclosing
+from contextlib import aclosing
 
 import psutil
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api.decoding import body_pieces, decode_body
+from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.recipes import recipe_of
 from olmkit.engine.api.state import Api, api_of
-from olmkit.engine.api.streams import in_thread, reply_with
+from olmkit.engine.api.streams import reply_with
 from olmkit.engine.api.types import CreateRequest, ImportRequest, Progress, PullRequest
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.models.create import Workshop, create
 from olmkit.engine.models.describe import describe
 from olmkit.engine.models.gguf import is_gguf, read_header
 from olmkit.registry import shortnames, sources
-from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
-from olmkit.registry.errors import CorruptBlob, InvalidReference
+from olmkit.registry.errors import InvalidReference
 from olmkit.registry.events import BlobProgress, Event, EventSink, Status
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import StoredModel
@@ -39,15 +38,15 @@ async def pull(request: Request) -> Response:
     if not body.wanted:
         raise InvalidReference("no name was given", text="")
     path = api.services.settings.home / "shortnames.toml"
-    reference = Reference.parse(
-        await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
-    )
+    name = await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
+    source = name if sources.is_address(name) else Reference.parse(name)
     insecure, quantization = bool(body.insecure), body.quantization or None
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        pull_into(api, reference, on_event, cancelled, insecure=insecure, quantization=quantization)
+        pull_into(api, source, on_event, cancelled, insecure=insecure, quantization=quantization)
 
-    events = api.transfers.follow(work, key=f"pull {reference.full} {insecure} {quantization}")
+    full = source if isinstance(source, str) else source.full
+    events = api.transfers.follow(work, key=f"pull {full} {insecure} {quantization}")
     return await reply_with(
         request, _progress(events), stream=body.stream is not False, collect=_collect
     )
@@ -55,27 +54,40 @@ async def pull(request: Request) -> Response:
 
 def pull_into(
     api: Api,
-    reference: Reference,
+    source: Reference | str,
     on_event: EventSink,
     cancelled: threading.Event,
     *,
     insecure: bool = False,
     quantization: str | None = None,
 ) -> StoredModel:
-    """Fetch a model. Blocking; raises as `sources.pull`."""
-    settings = api.services.settings
+    """Fetch the model of a name, or of the web address of a file. Blocking.
+
+    Raises as `sources.pull`.
+    """
+    settings, store = api.services.settings, api.services.store
+    options = sources.PullOptions(
+        insecure=insecure,
+        connection=settings.remotes.connection(streams=settings.streams),
+        quantization=quantization,
+        memory_bytes=psutil.virtual_memory().total,
+    )
+    if isinstance(source, str):
+        return sources.pull_address(
+            source,
+            store,
+            on_event=on_event,
+            cancelled=cancelled,
+            describe=describe,
+            options=options,
+        )
     return sources.pull(
-        reference,
-        api.services.store,
+        source,
+        store,
         on_event=on_event,
         cancelled=cancelled,
         describe=describe,
-        options=sources.PullOptions(
-            insecure=insecure,
-            connection=settings.remotes.connection(streams=settings.streams),
-            quantization=quantization,
-            memory_bytes=psutil.virtual_memory().total,
-        ),
+        options=options,
     )
 
 
@@ -152,36 +164,6 @@ def _adopt(
 
     digest, _ = store.adopt(file, on_bytes)
     return digest
-
-
-async def blob(request: Request) -> Response:
-    """HEAD: whether the store has the bytes of a digest. POST: take them."""
-    digest = Digest(request.path_params["digest"])
-    blobs = api_of(request).services.store.blobs
-    is_there = await asyncio.to_thread(blobs.has, digest)
-    if request.method == "HEAD":
-        return Response(status_code=200 if is_there else 404)
-    if is_there:  # its body is not read
-        return Response(status_code=200)
-    return await _upload(request, blobs, digest)
-
-
-async def _upload(request: Request, blobs: BlobStore, digest: Digest) -> Response:
-    """Store the body under its digest, which is checked."""
-    length = request.headers.get("content-length", "")
-    with ExitStack() as stack:
-        writer = await in_thread(
-            stack.enter_context,
-            blobs.writer(expected=digest, size_bytes=int(length) if length.isdecimal() else None),
-        )
-        try:
-            async for piece in body_pieces(request):
-                await in_thread(writer.write, piece)
-            await in_thread(writer.commit)
-        except CorruptBlob as error:
-            text = f'digest mismatch, expected "{error.expected}", got "{error.actual}"'
-            raise InvalidRequest(text, field="digest") from error
-    return Response(status_code=201)
 
 
 async def _progress(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Progress, None]:

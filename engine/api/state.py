@@ -1,6 +1,7 @@
 """What the request handlers share: one `Api` an app, made by `create_app`."""
 
 import asyncio
+import weakref
 from typing import Final, cast
 
 from starlette.requests import Request
@@ -9,6 +10,7 @@ from olmkit.engine.api.transfers import Transfers
 from olmkit.engine.chat.rendering import Renderer
 from olmkit.engine.models.catalog import Catalog
 from olmkit.engine.services import Services
+from olmkit.registry.digest import Digest
 
 WARM_AFTER_S: Final = 5.0
 MAX_VOCABULARIES: Final = 2
@@ -28,6 +30,10 @@ class Api:
         )
         self.transfers = Transfers()
         self.vocabularies = asyncio.Semaphore(MAX_VOCABULARIES)
+        self.uploads: weakref.WeakValueDictionary[Digest, asyncio.Lock] = (
+            weakref.WeakValueDictionary()
+        )
+        """Held while a blob comes in that an upload can go on with."""
         self._warming: asyncio.Task[None] | None = None
 
     def start(self) -> None:

@@ -144,15 +144,31 @@ class Client:
         except ApiError:
             return DaemonStatus()
 
-    def has_blob(self, digest: str) -> bool:
-        """Whether the daemon has the bytes of a digest."""
+    def missing_from(self, digest: str) -> int | None:
+        """Where an upload of the blob begins; None when the daemon has all of it."""
         with self._send("HEAD", f"/api/blobs/{digest}", timeout_s=LIGHT_TIMEOUT_S) as reply:
-            return reply.status == 200
+            if reply.status == 200:
+                return None
+            held = reply.headers.get("olm-upload-offset", "")
+            return int(held) if held.isdecimal() else 0
 
-    def upload_blob(self, digest: str, pieces: Iterable[bytes], size_bytes: int) -> None:
-        """Sends the bytes of a digest, which the daemon checks."""
-        path = f"/api/blobs/{digest}"
-        with self._send("POST", path, body=pieces, body_bytes=size_bytes) as reply:
+    def upload_blob(
+        self, digest: str, pieces: Iterable[bytes], size_bytes: int, *, offset_bytes: int = 0
+    ) -> None:
+        """Sends the bytes of a blob from an offset on; the daemon checks the digest of all.
+
+        What a daemon of olm got before the connection broke, it keeps: see `missing_from`.
+        """
+        headers = {}
+        if size_bytes:
+            headers["Content-Range"] = f"bytes {offset_bytes}-{size_bytes - 1}/{size_bytes}"
+        with self._send(
+            "POST",
+            f"/api/blobs/{digest}",
+            body=pieces,
+            body_bytes=size_bytes - offset_bytes,
+            headers=headers,
+        ) as reply:
             self._checked(reply)
 
     def import_file(self, file: str, name: str) -> Generator[tuple[Progress, str], None, None]:
@@ -241,20 +257,22 @@ class Client:
         *,
         body: bytes | Iterable[bytes] = b"",
         body_bytes: int | None = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> wire.Reply:
         connection = self._connect()
-        headers = {
+        all_headers = {
             "User-Agent": f"olm/{__version__} ({os.uname().machine} {os.uname().sysname.lower()})",
             "Accept": "application/x-ndjson, application/json",
             "Content-Type": "application/json",
+            **(headers or {}),
         }
         try:
             return wire.send(
                 connection,
                 method,
                 path,
-                headers=headers,
+                headers=all_headers,
                 body=body,
                 body_bytes=body_bytes,
                 timeout_s=timeout_s,
