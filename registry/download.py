@@ -49,8 +49,8 @@ LONGEST_PAUSE_S: Final = 10.0
 PROGRESS_BYTES: Final = MIB
 """A failure after so many new bytes counts as the first one."""
 TICK_S: Final = 0.1
+"""So often progress is told and the journals are written: what a kill can cost."""
 HASHER_NAP_S: Final = 0.01
-JOURNAL_S: Final = 1.0
 RAMP_S: Final = 0.5
 RAMP_GAIN: Final = 1.15
 SLOW_S: Final = 5.0
@@ -120,7 +120,7 @@ class _Blob:
         self.failed_at_bytes = 0
         self.paused_until_s = 0.0
         self.was_wrong = False
-        self.shown_bytes = -1
+        self.shown_bytes = self.saved_bytes = -1
         self.resumed_bytes = journal.completed_bytes(blobs.partial, wanted.name)
 
     @property
@@ -163,7 +163,7 @@ class _Download:
         if all(work.digest for work in self._works):
             return
         self._require_room()
-        saved_at_s = ramped_at_s = time.monotonic()
+        ramped_at_s = time.monotonic()
         ramped_bytes = self._arrived_bytes()
         try:
             while not self._is_over():
@@ -175,9 +175,7 @@ class _Download:
                     self._replace_slow(now_s)
                     self._look_elsewhere()
                 self._show()
-                if now_s - saved_at_s >= JOURNAL_S:
-                    saved_at_s = now_s
-                    self._save()
+                self._save()
                 if now_s - ramped_at_s >= RAMP_S:
                     arrived_bytes = self._arrived_bytes()
                     self._ramp((arrived_bytes - ramped_bytes) / (now_s - ramped_at_s))
@@ -256,14 +254,15 @@ class _Download:
                 )
 
     def _save(self) -> None:
+        """Write the journals of the blobs that got on."""
         with self._changed:
-            states = [
-                (work.partial, work.layout.done())
-                for work in self._works
-                if work.partial and work.layout and work.digest is None
-            ]
-            for partial, done in states:
-                partial.save(done)
+            for work in self._works:
+                if work.partial is None or work.layout is None or work.digest is not None:
+                    continue
+                completed_bytes = work.layout.completed_bytes
+                if completed_bytes != work.saved_bytes:
+                    work.partial.save(work.layout.done())
+                    work.saved_bytes = completed_bytes
 
     def _arrived_bytes(self) -> int:
         with self._changed:

@@ -91,6 +91,8 @@ class Registry:
     absolute_location: bool = False
     min_chunk: int = 0
     most_chunk: int | None = None
+    sent_bytes: int = 0
+    """Of blobs, so far."""
     tls: bool = False
     port: int = 0
     cdn_port: int = 0
@@ -396,6 +398,8 @@ class _Handler(BaseHTTPRequestHandler):
         while sent < min(limit, len(body)) and not self.server.stopped.is_set():
             count = self.connection.send(body[sent : min(sent + piece, limit)])
             sent += count
+            with self.server.registry.lock:
+                self.server.registry.sent_bytes += count
             if rate:
                 time.sleep(max(0.0, sent / rate - (time.monotonic() - begun_s)))
         if stops:
