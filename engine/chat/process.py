@@ -19,11 +19,9 @@ from olmkit.engine.chat.protocol import (
     Rendered,
     Reply,
     decode_reply,
-    encode_frame,
-    payload_length,
 )
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
-from olmkit.engine.runner.protocol import FRAME_HEADER, ProtocolViolation
+from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 
 _GONE: Final = (asyncio.IncompleteReadError, ConnectionError, ProtocolViolation)
 

@@ -1,16 +1,13 @@
 """The messages between the daemon and its template worker.
 
-Frames as between daemon and runner (`engine/runner/protocol.py`): a little-endian u32 length,
-then MessagePack. One job at a time, one reply each; EOF means that the peer is gone.
+One job at a time, one reply each, in frames (`engine/framing.py`).
 """
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from olmkit.engine.runner.protocol import FRAME_HEADER, ProtocolViolation
-
-MAX_FRAME_BYTES: Final = 128 * 1024 * 1024
+from olmkit.engine.framing import decode_payload
 
 
 class RenderJinja(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -91,49 +88,15 @@ class JobFailed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
 Job = RenderJinja | RenderGo | InsertGo | InspectGo
 Reply = Ready | Rendered | Inspected | JobFailed
 
-_encoder = msgspec.msgpack.Encoder()
 _job_decoder: msgspec.msgpack.Decoder[Job] = msgspec.msgpack.Decoder(Job)
 _reply_decoder: msgspec.msgpack.Decoder[Reply] = msgspec.msgpack.Decoder(Reply)
 
 
-def encode_frame(message: Job | Reply) -> bytes:
-    """The bytes of one frame.
-
-    Raises:
-        ProtocolViolation: over `MAX_FRAME_BYTES`, or a number that MessagePack cannot carry.
-    """
-    try:
-        payload = _encoder.encode(message)
-    except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as error:
-        raise ProtocolViolation(str(error)) from error
-    if len(payload) > MAX_FRAME_BYTES:
-        raise ProtocolViolation(f"{len(payload)} bytes are over {MAX_FRAME_BYTES}")
-    return FRAME_HEADER.pack(len(payload)) + payload
-
-
-def payload_length(header: bytes) -> int:
-    """Bytes of the payload behind a frame's header.
-
-    Raises:
-        ProtocolViolation: over `MAX_FRAME_BYTES`.
-    """
-    (length,) = FRAME_HEADER.unpack(header)
-    if length > MAX_FRAME_BYTES:
-        raise ProtocolViolation(f"a frame of {length} bytes is over {MAX_FRAME_BYTES}")
-    return int(length)
-
-
 def decode_job(payload: bytes) -> Job:
     """The job in a payload. Raises ProtocolViolation when it is none."""
-    try:
-        return _job_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
-        raise ProtocolViolation(str(error)) from error
+    return decode_payload(_job_decoder, payload)
 
 
 def decode_reply(payload: bytes) -> Reply:
     """The reply in a payload. Raises ProtocolViolation when it is none."""
-    try:
-        return _reply_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
-        raise ProtocolViolation(str(error)) from error
+    return decode_payload(_reply_decoder, payload)

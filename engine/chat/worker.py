@@ -28,11 +28,9 @@ from olmkit.engine.chat.protocol import (
     RenderJinja,
     Reply,
     decode_job,
-    encode_frame,
-    payload_length,
 )
 from olmkit.engine.errors import TemplateFailed
-from olmkit.engine.runner.protocol import FRAME_HEADER, ProtocolViolation
+from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 
 MAX_MESSAGE_CHARACTERS = 500
 

@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from olmkit.engine.framing import MAX_FRAME_BYTES
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model, NativeError, Pooling
 from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.protocol import (
-    MAX_FRAME_BYTES,
     Embedded,
     Embedding,
     FailureKind,

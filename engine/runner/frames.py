@@ -5,17 +5,14 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
+from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 from olmkit.engine.runner.protocol import (
-    FRAME_HEADER,
     Failed,
     FailureKind,
-    ProtocolViolation,
     Reply,
     Request,
     StepOutput,
     decode_request,
-    encode_frame,
-    payload_length,
 )
 
 _READ_BYTES: Final = 1 << 18

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from typing import Final
 
+from olmkit.engine.framing import ProtocolViolation
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import LogLevel, Model
 from olmkit.engine.runner.detokenizer import detokenize
@@ -26,7 +27,6 @@ from olmkit.engine.runner.protocol import (
     Load,
     LoadOperation,
     LoadProgress,
-    ProtocolViolation,
     Reply,
     Request,
     Text,

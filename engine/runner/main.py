@@ -15,11 +15,11 @@ import struct
 import sys
 from typing import Final, NoReturn
 
+from olmkit.engine.framing import ProtocolViolation
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import LogLevel, NativeError, initialize, set_log_sink
 from olmkit.engine.runner.frames import FrameSocket, PeerGone
 from olmkit.engine.runner.loop import Loop
-from olmkit.engine.runner.protocol import ProtocolViolation
 
 _PR_SET_PDEATHSIG: Final = 1
 _CREDENTIALS: Final = struct.Struct("3i")

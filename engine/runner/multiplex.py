@@ -12,18 +12,15 @@ from contextlib import aclosing, contextmanager
 from typing import Final
 
 from olmkit.engine.errors import EngineError, InvalidRequest, RequestCancelled
+from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 from olmkit.engine.runner.protocol import (
-    FRAME_HEADER,
     Cancel,
     LoadProgress,
     Piece,
     PromptProgress,
-    ProtocolViolation,
     Reply,
     Request,
     decode_replies,
-    encode_frame,
-    payload_length,
 )
 
 MAX_UNREAD_REPLIES: Final = 32_768

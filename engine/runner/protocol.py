@@ -1,23 +1,17 @@
-"""The messages between the daemon and a runner, and their framing.
+"""The messages between the daemon and a runner.
 
-A frame is a little-endian u32 payload length followed by that many bytes of
-MessagePack: one tagged struct. Requests carry an `id` chosen by the daemon;
-every reply repeats it, so requests are multiplexed over one stream. EOF in
-either direction means that the peer died. Both ends run the same olm version,
+One tagged struct a frame (`engine/framing.py`). Requests carry an `id` chosen by the daemon; every
+reply repeats it, so requests are multiplexed over one stream. Both ends run the same olm version,
 so the format has no version of its own.
 
 This module knows nothing of sockets, asyncio or llama.cpp.
 """
 
 import enum
-import struct
-from typing import Final, TypeVar
 
 import msgspec
 
-FRAME_HEADER: Final = struct.Struct("<I")
-MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
-"""Upper bound on a payload; a longer one is a protocol violation."""
+from olmkit.engine.framing import decode_payload
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only=True):
@@ -351,39 +345,8 @@ Reply = (
     | Healthy
 )
 
-Frame = TypeVar("Frame")
-
-_encoder = msgspec.msgpack.Encoder()
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _reply_decoder: msgspec.msgpack.Decoder[StepOutput] = msgspec.msgpack.Decoder(StepOutput)
-
-
-class ProtocolViolation(Exception):
-    """A frame is too long or is no message of this protocol."""
-
-
-def encode_frame(message: Request | StepOutput) -> bytes:
-    """The bytes of one frame: length, then MessagePack.
-
-    Raises:
-        ProtocolViolation: the payload would be over `MAX_FRAME_BYTES`.
-    """
-    payload = _encoder.encode(message)
-    if len(payload) > MAX_FRAME_BYTES:
-        raise ProtocolViolation(f"frame of {len(payload)} bytes is over {MAX_FRAME_BYTES}")
-    return FRAME_HEADER.pack(len(payload)) + payload
-
-
-def payload_length(header: bytes) -> int:
-    """Bytes of the payload that follows this 4-byte header.
-
-    Raises:
-        ProtocolViolation: over `MAX_FRAME_BYTES`.
-    """
-    (length,) = FRAME_HEADER.unpack(header)
-    if length > MAX_FRAME_BYTES:
-        raise ProtocolViolation(f"frame of {length} bytes is over {MAX_FRAME_BYTES}")
-    return int(length)
 
 
 def decode_request(payload: bytes) -> Request:
@@ -392,10 +355,7 @@ def decode_request(payload: bytes) -> Request:
     Raises:
         ProtocolViolation: the payload is no request.
     """
-    try:
-        return _request_decoder.decode(payload)
-    except msgspec.MsgspecError as error:
-        raise ProtocolViolation(str(error)) from error
+    return decode_payload(_request_decoder, payload)
 
 
 def decode_replies(payload: bytes) -> list[Reply]:
@@ -404,7 +364,4 @@ def decode_replies(payload: bytes) -> list[Reply]:
     Raises:
         ProtocolViolation: the payload is no reply.
     """
-    try:
-        return _reply_decoder.decode(payload).replies
-    except msgspec.MsgspecError as error:
-        raise ProtocolViolation(str(error)) from error
+    return decode_payload(_reply_decoder, payload).replies

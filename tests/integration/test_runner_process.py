@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from olmkit.engine import framing
 from olmkit.engine.runner import protocol as p
 from support.models import smollm2
 from support.runner import Completion, RunnerClient, loaded_runner, wait_for_end
 
 PARENT = """
 import os, socket, subprocess, sys
+from olmkit.engine import framing
 from olmkit.engine.runner import protocol as p
 ours, theirs = socket.socketpair()
 runner = subprocess.Popen(
@@ -27,8 +29,8 @@ theirs.close()
 holder = subprocess.Popen(["sleep", "60"], pass_fds=(ours.fileno(),))
 files = p.ModelFiles(weights_path=sys.argv[1])
 options = p.LoadOptions(context_tokens=2048, threads=1)
-ours.sendall(p.encode_frame(p.Load(id=1, operation="commit", files=files, options=options)))
-ours.sendall(p.encode_frame(p.Completion(id=2, prompt=[500] * 2000)))
+ours.sendall(framing.encode_frame(p.Load(id=1, operation="commit", files=files, options=options)))
+ours.sendall(framing.encode_frame(p.Completion(id=2, prompt=[500] * 2000)))
 print(runner.pid, holder.pid, flush=True)
 while True:
     ours.recv(65536)
@@ -81,7 +83,7 @@ def test_ctrl_c_in_the_terminal_is_not_for_it() -> None:
     "data",
     [
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="http"),
-        pytest.param(p.FRAME_HEADER.pack(4) + b"\x93\xa4Nope", id="no_request"),
+        pytest.param(framing.FRAME_HEADER.pack(4) + b"\x93\xa4Nope", id="no_request"),
     ],
 )
 def test_what_is_no_frame_ends_it_with_a_line_in_the_log(data: bytes) -> None:
@@ -142,7 +144,7 @@ def test_a_log_that_nobody_reads_does_not_stop_it() -> None:
         options = p.LoadOptions(context_tokens=256, threads=1)
         for number in range(1, 9):  # some 20 kB each, into a pipe of 64
             ours.sendall(
-                p.encode_frame(
+                framing.encode_frame(
                     p.Load(id=number, operation=p.LoadOperation.FIT, files=files, options=options)
                 )
             )

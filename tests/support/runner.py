@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
+from olmkit.engine import framing
 from olmkit.engine.runner import protocol as p
 
 R = TypeVar("R")
@@ -103,7 +104,7 @@ class RunnerClient:
 
     def send(self, request: p.Request) -> int:
         """Sends a request; returns its id."""
-        self.socket.sendall(p.encode_frame(request))
+        self.socket.sendall(framing.encode_frame(request))
         return request.id
 
     def next_reply(self, timeout_s: float = 60) -> p.Reply:
@@ -124,9 +125,9 @@ class RunnerClient:
         return self._replies.popleft()
 
     def _take_frames(self) -> None:
-        size = p.FRAME_HEADER.size
+        size = framing.FRAME_HEADER.size
         while len(self._received) >= size:
-            end = size + p.payload_length(bytes(self._received[:size]))
+            end = size + framing.payload_length(bytes(self._received[:size]))
             if len(self._received) < end:
                 return
             self._replies += p.decode_replies(bytes(self._received[size:end]))

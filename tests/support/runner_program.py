@@ -28,6 +28,7 @@ from pathlib import Path
 
 import msgspec
 
+from olmkit.engine import framing
 from olmkit.engine.runner import protocol as p
 
 
@@ -57,7 +58,7 @@ class Program:
         header = self.channel.recv(4, socket.MSG_WAITALL)
         if len(header) < 4:
             return False
-        payload = self.channel.recv(p.payload_length(header), socket.MSG_WAITALL)
+        payload = self.channel.recv(framing.payload_length(header), socket.MSG_WAITALL)
         try:
             self.answer(p.decode_request(payload))
         except BrokenPipeError:
@@ -65,7 +66,7 @@ class Program:
         return True
 
     def send(self, *replies: p.Reply) -> None:
-        self.channel.sendall(p.encode_frame(p.StepOutput(replies=list(replies))))
+        self.channel.sendall(framing.encode_frame(p.StepOutput(replies=list(replies))))
 
     def fail(self, request_id: int, kind: p.FailureKind, message: str, **numbers: int) -> None:
         self.send(p.Failed(id=request_id, kind=kind, message=message, **numbers))

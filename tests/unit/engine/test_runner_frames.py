@@ -3,6 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from olmkit.engine import framing
 from olmkit.engine.runner import protocol as p
 from olmkit.engine.runner.frames import CONGESTED_BYTES, FrameSocket, PeerGone
 
@@ -15,8 +16,8 @@ def pair() -> Iterator[tuple[FrameSocket, socket.socket]]:
 
 
 def read_replies(peer: socket.socket) -> list[p.Reply]:
-    header = peer.recv(p.FRAME_HEADER.size, socket.MSG_WAITALL)
-    return p.decode_replies(peer.recv(p.payload_length(header), socket.MSG_WAITALL))
+    header = peer.recv(framing.FRAME_HEADER.size, socket.MSG_WAITALL)
+    return p.decode_replies(peer.recv(framing.payload_length(header), socket.MSG_WAITALL))
 
 
 def test_nothing_to_read_is_no_request(pair: tuple[FrameSocket, socket.socket]) -> None:
@@ -27,14 +28,14 @@ def test_several_frames_in_one_read_are_several_requests(
     pair: tuple[FrameSocket, socket.socket],
 ) -> None:
     requests: list[p.Request] = [p.Health(id=1), p.Tokenize(id=2, text="a"), p.Cancel(id=3)]
-    pair[1].sendall(b"".join(p.encode_frame(request) for request in requests))
+    pair[1].sendall(b"".join(framing.encode_frame(request) for request in requests))
     assert pair[0].receive() == requests
 
 
 def test_a_frame_that_comes_byte_by_byte_is_one_request(
     pair: tuple[FrameSocket, socket.socket],
 ) -> None:
-    frame = p.encode_frame(p.Tokenize(id=7, text="hello"))
+    frame = framing.encode_frame(p.Tokenize(id=7, text="hello"))
     received = []
     for byte in frame:
         pair[1].sendall(bytes([byte]))
@@ -45,10 +46,10 @@ def test_a_frame_that_comes_byte_by_byte_is_one_request(
 @pytest.mark.parametrize(
     "data",
     [
-        pytest.param(p.FRAME_HEADER.pack(p.MAX_FRAME_BYTES + 1), id="too_long"),
-        pytest.param(p.FRAME_HEADER.pack(3) + b"\xc1\xc1\xc1", id="no_messagepack"),
-        pytest.param(p.FRAME_HEADER.pack(2) + b"\x91\x01", id="no_request"),
-        pytest.param(p.FRAME_HEADER.pack(0), id="empty"),
+        pytest.param(framing.FRAME_HEADER.pack(framing.MAX_FRAME_BYTES + 1), id="too_long"),
+        pytest.param(framing.FRAME_HEADER.pack(3) + b"\xc1\xc1\xc1", id="no_messagepack"),
+        pytest.param(framing.FRAME_HEADER.pack(2) + b"\x91\x01", id="no_request"),
+        pytest.param(framing.FRAME_HEADER.pack(0), id="empty"),
         pytest.param(b"GET / HTTP/1.1\r\n\r\n", id="http"),
     ],
 )
@@ -56,7 +57,7 @@ def test_what_is_no_request_violates_the_protocol(
     pair: tuple[FrameSocket, socket.socket], data: bytes
 ) -> None:
     pair[1].sendall(data)
-    with pytest.raises(p.ProtocolViolation):
+    with pytest.raises(framing.ProtocolViolation):
         pair[0].receive()
 
 
@@ -93,7 +94,7 @@ def test_a_peer_that_does_not_read_congests_but_never_blocks(
         sent += 1
     assert sent * 100_000 > CONGESTED_BYTES
     received = bytearray()
-    frame = p.encode_frame(p.StepOutput(replies=[reply]))
+    frame = framing.encode_frame(p.StepOutput(replies=[reply]))
     while len(received) < sent * len(frame):
         frames.flush()
         received += peer.recv(1 << 20)
@@ -104,7 +105,7 @@ def test_a_peer_that_does_not_read_congests_but_never_blocks(
 def test_a_reply_too_long_for_a_frame_fails_alone(
     pair: tuple[FrameSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(p, "MAX_FRAME_BYTES", 1000)
+    monkeypatch.setattr(framing, "MAX_FRAME_BYTES", 1000)
     pair[0].send([p.Text(id=1, text="x" * 2000), p.Text(id=2, text="short")])
     (first,) = read_replies(pair[1])
     assert isinstance(first, p.Failed)

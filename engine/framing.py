@@ -1,0 +1,62 @@
+"""Frames between the daemon and its child processes, runners and the render worker alike.
+
+A frame is a little-endian u32 payload length followed by that many bytes of MessagePack. EOF in
+either direction means that the peer died. Knows nothing of sockets and of what messages mean.
+"""
+
+import struct
+from typing import Final, TypeVar
+
+import msgspec
+
+FRAME_HEADER: Final = struct.Struct("<I")
+MAX_FRAME_BYTES: Final = 128 * 1024 * 1024
+"""Upper bound on a payload; a longer one is a protocol violation."""
+
+_Message = TypeVar("_Message")
+_encoder = msgspec.msgpack.Encoder()
+
+
+class ProtocolViolation(Exception):
+    """A frame is too long or is no message of its protocol."""
+
+
+def encode_frame(message: msgspec.Struct) -> bytes:
+    """The bytes of one frame.
+
+    Raises:
+        ProtocolViolation: over `MAX_FRAME_BYTES`, or a value that MessagePack cannot carry.
+    """
+    try:
+        payload = _encoder.encode(message)
+    except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as error:
+        raise ProtocolViolation(str(error)) from error
+    return FRAME_HEADER.pack(_checked(len(payload))) + payload
+
+
+def payload_length(header: bytes) -> int:
+    """Bytes of the payload behind a frame's header.
+
+    Raises:
+        ProtocolViolation: over `MAX_FRAME_BYTES`.
+    """
+    (length,) = FRAME_HEADER.unpack(header)
+    return _checked(int(length))
+
+
+def decode_payload(decoder: msgspec.msgpack.Decoder[_Message], payload: bytes) -> _Message:
+    """The message in a payload.
+
+    Raises:
+        ProtocolViolation: it is none of the decoder's.
+    """
+    try:
+        return decoder.decode(payload)
+    except msgspec.MsgspecError as error:
+        raise ProtocolViolation(str(error)) from error
+
+
+def _checked(length: int) -> int:
+    if length > MAX_FRAME_BYTES:
+        raise ProtocolViolation(f"a frame of {length} bytes is over {MAX_FRAME_BYTES}")
+    return length
