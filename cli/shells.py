@@ -93,6 +93,7 @@ _ZSH_ARGUMENTS: Final = {
     "models files": "'*:model:{ _olm_names models; _files }'",
     "models": "'*:model:_olm_names models'",
     "running": "'*:model:_olm_names running'",
+    "files": "'*:file:_files'",
     "shells": "'1:shell:(bash zsh fish)'",
     "commands": "'1:command:(${commands%%:*})'",
     "": "'*: : '",

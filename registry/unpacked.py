@@ -1,15 +1,18 @@
-"""What came out of packed layers: one record a layer, `unpacked/sha256-<hex of the layer>.json`.
+"""What was made of blobs that cannot be used as they are: one record a blob.
 
-Decides which blobs are wanted because the layer that they came out of is. Unpacking itself is the
-formats' business (`formats.unpacking`).
+    unpacked/sha256-<hex>.json    files of a packed layer; the one file that shards make
+
+Decides which blobs are wanted because the one that they were made of is. Making them is the
+business of others (`formats.unpacking`, the engine); it can always be done again.
 """
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidDigest, store_errors
 
@@ -28,9 +31,41 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What came out of one layer."""
 
     below: str
+    """The way it was made: the folder that counted, or which shards."""
     files: tuple[File, ...]
     links: dict[str, str]
     """Symbolic and hard links: name to target, both from the layer's root."""
+
+
+def find(blobs: BlobStore, digest: Digest, *, below: str) -> Record | None:
+    """The record of what was made of a blob in this way; `None` if any file of it is gone."""
+    record = read_record(_path(blobs, digest))
+    if record is None or record.below != below:
+        return None
+    try:
+        is_whole = all(blobs.has(Digest(file.digest), file.size) for file in record.files)
+    except InvalidDigest:
+        return None
+    return record if is_whole else None
+
+
+def remember(blobs: BlobStore, digest: Digest, record: Record) -> None:
+    """Keep the record of what was made of a blob.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    path = _path(blobs, digest)
+    with blobs.workspace() as folder:
+        staged = folder / "record"
+        with store_errors(path, "write"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            staged.write_bytes(msgspec.json.encode(record))
+            staged.replace(path)
+
+
+def _path(blobs: BlobStore, digest: Digest) -> Path:
+    return blobs.unpacked / f"{digest.file_name}.json"
 
 
 def read_record(path: Path) -> Record | None:
@@ -43,24 +78,38 @@ def read_record(path: Path) -> Record | None:
 
 
 def wanted_with(folder: Path, used: Set[Digest]) -> set[Digest]:
-    """Digests of the files that came out of layers among `used`."""
+    """Digests of the files that were made of blobs among `used`, and of what was made of those."""
+    made = dict(_records(folder))
     wanted: set[Digest] = set()
+    following = [record for digest, record in made.items() if digest in used]
+    while following:
+        new = {digest for record in following for digest in _digests(record)} - wanted
+        wanted |= new
+        following = [made[digest] for digest in new if digest in made]
+    return wanted
+
+
+def _records(folder: Path) -> Iterator[tuple[Digest, Record]]:
     try:
         paths = list(folder.iterdir())
     except OSError:
-        return wanted
+        return
     for path in paths:
+        record = read_record(path)
         try:
-            is_used = Digest(path.stem) in used
+            digest = Digest(path.stem)
         except InvalidDigest:
             continue
-        record = read_record(path) if is_used else None
-        for file in record.files if record else ():
-            try:
-                wanted.add(Digest(file.digest))
-            except InvalidDigest:
-                continue
-    return wanted
+        if record is not None:
+            yield digest, record
+
+
+def _digests(record: Record) -> Iterator[Digest]:
+    for file in record.files:
+        try:
+            yield Digest(file.digest)
+        except InvalidDigest:
+            continue
 
 
 def forget_all_but(folder: Path, used: Set[Digest]) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable
+from olmkit.engine.models import merged
 from olmkit.engine.models.gguf import GgufHeader, read_header
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.runner.protocol import ModelFiles
@@ -89,6 +90,7 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
 
     Raises:
         ModelUnloadable: no GGUF weights, or files that cannot be read as such.
+        ModelNotCreatable: weights in several files that are not the shards of one model.
         StoreError, CorruptBlob, InvalidManifest: the store does not give its parts.
     """
     name = stored.reference.short
@@ -103,13 +105,13 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
     projectors = parts.of(Role.PROJECTOR)
     adapters = parts.of(Role.ADAPTER)
     adapter_paths = tuple(reader.path(part) for part in adapters)
-    weights_path = reader.path(weights[0])
+    weights_path = merged.weights_path(store, weights)
     header = read_header(weights_path, name=name)
     return ModelSpec(
         name=name,
         full_name=stored.reference.full,
         digest=str(stored.manifest_digest),
-        model_key=" ".join(str(x.digest) for x in (weights[0], *projectors[:1], *adapters)),
+        model_key=" ".join(str(x.digest) for x in (*weights, *projectors[:1], *adapters)),
         size_bytes=stored.size_bytes,
         modified_at=stored.modified_at,
         files=ModelFiles(

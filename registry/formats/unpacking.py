@@ -7,15 +7,10 @@ out can be taken out again: a record (`unpacked`) whose blobs are gone counts as
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import msgspec
-
-from olmkit.registry import tarstream
-from olmkit.registry.digest import Digest
+from olmkit.registry import tarstream, unpacked
 from olmkit.registry.errors import (
-    InvalidDigest,
     SourceError,
     TransferCancelled,
     store_errors,
@@ -25,7 +20,7 @@ from olmkit.registry.formats.parts import Role, role_of_name
 from olmkit.registry.manifest import Descriptor
 from olmkit.registry.store import Store
 from olmkit.registry.tarstream import Kind, Member
-from olmkit.registry.unpacked import File, Record, read_record
+from olmkit.registry.unpacked import File, Record
 
 SMALL_FILE_LIMIT_BYTES: Final = 4 << 20
 """Of templates, licences and the like; longer ones are left where they are."""
@@ -52,31 +47,14 @@ def unpack(bench: Bench, layer: Descriptor, *, below: str = "") -> Record:
         TransferCancelled: `bench.cancelled` was set.
         StoreError: the layer cannot be read, or a file not be stored.
     """
-    path = bench.store.blobs.unpacked / f"{layer.digest.file_name}.json"
-    known = read_record(path)
-    if known is not None and known.below == below and _is_whole(bench.store, known):
+    blobs = bench.store.blobs
+    known = unpacked.find(blobs, layer.digest, below=below)
+    if known is not None:
         return known
     with bench.store.lease():
         record = _unpacked(bench, layer, below)
-    _write_record(bench.store, path, record)
+    unpacked.remember(blobs, layer.digest, record)
     return record
-
-
-def _is_whole(store: Store, record: Record) -> bool:
-    try:
-        return all(store.blobs.has(Digest(file.digest), file.size) for file in record.files)
-    except InvalidDigest:
-        return False
-
-
-def _write_record(store: Store, path: Path, record: Record) -> None:
-    with store_errors(path, "write"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with store.blobs.workspace() as folder:
-        staged = folder / "record"
-        with store_errors(path, "write"):
-            staged.write_bytes(msgspec.json.encode(record))
-            staged.replace(path)
 
 
 def _unpacked(bench: Bench, layer: Descriptor, below: str) -> Record:
