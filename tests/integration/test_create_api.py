@@ -300,4 +300,4 @@ def test_quantizing_on_the_way(api: Api) -> None:
         "quantization is only supported for F16, BF16 and F32 models"
     )
     wrong = api.post("/api/create", {"model": "refused", "from": "minilm-f16", "quantize": "q99"})
-    assert wrong.lines[-1]["error"].startswith("unsupported quantization type q99 - supported")
+    assert wrong.error.startswith("unsupported quantization type q99 - supported")
