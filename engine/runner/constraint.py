@@ -235,11 +235,14 @@ def check_schema(text: str) -> None:
 
 def _tokenizer(model: Model) -> "LLTokenizer":
     """The model's vocabulary as llguidance wants it; every end-of-generation token is an end."""
+    from llguidance import LLTokenizer
     from llguidance.llamacpp import lltokenizer_from_vocab
 
     tokens = range(model.vocabulary_tokens)
     ends = [token for token in tokens if model.is_end_of_generation(token)]
-    return lltokenizer_from_vocab(model.vocabulary, eos_token=ends)
+    # In two steps, for each of them holds Python's lock for half of the time.
+    plain = lltokenizer_from_vocab(model.vocabulary, eos_token=ends, slices=[])
+    return plain.with_slices(LLTokenizer.general_slices())
 
 
 def _matcher(tokenizer: "LLTokenizer", schema: str) -> "LLMatcher":
