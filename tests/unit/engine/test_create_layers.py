@@ -18,7 +18,7 @@ from olmkit.registry.events import Event, EventSink, Status
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store, StoredModel
 from support import gguffile
-from support.gguffile import GgufFile, Row
+from support.gguffile import UINT32, GgufFile, Row, number, string
 
 
 @dataclass
@@ -57,8 +57,8 @@ class Bench:
         return spec_of(self.store, stored)
 
     def _tell(self, event: Event) -> None:
-        assert isinstance(event, Status)
-        self.texts.append(event.text)
+        if isinstance(event, Status):
+            self.texts.append(event.text)
 
     def _pull(
         self, reference: Reference, on_event: EventSink, cancelled: threading.Event
@@ -267,3 +267,21 @@ def test_stored_parameters_of_the_wrong_type_name_the_model(bench: Bench) -> Non
     bench.store.put(stored.reference, manifest)
     with pytest.raises(ModelUnloadable, match='odd:latest: option "seed" must be of type integer'):
         bench.spec(bench.store.load(stored.reference))
+
+
+def test_parts_are_put_together_and_a_cancelled_merge_leaves_nothing(bench: Bench) -> None:
+    files = {}
+    for no, name in enumerate(("a", "b")):
+        metadata = {"split.no": number(UINT32, no), "split.count": number(UINT32, 2)}
+        metadata |= {"general.architecture": string("llama")} if no == 0 else {}
+        file = GgufFile(metadata=metadata, tensors=(Row(name=name),))
+        files[f"m-0000{no + 1}-of-00002.gguf"] = bench.add(f"{name}.gguf", file)
+    before = set(bench.store.root.rglob("*"))
+    bench.cancelled.set()
+    with pytest.raises(TransferCancelled):
+        bench.make("m", files=files)
+    assert {path for path in bench.store.root.rglob("*") if path.is_file()} <= before
+    bench.cancelled.clear()
+    spec = bench.spec(bench.make("m", files=files))
+    assert [tensor.name for tensor in spec.gguf.tensors] == ["a", "b"]
+    assert "split.count" not in spec.gguf.metadata
