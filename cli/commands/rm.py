@@ -11,9 +11,14 @@ from olmkit.engine.errors import ApiError
 
 
 def rm(
-    models: Annotated[list[str], Argument(metavar="MODEL...", help="Names of models.")],
+    models: Annotated[list[str], Argument(metavar="MODEL...", help="Names or IDs of models.")],
     force: Annotated[
-        bool, Option("-f", "--force", help="A model that is not there is no failure.")
+        bool,
+        Option(
+            "-f",
+            "--force",
+            help="A model that is not there is no failure; an ID may have several names.",
+        ),
     ] = False,
 ) -> None:
     """Remove models.
@@ -30,7 +35,7 @@ def rm(
             if error.status not in (400, 404):
                 terminal.message(f"warning: unable to stop model '{model}': {error}\n")
         try:
-            client.delete(model)
+            client.delete(model, force=force)
         except ApiError as error:
             if force and error.status == 404:
                 return

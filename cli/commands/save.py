@@ -16,6 +16,7 @@ from olmkit.cli.terminal import Terminal
 from olmkit.engine.client.replies import Progress
 from olmkit.engine.client.store import Archive
 from olmkit.engine.client.store import save as save_archive
+from olmkit.engine.errors import DaemonError
 
 
 def save(
@@ -46,7 +47,7 @@ def save(
 
 def _shown(archive: Archive, name: str, display: ProgressDisplay) -> Iterator[bytes]:
     done_bytes = 0
-    for piece in archive.pieces:
+    for piece in _told_of_damage(archive.pieces):
         yield piece
         done_bytes += len(piece)
         display.show(
@@ -56,6 +57,16 @@ def _shown(archive: Archive, name: str, display: ProgressDisplay) -> Iterator[by
                 completed_bytes=done_bytes,
             )
         )
+
+
+def _told_of_damage(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The pieces. The daemon ends an archive early when a blob is not what its digest says."""
+    try:
+        yield from pieces
+    except DaemonError as error:
+        raise CliError(
+            f"the archive is not complete: {error}", hint="`olm verify` tells if a model is damaged"
+        ) from error
 
 
 def _packed(pieces: Iterator[bytes], name: str) -> Iterator[bytes]:

@@ -117,7 +117,7 @@ async def delete(request: Request) -> Response:
     api, body = api_of(request), await decode_body(request, DeleteRequest)
     name = require_model(body.wanted)
     try:
-        await asyncio.to_thread(_remove, api, name)
+        await asyncio.to_thread(_remove, api, name, body.force is True)
     except InvalidReference as error:
         raise InvalidRequest(f'name "{name}" is invalid', field="model") from error
     except ModelNotFound as error:
@@ -125,16 +125,21 @@ async def delete(request: Request) -> Response:
     return Response()
 
 
-def _remove(api: Api, name: str) -> None:
-    """Remove a name; by the ID of a model, its only one. Blocking; raises as `find_models`."""
+def _remove(api: Api, name: str, force: bool) -> None:
+    """Remove a name; by a model's ID its only one, or all by force.
+
+    Blocking; raises as `find_models`.
+    """
     store = api.services.store
     try:
         store.remove(api.catalog.resolve(name))
     except (InvalidReference, ModelNotFound):
         models = find_models(api.catalog, store, name)
-        if len(models) > 1:
+        if len(models) > 1 and not force:
             names = ", ".join(model.reference.short for model in models[:5])
             raise InvalidRequest(
-                f"model {name} has several names ({names}): name those to remove", field="model"
+                f"model {name} has several names ({names}): name those to remove, or use force",
+                field="model",
             ) from None
-        store.remove(models[0].reference)
+        for model in models:
+            store.remove(model.reference)

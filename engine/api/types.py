@@ -136,6 +136,9 @@ class ShowRequest(NamedRequest, kw_only=True, frozen=True):
 class DeleteRequest(NamedRequest, kw_only=True, frozen=True):
     """DELETE /api/delete."""
 
+    force: bool | None = None
+    """By an ID, remove all names of the model; olm's own."""
+
 
 class PullRequest(NamedRequest, kw_only=True, frozen=True):
     """POST /api/pull."""

@@ -71,9 +71,9 @@ class Client:
         """Gives a model one more name."""
         self.request("POST", "/api/copy", {"source": source, "destination": destination})
 
-    def delete(self, model: str) -> None:
-        """Removes a name, and what no other name uses."""
-        self.request("DELETE", "/api/delete", {"model": model})
+    def delete(self, model: str, *, force: bool = False) -> None:
+        """Removes a name, or with `force` all names of an ID, and what no other name uses."""
+        self.request("DELETE", "/api/delete", {"model": model, "force": force})
 
     def pull(
         self, model: str, *, insecure: bool = False, quantization: str = ""

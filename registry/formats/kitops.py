@@ -6,7 +6,8 @@ Source: registry reference, section 3.3; https://github.com/kitops-ml/kitops, pk
 from dataclasses import replace
 from typing import Final
 
-from olmkit.registry.formats.layers import assemble, member, read_config, text
+from olmkit.registry.errors import SourceError
+from olmkit.registry.formats.layers import Object, assemble, member, read_config, text
 from olmkit.registry.formats.parts import Format, ModelParts
 from olmkit.registry.formats.unpacking import Bench
 from olmkit.registry.manifest import Descriptor, Manifest
@@ -28,13 +29,17 @@ def matches(manifest: Manifest) -> bool:
 def read(bench: Bench, manifest: Manifest) -> ModelParts:
     """The model; the layers of model and documents are unpacked first.
 
-    A Kitfile may name another ModelKit as its model: that one has to be pulled itself.
-
     Raises:
-        SourceError: a packed layer is not acceptable.
+        SourceError: a packed layer is not acceptable, or the model is in another ModelKit.
         StoreError: a blob cannot be read.
     """
     kitfile = read_config(bench.store, manifest.config)
+    other = _referenced_kit(kitfile, manifest)
+    if other is not None:
+        raise SourceError(
+            f"the ModelKit takes its model from another one, {other[:200]!r}",
+            hint="pull that one",
+        )
     model = member(kitfile, "model")
     config = ModelConfig(
         model_format=text(model, "format"),
@@ -51,8 +56,8 @@ def _is_packed(layer: Descriptor) -> bool:
     return is_wanted and ".tar" in layer.media_type
 
 
-def referenced_kit(bench: Bench, manifest: Manifest) -> str | None:
+def _referenced_kit(kitfile: Object, manifest: Manifest) -> str | None:
     """The ModelKit that this one takes its model from; `None` when it has its own."""
-    path = text(member(read_config(bench.store, manifest.config), "model"), "path")
+    path = text(member(kitfile, "model"), "path")
     has_layer = any(".model.v1" in layer.media_type for layer in manifest.layers)
     return None if has_layer or path is None or path.startswith((".", "/")) else path

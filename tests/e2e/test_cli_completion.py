@@ -41,7 +41,7 @@ def completed(daemon: Daemon, line: str, cwd: Path | None = None) -> list[str]:
 
 def test_commands_and_flags(daemon: Daemon) -> None:
     assert set(COMMANDS) <= set(completed(daemon, "olm "))
-    assert completed(daemon, "olm pu") == ["pull"]
+    assert completed(daemon, "olm pul") == ["pull"]
     assert completed(daemon, "olm ls --no") == ["--no-trunc"]
     assert completed(daemon, "olm ls --format ") == ["json", "table"]
     assert completed(daemon, "olm completion ") == ["bash", "fish", "zsh"]

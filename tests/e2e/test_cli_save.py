@@ -97,7 +97,8 @@ def test_save_refuses_a_terminal_and_keeps_the_old_file_when_it_fails(
     blob = store.blobs.path(Digest.of(GGUF))
     blob.write_bytes(GGUF[:-1] + b"!")
     broken = olm(daemon.environ, "save", "small", "-o", str(path))
-    assert broken.returncode != 0
+    assert broken.returncode == 1
+    assert b"the archive is not complete" in broken.stderr
     assert path.read_bytes() == b"old"
     assert sorted(entry.name for entry in tmp_path.iterdir() if "x.tar" in entry.name) == ["x.tar"]
 
@@ -135,9 +136,13 @@ def test_tag_and_inspect_and_rm_take_ids(daemon: Daemon, store: Store) -> None:
     ambiguous = olm(daemon.environ, "rm", digest.short)
     assert ambiguous.returncode == 2
     assert b"several names" in ambiguous.stderr
+    out(olm(daemon.environ, "tag", digest.short, "third"))
     out(olm(daemon.environ, "rm", "small"))
-    out(olm(daemon.environ, "rm", digest.short))
+    out(olm(daemon.environ, "rm", "-f", digest.short))
     assert [model.reference.short for model in store.list()] == ["ghcr.io/team/big:v2"]
+    big = store.list()[0].manifest_digest
+    out(olm(daemon.environ, "rm", str(big)))
+    assert store.list() == []
 
 
 def test_history_tells_which_instruction_made_which_layer(daemon: Daemon) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from olmkit.registry import formats, mediatypes
 from olmkit.registry.digest import Digest
+from olmkit.registry.errors import SourceError
 from olmkit.registry.formats import Format, Role
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
@@ -233,3 +234,14 @@ def test_what_was_unpacked_lives_as_long_as_its_layer(store: Store) -> None:
     store.collect(grace_s=-10)
     assert not store.blobs.has(GGUF)
     assert list(store.blobs.unpacked.iterdir()) == []
+
+
+def test_a_modelkit_whose_model_is_another_one_says_so(store: Store) -> None:
+    prefix = "application/vnd.kitops.modelkit."
+    manifest = stored(
+        store,
+        (prefix + "config.v1+json", {"model": {"path": "ghcr.io/a/base:v1"}}),
+        [(prefix + "docs.v1.tar", tar({"LICENSE": LICENSE}), {})],
+    )
+    with pytest.raises(SourceError, match=r"another one, 'ghcr\.io/a/base:v1'"):
+        formats.read(store, manifest)
