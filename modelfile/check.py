@@ -158,7 +158,7 @@ def _warn_of_renderer(modelfile: Modelfile, problems: Problems) -> None:
 def _check_sources(modelfile: Modelfile, problems: Problems) -> None:
     for each in modelfile.instructions:
         if isinstance(each, From) and (
-            each.value.startswith("pypi://") or "@sha256:" in each.value
+            each.value.startswith(("pypi://", "sha256:")) or "@sha256:" in each.value
         ):
             error = InvalidInstruction(
                 "ollama has no models from packages or by digest",

@@ -9,7 +9,7 @@ import pytest
 from support.api import Api
 from support.daemon import Daemon, running_daemon
 from support.ggufsplit import split
-from support.models import smollm2
+from support.models import minilm_directory, minilm_gguf, smollm2
 from support.olm import olm, out
 
 CHATTY = 'TEMPLATE """{{ range .Messages }}{{ .Content }}{{ end }}"""\n'
@@ -57,6 +57,19 @@ def test_equal_inputs_give_equal_manifests_in_two_stores(tmp_path: Path) -> None
     assert digests[0] == digests[1]
 
 
+def test_equal_checkpoints_give_equal_models_in_two_stores(tmp_path: Path) -> None:
+    (tmp_path / "Modelfile").write_text(f"FROM {minilm_directory()}\n")
+    found = []
+    for home in ("one", "two"):
+        with running_daemon(tmp_path / home) as daemon:
+            for name, words in (("plain", ()), ("small", ("--quantize", "q8_0"))):
+                done = olm(daemon.environ, "create", name, *words, cwd=tmp_path)
+                assert done.returncode == 0, done.stderr
+            found.append(listed(daemon))
+    assert found[0] == found[1]
+    assert len(set(found[0].values())) == 2
+
+
 def test_a_wrong_type_of_numbers_is_told_before_any_file_is_moved(
     olm_home: Path, tmp_path: Path
 ) -> None:
@@ -101,8 +114,6 @@ def test_a_model_is_built_on_by_its_manifests_digest(daemon: Daemon, tmp_path: P
 
 
 def test_quantizing_shows_its_progress(daemon: Daemon, tmp_path: Path) -> None:
-    from support.models import minilm_gguf
-
     (tmp_path / "Modelfile").write_text(f"FROM {minilm_gguf()}\n")
     done = olm(daemon.environ, "create", "q", "-q", "q8_0", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
