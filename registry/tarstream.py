@@ -202,11 +202,10 @@ def safe_name(name: str) -> str:
     """The name, normalised; it stays inside of whatever folder it is put into.
 
     Raises:
-        SourceError: it is absolute, climbs with `..`, or holds what no file's name should.
+        SourceError: it is absolute, climbs with `..`, or holds what no file's name does.
     """
     parts = name.split("/")
-    is_odd = "\\" in name or "\0" in name or (len(name) > 1 and name[1] == ":")
-    if name.startswith("/") or ".." in parts or is_odd or len(name) > 4096:
+    if name.startswith("/") or ".." in parts or "\0" in name or len(name) > 4096:
         raise SourceError(f"the name {name[:100]!r} leads out of the archive")
     return posixpath.normpath(name) if name else "."
 

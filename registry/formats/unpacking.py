@@ -76,6 +76,7 @@ def _unpacked(bench: Bench, layer: Descriptor, below: str) -> Record:
             elif member.kind is Kind.OTHER:
                 raise SourceError(f"layer {layer.digest.short} holds {member.name!r}, no file")
             elif member.kind is Kind.FILE and (file := _kept(bench.store, member, tell)):
+                _require_portable(file.name)
                 files[member.name] = file
             if len(files) + len(links) > _FILE_LIMIT:
                 raise SourceError(f"layer {layer.digest.short} holds more than {_FILE_LIMIT} files")
@@ -110,6 +111,12 @@ def _kept(store: Store, member: Member, tell: Callable[[], None]) -> File | None
             tell()
         digest = writer.commit()
     return File(name=member.name, digest=str(digest), size=member.size_bytes)
+
+
+def _require_portable(name: str) -> None:
+    """Refuse a name that leads elsewhere on another system. Units of systemd have such names."""
+    if "\\" in name or name[1:2] == ":":
+        raise SourceError(f"the name {name[:100]!r} leads out of the archive")
 
 
 def _head(member: Member) -> bytes:

@@ -4,6 +4,7 @@ import gzip
 import io
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -48,7 +49,7 @@ def test_the_three_kinds_of_tar_are_read(format_: int) -> None:
     assert read_all(out.getvalue()) == {long_name: WEIGHTS, "b": b"2", "empty": b""}
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x", "a\\b", "C:x"])
+@pytest.mark.parametrize("name", ["/etc/passwd", "../x", "a/../../x"])
 def test_names_that_lead_out_are_refused(name: str) -> None:
     with pytest.raises(SourceError, match="leads out"):
         read_all(single(name))
@@ -60,6 +61,23 @@ def test_links_that_lead_out_are_refused(link: str) -> None:
         tarstream.link_target("models/m", link)
     assert tarstream.link_target("models/m", "/models/x") == "models/x"
     assert tarstream.link_target("models/m", "../x") == "x"
+
+
+@pytest.mark.parametrize("name", ["a\\..\\b.gguf", "C:x.gguf"])
+def test_names_that_lead_out_on_other_systems_are_refused_of_models(
+    tmp_path: Path, name: str
+) -> None:
+    store = Store(tmp_path / "models")
+    kind = "application/vnd.oci.image.layer.v1.tar"
+    config: tuple[str, Any] = ("application/vnd.oci.image.config.v1+json", {})
+    unit = "usr/lib/systemd/system/system-systemd\\x2dcryptsetup.slice"
+    good = stored(store, config, [(kind, tar({unit: b"", "models/m.gguf": WEIGHTS}), {})])
+    assert len(formats.read(store, good).weights) == 1
+    pack: tuple[str, Any] = ("application/vnd.cncf.model.config.v1+json", {})
+    layer: tuple[str, bytes, dict[str, str]]
+    layer = ("application/vnd.cncf.model.weight.v1.tar", tar({name: WEIGHTS}), {})
+    with pytest.raises(SourceError, match="leads out"):
+        formats.read(store, stored(store, pack, [layer]))
 
 
 def test_devices_in_a_layer_are_refused(tmp_path: Path) -> None:
