@@ -47,7 +47,7 @@ class DebianRegistry:
 
 
 def program(name: str, package: str) -> str:
-    """The path of a program of a Debian package; skips the test where it cannot be had."""
+    """The path of a program of a Debian package; a failed test where it cannot be had."""
     found = shutil.which(name)
     if found is not None:
         return found
@@ -59,7 +59,7 @@ def program(name: str, package: str) -> str:
         )
         archives = sorted(CACHE.glob(f"{package}_*.deb"))
         if done.returncode or not archives:
-            pytest.skip(f"apt has no {package}")
+            pytest.fail(f"apt has no {package}; try apt-get update")
         subprocess.run(["dpkg", "-x", str(archives[-1]), str(CACHE / package)], check=True)
     return str(unpacked)
 

@@ -1,7 +1,6 @@
 """What is generated and checked in is what the command tree makes now."""
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,7 +32,6 @@ def test_nothing_else_lies_there() -> None:
     assert there == set(generated())
 
 
-@pytest.mark.skipif(shutil.which("groff") is None, reason="no groff to render with")
 @pytest.mark.parametrize("name", pages())
 def test_man_renders_the_page_without_complaint(name: str, tmp_path: Path) -> None:
     page = tmp_path / name
