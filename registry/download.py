@@ -425,7 +425,6 @@ class _Download:
             is_sequential = layout.is_sequential
             start, end = (0, size) if is_sequential else (segment.start, segment.end)
         is_whole = start == 0 and end == size
-        segment.has_range = not is_whole
         response = stack.enter_context(work.wanted.open(start, None if is_whole else end))
         first = web.starts_at(response, start, size)
         with self._changed:
@@ -491,8 +490,6 @@ class _Download:
             if self._is_stopped or segment.position >= segment.end:
                 return  # ended on purpose, or replaced meanwhile
             if error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                if not segment.has_range:
-                    raise error
                 layout.is_sequential = True
             elif not error.is_temporary:
                 raise error

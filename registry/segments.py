@@ -33,8 +33,6 @@ class Segment:
     claimed: int = -1
     """Bytes before this are written or about to be."""
     is_given_up: bool = False
-    has_range: bool = True
-    """Whether the server was asked for a part."""
     moved_at_s: float = 0.0
     samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 

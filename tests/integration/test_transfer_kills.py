@@ -51,7 +51,7 @@ def start(store: Path, name: str) -> "subprocess.Popen[bytes]":
 
 
 def test_a_killed_pull_resumes_from_what_had_arrived(registry: Registry, tmp_path: Path) -> None:
-    registry.rate = 3 * MIB
+    registry.rate = MIB / 2
     name, manifest = publish(registry)
     root = tmp_path / "store"
     process = start(root, name)
@@ -67,7 +67,7 @@ def test_a_killed_pull_resumes_from_what_had_arrived(registry: Registry, tmp_pat
     assert start(root, name).wait(60) == 0
     # Ranges that change hands leave some bytes in buffers that nobody reads.
     assert registry.sent_bytes <= len(WEIGHTS) - kept + 6 * MIB
-    assert kept >= 0.9 * arrived - 2 * MIB  # sent is not arrived: buffers hold some
+    assert kept >= 0.9 * arrived - MIB  # sent is not arrived: buffers hold some
     assert Store(root).load(Reference.parse(name)).manifest.raw == manifest.raw
 
 
