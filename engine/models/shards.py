@@ -21,6 +21,8 @@ from olmkit.engine.models.gguftables import DEFAULT_ALIGNMENT, Tensor, read_meta
 from olmkit.engine.models.tensortypes import TENSOR_TYPES
 
 BLOCK_BYTES: Final = 1 << 20
+MAX_ALIGNMENT: Final = 1 << 16
+"""More is no use to any device, and padding takes memory here."""
 _NAME: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 _COUNTS: Final = struct.Struct("<4sIQQ")
 """Magic, version, number of tensors, number of metadata entries."""
@@ -113,6 +115,8 @@ def merge(shards: Mapping[str, Path]) -> Merge:
     entries = list(_own_metadata(first))
     tensors = [tensor for header in headers for tensor in header.tensors]
     alignment = first.integer("general.alignment") or DEFAULT_ALIGNMENT
+    if alignment > MAX_ALIGNMENT:
+        raise ModelNotCreatable(f"{first.name} aligns its tensors to {alignment} bytes")
     head = b"".join(
         (
             _COUNTS.pack(b"GGUF", first.version, len(tensors), len(entries)),

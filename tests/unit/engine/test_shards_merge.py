@@ -100,6 +100,13 @@ def test_shards_that_contradict_their_names_are_refused(tmp_path: Path) -> None:
             merge(written(tmp_path, *files))
 
 
+def test_an_absurd_alignment_takes_no_memory(tmp_path: Path) -> None:
+    first = shard(0, 2, [])
+    first.metadata["general.alignment"] = number(UINT32, 1 << 31)
+    with pytest.raises(ModelNotCreatable, match="aligns its tensors"):
+        merge(written(tmp_path, first, shard(1, 2, ["a"])))
+
+
 def test_a_shard_cut_short_is_refused(tmp_path: Path) -> None:
     cut = shard(1, 2, ["b"])
     cut.data = b""
