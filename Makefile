@@ -1,8 +1,9 @@
 # Every habit of the project. `make demo` and `make test` need nothing set up before.
 VENV ?= .venv
+MINUTES ?= 10
 BIN := $(VENV)/bin
 
-.PHONY: help demo test dev format lint types imports unit generated build bench clean
+.PHONY: help demo test dev format lint types imports unit generated build bench fuzz clean
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -47,6 +48,13 @@ build: dev      ## wheel and sdist, checked by installing the wheel elsewhere
 
 bench: dev      ## ratios against llama-server and plain Python (builds llama-server once)
 	$(BIN)/python benchmarks/run.py
+
+fuzz: dev       ## the property tests again and again with new seeds: make fuzz MINUTES=60
+	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); rounds=0; \
+	while [ $$(date +%s) -lt $$end ]; do \
+	    $(BIN)/pytest -q -x tests/property --hypothesis-seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') || exit 1; \
+	    rounds=$$((rounds + 1)); \
+	done; echo "$$rounds rounds in $(MINUTES) minutes, nothing found"
 
 clean:          ## remove what the targets made, but not downloaded models
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache benchmarks/.build
