@@ -9,10 +9,8 @@ whatever `Wanted.open` streams. One process downloads a blob at a time; others w
 import hashlib
 import os
 import random
-import statistics
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
@@ -35,13 +33,12 @@ from olmkit.registry.errors import (
     store_errors,
 )
 from olmkit.registry.events import BlobProgress, EventSink
-from olmkit.registry.segments import MIB, STEAL_MIN_BYTES, Layout, Segment
+from olmkit.registry.pace import Pace
+from olmkit.registry.segments import MIB, Layout, Segment
 
 Open = Callable[[int, int | None], AbstractContextManager[httpx.Response]]
 """Streams the bytes from a start up to, without, an end; None: all the rest."""
 
-FIRST_STREAMS: Final = 4
-MOST_STREAMS: Final = 16
 OPEN_BLOBS_LIMIT: Final = 16
 TRIES: Final = 6
 FIRST_PAUSE_S: Final = 0.25
@@ -52,13 +49,6 @@ TICK_S: Final = 0.1
 """So often progress is told and the journals are written: what a kill can cost."""
 HASHER_NAP_S: Final = 0.01
 RAMP_S: Final = 0.5
-RAMP_GAIN: Final = 1.15
-SLOW_S: Final = 5.0
-SLOW_SHARE: Final = 0.15
-"""A connection below this share of the median, for `SLOW_S`, is replaced."""
-SILENCE_S: Final = 15.0
-BACKLOG_BYTES: Final = 192 * MIB
-"""So far behind, hashing is what limits, and more connections do not help."""
 ROOM_FACTOR: Final = 1.02
 
 
@@ -144,17 +134,12 @@ class _Download:
         self._on_event = on_event
         self._cancelled = cancelled
         self._changed = threading.Condition()
-        self._most = max(1, streams or MOST_STREAMS)
-        self._target = min(FIRST_STREAMS, self._most)
+        self._pace = Pace(streams)
         self._threads: list[threading.Thread] = []
         self._readers = 0
         self._responses: dict[Segment, httpx.Response] = {}
         self._error: RegistryError | None = None
         self._is_stopped = False
-        self._best_rate = 0.0
-        self._rates: deque[float] = deque(maxlen=30)
-        """Of the segments that ended lately."""
-        self._is_ramping = True
 
     # --- the thread that called
 
@@ -209,7 +194,7 @@ class _Download:
         """As many readers as are wanted now."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         with self._changed:
-            missing = self._target - self._readers
+            missing = self._pace.streams - self._readers
             self._readers += max(0, missing)
         for _ in range(missing):
             self._start(self._read)
@@ -273,34 +258,21 @@ class _Download:
             )
 
     def _ramp(self, rate: float) -> None:
-        """More connections for as long as they bring more bytes (`rate`, per second)."""
         with self._changed:
             backlog = sum(
                 work.layout.completed_bytes - work.hashed_bytes
                 for work in self._works
                 if work.layout and work.is_open
             )
-            if not self._is_ramping or rate <= 0 or backlog > BACKLOG_BYTES:
-                return
-            if rate >= self._best_rate * RAMP_GAIN:
-                self._best_rate = rate
-                self._target = min(self._target * 2, self._most)
-            else:
-                self._is_ramping = False
-                self._target = max(self._target // 2, min(FIRST_STREAMS, self._most))
+            self._pace.measured(rate, backlog)
 
     def _replace_slow(self, now_s: float) -> None:
         """Give up connections that stalled, or are far slower than the others."""
         segments = [s for work in self._works if work.layout for s in work.layout.active]
         for segment in segments:
             segment.sample(now_s)
-        rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.begun_at_s > 1.0]
-        rates += self._rates
-        usual = statistics.median(rates) if len(rates) >= 3 else 0.0
-        for segment in segments:
-            age_s = now_s - segment.begun_at_s
-            is_slow = age_s >= SLOW_S and segment.rate(now_s, SLOW_S) < usual * SLOW_SHARE
-            if not segment.is_given_up and (is_slow or segment.silent_s(now_s) >= SILENCE_S):
+        for segment in self._pace.too_slow(segments, now_s):
+            if not segment.is_given_up:
                 segment.give_up()
                 self._readers -= 1  # its thread may hang for long: another one takes over
                 if response := self._responses.get(segment):
@@ -344,7 +316,7 @@ class _Download:
         while True:
             with self._changed:
                 while (found := self._next()) is None:
-                    if self._is_stopped or self._readers > self._target:
+                    if self._is_stopped or self._readers > self._pace.streams:
                         self._readers -= 1
                         return
                     self._changed.wait(TICK_S)
@@ -355,10 +327,10 @@ class _Download:
                     return  # replaced: it is no longer counted
 
     def _next(self) -> tuple[_Blob, Segment] | None:
-        if self._is_stopped or self._readers > self._target:
+        if self._is_stopped or self._readers > self._pace.streams:
             return None
         now_s = time.monotonic()
-        rate = self._best_rate / max(1, self._target)
+        rate = self._pace.rate_of_one
         slowest: tuple[float, Segment, _Blob] | None = None
         opened = sum(work.is_open for work in self._works)
         for work in self._works:
@@ -413,9 +385,7 @@ class _Download:
             with self._changed:
                 self._responses.pop(segment, None)
                 work.layout.finish(segment)
-                count = segment.position - segment.start
-                if count >= STEAL_MIN_BYTES and not segment.is_given_up:
-                    self._rates.append(count / (time.monotonic() - segment.begun_at_s))
+                self._pace.ended(segment, time.monotonic())
                 self._changed.notify_all()
 
     def _stream(self, work: _Blob, layout: Layout, segment: Segment, stack: ExitStack) -> None:

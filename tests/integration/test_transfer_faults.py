@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import download, journal, segments
+from olmkit.registry import download, journal, pace, segments
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     DiskFull,
@@ -123,7 +123,7 @@ def test_a_fault_is_overcome(pull: Pull, fault: Fault) -> None:
 
 
 def test_a_connection_that_stalls_is_replaced(pull: Pull, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "SILENCE_S", 0.5)
+    monkeypatch.setattr(pace, "SILENCE_S", 0.5)
     pull.registry.faults.append(Fault("stall", path="blobs/", after_bytes=200_000, times=3))
     began_s = time.monotonic()
     pull.run()
@@ -134,7 +134,7 @@ def test_a_connection_that_stalls_is_replaced(pull: Pull, monkeypatch: pytest.Mo
 def test_a_connection_far_slower_than_the_others_is_replaced(
     pull: Pull, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "SLOW_S", 1.0)
+    monkeypatch.setattr(pace, "SLOW_S", 1.0)
     pull.registry.rate = 2 * MIB
     pull.registry.faults.append(Fault("slow", path="blobs/", rate=20_000))
     began_s = time.monotonic()

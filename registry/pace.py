@@ -1,0 +1,69 @@
+"""How many connections a download uses, and which of them are too slow: judgement, no I/O.
+
+All methods are called under the download's lock.
+"""
+
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from olmkit.registry.segments import MIB, STEAL_MIN_BYTES, Segment
+
+FIRST_STREAMS: Final = 4
+MOST_STREAMS: Final = 16
+GAIN: Final = 1.15
+"""Twice the connections must bring so much more, or they are too many."""
+SLOW_S: Final = 5.0
+SLOW_SHARE: Final = 0.15
+"""A connection below this share of the median, for `SLOW_S`, is replaced."""
+SILENCE_S: Final = 15.0
+BACKLOG_BYTES: Final = 192 * MIB
+"""So far behind, hashing is what limits, and more connections do not help."""
+RATES_KEPT: Final = 30
+
+
+class Pace:
+    """The number of connections, doubled for as long as that brings more bytes."""
+
+    def __init__(self, limit: int | None) -> None:
+        self._most = max(1, limit or MOST_STREAMS)
+        self.streams = min(FIRST_STREAMS, self._most)
+        self._best_rate = 0.0
+        self._is_growing = True
+        self._rates: deque[float] = deque(maxlen=RATES_KEPT)
+        """Of the segments that ended lately."""
+
+    @property
+    def rate_of_one(self) -> float:
+        """Bytes per second of one connection; 0 while unknown."""
+        return self._best_rate / self.streams
+
+    def measured(self, rate: float, backlog_bytes: int) -> None:
+        """All connections brought `rate` bytes per second; so many bytes wait to be hashed."""
+        if not self._is_growing or rate <= 0 or backlog_bytes > BACKLOG_BYTES:
+            return
+        if rate >= self._best_rate * GAIN:
+            self._best_rate = rate
+            self.streams = min(self.streams * 2, self._most)
+        else:
+            self._is_growing = False
+            self.streams = max(self.streams // 2, min(FIRST_STREAMS, self._most))
+
+    def ended(self, segment: Segment, now_s: float) -> None:
+        """A segment ended: its rate counts among the usual ones."""
+        count = segment.position - segment.start
+        if count >= STEAL_MIN_BYTES and not segment.is_given_up:
+            self._rates.append(count / max(now_s - segment.begun_at_s, 1e-3))
+
+    def too_slow(self, segments: Sequence[Segment], now_s: float) -> list[Segment]:
+        """The segments whose connections stalled, or are far slower than usual."""
+        rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.begun_at_s > 1.0]
+        rates += self._rates
+        least = statistics.median(rates) * SLOW_SHARE if len(rates) >= 3 else 0.0
+        return [
+            s
+            for s in segments
+            if s.silent_s(now_s) >= SILENCE_S
+            or (now_s - s.begun_at_s >= SLOW_S and s.rate(now_s, SLOW_S) < least)
+        ]
