@@ -180,11 +180,24 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
         raise UsageError(
             f"{model} is a directory", hint="`olm create NAME -f Modelfile` builds a model of it"
         )
+    if "-of-" in path.name:
+        _require_whole(path)
     from olmkit.cli.handover import hand_over
     from olmkit.cli.progress import progress_display
 
     with progress_display(terminal) as display:
         return hand_over(client, path, display)
+
+
+def _require_whole(path: Path) -> None:
+    from olmkit.engine.models.shards import parse_name
+
+    shard = parse_name(path.name)
+    if shard is not None:
+        raise UsageError(
+            f"{path} is part {shard.number} of {shard.count} of a model",
+            hint=f"`olm create NAME` puts them together, with `FROM {path}` in its Modelfile",
+        )
 
 
 def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool) -> ModelDetails:

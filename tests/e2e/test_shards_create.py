@@ -37,6 +37,14 @@ def test_a_model_in_parts_is_the_model_in_one_file(daemon: Daemon, tmp_path: Pat
     assert digests["file:latest"] == digests["shard:latest"] == digests["folder:latest"]
 
 
+def test_a_shard_is_not_run_by_itself(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "m-00001-of-00002.gguf").write_bytes(b"GGUF")
+    done = olm(daemon.environ, "run", "./m-00001-of-00002.gguf", "hi", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"is part 1 of 2 of a model" in done.stderr
+    assert b"hint: `olm create NAME` puts them together" in done.stderr
+
+
 def test_equal_inputs_give_equal_manifests_in_two_stores(tmp_path: Path) -> None:
     text = (
         f"FROM {smollm2()}\nSYSTEM Grüße\nPARAMETER stop b\nPARAMETER stop a\n"

@@ -45,8 +45,8 @@ def test_damaged_shards(changes: list[tuple[int, int, bytes]], cut: int) -> None
         del raw[cut % 2][-cut - 1 :]
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / name for name in NAMES}
-        for path, data in zip(paths.values(), raw, strict=True):
-            path.write_bytes(data)
+        for path, damaged in zip(paths.values(), raw, strict=True):
+            path.write_bytes(damaged)
         try:
             merged = merge(paths)
         except (ModelNotCreatable, ModelUnloadable):
