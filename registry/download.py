@@ -8,7 +8,6 @@ whatever `Wanted.open` streams. One process downloads a blob at a time; others w
 
 import hashlib
 import os
-import random
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +24,6 @@ from olmkit.registry.errors import (
     RegistryError,
     RemoteError,
     RemoteMisbehaved,
-    RemoteRejected,
     TransferCancelled,
     Unreachable,
     disk_full,
@@ -33,18 +31,13 @@ from olmkit.registry.errors import (
     store_errors,
 )
 from olmkit.registry.events import BlobProgress, EventSink
-from olmkit.registry.pace import Pace
-from olmkit.registry.segments import MIB, Layout, Segment
+from olmkit.registry.pace import Pace, Retries
+from olmkit.registry.segments import Layout, Segment
 
 Open = Callable[[int, int | None], AbstractContextManager[httpx.Response]]
 """Streams the bytes from a start up to, without, an end; None: all the rest."""
 
 OPEN_BLOBS_LIMIT: Final = 16
-TRIES: Final = 6
-FIRST_PAUSE_S: Final = 0.25
-LONGEST_PAUSE_S: Final = 10.0
-PROGRESS_BYTES: Final = MIB
-"""A failure after so many new bytes counts as the first one."""
 TICK_S: Final = 0.1
 """So often progress is told and the journals are written: what a kill can cost."""
 HASHER_NAP_S: Final = 0.01
@@ -106,9 +99,7 @@ class _Blob:
         self.hashed_bytes = 0
         self.is_elsewhere = False
         """Another process downloads it."""
-        self.failures = 0
-        self.failed_at_bytes = 0
-        self.paused_until_s = 0.0
+        self.retries = Retries()
         self.was_wrong = False
         self.shown_bytes = self.saved_bytes = -1
         self.resumed_bytes = journal.completed_bytes(blobs.partial, wanted.name)
@@ -334,7 +325,7 @@ class _Download:
         slowest: tuple[float, Segment, _Blob] | None = None
         opened = sum(work.is_open for work in self._works)
         for work in self._works:
-            if work.digest is not None or work.is_elsewhere or now_s < work.paused_until_s:
+            if work.digest is not None or work.is_elsewhere or now_s < work.retries.paused_until_s:
                 continue
             if work.layout is None:
                 if opened >= OPEN_BLOBS_LIMIT or not self._open(work):
@@ -370,7 +361,7 @@ class _Download:
             raise
         work.partial = partial
         work.layout = Layout(wanted.size_bytes, partial.done)
-        work.resumed_bytes = work.failed_at_bytes = partial.done.total_bytes
+        work.resumed_bytes = work.retries.failed_at_bytes = partial.done.total_bytes
         self._start(self._hash, work, partial, work.layout)
         return True
 
@@ -463,17 +454,7 @@ class _Download:
                 layout.is_sequential = True
             elif not error.is_temporary:
                 raise error
-            if now_s < work.paused_until_s:
-                return  # the same trouble as another connection's
-            if layout.completed_bytes - work.failed_at_bytes >= PROGRESS_BYTES:
-                work.failures = 0
-            work.failures += 1
-            work.failed_at_bytes = layout.completed_bytes
-            if work.failures >= TRIES:
-                raise error
-            pause_s = FIRST_PAUSE_S * 2 ** (work.failures - 1) * random.uniform(0.7, 1.3)
-            told_s = error.retry_after_s if isinstance(error, RemoteRejected) else None
-            work.paused_until_s = now_s + max(min(pause_s, LONGEST_PAUSE_S), told_s or 0.0)
+            work.retries.failed(error, layout.completed_bytes, now_s)
 
     # --- hashers
 

@@ -1,13 +1,15 @@
-"""How many connections a download uses, and which of them are too slow: judgement, no I/O.
+"""How many connections a transfer uses, which are too slow, when to try again: judgement, no I/O.
 
 All methods are called under the download's lock.
 """
 
+import random
 import statistics
 from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from olmkit.registry.errors import RemoteError, RemoteRejected
 from olmkit.registry.segments import MIB, STEAL_MIN_BYTES, Segment
 
 FIRST_STREAMS: Final = 4
@@ -21,6 +23,11 @@ SILENCE_S: Final = 15.0
 BACKLOG_BYTES: Final = 192 * MIB
 """So far behind, hashing is what limits, and more connections do not help."""
 RATES_KEPT: Final = 30
+TRIES: Final = 6
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 10.0
+PROGRESS_BYTES: Final = MIB
+"""A failure after so many new bytes counts as the first one."""
 
 
 class Pace:
@@ -67,3 +74,37 @@ class Pace:
             if s.silent_s(now_s) >= SILENCE_S
             or (now_s - s.begun_at_s >= SLOW_S and s.rate(now_s, SLOW_S) < least)
         ]
+
+
+class Retries:
+    """The failures of one blob, and the pause after them."""
+
+    def __init__(self) -> None:
+        self.paused_until_s = 0.0
+        self.failed_at_bytes = 0
+        self._failures = 0
+
+    def failed(self, error: RemoteError, completed_bytes: int, now_s: float) -> None:
+        """Begin a pause after a failure.
+
+        Failures within a pause are the same trouble, told by other connections.
+
+        Raises:
+            RemoteError: `error`, after too many without progress.
+        """
+        if now_s < self.paused_until_s:
+            return
+        if completed_bytes - self.failed_at_bytes >= PROGRESS_BYTES:
+            self._failures = 0
+        self._failures += 1
+        self.failed_at_bytes = completed_bytes
+        if self._failures >= TRIES:
+            raise error
+        self.paused_until_s = now_s + pause_s(self._failures, error)
+
+
+def pause_s(failures: int, error: RemoteError) -> float:
+    """How long to wait after so many failures: longer each time, or what the server asked for."""
+    own_s = FIRST_PAUSE_S * float(1 << (failures - 1)) * random.uniform(0.7, 1.3)
+    told_s = error.retry_after_s if isinstance(error, RemoteRejected) else None
+    return max(min(own_s, LONGEST_PAUSE_S), told_s or 0.0)

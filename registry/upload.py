@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import queue
-import random
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,6 @@ from typing import Final
 
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
-from olmkit.registry.download import FIRST_PAUSE_S, LONGEST_PAUSE_S, TICK_S, TRIES
 from olmkit.registry.errors import (
     RegistryError,
     RemoteError,
@@ -33,9 +31,11 @@ from olmkit.registry.errors import (
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.journal import KEPT_S
 from olmkit.registry.manifest import Descriptor
+from olmkit.registry.pace import TRIES, pause_s
 from olmkit.registry.remote import RemoteRepository, Session
 
 STREAMS: Final = 4
+TICK_S: Final = 0.1
 CHUNK_BYTES: Final = 100 << 20
 """Blobs up to this size go in one request, longer ones in chunks of it."""
 PIECE_BYTES: Final = 256 << 10
@@ -177,9 +177,7 @@ class _Sender:
         work.sent_bytes = descriptor.size_bytes
 
     def _pause(self, failures: int, error: RemoteError) -> None:
-        pause_s = FIRST_PAUSE_S * 2 ** (failures - 1) * random.uniform(0.7, 1.3)
-        told_s = error.retry_after_s if isinstance(error, RemoteRejected) else None
-        if self._cancelled.wait(max(min(pause_s, LONGEST_PAUSE_S), told_s or 0.0)):
+        if self._cancelled.wait(pause_s(failures, error)):
             raise TransferCancelled("the transfer was cancelled")
 
     def _try(self, work: _Blob, path: Path, record: "_Record") -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import formats, transfer, upload
+from olmkit.registry import formats, pace, transfer, upload
 from olmkit.registry.errors import (
     ModelNotFound,
     RemoteRejected,
@@ -31,7 +31,7 @@ WEIGHTS = b"GGUF" + os.urandom(5 * MIB + 11)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(upload, "CHUNK_BYTES", MIB)
-    monkeypatch.setattr(upload, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import download, journal, pace, segments
+from olmkit.registry import journal, pace, segments
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     DiskFull,
@@ -37,7 +37,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ranges and short pauses."""
     monkeypatch.setattr(segments, "CHUNK_MIN_BYTES", MIB)
     monkeypatch.setattr(segments, "CHUNK_MAX_BYTES", MIB)
-    monkeypatch.setattr(download, "FIRST_PAUSE_S", 0.02)
+    monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)
 
 
 @pytest.fixture
