@@ -20,6 +20,8 @@ from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind, FailureKind
 
 if TYPE_CHECKING:
+    from queue import SimpleQueue
+
     from llguidance import LLMatcher, LLTokenizer
     from llguidance._lib import JsonCompileOptions  # named nowhere else
 
@@ -120,31 +122,24 @@ class _Desk:
 
 
 class Preparation:
-    """A guide that is being made, in a thread of its own."""
+    """A guide that is being made, or waits for that, in the maker's thread."""
 
-    def __init__(self, make: Callable[[], Guide], before: "Preparation | None") -> None:
-        """Starts as soon as `before` has ended."""
-        from threading import Thread, stack_size
+    def __init__(self, schema: str) -> None:
+        from threading import Event
 
-        self._make = make
-        self._before = before
+        self.schema = schema
+        self._done = Event()
         self._guide: Guide | None = None
         self._error: Exception | None = None
-        usual = stack_size(_STACK_BYTES)
-        try:
-            self._thread = Thread(target=self._work, name="constraint", daemon=True)
-            self._thread.start()
-        finally:
-            stack_size(usual)
 
     @property
     def is_done(self) -> bool:
         """`guide` does not wait."""
-        return not self._thread.is_alive()
+        return self._done.is_set()
 
     def wait(self, timeout_s: float) -> None:
         """Waits until it is done, or the time is over."""
-        self._thread.join(timeout_s)
+        self._done.wait(timeout_s)
 
     def guide(self) -> Guide:
         """The guide, once it is made.
@@ -152,30 +147,32 @@ class Preparation:
         Raises:
             RequestFailed: BAD_REQUEST, the schema cannot be kept.
         """
-        self._thread.join()
+        self._done.wait()
         if self._error is not None:
             raise self._error
         assert self._guide is not None
         return self._guide
 
-    def _work(self) -> None:
+    def run(self, make: Callable[[str], Guide]) -> None:
+        """Makes it, in the thread."""
         try:
-            if self._before is not None:
-                self._before._thread.join()
-                self._before = None
-            self._guide = self._make()
+            self._guide = make(self.schema)
         except Exception as error:
             self._error = error
+        self._done.set()
 
 
 class GuideMaker:
-    """Makes the guides of one model's completions, one after the other."""
+    """Makes the guides of one model's completions, one after the other.
+
+    In one thread, however many wait; it starts with the first and blocks when there is none.
+    """
 
     def __init__(self, model: Model) -> None:
         self._model = model
         self._tokenizer: LLTokenizer | None = None
         self._desk: _Desk | None = None
-        self._last: Preparation | None = None
+        self._queue: SimpleQueue[Preparation] | None = None
 
     def prepare(self, constraint: Constraint) -> Preparation:
         """Starts to make a guide.
@@ -187,9 +184,28 @@ class GuideMaker:
         if constraint.kind is ConstraintKind.SCHEMA:
             schema = constraint.text
             check_schema(schema)
-        last = self._last if self._last is not None and not self._last.is_done else None
-        self._last = Preparation(lambda: self._guide(schema), last)
-        return self._last
+        if self._queue is None:
+            self._queue = self._start()
+        preparation = Preparation(schema)
+        self._queue.put(preparation)
+        return preparation
+
+    def _start(self) -> "SimpleQueue[Preparation]":
+        from queue import SimpleQueue
+        from threading import Thread, stack_size
+
+        queue: SimpleQueue[Preparation] = SimpleQueue()
+
+        def work() -> None:
+            while True:
+                queue.get().run(self._guide)
+
+        usual = stack_size(_STACK_BYTES)
+        try:
+            Thread(target=work, name="constraint", daemon=True).start()
+        finally:
+            stack_size(usual)
+        return queue
 
     def _guide(self, schema: str) -> Guide:
         if self._tokenizer is None:

@@ -87,7 +87,7 @@ def test_an_answer_is_what_its_schema_says_at_any_temperature(
             constraint=schema(wanted),
             max_tokens=200,
         )
-        for seed, temperature, penalty in ((1, 0.0, 1.0), (2, 0.8, 1.0), (3, 5.0, 1.0), (4, 1, 1.3))
+        for seed, temperature, penalty in ((1, 0.0, 1.0), (2, 0.8, 1.3), (3, 5.0, 1.0))
     ]
     found = runner.replies(*ids)
     for one in ids:
@@ -105,17 +105,16 @@ def test_json_mode_gives_an_object(runner: RunnerClient) -> None:
     assert "\n" not in one.text
 
 
-@pytest.mark.parametrize("path", [qwen_coder, gemma3])
-def test_other_vocabularies_keep_a_schema_too(path: Any) -> None:
+@pytest.mark.parametrize(("path", "wanted"), [(qwen_coder, EMOJI), (gemma3, EMOJI)])
+def test_other_vocabularies_keep_a_schema_too(path: Any, wanted: Any) -> None:
     with loaded_runner(path()) as client:
-        for wanted in (PERSON, EMOJI):
-            one = client.complete(
-                chat("Describe a person."),
-                sampling=p.Sampling(seed=1),
-                constraint=schema(wanted),
-                max_tokens=120,
-            )
-            assert_kept(one, wanted)
+        one = client.complete(
+            chat("Describe."),
+            sampling=p.Sampling(seed=1),
+            constraint=schema(wanted),
+            max_tokens=60,
+        )
+    assert_kept(one, wanted)
 
 
 def test_constrained_and_free_answers_go_side_by_side(runner: RunnerClient) -> None:
@@ -136,13 +135,13 @@ def test_the_same_seed_gives_the_same_answer(runner: RunnerClient) -> None:
     def answer(seed: int) -> str:
         sampling = p.Sampling(seed=seed, temperature=1.5, repeat_penalty=1.1)
         one = runner.complete(
-            chat("A person?"), sampling=sampling, constraint=schema(PERSON), max_tokens=200
+            chat("A person?"), sampling=sampling, constraint=schema(PERSON), max_tokens=25
         )
         return one.text
 
     first = answer(5)
     assert answer(5) == first
-    assert any(answer(seed) != first for seed in (6, 7))
+    assert answer(6) != first
 
 
 def test_a_grammar_that_refuses_nothing_changes_nothing(runner: RunnerClient) -> None:
@@ -221,10 +220,10 @@ def test_a_prefix_is_reused_with_and_without_a_schema(runner: RunnerClient) -> N
 
 
 def test_an_answer_that_has_to_wait_for_room_goes_on_where_it_was() -> None:
-    """Three answers that together need more than the pool has: the youngest is sent back."""
+    """Two answers that together need more than the pool has: the youngest is sent back."""
     wanted = {"type": "array", "items": {"const": 10}, "minItems": 20, "maxItems": 20}
-    with loaded_runner(smollm2(), context_tokens=192) as client:
-        ids = [client.start(chat("Tens."), constraint=schema(wanted)) for _ in range(3)]
+    with loaded_runner(smollm2(), context_tokens=128) as client:
+        ids = [client.start(chat("Tens."), constraint=schema(wanted)) for _ in range(2)]
         found = client.replies(*ids)
     for one in ids:
         assert json.loads(Completion(found[one]).text) == [10] * 20
