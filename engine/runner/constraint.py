@@ -77,7 +77,7 @@ class Guide:
         token = self._desk.pick(sampler, context, index)
         if not self._matcher.validate_tokens([token]):
             mask = self._matcher.compute_bitmask()
-            if self._matcher.is_error():
+            if self._matcher.is_error() or not mask.strip(b"\0"):
                 raise _stuck(self._matcher)
             token = self._desk.pick_allowed(sampler, context, index, mask)
         if not self._matcher.consume_token(token):
