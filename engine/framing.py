@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 import msgspec
 
 FRAME_HEADER: Final = struct.Struct("<I")
-MAX_FRAME_BYTES: Final = 128 * 1024 * 1024
+MAX_FRAME_BYTES: Final = 64 * 1024 * 1024
 """Upper bound on a payload; a longer one is a protocol violation."""
 
 _Message = TypeVar("_Message")
