@@ -14,6 +14,7 @@ import olmkit
 
 if TYPE_CHECKING:  # an HTTP client is imported by the first transfer, not by every command
     from olmkit.registry.credentials import CredentialStore
+    from olmkit.registry.signing import SigningKey
     from olmkit.registry.web import Connection
 
 
@@ -24,6 +25,9 @@ class Remotes:
     docker_config: Path = field(default_factory=lambda: Path.home() / ".docker" / "config.json")
     auth_files: tuple[Path, ...] = ()
     """Podman's, read after Docker's."""
+    key: Path = field(default_factory=lambda: Path.home() / ".olm" / "id_ed25519")
+    """Signs requests to Ollama's registry; made when there is neither it nor `ollama_key`."""
+    ollama_key: Path = field(default_factory=lambda: Path.home() / ".ollama" / "id_ed25519")
     ca_bundle: str | None = None
     plain_http_hosts: frozenset[str] = frozenset()
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -39,6 +43,8 @@ class Remotes:
         return cls(
             docker_config=(Path(docker) if docker else home / ".docker") / "config.json",
             auth_files=tuple(_auth_files(environ, home)),
+            key=Path(environ.get("OLM_HOME") or home / ".olm").expanduser() / "id_ed25519",
+            ollama_key=home / ".ollama" / "id_ed25519",
             ca_bundle=environ.get("OLM_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
             plain_http_hosts=frozenset(_listed(environ.get("OLM_INSECURE_REGISTRIES", ""))),
             proxies=_proxies(environ),
@@ -54,6 +60,20 @@ class Remotes:
 
         return CredentialStore(self.docker_config, self.auth_files)
 
+    def find_key(self, host: str) -> "SigningKey | None":
+        """The key that a host of Ollama's knows the user by; None for others.
+
+        Raises:
+            CredentialError: the key cannot be read or made.
+        """
+        from olmkit.registry.reference import OLLAMA_HOSTS
+
+        if host not in OLLAMA_HOSTS:
+            return None
+        from olmkit.registry.signing import load_key
+
+        return load_key(self.key, (self.ollama_key,))
+
     def connection(self, *, streams: int | None = None) -> "Connection":
         """How the registry's code reaches remote hosts; `streams` limits a transfer."""
         from olmkit.registry.web import Connection
@@ -65,6 +85,7 @@ class Remotes:
             proxies=self.proxies,
             no_proxy=self.no_proxy,
             find_credential=self.credentials.find,
+            find_key=self.find_key,
             hub_token=self.hub_token,
             hub_address=self.hub_address,
             streams=streams,

@@ -19,12 +19,16 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import httpx
 
 from olmkit.registry.credentials import Credential
 from olmkit.registry.errors import RemoteMisbehaved, Unauthorized, Unreachable
+from olmkit.registry.web import origin
+
+if TYPE_CHECKING:
+    from olmkit.registry.signing import SigningKey
 
 CLIENT_ID: Final = "olm"
 TOKEN_LIMIT_BYTES: Final = 1024 * 1024
@@ -103,7 +107,8 @@ class RegistryAuth:
 
     `scopes` are asked for in addition to what the registry names, so that one token serves a
     mount from another repository. `find_credential` is asked at most once, when the registry
-    first wants credentials; None means anonymous.
+    first wants credentials; None means anonymous. Then `find_key` is asked for a key to sign token
+    requests with, when the token server is the registry itself.
     """
 
     def __init__(
@@ -112,11 +117,14 @@ class RegistryAuth:
         scopes: Iterable[str] = (),
         find_credential: Callable[[], Credential | None],
         fetch: Fetch,
+        find_key: "Callable[[], SigningKey | None]" = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scopes = set(scopes)
         self._find_credential = find_credential
         self._fetch = fetch
+        self._find_key = find_key
+        self._key: SigningKey | None = None
         self._clock = clock
         self._lock = threading.Lock()
         self._credential: Credential | None = None
@@ -129,6 +137,11 @@ class RegistryAuth:
     def has_credential(self) -> bool:
         """Whether a credential was found and shown."""
         return self._credential is not None
+
+    @property
+    def key(self) -> "SigningKey | None":
+        """What token requests were signed with."""
+        return self._key
 
     def header(self, url: httpx.URL) -> str | None:
         """The value of `Authorization` for a request to the registry; None: send none.
@@ -180,13 +193,24 @@ class RegistryAuth:
         scopes = sorted(self._scopes | set(challenge.parameters.get("scope", "").split()))
         status = None
         raw = b""
+        if self._credential is None and origin(realm) == origin(url):
+            self._key = self._key or self._find_key()
+            if self._key is not None:
+                from olmkit.registry.signing import signed_request
+
+                status, raw = self._fetch(signed_request(self._key, realm, service, scopes))
         if credential and credential.is_identity_token:
             status, raw = self._fetch(_refresh_request(realm, service, scopes, credential))
-        if status in (None, httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED):
+        is_unanswered = status in (None, httpx.codes.NOT_FOUND, httpx.codes.METHOD_NOT_ALLOWED)
+        if is_unanswered and self._key is None:
             # Token servers without the OAuth2 form take the same secret as a password.
             status, raw = self._fetch(_token_request(realm, service, scopes, credential))
         assert status is not None
-        token, life_s = _token(status, raw, realm, is_anonymous=credential is None)
+        who = "anonymous access" if credential is None else "these credentials"
+        hint = "log in with `olm login`"
+        if self._key is not None:
+            who, hint = "this key", key_hint(self._key)
+        token, life_s = _token(status, raw, realm, who=who, hint=hint)
         self._header = f"Bearer {token}"
         self._renew_at_s = self._clock() + life_s - min(EXPIRY_MARGIN_S, life_s / 4)
 
@@ -221,6 +245,11 @@ def basic_header(credential: Credential) -> str:
     return "Basic " + base64.b64encode(pair).decode()
 
 
+def key_hint(key: "SigningKey") -> str:
+    """What a user does about a key that the registry does not let in."""
+    return f"add the public key of {key.path} to your account: {key.public_line}"
+
+
 def _realm(challenge: Challenge) -> httpx.URL:
     text = challenge.parameters.get("realm", "")
     try:
@@ -232,13 +261,10 @@ def _realm(challenge: Challenge) -> httpx.URL:
     return realm.copy_with(userinfo=b"", fragment=None)
 
 
-def _token(status: int, raw: bytes, realm: httpx.URL, *, is_anonymous: bool) -> tuple[str, float]:
+def _token(status: int, raw: bytes, realm: httpx.URL, *, who: str, hint: str) -> tuple[str, float]:
     host = realm.host
     if status in (httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
-        what = "anonymous access" if is_anonymous else "these credentials"
-        raise Unauthorized(
-            f"the token server {host} refused {what}", status=status, hint="log in with `olm login`"
-        )
+        raise Unauthorized(f"the token server {host} refused {who}", status=status, hint=hint)
     if status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:
         raise Unreachable(f"the token server {host} answered {status}", status=status)
     if status != httpx.codes.OK:

@@ -26,6 +26,7 @@ from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidDigest, InvalidReference
 
 DEFAULT_HOST = "registry.ollama.ai"
+OLLAMA_HOSTS = (DEFAULT_HOST, "ollama.com")
 DEFAULT_NAMESPACE = "library"
 DEFAULT_TAG = "latest"
 PYPI_HOST = "pypi"

@@ -16,7 +16,7 @@ from typing import Final
 import httpx
 
 from olmkit.registry import mediatypes, web
-from olmkit.registry.auth import TOKEN_LIMIT_BYTES, RegistryAuth
+from olmkit.registry.auth import TOKEN_LIMIT_BYTES, RegistryAuth, key_hint
 from olmkit.registry.credentials import DOCKER_HUB, Credential
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
@@ -107,6 +107,7 @@ class RemoteRepository:
             scopes=scopes,
             find_credential=lambda: connection.find_credential(self.host, self.repository),
             fetch=self._fetch_token,
+            find_key=lambda: connection.find_key(self.host),
         )
         self._addresses = web.Addresses(self._client, self._authenticated)
 
@@ -433,12 +434,15 @@ class RemoteRepository:
         host = self.host if is_own else response.request.url.host
         if is_own and status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             words, _ = web.error_words(response)
-            login = f"log in with `olm login {self.host}`"
-            hint = "check the name, and what this login may do" if self._auth.has_credential else ""
+            hint = f"log in with `olm login {self.host}`"
+            if self._auth.has_credential:
+                hint = "check the name, and what this login may do"
+            elif self._auth.key is not None:
+                hint = key_hint(self._auth.key)
             raise Unauthorized(
                 f"{self.host} denies access to {self.repository}" + (f": {words}" if words else ""),
                 status=status,
-                hint=hint or login,
+                hint=hint,
             )
         raise web.refusal(response, f"{host} answered")
 

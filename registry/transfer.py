@@ -15,12 +15,10 @@ from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
 from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.reference import DEFAULT_HOST, Reference
+from olmkit.registry.reference import DEFAULT_HOST, OLLAMA_HOSTS, Reference
 from olmkit.registry.remote import RemoteRepository
 from olmkit.registry.store import Store, StoredModel
 from olmkit.registry.web import Connection
-
-OLLAMA_HOSTS = (DEFAULT_HOST, "ollama.com")
 
 
 def pull_blobs(

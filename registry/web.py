@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import httpcore
 import httpx
@@ -29,6 +29,9 @@ from olmkit.registry.errors import (
     Unreachable,
     Untrusted,
 )
+
+if TYPE_CHECKING:
+    from olmkit.registry.signing import SigningKey
 
 ERROR_BODY_LIMIT_BYTES: Final = 64 * 1024
 DRAIN_LIMIT_BYTES: Final = 64 * 1024
@@ -63,6 +66,9 @@ class Connection:
     """Hosts and domains that are reached directly, as in `NO_PROXY`; loopback is too."""
     find_credential: Callable[[str, str], Credential | None] = lambda host, repository: None
     """Asked with host and repository when a registry wants credentials."""
+    find_key: "Callable[[str], SigningKey | None]" = lambda host: None
+    """Asked with a host that wants credentials where there are none: what token requests to it are
+    signed with."""
     hub_token: str | None = field(default=None, repr=False)
     """For Hugging Face."""
     hub_address: str | None = None
