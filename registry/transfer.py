@@ -14,7 +14,7 @@ from olmkit.registry.digest import Digest
 from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
-from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.manifest import Descriptor, Index, Manifest
 from olmkit.registry.reference import DEFAULT_HOST, OLLAMA_HOSTS, Reference
 from olmkit.registry.remote import RemoteRepository
 from olmkit.registry.store import Store, StoredModel
@@ -90,26 +90,31 @@ def push_model(
         StoreError: a blob is missing or was changed.
     """
     with store.lease():
-        manifest = _written(model, store, options, on_event, cancelled)
-        return _push(
+        manifest = written(model, store, options, on_event, cancelled)
+        send_manifests(
             model.reference,
-            manifest,
+            [manifest],
             store,
             connection,
             on_event=on_event,
             cancelled=cancelled,
             insecure=options.insecure,
         )
+        return manifest.digest
 
 
-def _written(
+def written(
     model: StoredModel,
     store: Store,
     options: PushOptions,
     on_event: EventSink,
     cancelled: threading.Event,
 ) -> Manifest:
-    """The manifest to push."""
+    """The manifest to push for a model, in the format that the options or its host ask for.
+
+    Raises:
+        SourceError: the model cannot be written in that format.
+    """
     is_fixed = model.reference.digest is not None
     own = formats.format_of(model.manifest)
     wanted = Format(options.format) if options.format else None
@@ -123,17 +128,27 @@ def _written(
     return formats.write(store, parts, wanted)
 
 
-def _push(
+def send_manifests(
     reference: Reference,
-    manifest: Manifest,
+    manifests: Sequence[Manifest],
     store: Store,
     connection: Connection,
     *,
+    index: Index | None = None,
     on_event: EventSink,
     cancelled: threading.Event,
     insecure: bool,
-) -> Digest:
-    mounts = _mounts(reference, manifest, store)
+) -> None:
+    """Send manifests with their blobs; the last one, or the index of all, gets the name.
+
+    Hold `store.lease()` meanwhile.
+
+    Raises:
+        TransferCancelled: `cancelled` was set.
+        RemoteError: refused or unreachable.
+        StoreError: a blob is missing or was changed.
+    """
+    mounts = _mounts(reference, manifests, store)
     repository = RemoteRepository(
         reference,
         connection,
@@ -144,7 +159,7 @@ def _push(
     with repository:
         upload.send(
             repository,
-            [*manifest.layers, manifest.config],
+            [blob for one in manifests for blob in (*one.layers, one.config)],
             store.blobs,
             mounts=mounts,
             on_event=on_event,
@@ -152,8 +167,11 @@ def _push(
             streams=connection.streams,
         )
         on_event(Status(text="pushing manifest"))
-        repository.put_manifest(target_of(reference), manifest.raw, manifest.media_type)
-    return manifest.digest
+        if index is not None:
+            for one in manifests:
+                repository.put_manifest(str(one.digest), one.raw, one.media_type)
+        named = manifests[-1] if index is None else index
+        repository.put_manifest(target_of(reference), named.raw, named.media_type)
 
 
 def target_of(reference: Reference) -> str:
@@ -161,11 +179,11 @@ def target_of(reference: Reference) -> str:
     return str(reference.digest) if reference.digest is not None else reference.tag
 
 
-def _mounts(reference: Reference, manifest: Manifest, store: Store) -> dict[Digest, str]:
-    """Other repositories of the same registry that hold blobs of a manifest, as the store knows."""
+def _mounts(reference: Reference, manifests: Sequence[Manifest], store: Store) -> dict[Digest, str]:
+    """Other repositories of the same registry that hold blobs of manifests, as the store knows."""
     if reference.host == DEFAULT_HOST:
         return {}
-    wanted = {blob.digest for blob in manifest.blobs}
+    wanted = {blob.digest for manifest in manifests for blob in manifest.blobs}
     mounts: dict[Digest, str] = {}
     for model in store.list():
         other = model.reference

@@ -27,16 +27,26 @@ def push(
             help="modelpack (default outside of Ollama's registry), ollama or docker.",
         ),
     ] = "",
+    all_quants: Annotated[
+        bool,
+        Option(
+            "--all-quants",
+            help="Make the name mean all quantizations that have a tag in its repository here.",
+        ),
+    ] = False,
 ) -> None:
     """Send a model to a registry.
 
     The name says to which one: `olm cp` gives a model another name. What the registry has already
     is not sent again; after an interruption the next push goes on from there.
+
+    With --all-quants, `olm pull` of the name takes the quantization that fits best.
     """
     terminal = Terminal()
     client = daemon(terminal)
     with progress_display(terminal, quiet=quiet) as display:
-        for event in client.push(model, insecure=insecure, format=format):
+        events = client.push(model, insecure=insecure, format=format, all_quantizations=all_quants)
+        for event in events:
             display.show(event)
     if quiet:
         terminal.data(f"{model}\n")

@@ -52,6 +52,7 @@ complete -c olm -n '__fish_seen_subcommand_from pull' -s h -l help -d 'Show help
 complete -c olm -n '__fish_seen_subcommand_from push' -s q -l quiet -d 'Show no progress; print the name at the end.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l format -x -d 'modelpack (default outside of Ollama'\''s registry), ollama or docker.'
+complete -c olm -n '__fish_seen_subcommand_from push' -l all-quants -d 'Make the name mean all quantizations that have a tag in its repository here.'
 complete -c olm -n '__fish_seen_subcommand_from push' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from login' -s u -l username -x -d 'User name.'
 complete -c olm -n '__fish_seen_subcommand_from login' -s p -l password -x -d 'Password; others can see it.'

@@ -1,11 +1,12 @@
 """POST /api/push.
 
-Source: http-api reference, section 8.7; `format` is olm's own.
+Source: http-api reference, section 8.7; `format` and `all_quantizations` are olm's own.
 """
 
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -20,6 +21,9 @@ from olmkit.registry.errors import InvalidReference, ModelNotFound
 from olmkit.registry.events import Event, EventSink, Status
 from olmkit.registry.reference import Reference
 
+if TYPE_CHECKING:  # an HTTP client is imported by the first push
+    from olmkit.registry.transfer import PushOptions
+
 FORMATS = ("modelpack", "ollama", "docker")
 
 
@@ -31,12 +35,18 @@ async def push(request: Request) -> Response:
     if body.format not in (None, *FORMATS):
         raise InvalidRequest(f"format must be one of {', '.join(FORMATS)}", field="format")
     reference = Reference.parse(body.wanted)
-    insecure, format_ = bool(body.insecure), body.format
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        _push(api, reference, on_event, cancelled, insecure=insecure, format_=format_)
+        from olmkit.registry.transfer import PushOptions
 
-    events = api.transfers.follow(work, key=f"push {reference.full} {insecure} {format_}")
+        options = PushOptions(insecure=bool(body.insecure), format=body.format)
+        if body.all_quantizations:
+            _push_quantizations(api, reference, on_event, cancelled, options)
+        else:
+            _push(api, reference, on_event, cancelled, options)
+
+    key = f"push {reference.full} {bool(body.insecure)} {body.format} {body.all_quantizations}"
+    events = api.transfers.follow(work, key=key)
     return await reply_with(
         request, _progress(events), stream=body.stream is not False, collect=_collect
     )
@@ -47,9 +57,7 @@ def _push(
     reference: Reference,
     on_event: EventSink,
     cancelled: threading.Event,
-    *,
-    insecure: bool,
-    format_: str | None,
+    options: "PushOptions",
 ) -> None:
     from olmkit.registry import transfer
 
@@ -66,7 +74,27 @@ def _push(
         settings.remotes.connection(streams=settings.streams),
         on_event=on_event,
         cancelled=cancelled,
-        options=transfer.PushOptions(insecure=insecure, format=format_),
+        options=options,
+    )
+
+
+def _push_quantizations(
+    api: Api,
+    reference: Reference,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    options: "PushOptions",
+) -> None:
+    from olmkit.registry.quantizations import push_quantizations
+
+    settings = api.services.settings
+    push_quantizations(
+        reference,
+        api.services.store,
+        settings.remotes.connection(streams=settings.streams),
+        on_event=on_event,
+        cancelled=cancelled,
+        options=options,
     )
 
 

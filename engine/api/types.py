@@ -156,6 +156,8 @@ class PushRequest(NamedRequest, kw_only=True, frozen=True):
     stream: bool | None = None
     format: str | None = None
     """Of the manifest in the registry: `ollama`, `modelpack` or `docker`; olm's own."""
+    all_quantizations: bool = False
+    """The name is to mean all quantizations in its repository; olm's own."""
 
 
 class CopyRequest(Request, kw_only=True, frozen=True):

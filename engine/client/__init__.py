@@ -85,12 +85,19 @@ class Client:
         return self._progress("/api/pull", body)
 
     def push(
-        self, model: str, *, insecure: bool = False, format: str = ""
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        format: str = "",
+        all_quantizations: bool = False,
     ) -> Generator[Progress, None, None]:
         """Sends a model to its registry; each event as it happens."""
         body: dict[str, object] = {"model": model, "insecure": insecure}
         if format:
             body["format"] = format
+        if all_quantizations:
+            body["all_quantizations"] = True
         return self._progress("/api/push", body)
 
     def create(self, body: Body) -> Generator[Progress, None, None]:

@@ -17,16 +17,13 @@ from olmkit.registry.errors import InvalidManifest, ModelNotFound
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
 from olmkit.registry.manifest import Descriptor, Index, Manifest
+from olmkit.registry.quantizations import QUANTIZATION, WEIGHT_BYTES
 from olmkit.registry.reference import Reference
 from olmkit.registry.remote import RemoteManifest, RemoteRepository
 from olmkit.registry.sources import Describe, PullOptions
 from olmkit.registry.store import Store, StoredModel
 from olmkit.registry.web import Connection
 
-QUANTIZATION: Final = "dev.olmkit.quantization"
-"""Annotation of a manifest's descriptor in an index: `Q4_K_M`."""
-WEIGHT_BYTES: Final = "dev.olmkit.size"
-"""Annotation beside it: the bytes of all its blobs."""
 MEMORY_SHARE: Final = 0.8
 """Weights beyond this share of the memory leave too little for the context."""
 DEPTH_LIMIT: Final = 4

@@ -76,6 +76,26 @@ def test_a_model_goes_to_a_registry_and_comes_back(
     assert LOGIN.partition(":")[2] not in daemon.log
 
 
+def test_all_quantizations_go_under_one_name(
+    environ: dict[str, str], daemon: Daemon, tmp_path: Path
+) -> None:
+    with debian_registry(tmp_path / "open") as registry:
+        repository = f"{registry.host}/team/several"
+        weights = write_llama(tmp_path / "tiny.gguf")
+        Api(daemon).create(f"{repository}:full", weights)
+        modelfile = f"FROM {repository}:full"
+        out(olm(environ, "create", "-q", "Q8_0", f"{repository}:small", "-f", "-", stdin=modelfile))
+        pushed = olm(environ, "push", "--all-quants", f"{repository}:1")
+        assert pushed.returncode == 0, pushed.stderr
+        assert "Q8_0" in pushed.stderr.decode()
+        out(olm(environ, "pull", "--quant", "q8_0", f"{repository}:1"))
+        shown = json.loads(daemon.request("POST", "/api/show", {"model": f"{repository}:1"})[1])
+        assert shown["details"]["quantization_level"] == "Q8_0"
+        out(olm(environ, "pull", f"{repository}:1"))
+        shown = json.loads(daemon.request("POST", "/api/show", {"model": f"{repository}:1"})[1])
+        assert shown["details"]["quantization_level"] != "Q8_0"
+
+
 def test_a_login_that_the_registry_refuses_is_not_kept(
     environ: dict[str, str], registry: DebianRegistry
 ) -> None:

@@ -334,6 +334,9 @@ class _Handler(BaseHTTPRequestHandler):
                     raise _Refused(404, "MANIFEST_BLOB_UNKNOWN", f"blob unknown: {blob['digest']}")
                 if len(registry.blobs[blob["digest"]]) != blob["size"]:
                     raise _Refused(400, "SIZE_INVALID")
+            for listed in found.get("manifests", ()):
+                if (repository, listed["digest"]) not in registry.manifests:
+                    raise _Refused(404, "MANIFEST_UNKNOWN", f"unknown: {listed['digest']}")
             registry.put_manifest(repository, tag, raw, media_type)
             self._send(201, b"", {"Docker-Content-Digest": digest})
             return
