@@ -1,9 +1,14 @@
 """Every test gets a home of its own and an environment without olm's variables."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
+
+# A shell that starts the tests in the background ignores Ctrl-C for them, and so for every program
+# that they start; tests that interrupt programs need the ordinary disposition.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
