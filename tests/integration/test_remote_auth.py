@@ -2,6 +2,7 @@
 
 import ssl
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from olmkit.registry.web import Connection
 from support.debian_registry import debian_registry
 from support.registry import Fault, Registry, serving
 from support.stores import put_model
+from support.token_server import token_server
 
 LOGIN = "ann:se:cret"
 
@@ -188,3 +190,58 @@ def test_debians_registry_over_tls(tmp_path: Path) -> None:
         how = Connection(ca_bundle=registry.ca_bundle)
         push(registry.host, tmp_path, how)
         assert pull_back(registry.host, tmp_path, how) == b"GGUF" + bytes(100_000)
+
+
+def test_debians_registry_behind_a_token_server(tmp_path: Path) -> None:
+    with (
+        token_server(tmp_path / "tokens", login=LOGIN) as tokens,
+        debian_registry(
+            tmp_path / "debian",
+            token_realm=tokens.realm,
+            token_certificate=tokens.certificate,
+        ) as registry,
+    ):
+        for how in (Connection(), connection(secret="hunter2")):
+            with pytest.raises(Unauthorized) as found:
+                push(registry.host, tmp_path, how)
+            assert "hunter2" not in str(found.value) + str(found.value.hint)
+        assert registry.blobs == []
+        tokens.asked.clear()
+        push(registry.host, tmp_path, connection())
+        assert len(tokens.asked) == 1  # one token does for the whole push
+        assert "repository:team/m:pull,push" in tokens.asked[0]["scope"]
+        assert pull_back(registry.host, tmp_path, connection()) == b"GGUF" + bytes(100_000)
+
+
+def test_a_mount_behind_a_token_server_asks_for_both_repositories(tmp_path: Path) -> None:
+    with (
+        token_server(tmp_path / "tokens", login=LOGIN) as tokens,
+        debian_registry(
+            tmp_path / "debian",
+            token_realm=tokens.realm,
+            token_certificate=tokens.certificate,
+        ) as registry,
+    ):
+        push(registry.host, tmp_path, connection())
+        tokens.asked.clear()
+        push(registry.host, tmp_path, connection(), "team/again")
+        assert "repository:team/m:pull" in tokens.asked[0]["scope"]
+
+
+def test_a_token_that_the_registry_no_longer_takes_is_renewed(tmp_path: Path) -> None:
+    with (
+        token_server(tmp_path / "tokens", life_s=1) as tokens,
+        debian_registry(
+            tmp_path / "debian",
+            token_realm=tokens.realm,
+            token_certificate=tokens.certificate,
+        ) as registry,
+    ):
+        push(registry.host, tmp_path, Connection())
+        reference = Reference.parse(f"{registry.host}/team/m")
+        with RemoteRepository(reference, Connection()) as repository:
+            assert repository.head_manifest("1") is not None
+            count = len(tokens.asked)
+            time.sleep(1.2)
+            assert repository.head_manifest("1") is not None
+            assert len(tokens.asked) == count + 1
