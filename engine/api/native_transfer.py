@@ -9,7 +9,6 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import psutil
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -22,6 +21,7 @@ from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancell
 from olmkit.engine.models.create import Workshop, create
 from olmkit.engine.models.describe import describe
 from olmkit.engine.models.gguf import is_gguf, read_header
+from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidReference
@@ -70,7 +70,7 @@ def pull_into(
         insecure=insecure,
         connection=settings.remotes.connection(streams=settings.streams),
         quantization=quantization,
-        memory_bytes=psutil.virtual_memory().total,
+        memory_bytes=total_bytes(),
     )
     if isinstance(source, str):
         return sources.pull_address(

@@ -19,6 +19,13 @@ def available_bytes() -> int:
     return min([int(psutil.virtual_memory().available), *_left_by_cgroups()])
 
 
+def total_bytes() -> int:
+    """Main memory of the machine, whoever uses it now."""
+    import psutil
+
+    return int(psutil.virtual_memory().total)
+
+
 def has_accelerator() -> bool:
     """Whether weights may go to a card, whose memory only the runner can ask for."""
     return sys.platform == "darwin" or any(path.exists() for path in _ACCELERATORS)
