@@ -134,7 +134,9 @@ async def used(request: Request) -> Response:
 
 def _collected(collection: Collection) -> dict[str, Any]:
     return {
-        "blobs": [{"digest": blob.digest, "size": blob.size_bytes} for blob in collection.unused],
+        "blobs": [
+            {"digest": str(blob.digest), "size": blob.size_bytes} for blob in collection.unused
+        ],
         "freed": collection.freed_bytes,
         "spared": collection.spared,
         "blocked_by": [entry.reason for entry in collection.blocked_by],
