@@ -36,8 +36,9 @@ from olmkit.registry.remote import RemoteRepository, Session
 
 STREAMS: Final = 4
 TICK_S: Final = 0.1
-CHUNK_BYTES: Final = 100 << 20
-"""Blobs up to this size go in one request, longer ones in chunks of it."""
+CHUNK_BYTES: Final = 16 << 20
+"""Blobs up to this size go in one request, longer ones in chunks of it: what a kill can cost with a
+registry that forgets a chunk that broke off."""
 PIECE_BYTES: Final = 256 << 10
 ONE_REQUEST_HOSTS: Final = ("ghcr.io", "gcr.io", "pkg.dev", "amazonaws.com")
 """Registries that take no chunks, or fewer bytes than a sensible one has."""

@@ -86,6 +86,10 @@ class Registry:
     """Blobs are served by the second origin, by addresses of this life."""
     rate: float | None = None
     """Bytes a second of one connection."""
+    upload_rate: float | None = None
+    """Likewise, of what clients send."""
+    received_bytes: int = 0
+    """Of blobs, so far."""
     allow_patch: bool = True
     allow_mount: bool = True
     absolute_location: bool = False
@@ -425,7 +429,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(202, b"", self._place(repository, session, upload))
         elif self.command == "PUT":
             fault = registry.fault("PUT-body", self.path)
-            upload.data += self._read_body(fault.after_bytes if fault else None)
+            self._receive(upload, fault)
             if fault or self.body_left:
                 self.close_connection = True
                 return
@@ -462,10 +466,24 @@ class _Handler(BaseHTTPRequestHandler):
         if registry.most_chunk is not None and self.body_left > registry.most_chunk:
             raise _Refused(416, "BLOB_UPLOAD_INVALID", "chunk too large")
         fault = registry.fault("PATCH-body", self.path)
-        upload.data += self._read_body(fault.after_bytes if fault else None)
+        self._receive(upload, fault)
         if fault:
             self.close_connection = True
             raise ConnectionAbortedError
+
+    def _receive(self, upload: Upload, fault: Fault | None) -> None:
+        """Append the body as it comes; what came before it broke off stays."""
+        registry, left = self.server.registry, self.body_left
+        if fault is not None:
+            left = min(left, fault.after_bytes)
+        while left > 0 and not self.close_connection:
+            block = self._read_body(min(PIECE, left))
+            upload.data += block
+            left -= len(block)
+            with registry.lock:
+                registry.received_bytes += len(block)
+            if registry.upload_rate:
+                time.sleep(len(block) / registry.upload_rate)
 
     def _place(self, repository: str, session: str, upload: Upload) -> dict[str, str]:
         path = f"/v2/{repository}/blobs/uploads/{session}?_state={secrets.token_urlsafe(6)}%3D"
