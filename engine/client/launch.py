@@ -77,7 +77,7 @@ def _start(settings: Settings, log_path: Path) -> None:
         log_start = os.fstat(log).st_size
         # The home directory, so that the shell's own stays free to be unmounted.
         process = subprocess.Popen(
-            [sys.executable, "-m", "olmkit", "serve"],
+            [sys.executable, "-P", "-m", "olmkit", "serve"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
