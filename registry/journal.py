@@ -3,6 +3,7 @@
     partial/sha256-…         the data, as long as the blob will be
     partial/sha256-….json    {"size": …, "done": [[start, end], …]}
     partial/sha256-….lock    held by the process that downloads
+    partial/uploads/….json   where a push goes on; `upload` writes them
 
 The journal is replaced as a whole, after the bytes that it tells of were written. It is trusted
 for what to ask for, never for what is right: the digest of all bytes is checked at the end.
@@ -13,6 +14,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.registry.errors import store_errors
+from olmkit.registry.locks import claims, is_held
 from olmkit.registry.ranges import Ranges
 
 JOURNAL_LIMIT_BYTES = 1 << 20
@@ -27,6 +30,7 @@ KEPT_S = 7 * 24 * 3600.0
 """Unfinished downloads that nobody touched for so long are removed."""
 
 _DATA_MODE = 0o600
+_SUFFIXES = (".json", ".lock", ".new")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +43,8 @@ class Unfinished:
     allocated_bytes: int
     modified_s: float
     is_running: bool
+    is_staged: bool = False
+    """A file that was being written, not a download; it is never gone on with."""
 
 
 class Partial:
@@ -175,29 +181,48 @@ def _read_journal(path: Path) -> tuple[int, Ranges] | None:
 
 
 def unfinished(folder: Path) -> list[Unfinished]:
-    """All unfinished downloads, for listings.
+    """All unfinished downloads, for listings; also those without a journal.
 
     Raises:
         StoreError: the folder cannot be read.
     """
     listed = []
-    with store_errors(folder, "read"):
-        for path in sorted(folder.glob("*.json")):
-            found = _read_journal(path)
-            with contextlib.suppress(FileNotFoundError):
-                data = os.stat(path.with_suffix(""))
-                with _held(folder, path.stem) as is_ours:
-                    listed.append(
-                        Unfinished(
-                            name=path.stem,
-                            size_bytes=data.st_size,
-                            completed_bytes=found[1].total_bytes if found else 0,
-                            allocated_bytes=data.st_blocks * 512,
-                            modified_s=max(data.st_mtime, path.stat().st_mtime),
-                            is_running=not is_ours,
-                        )
+    for name in _names(folder):
+        with store_errors(folder, "read"), contextlib.suppress(FileNotFoundError):
+            data = os.lstat(folder / name)
+            with _held(folder, name) as is_ours:
+                listed.append(
+                    Unfinished(
+                        name=name,
+                        size_bytes=data.st_size,
+                        completed_bytes=completed_bytes(folder, name),
+                        allocated_bytes=data.st_blocks * 512,
+                        modified_s=_modified_s(folder, name),
+                        is_running=not is_ours,
                     )
+                )
     return listed
+
+
+def _names(folder: Path) -> list[str]:
+    """Of all that has any file in the folder."""
+    names = set()
+    with store_errors(folder, "read"), contextlib.suppress(FileNotFoundError):
+        for path in folder.iterdir():
+            if not path.is_dir():
+                names.add(path.stem if path.suffix in _SUFFIXES else path.name)
+    return sorted(names)
+
+
+def _modified_s(folder: Path, name: str) -> float:
+    """When the data or the journal was written; without either the lock."""
+    times: list[float] = []
+    for suffix in ("", ".json", ".new", ".lock"):
+        if suffix == ".lock" and times:
+            break  # listings touch it
+        with contextlib.suppress(OSError):
+            times.append(os.lstat(folder / f"{name}{suffix}").st_mtime)
+    return max(times, default=0.0)
 
 
 @contextmanager
@@ -213,18 +238,56 @@ def _held(folder: Path, name: str) -> Iterator[bool]:
 def remove_old(folder: Path, kept_s: float = KEPT_S) -> list[Unfinished]:
     """Remove the unfinished downloads that nobody touched for `kept_s` seconds; return them.
 
+    What is as old and belongs to none goes too: locks and journals that a kill left, and where a
+    push was to go on.
+
     Raises:
         StoreError: they cannot be read.
     """
     since_s = time.time() - kept_s
     removed = []
-    for entry in unfinished(folder):
-        if entry.modified_s > since_s or entry.is_running:
+    listed = {entry.name: entry for entry in unfinished(folder)}
+    for name in _names(folder):
+        if _modified_s(folder, name) > since_s:
             continue
-        with _held(folder, entry.name) as is_ours:
+        with _held(folder, name) as is_ours:
             if is_ours:
-                for suffix in ("", ".json", ".lock"):
+                for suffix in ("", *_SUFFIXES):
                     with contextlib.suppress(OSError):
-                        (folder / f"{entry.name}{suffix}").unlink()
-                removed.append(entry)
+                        (folder / f"{name}{suffix}").unlink()
+                if name in listed:
+                    removed.append(listed[name])
+    uploads = folder / "uploads"
+    for name in _names(uploads):
+        if _modified_s(uploads, name) <= since_s:
+            for suffix in _SUFFIXES:
+                with contextlib.suppress(OSError):
+                    (uploads / f"{name}{suffix}").unlink()
     return removed
+
+
+def staged(folder: Path) -> list[Unfinished]:
+    """Folders of files that were being written; those that do not run were left by a kill.
+
+    `collect` removes these.
+
+    Raises:
+        StoreError: the folder cannot be read.
+    """
+    listed = []
+    for claim in claims(folder):
+        with store_errors(claim, "read"), contextlib.suppress(FileNotFoundError):
+            found = [entry.lstat() for entry in claim.rglob("*")]
+            files = [entry for entry in found if stat.S_ISREG(entry.st_mode)]
+            listed.append(
+                Unfinished(
+                    name=f"{folder.name}/{claim.name}",
+                    size_bytes=sum(entry.st_size for entry in files),
+                    completed_bytes=sum(entry.st_size for entry in files),
+                    allocated_bytes=sum(entry.st_blocks * 512 for entry in files),
+                    modified_s=max((entry.st_mtime for entry in files), default=0.0),
+                    is_running=is_held(claim),
+                    is_staged=True,
+                )
+            )
+    return listed

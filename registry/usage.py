@@ -32,6 +32,7 @@ class Usage:
     """Of all blobs that models need, each once."""
     unused: Collection
     partials: tuple[Unfinished, ...]
+    """Downloads and uploads that are not over, and files that were being written."""
 
 
 def usage(store: Store) -> Usage:
@@ -61,8 +62,19 @@ def usage(store: Store) -> Usage:
         models=listed,
         models_bytes=sum(sizes.values()),
         unused=store.collect(is_dry_run=True),
-        partials=tuple(journal.unfinished(store.blobs.partial)),
+        partials=unfinished(store),
     )
+
+
+def unfinished(store: Store) -> tuple[Unfinished, ...]:
+    """Downloads and uploads that are not over, and files that were being written.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    folders = sorted({store.blobs.staging, store.names.staging})
+    found = journal.unfinished(store.blobs.partial)
+    return (*found, *(entry for folder in folders for entry in journal.staged(folder)))
 
 
 def _blobs_of(store: Store, model: StoredModel) -> dict[Digest, int]:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import threading
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
@@ -24,7 +25,7 @@ from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.formats.layers import read_config
 from olmkit.registry.journal import Unfinished
 from olmkit.registry.store import Store, StoredModel
-from olmkit.registry.usage import usage
+from olmkit.registry.usage import unfinished, usage
 
 
 class InspectRequest(msgspec.Struct, kw_only=True, frozen=True):
@@ -161,19 +162,17 @@ async def prune(request: Request) -> Response:
 
 
 def _prune(store: Store, body: PruneRequest) -> dict[str, Any]:
-    folder = store.blobs.partial
     kept_s = 0.0 if body.all else journal.KEPT_S
-    if body.dry_run:
-        import time
-
-        since_s = time.time() - kept_s
-        partials = [
-            partial
-            for partial in journal.unfinished(folder)
-            if not partial.is_running and partial.modified_s <= since_s
-        ]
-    else:
-        partials = journal.remove_old(folder, kept_s)
+    since_s = time.time() - kept_s
+    partials = [
+        partial
+        for partial in unfinished(store)
+        # What was being written cannot be gone on with, however young.
+        if not partial.is_running and (partial.is_staged or partial.modified_s <= since_s)
+    ]
+    if not body.dry_run:
+        removed = {partial.name for partial in journal.remove_old(store.blobs.partial, kept_s)}
+        partials = [entry for entry in partials if entry.is_staged or entry.name in removed]
     collection = store.collect(is_dry_run=body.dry_run)
     reply = _collected(collection)
     reply["freed"] += sum(partial.allocated_bytes for partial in partials)

@@ -196,6 +196,19 @@ def test_system_shows_and_reclaims_space(daemon: Daemon, store: Store) -> None:
     assert "Total reclaimed space: 8.2 KB" in done
     assert not partial.exists()
     assert path.exists()  # young: it may belong to work that no lease tells of
+    young = store.blobs.partial / Digest.of(b"young").file_name
+    young.write_bytes(bytes(4096))
+    staged = store.blobs.staging / "left-by-a-kill"
+    staged.mkdir(parents=True)
+    (staged / "file").write_bytes(bytes(4096))
+    shown = out(olm(daemon.environ, "system", "df", "-v"))
+    assert young.name in shown
+    assert "staging/left-by-a-kill" in shown
+    done = out(olm(daemon.environ, "system", "prune", "-f"))
+    assert "deleted: staging/left-by-a-kill" in done
+    assert (young.exists(), staged.exists()) == (True, False)
+    assert f"deleted: {young.name}" in out(olm(daemon.environ, "system", "prune", "-a", "-f"))
+    assert not young.exists()
     assert {model.reference.short for model in store.list()} == {
         "small:latest",
         "ghcr.io/team/big:v2",
