@@ -25,7 +25,7 @@ import httpx
 
 from olmkit.registry.credentials import Credential
 from olmkit.registry.errors import RemoteMisbehaved, Unauthorized, Unreachable
-from olmkit.registry.web import origin
+from olmkit.registry.web import host_of, origin
 
 if TYPE_CHECKING:
     from olmkit.registry.signing import SigningKey
@@ -262,7 +262,7 @@ def _realm(challenge: Challenge) -> httpx.URL:
 
 
 def _token(status: int, raw: bytes, realm: httpx.URL, *, who: str, hint: str) -> tuple[str, float]:
-    host = realm.host
+    host = host_of(realm)
     if status in (httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
         raise Unauthorized(f"the token server {host} refused {who}", status=status, hint=hint)
     if status >= 500 or status == httpx.codes.TOO_MANY_REQUESTS:

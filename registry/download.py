@@ -1,29 +1,26 @@
 """Blobs out of the network into the store: parallel ranges, resumed, retried, verified.
 
 Decides how many connections read which ranges, when one is too slow, and what is tried again. One
-thread a connection writes; one thread a blob hashes the bytes from its beginning up to where they
-have no gap, so that the digest is known moments after the last byte. Knows no registry: a blob is
+thread a connection writes, one thread a blob hashes (`arrival`). Knows no registry: a blob is
 whatever `Wanted.open` streams. One process downloads a blob at a time; others wait for it.
 """
 
-import hashlib
 import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack
 from typing import Final
 
 import httpx
 
 from olmkit.registry import journal, web
+from olmkit.registry.arrival import Arrival, Hasher, Wanted
 from olmkit.registry.blobs import BlobStore
-from olmkit.registry.digest import BLOCK_BYTES, Digest
+from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     RegistryError,
     RemoteError,
-    RemoteMisbehaved,
     TransferCancelled,
     Unreachable,
     disk_full,
@@ -31,32 +28,14 @@ from olmkit.registry.errors import (
     store_errors,
 )
 from olmkit.registry.events import BlobProgress, EventSink
-from olmkit.registry.pace import Pace, Retries
+from olmkit.registry.pace import Pace
 from olmkit.registry.segments import Layout, Segment
-
-Open = Callable[[int, int | None], AbstractContextManager[httpx.Response]]
-"""Streams the bytes from a start up to, without, an end; None: all the rest."""
 
 OPEN_BLOBS_LIMIT: Final = 16
 TICK_S: Final = 0.1
 """So often progress is told and the journals are written: what a kill can cost."""
-HASHER_NAP_S: Final = 0.01
 RAMP_S: Final = 0.5
 ROOM_FACTOR: Final = 1.02
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A blob to download."""
-
-    label: str
-    name: str
-    """Of the unfinished file: the digest's, or one that stands for exactly these bytes."""
-    size_bytes: int
-    digest: Digest | None
-    """None: whatever arrives is right; its digest is returned."""
-    open: Open
-    host: str
 
 
 def fetch(
@@ -77,36 +56,11 @@ def fetch(
         DiskFull, StoreError: the store cannot take them; a lack of room is told at the start.
     """
     unique = {one.name: one for one in wanted}
-    works = [_Blob(one, blobs) for one in unique.values()]
+    works = [Arrival(one, blobs) for one in unique.values()]
     download = _Download(works, blobs, on_event, cancelled, streams)
     download.run()
     found = {work.wanted.name: work.digest for work in works}
     return [digest for one in wanted if (digest := found[one.name]) is not None]
-
-
-class _Blob:
-    """One blob on its way; its fields belong to the download's lock."""
-
-    def __init__(self, wanted: Wanted, blobs: BlobStore) -> None:
-        self.wanted = wanted
-        self.digest: Digest | None = None
-        """Set when the blob is in the store."""
-        digest = wanted.digest
-        if digest is not None and blobs.has(digest, wanted.size_bytes):
-            self.digest = digest
-        self.partial: journal.Partial | None = None
-        self.layout: Layout | None = None
-        self.hashed_bytes = 0
-        self.is_elsewhere = False
-        """Another process downloads it."""
-        self.retries = Retries()
-        self.was_wrong = False
-        self.shown_bytes = self.saved_bytes = -1
-        self.resumed_bytes = journal.completed_bytes(blobs.partial, wanted.name)
-
-    @property
-    def is_open(self) -> bool:
-        return self.layout is not None and self.digest is None
 
 
 class _Download:
@@ -114,7 +68,7 @@ class _Download:
 
     def __init__(
         self,
-        works: Sequence[_Blob],
+        works: Sequence[Arrival],
         blobs: BlobStore,
         on_event: EventSink,
         cancelled: threading.Event,
@@ -131,6 +85,7 @@ class _Download:
         self._responses: dict[Segment, httpx.Response] = {}
         self._error: RegistryError | None = None
         self._is_stopped = False
+        self._hasher = Hasher(blobs, self._changed, lambda: self._is_stopped)
 
     # --- the thread that called
 
@@ -317,12 +272,12 @@ class _Download:
                 if segment.is_given_up:
                     return  # replaced: it is no longer counted
 
-    def _next(self) -> tuple[_Blob, Segment] | None:
+    def _next(self) -> tuple[Arrival, Segment] | None:
         if self._is_stopped or self._readers > self._pace.streams:
             return None
         now_s = time.monotonic()
         rate = self._pace.rate_of_one
-        slowest: tuple[float, Segment, _Blob] | None = None
+        slowest: tuple[float, Segment, Arrival] | None = None
         opened = sum(work.is_open for work in self._works)
         for work in self._works:
             if work.digest is not None or work.is_elsewhere or now_s < work.retries.paused_until_s:
@@ -343,7 +298,7 @@ class _Download:
         stolen = layout.split(slowest[1], now_s) if layout else None
         return None if stolen is None else (slowest[2], stolen)
 
-    def _open(self, work: _Blob) -> bool:
+    def _open(self, work: Arrival) -> bool:
         """Begin or go on with a blob; False while another process has it."""
         wanted = work.wanted
         partial = journal.claim(self._blobs.partial, wanted.name, wanted.size_bytes)
@@ -362,10 +317,10 @@ class _Download:
         work.partial = partial
         work.layout = Layout(wanted.size_bytes, partial.done)
         work.resumed_bytes = work.retries.failed_at_bytes = partial.done.total_bytes
-        self._start(self._hash, work, partial, work.layout)
+        self._start(self._hasher.follow, work, partial, work.layout)
         return True
 
-    def _receive(self, work: _Blob, segment: Segment) -> None:
+    def _receive(self, work: Arrival, segment: Segment) -> None:
         assert work.layout is not None
         try:
             with ExitStack() as stack:
@@ -379,7 +334,7 @@ class _Download:
                 self._pace.ended(segment, time.monotonic())
                 self._changed.notify_all()
 
-    def _stream(self, work: _Blob, layout: Layout, segment: Segment, stack: ExitStack) -> None:
+    def _stream(self, work: Arrival, layout: Layout, segment: Segment, stack: ExitStack) -> None:
         """Write what a connection brings for a segment."""
         size = work.wanted.size_bytes
         with self._changed:
@@ -440,10 +395,10 @@ class _Download:
             if segment.position >= segment.end and segment.end < end:
                 return  # the rest is another's
         if segment.position < segment.end:
-            raise Unreachable(f"{response.url.host} ended the answer early")
+            raise Unreachable(f"{web.host_of(response.url)} ended the answer early")
 
     def _retry_later(
-        self, work: _Blob, layout: Layout, segment: Segment, error: RemoteError
+        self, work: Arrival, layout: Layout, segment: Segment, error: RemoteError
     ) -> None:
         """Pause the blob after a failure, or fail for good."""
         with self._changed:
@@ -455,54 +410,3 @@ class _Download:
             elif not error.is_temporary:
                 raise error
             work.retries.failed(error, layout.completed_bytes, now_s)
-
-    # --- hashers
-
-    def _hash(self, work: _Blob, partial: journal.Partial, layout: Layout) -> None:
-        """Follow the readers with the digest; put the blob into the store when it is right."""
-        while True:
-            digest = self._digest(work, partial.fd, layout)
-            if digest is None:
-                return
-            expected = work.wanted.digest
-            if expected in (None, digest):
-                self._blobs.install(partial.path, digest, work.wanted.size_bytes)
-                with self._changed:
-                    work.digest = digest
-                    if work.partial is not None:  # not let go of meanwhile
-                        work.partial = None
-                        partial.remove()
-                    self._changed.notify_all()
-                return
-            with self._changed:
-                layout.forget_all()
-                partial.save(layout.done())
-                if work.was_wrong:
-                    raise RemoteMisbehaved(
-                        f"digest mismatch, file must be downloaded again: {work.wanted.host} sent "
-                        f"{digest} instead of {expected}"
-                    )
-                work.was_wrong = True
-                self._changed.notify_all()
-
-    def _digest(self, work: _Blob, fd: int, layout: Layout) -> Digest | None:
-        """The digest of all bytes once they are there; None when the download ends before."""
-        hasher = hashlib.sha256()
-        size = layout.size_bytes
-        view = memoryview(bytearray(min(BLOCK_BYTES, max(size, 1))))
-        ready = offset = 0
-        while True:
-            with self._changed:
-                work.hashed_bytes = offset
-                while ready < size and ready - offset < len(view):
-                    if self._is_stopped:
-                        return None
-                    ready = layout.prefix_end()
-                    if ready < size and ready - offset < len(view):
-                        self._changed.wait(HASHER_NAP_S)
-            if offset >= size:
-                return Digest("sha256:" + hasher.hexdigest())
-            with store_errors(self._blobs.partial, "read"):
-                count = os.preadv(fd, [view[: ready - offset]], offset)
-            hasher.update(view[:count])
-            offset += count

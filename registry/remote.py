@@ -413,7 +413,7 @@ class RemoteRepository:
 
     def _fetch_token(self, request: httpx.Request) -> tuple[int, bytes]:
         request.headers["User-Agent"] = self._client.headers["User-Agent"]
-        with web.remote_errors(request.url.host):
+        with web.remote_errors(web.host_of(request.url)):
             response = self._client.send(request, stream=True)
             try:
                 return response.status_code, web.read_limited(response, TOKEN_LIMIT_BYTES)
@@ -431,7 +431,7 @@ class RemoteRepository:
         if status in expected:
             return
         is_own = web.origin(response.request.url) == web.origin(self._base)
-        host = self.host if is_own else response.request.url.host
+        host = self.host if is_own else web.host_of(response.request.url)
         if is_own and status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             words, _ = web.error_words(response)
             hint = f"log in with `olm login {self.host}`"

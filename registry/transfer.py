@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from olmkit.registry import download, formats, upload
+from olmkit.registry.arrival import Wanted
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
@@ -46,9 +47,9 @@ def pull_blobs(
     )
 
 
-def _wanted(repository: RemoteRepository, descriptor: Descriptor) -> download.Wanted:
+def _wanted(repository: RemoteRepository, descriptor: Descriptor) -> Wanted:
     digest = descriptor.digest
-    return download.Wanted(
+    return Wanted(
         label=f"pulling {digest.short}",
         name=digest.file_name,
         size_bytes=descriptor.size_bytes,

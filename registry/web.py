@@ -174,6 +174,11 @@ def _certificate_reason(text: str) -> str:
     return found[1] if found else "its issuer is unknown"
 
 
+def host_of(url: httpx.URL) -> str:
+    """How messages call a host: with its port, unless that is the scheme's."""
+    return url.netloc.decode("ascii", "replace")
+
+
 def origin(url: httpx.URL) -> tuple[str, str, int | None]:
     """Scheme, host and port: what credentials are bound to."""
     default = {"http": 80, "https": 443}.get(url.scheme)
@@ -193,7 +198,7 @@ def following(
         RemoteError: unreachable, or redirected in circles or to plain http.
     """
     first = origin(request.url)
-    host = request.url.host
+    host = host_of(request.url)
     with remote_errors(host):
         for _ in range(REDIRECT_LIMIT):
             is_own = origin(request.url) == first
@@ -248,7 +253,7 @@ class Addresses:
         with following(self._client, request, self._answer) as response:
             if origin(response.request.url) != origin(address):
                 if response.status_code in (400, 401, 403, 404, 410):
-                    error = refusal(response, f"{response.request.url.host} answered")
+                    error = refusal(response, f"{host_of(response.request.url)} answered")
                     error.is_temporary = True
                     raise error
                 with self._lock:
@@ -307,7 +312,9 @@ def read_limited(response: httpx.Response, limit_bytes: int) -> bytes:
     for block in response.iter_raw():
         body += block
         if len(body) > limit_bytes:
-            raise InvalidManifest(f"the answer of {response.url.host} is over {limit_bytes} bytes")
+            raise InvalidManifest(
+                f"the answer of {host_of(response.url)} is over {limit_bytes} bytes"
+            )
     return bytes(body)
 
 
@@ -317,7 +324,7 @@ def starts_at(response: httpx.Response, start: int, size_bytes: int | None) -> i
     Raises:
         RemoteMisbehaved: another range, or another size of the whole, than it must be.
     """
-    host = response.url.host
+    host = host_of(response.url)
     length = response.headers.get("content-length")
     if response.status_code != httpx.codes.PARTIAL_CONTENT:
         if size_bytes is not None and length is not None and length != str(size_bytes):

@@ -18,8 +18,9 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from olmkit.registry import mediatypes
+from olmkit.registry.arrival import Wanted
 from olmkit.registry.digest import Digest
-from olmkit.registry.download import Wanted, fetch
+from olmkit.registry.download import fetch
 from olmkit.registry.errors import InvalidDigest, ModelNotFound, RemoteMisbehaved, SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.manifest import Descriptor, Manifest

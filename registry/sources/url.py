@@ -13,8 +13,9 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from olmkit.registry import mediatypes
+from olmkit.registry.arrival import Wanted
 from olmkit.registry.digest import Digest
-from olmkit.registry.download import Wanted, fetch
+from olmkit.registry.download import fetch
 from olmkit.registry.errors import InvalidDigest, InvalidReference, SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.manifest import Descriptor, Manifest

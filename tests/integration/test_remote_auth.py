@@ -10,13 +10,14 @@ import trustme
 
 from olmkit.registry import transfer
 from olmkit.registry.credentials import Credential
-from olmkit.registry.errors import Unauthorized, Untrusted
+from olmkit.registry.errors import Unauthorized, Unreachable, Untrusted
 from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.reference import Reference
 from olmkit.registry.remote import RemoteRepository, check_login
 from olmkit.registry.sources import PullOptions, pull
 from olmkit.registry.store import Store
 from olmkit.registry.web import Connection
+from support.daemon import free_port
 from support.debian_registry import debian_registry
 from support.registry import Fault, Registry, serving
 from support.stores import put_model
@@ -245,3 +246,9 @@ def test_a_token_that_the_registry_no_longer_takes_is_renewed(tmp_path: Path) ->
             time.sleep(1.2)
             assert repository.head_manifest("1") is not None
             assert len(tokens.asked) == count + 1
+
+
+def test_a_host_that_cannot_be_reached_is_told_with_its_port(tmp_path: Path) -> None:
+    host = f"127.0.0.1:{free_port()}"
+    with pytest.raises(Unreachable, match=f"cannot reach {host}: "):
+        pull_back(host, tmp_path, Connection())
