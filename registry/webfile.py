@@ -38,14 +38,13 @@ class WebHost:
             self.address = httpx.URL(address)
         except (httpx.InvalidURL, ValueError) as error:
             raise RemoteMisbehaved(f"{address!r} is no address") from error
-        self.host = self.address.host
+        self.host = web.host_of(self.address)
         self._token = token
         self._hint = hint
-        port = f":{self.address.port}" if self.address.port else ""
-        is_allowed = insecure or connection.allows_plain_http(f"{self.host}{port}")
+        is_allowed = insecure or connection.allows_plain_http(self.host)
         if self.address.scheme != "https" and not is_allowed:
             raise RemoteMisbehaved(f"{self.host} would be reached over plain http")
-        self._client = connection.client(unverified_host=self.host if insecure else None)
+        self._client = connection.client(unverified_host=self.address.host if insecure else None)
         self._addresses = web.Addresses(self._client, self._authenticated)
 
     def close(self) -> None:
