@@ -201,7 +201,12 @@ class _Sender:
             repository.finish_upload(session, digest, body, size)
 
     def _resumed(self, record: "_Record") -> Session | None:
-        """An earlier upload that the registry still knows."""
+        """An earlier upload that the registry still knows.
+
+        Distribution's registry gives an upload up whose last chunk broke off, for the offset in its
+        signed address is then another than the length of its file (2.8): there a push goes on with
+        whole blobs.
+        """
         address = record.read()
         if address is None or not self._takes_chunks:
             return None
