@@ -5,6 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test measures time: machines are shared.
+settings.register_profile("olm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("olm")
 
 # A shell that starts the tests in the background ignores Ctrl-C for them, and so for every program
 # that they start; tests that interrupt programs need the ordinary disposition.
