@@ -6,6 +6,7 @@ when the last of them goes away it is cancelled.
 
 import asyncio
 import threading
+import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
@@ -100,7 +101,17 @@ class _Transfer:
             self._finish(None)
 
     def _tell(self, event: Event) -> None:
-        self._loop.call_soon_threadsafe(self._pass_on, event)
+        # Decided in the working thread: waking the loop for every block would slow both.
+        if not isinstance(event, BlobProgress) or self._is_due(event):
+            self._loop.call_soon_threadsafe(self._pass_on, event)
+
+    def _is_due(self, event: BlobProgress) -> bool:
+        now_s = time.monotonic()
+        is_last = event.completed_bytes == event.total_bytes
+        if not is_last and now_s - self._sent_at_s.get(event.label, 0) < INTERVAL_S:
+            return False
+        self._sent_at_s[event.label] = now_s
+        return True
 
     def _finish(self, error: BaseException | None) -> None:
         try:
@@ -109,15 +120,7 @@ class _Transfer:
             pass  # the loop is closed: the daemon is gone
 
     def _pass_on(self, event: Event) -> None:
-        if isinstance(event, BlobProgress):
-            now_s = self._loop.time()
-            is_last = event.completed_bytes == event.total_bytes
-            if not is_last and now_s - self._sent_at_s.get(event.label, 0) < INTERVAL_S:
-                return
-            self._sent_at_s[event.label] = now_s
-            self._shown[event.label] = event
-        else:
-            self._shown[event.text] = event
+        self._shown[event.label if isinstance(event, BlobProgress) else event.text] = event
         for queue in self._queues:
             queue.put_nowait(event)
 
