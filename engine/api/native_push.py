@@ -4,21 +4,18 @@ Source: http-api reference, section 8.7; `format` and `all_quantizations` are ol
 """
 
 import threading
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.native_transfer import SUCCESS, line_of
+from olmkit.engine.api.native_transfer import reply_with_progress
 from olmkit.engine.api.state import Api, api_of
-from olmkit.engine.api.streams import reply_with
-from olmkit.engine.api.types import Progress, PushRequest
+from olmkit.engine.api.types import PushRequest
 from olmkit.engine.errors import InvalidRequest
 from olmkit.registry.errors import InvalidReference, ModelNotFound
-from olmkit.registry.events import Event, EventSink, Status
+from olmkit.registry.events import EventSink, Status
 from olmkit.registry.reference import Reference
 
 if TYPE_CHECKING:  # an HTTP client is imported by the first push
@@ -47,9 +44,7 @@ async def push(request: Request) -> Response:
 
     key = f"push {reference.full} {bool(body.insecure)} {body.format} {body.all_quantizations}"
     events = api.transfers.follow(work, key=key)
-    return await reply_with(
-        request, _progress(events), stream=body.stream is not False, collect=_collect
-    )
+    return await reply_with_progress(request, events, stream=body.stream)
 
 
 def _push(
@@ -96,14 +91,3 @@ def _push_quantizations(
         cancelled=cancelled,
         options=options,
     )
-
-
-async def _progress(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Progress, None]:
-    async with aclosing(events):
-        async for event in events:
-            yield line_of(event)
-    yield SUCCESS
-
-
-async def _collect(lines: AsyncGenerator[Progress, None]) -> Progress:
-    return [line async for line in lines][-1]

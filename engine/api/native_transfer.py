@@ -47,9 +47,7 @@ async def pull(request: Request) -> Response:
 
     full = source if isinstance(source, str) else source.full
     events = api.transfers.follow(work, key=f"pull {full} {insecure} {quantization}")
-    return await reply_with(
-        request, _progress(events), stream=body.stream is not False, collect=_collect
-    )
+    return await reply_with_progress(request, events, stream=body.stream)
 
 
 def pull_into(
@@ -110,9 +108,7 @@ async def create_model(request: Request) -> Response:
         )
 
     events = api.transfers.follow(work)
-    return await reply_with(
-        request, _progress(events), stream=body.stream is not False, collect=_collect
-    )
+    return await reply_with_progress(request, events, stream=body.stream)
 
 
 async def import_file(request: Request) -> Response:
@@ -164,6 +160,14 @@ def _adopt(
 
     digest, _ = store.adopt(file, on_bytes)
     return digest
+
+
+async def reply_with_progress(
+    request: Request, events: AsyncGenerator[Event, None], *, stream: bool | None
+) -> Response:
+    """A line an event and then `success`; with `stream` False only that."""
+    lines = _progress(events)
+    return await reply_with(request, lines, stream=stream is not False, collect=_collect)
 
 
 async def _progress(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Progress, None]:
