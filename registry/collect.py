@@ -8,8 +8,9 @@ The caller holds the store's lock for writing; blobs that come into use wait for
 
 import os
 import re
+import threading
 import time
-from collections.abc import Iterable, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +19,8 @@ import msgspec
 from olmkit.registry import unpacked
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
-from olmkit.registry.errors import StoreError, store_errors
+from olmkit.registry.errors import StoreError, TransferCancelled, store_errors
+from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.locks import claims, is_held, remove_abandoned
 from olmkit.registry.names import NameTree, Unreadable, files_below, read_manifest_file
 
@@ -63,17 +65,19 @@ def collect(
     *,
     grace_s: float = GRACE_S,
     is_dry_run: bool = False,
+    on_event: EventSink = lambda _: None,
+    cancelled: threading.Event | None = None,
 ) -> Collection:
     """Remove the blobs that nothing needs, and what dead processes left; return what went.
 
     With `is_dry_run` the same is found and nothing is removed.
 
     Raises:
+        TransferCancelled: `cancelled` was set; what is removed by then stays so.
         StoreError: the store cannot be read, or written.
     """
     if not is_dry_run:
-        for folder in (leases, blobs.staging, names.staging):
-            remove_abandoned(folder)
+        remove_leftovers(blobs, names, leases)
     used, blocked_by = _mark(blobs, names)
     blocked_by += _foreign_downloads(blobs, grace_s)
     if blocked_by:
@@ -81,11 +85,41 @@ def collect(
     candidates = [digest for digest in all_blobs(blobs) if digest not in used]
     unused = _removable(blobs, candidates, _needed_since(leases, grace_s))
     if not is_dry_run:
-        for blob in unused:
-            blobs.discard(blob.digest)
+        _discard(blobs, unused, on_event, cancelled)
         blobs.links.forget_all_but({entry.name for entry in _entries(blobs.folder)})
         unpacked.forget_all_but(blobs.unpacked, used)
     return Collection(unused=unused, spared=len(candidates) - len(unused), blocked_by=())
+
+
+def remove_leftovers(blobs: BlobStore, names: NameTree, leases: Path) -> None:
+    """Remove what dead processes were writing. No blob, no name, no download goes; no lock needed.
+
+    Raises:
+        StoreError: a folder cannot be read.
+    """
+    for folder in {leases, blobs.staging, names.staging}:
+        remove_abandoned(folder)
+
+
+def _discard(
+    blobs: BlobStore,
+    unused: Sequence[Unused],
+    on_event: EventSink,
+    cancelled: threading.Event | None,
+) -> None:
+    removed_bytes, total_bytes = 0, sum(blob.size_bytes for blob in unused)
+    for blob in unused:
+        if cancelled is not None and cancelled.is_set():
+            raise TransferCancelled("cancelled: nobody waits for the clean-up")
+        blobs.discard(blob.digest)
+        removed_bytes += blob.size_bytes
+        on_event(
+            BlobProgress(
+                label="removing unused blobs",
+                completed_bytes=removed_bytes,
+                total_bytes=total_bytes,
+            )
+        )
 
 
 def discard_unused(blobs: BlobStore, names: NameTree, leases: Path, raw: bytes) -> None:

@@ -12,16 +12,18 @@ read there it never touches. Reading takes no lock; writing holds `locks/store`,
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from olmkit.registry import collect, names
+from olmkit.registry import collect, journal, names
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest, OnBytes
 from olmkit.registry.errors import InvalidManifest, ModelNotFound, StoreError, store_errors
+from olmkit.registry.events import EventSink
 from olmkit.registry.locks import claimed_folder, locked, remove_abandoned
 from olmkit.registry.manifest import Manifest
 from olmkit.registry.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig
@@ -242,19 +244,43 @@ class Store:
                 collect.discard_unused(self.blobs, self.names, self.leases, removed.raw)
 
     def collect(
-        self, *, grace_s: float = collect.GRACE_S, is_dry_run: bool = False
+        self,
+        *,
+        grace_s: float = collect.GRACE_S,
+        is_dry_run: bool = False,
+        on_event: EventSink = lambda _: None,
+        cancelled: threading.Event | None = None,
     ) -> collect.Collection:
         """Remove the blobs that no manifest needs; returns what went, or with dry run would go.
 
         Raises:
+            TransferCancelled: `cancelled` was set.
             StoreError: the store cannot be read, or written.
         """
         if not is_dry_run:
             collect.remove_stale(self.root / "incoming")
         with locked(self.lock):
             return collect.collect(
-                self.blobs, self.names, self.leases, grace_s=grace_s, is_dry_run=is_dry_run
+                self.blobs,
+                self.names,
+                self.leases,
+                grace_s=grace_s,
+                is_dry_run=is_dry_run,
+                on_event=on_event,
+                cancelled=cancelled,
             )
+
+    def remove_leftovers(self) -> None:
+        """Remove what dead processes left, and downloads that nobody went on with for a week.
+
+        No blob and no name goes: that is `collect`'s, and only done when somebody asks for it.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        collect.remove_leftovers(self.blobs, self.names, self.leases)
+        collect.remove_stale(self.root / "incoming")
+        journal.remove_old(self.blobs.partial)
 
     def adopt(self, name: str, on_bytes: OnBytes | None = None) -> tuple[Digest, int]:
         """Take `incoming/name` among the blobs; returns digest and size in bytes.

@@ -61,7 +61,9 @@ def load_from(
         progress_display(terminal, quiet=quiet) as display,
     ):
         shown = _shown(pieces, size_bytes, path or "stdin", display)
-        return load_archive(client, shown, size_bytes=size_bytes, name=name, only=only)
+        return load_archive(
+            client, shown, size_bytes=size_bytes, name=name, only=only, on_event=display.show
+        )
 
 
 @contextmanager

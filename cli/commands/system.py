@@ -9,6 +9,7 @@ from typer import Argument, Option
 from olmkit.cli.commands.ls import Format
 from olmkit.cli.errors import UsageError
 from olmkit.cli.output import json_lines, table
+from olmkit.cli.progress import progress_display
 from olmkit.cli.settings import daemon
 from olmkit.cli.terminal import Terminal, visible
 from olmkit.cli.units import age_text, size_text
@@ -154,7 +155,8 @@ def _prune(
 ) -> None:
     if not (force or dry_run) and not _is_confirmed(terminal, everything=everything):
         return
-    done = prune(client, dry_run=dry_run, everything=everything)
+    with progress_display(terminal, quiet=not terminal.shows_messages) as display:
+        done = prune(client, dry_run=dry_run, everything=everything, on_event=display.show)
     for reason in done["blocked_by"]:
         terminal.message(f"warning: no blob is removed: {reason}\n")
     for title, names in (

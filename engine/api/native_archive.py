@@ -6,6 +6,7 @@ corrupt breaks the connection off. It comes in as the request's body, whatever i
 
 import asyncio
 import logging
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
@@ -15,11 +16,13 @@ from starlette.responses import Response, StreamingResponse
 
 from olmkit.engine.api.decoding import body_pieces, decode_body
 from olmkit.engine.api.state import Api, api_of
-from olmkit.engine.api.streams import in_thread, json_reply
+from olmkit.engine.api.streams import in_thread, reply_with_progress
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.lookup import find_models
+from olmkit.engine.models.merged import prepare
 from olmkit.registry.archive import Saved, archive_size, load_archive, to_save, write_archive
 from olmkit.registry.errors import RegistryError
+from olmkit.registry.events import EventSink
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import StoredModel
 
@@ -94,25 +97,35 @@ class _BodyReader:
 async def load(request: Request) -> Response:
     """Take the models of an archive into the store.
 
-    `?only=` takes one of them, `?name=` gives it another name.
+    `?only=` takes one of them, `?name=` gives it another name. What is left to do when all of the
+    archive is there goes on in lines of progress; `?stream=false` gives the last one alone.
     """
-    api = api_of(request)
-    text = request.query_params.get("name")
+    api, query = api_of(request), request.query_params
+    text = query.get("name")
     name = Reference.parse(text) if text else None
-    only = request.query_params.get("only") or None
+    only = query.get("only") or None
     pieces = body_pieces(request)
     try:
         models = await in_thread(_load, api, _BodyReader(pieces), name, only)
     except RegistryError:
         await _drain(pieces)
         raise
-    return json_reply(
-        {
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        for model in models:
+            prepare(api.services.store, model, on_event=on_event, cancelled=cancelled)
+
+    return await reply_with_progress(
+        request,
+        api.transfers.follow(work),
+        stream=query.get("stream") != "false",
+        result=lambda: {
+            "status": "success",
             "models": [
                 {"name": model.reference.short, "digest": str(model.manifest_digest)}
                 for model in models
-            ]
-        }
+            ],
+        },
     )
 
 

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.native_transfer import reply_with_progress
 from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import reply_with_progress
 from olmkit.engine.api.types import PushRequest
 from olmkit.engine.errors import InvalidRequest
 from olmkit.registry.errors import InvalidReference, ModelNotFound

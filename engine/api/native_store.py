@@ -14,14 +14,15 @@ from starlette.responses import Response
 
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.state import Api, api_of
-from olmkit.engine.api.streams import json_reply, lines
+from olmkit.engine.api.streams import json_reply, line_of, lines, reply_with_progress
+from olmkit.engine.api.types import Progress
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.lookup import find_models
 from olmkit.registry import formats, journal
 from olmkit.registry.collect import Collection, all_blobs
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import CorruptBlob, StoreError, TransferCancelled
-from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.formats.layers import read_config
 from olmkit.registry.journal import Unfinished
 from olmkit.registry.store import Store, StoredModel
@@ -40,6 +41,7 @@ class PruneRequest(msgspec.Struct, kw_only=True, frozen=True):
     dry_run: bool = False
     all: bool = False
     """Also unfinished downloads that are not old."""
+    stream: bool | None = None
 
 
 class VerifyRequest(msgspec.Struct, kw_only=True, frozen=True):
@@ -50,12 +52,11 @@ class VerifyRequest(msgspec.Struct, kw_only=True, frozen=True):
 
 
 class VerifyLine(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
-    """What is being hashed, or that a blob is `corrupt` or `missing`."""
+    """That a blob is `corrupt`, `missing` or `unreadable`; or the number of all, at the end."""
 
     status: str
     digest: str = ""
     total: int = 0
-    completed: int = 0
     models: list[str] = []
     """Names of the models that need the blob."""
     reason: str = ""
@@ -158,10 +159,23 @@ def _partial(partial: Unfinished) -> dict[str, Any]:
 async def prune(request: Request) -> Response:
     """Remove blobs that no model needs, and downloads that nobody goes on with."""
     api, body = api_of(request), await decode_body(request, PruneRequest)
-    return json_reply(await asyncio.to_thread(_prune, api.services.store, body))
+    done: list[dict[str, Any]] = []
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        done.append(_prune(api.services.store, body, on_event, cancelled))
+
+    return await reply_with_progress(
+        request,
+        api.transfers.follow(work),
+        stream=body.stream,
+        result=lambda: {"status": "success", **done[0]},
+    )
 
 
-def _prune(store: Store, body: PruneRequest) -> dict[str, Any]:
+def _prune(
+    store: Store, body: PruneRequest, on_event: EventSink, cancelled: threading.Event
+) -> dict[str, Any]:
+    on_event(Status(text="looking for what no model needs"))
     kept_s = 0.0 if body.all else journal.KEPT_S
     since_s = time.time() - kept_s
     partials = [
@@ -173,7 +187,7 @@ def _prune(store: Store, body: PruneRequest) -> dict[str, Any]:
     if not body.dry_run:
         removed = {partial.name for partial in journal.remove_old(store.blobs.partial, kept_s)}
         partials = [entry for entry in partials if entry.is_staged or entry.name in removed]
-    collection = store.collect(is_dry_run=body.dry_run)
+    collection = store.collect(is_dry_run=body.dry_run, on_event=on_event, cancelled=cancelled)
     reply = _collected(collection)
     reply["freed"] += sum(partial.allocated_bytes for partial in partials)
     return {**reply, "partials": [_partial(partial) for partial in partials]}
@@ -191,16 +205,10 @@ async def verify(request: Request) -> Response:
             if fault is not None:
                 faults.append(msgspec.structs.replace(fault, models=models))
 
-    async def replies() -> AsyncGenerator[VerifyLine, None]:
+    async def replies() -> AsyncGenerator[Progress | VerifyLine, None]:
         async with aclosing(api.transfers.follow(work)) as events:
             async for event in events:
-                if isinstance(event, BlobProgress):
-                    yield VerifyLine(
-                        status=event.label,
-                        digest=str(event.digest or ""),
-                        total=event.total_bytes or 0,
-                        completed=event.completed_bytes,
-                    )
+                yield line_of(event)
         for fault in faults:
             yield fault
         yield VerifyLine(status="success", total=len(users))

@@ -6,8 +6,7 @@ Source: http-api reference, sections 8.6 and 8.9; import is olm's own.
 import asyncio
 import stat
 import threading
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,21 +14,20 @@ from starlette.responses import Response
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.recipes import recipe_of
 from olmkit.engine.api.state import Api, api_of
-from olmkit.engine.api.streams import reply_with
+from olmkit.engine.api.streams import reply_with_progress
 from olmkit.engine.api.types import CreateRequest, ImportRequest, Progress, PullRequest
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.models.create import Workshop, create
 from olmkit.engine.models.describe import describe
 from olmkit.engine.models.gguf import is_gguf, read_header
+from olmkit.engine.models.merged import prepare
 from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidReference
-from olmkit.registry.events import BlobProgress, Event, EventSink, Status
+from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import StoredModel
-
-SUCCESS = Progress(status="success")
 
 
 async def pull(request: Request) -> Response:
@@ -71,22 +69,14 @@ def pull_into(
         memory_bytes=total_bytes(),
     )
     if isinstance(source, str):
-        return sources.pull_address(
-            source,
-            store,
-            on_event=on_event,
-            cancelled=cancelled,
-            describe=describe,
-            options=options,
-        )
-    return sources.pull(
-        source,
-        store,
-        on_event=on_event,
-        cancelled=cancelled,
-        describe=describe,
-        options=options,
+        fetch = partial(sources.pull_address, source)
+    else:
+        fetch = partial(sources.pull, source)
+    stored = fetch(
+        store, on_event=on_event, cancelled=cancelled, describe=describe, options=options
     )
+    prepare(store, stored, on_event=on_event, cancelled=cancelled)
+    return stored
 
 
 async def create_model(request: Request) -> Response:
@@ -122,13 +112,12 @@ async def import_file(request: Request) -> Response:
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
         done.append(_adopt(api, name, body.name or name, on_event, cancelled))
 
-    async def replies() -> AsyncGenerator[Progress, None]:
-        async with aclosing(api.transfers.follow(work)) as events:
-            async for event in events:
-                yield line_of(event)
-        yield Progress(status="success", digest=str(done[0]))
-
-    return await reply_with(request, replies(), stream=body.stream is not False, collect=_collect)
+    return await reply_with_progress(
+        request,
+        api.transfers.follow(work),
+        stream=body.stream,
+        result=lambda: Progress(status="success", digest=str(done[0])),
+    )
 
 
 def _adopt(
@@ -160,36 +149,3 @@ def _adopt(
 
     digest, _ = store.adopt(file, on_bytes)
     return digest
-
-
-async def reply_with_progress(
-    request: Request, events: AsyncGenerator[Event, None], *, stream: bool | None
-) -> Response:
-    """A line an event and then `success`; with `stream` False only that."""
-    lines = _progress(events)
-    return await reply_with(request, lines, stream=stream is not False, collect=_collect)
-
-
-async def _progress(events: AsyncGenerator[Event, None]) -> AsyncGenerator[Progress, None]:
-    async with aclosing(events):
-        async for event in events:
-            yield line_of(event)
-    yield SUCCESS
-
-
-def line_of(event: Event) -> Progress:
-    """The line that an event is in a reply."""
-    match event:
-        case Status(text=text):
-            return Progress(status=text)
-        case BlobProgress():
-            return Progress(
-                status=event.label,
-                digest=str(event.digest or ""),
-                total=event.total_bytes or 0,
-                completed=event.completed_bytes,
-            )
-
-
-async def _collect(lines: AsyncGenerator[Progress, None]) -> Progress:
-    return [line async for line in lines][-1]

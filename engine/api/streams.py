@@ -8,7 +8,7 @@ status is sent: what fails until then has a status of its own; what fails later 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -17,13 +17,16 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from olmkit.engine.api.errors import KNOWN_ERRORS, classify
+from olmkit.engine.api.types import Progress
 from olmkit.engine.errors import RequestCancelled
+from olmkit.registry.events import BlobProgress, Event, Status
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
 
 JSON: Final = "application/json; charset=utf-8"
 NDJSON: Final = "application/x-ndjson"
+SUCCESS: Final = Progress(status="success")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -103,6 +106,46 @@ async def _collected(
         return await collect(events)
     finally:
         await events.aclose()
+
+
+async def reply_with_progress(
+    request: Request,
+    events: AsyncGenerator[Event, None],
+    *,
+    stream: bool | None,
+    result: Callable[[], Any] = lambda: SUCCESS,
+) -> Response:
+    """A line an event and then the `result`, made when all is done; with `stream` False only that.
+
+    Raises:
+        EngineError, RegistryError: before anything was sent.
+    """
+
+    async def replies() -> AsyncGenerator[Any, None]:
+        async with aclosing(events):
+            async for event in events:
+                yield line_of(event)
+        yield result()
+
+    return await reply_with(request, replies(), stream=stream is not False, collect=_last)
+
+
+def line_of(event: Event) -> Progress:
+    """The line that an event is in a reply."""
+    match event:
+        case Status(text=text):
+            return Progress(status=text)
+        case BlobProgress():
+            return Progress(
+                status=event.label,
+                digest=str(event.digest or ""),
+                total=event.total_bytes or 0,
+                completed=event.completed_bytes,
+            )
+
+
+async def _last(replies: AsyncGenerator[T, None]) -> T:
+    return [line async for line in replies][-1]
 
 
 async def lines(request: Request, events: AsyncGenerator[T, None]) -> Response:

@@ -217,11 +217,15 @@ class Client:
         with self._send("POST", path, body=_encoded(body)) as reply:
             if reply.status >= 400:
                 self._checked(reply)
-            for line in reply.lines():
-                value = replies.parse_object(line)
-                if error := replies.api_error(value, reply.status):
-                    raise error
-                yield value
+            yield from self.lines(reply)
+
+    def lines(self, reply: wire.Reply) -> Generator[dict[str, Any], None, None]:
+        """The objects of a reply that is open; raises as `stream`."""
+        for line in reply.lines():
+            value = replies.parse_object(line)
+            if error := replies.api_error(value, reply.status):
+                raise error
+            yield value
 
     def open(
         self,

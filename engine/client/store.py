@@ -1,11 +1,13 @@
 """What the daemon says of its store, made into values; see `replies` for how lenient that is."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from olmkit.engine.client import Client, replies
 from olmkit.engine.errors import DaemonError
+
+OnEvent = Callable[[replies.Progress], None]
 
 
 class Archive(NamedTuple):
@@ -38,10 +40,25 @@ def usage(client: Client) -> dict[str, Any]:
     return client.request("GET", "/api/usage", timeout_s=None)
 
 
-def prune(client: Client, *, dry_run: bool, everything: bool = False) -> dict[str, Any]:
+def prune(
+    client: Client,
+    *,
+    dry_run: bool,
+    everything: bool = False,
+    on_event: OnEvent = lambda _: None,
+) -> dict[str, Any]:
     """Removes what nothing needs, or tells what that would be."""
     body = {"dry_run": dry_run, "all": everything}
-    return client.request("POST", "/api/prune", body, timeout_s=None)
+    return _result(client.stream("/api/prune", body), on_event)
+
+
+def _result(lines: Iterable[dict[str, Any]], on_event: OnEvent) -> dict[str, Any]:
+    """The last line of work that succeeded; those before it are its events."""
+    for line in lines:
+        if line.get("status") == "success":
+            return line
+        on_event(replies.progress(line))
+    raise DaemonError("the daemon ended its work before it was complete")
 
 
 def verify(client: Client, models: Sequence[str]) -> Generator[Checked, None, None]:
@@ -81,11 +98,15 @@ def load(
     size_bytes: int | None = None,
     name: str = "",
     only: str = "",
+    on_event: OnEvent = lambda _: None,
 ) -> list[str]:
-    """Sends an archive; returns the names of its models, or of the `only` one, named `name`."""
+    """Sends an archive; returns the names of its models, or of the `only` one, named `name`.
+
+    `on_event` is told of what the daemon does when it has all of the archive.
+    """
     query = [f"{k}={quote(v, safe='')}" for k, v in (("name", name), ("only", only)) if v]
     path = "/api/load" + ("?" + "&".join(query) if query else "")
     with client.open(path, pieces, body_bytes=size_bytes) as reply:
-        value = replies.parse_object(reply.read())
+        value = _result(client.lines(reply), on_event)
     models = value.get("models")
     return [str(model.get("name", "")) for model in models] if isinstance(models, list) else []
