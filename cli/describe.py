@@ -20,6 +20,7 @@ def describe(details: ModelDetails, *, verbose: bool = False) -> str:
         _section("Model", _model_rows(details)),
         _section("Capabilities", [(name,) for name in details.capabilities]),
         _section("Projector", _projector_rows(details)),
+        _section("Draft", _draft_rows(details)),
         _section("Parameters", parameter_rows(details.parameters)),
     ]
     if verbose:
@@ -83,6 +84,20 @@ def _projector_rows(details: ModelDetails) -> Rows:
         vision = _number(info, f"{architecture}.vision.{key}")
         rows.append((title, vision or _number(info, f"{architecture}.audio.{key}")))
     return [row for row in rows if row[1]]
+
+
+def _draft_rows(details: ModelDetails) -> Rows:
+    if not details.draft:
+        return []
+    rows = [
+        (title, str(details.draft.get(key) or ""))
+        for title, key in (
+            ("architecture", "family"),
+            ("parameters", "parameter_size"),
+            ("quantization", "quantization_level"),
+        )
+    ]
+    return [*(row for row in rows if row[1]), ("use", "stored, not used for decoding")]
 
 
 def parameter_rows(parameters: str) -> Rows:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
-from olmkit.modelfile.check import check_template
+from olmkit.modelfile.check import check_template, same_path
 from olmkit.modelfile.diagnostics import Code, Diagnostic
 from olmkit.modelfile.errors import InvalidInstruction, ModelfileErrors, Problems
 from olmkit.modelfile.instructions import Adapter, Draft, From, Modelfile, TextInstruction
@@ -23,7 +23,15 @@ WEIGHT_PATTERNS = (
     ("*.gguf",),
 )
 """The first group of which there is a file in a directory gives its weights."""
-COMPANION_PATTERNS = ("*.json", "*/*.json", "chat_template.jinja")
+COMPANION_PATTERNS = (
+    "*.json",
+    "*/*.json",
+    "chat_template.jinja",
+    "additional_chat_templates/*.jinja",
+    "vocab.txt",
+)
+"""What conversion reads beside safetensors. Templates by name are a habit of transformers, and
+vocab.txt is the tokenizer of old BERT models."""
 TOKENIZER_PATTERNS = ("tokenizer.model", "*/tokenizer.model")
 PICKLED = (".bin", ".pth", ".pt", ".ckpt")
 Files = dict[str, Path]
@@ -82,6 +90,7 @@ def find_parts(modelfile: Modelfile, directory: Path) -> Parts:
             if instruction.value_span is None:
                 raise complaint from error
             problems.error(complaint, instruction.value_span)
+    _check_drafts(modelfile, directory, problems)
     _warn_of_ignored(modelfile, parts, problems)
     problems.raise_errors()
     parts.warnings = tuple(problems.warnings)
@@ -96,10 +105,7 @@ def _add_part(
     if found is None:
         parts.name = text
     elif isinstance(instruction, From):
-        for name in found.keys() & parts.files.keys():
-            if found[name] != parts.files[name]:
-                raise CliError(f"two files of the model are called {name}")
-        parts.files |= found
+        _add_files(parts.files, found, "model")
         if not is_path(text) and instruction.value_span is not None:
             problems.warning(
                 Code.SHADOWED_NAME,
@@ -110,7 +116,30 @@ def _add_part(
     elif isinstance(instruction, Adapter):
         parts.adapters = found
     else:
-        parts.drafts |= found
+        _add_files(parts.drafts, found, "draft")
+
+
+def _add_files(files: Files, more: Files, what: str) -> None:
+    for name in more.keys() & files.keys():
+        if more[name] != files[name]:
+            raise CliError(f"two files of the {what} are called {name}")
+    files |= more
+
+
+def _check_drafts(modelfile: Modelfile, directory: Path, problems: Problems) -> None:
+    """A draft that is the model itself under another spelling guesses nothing sooner."""
+    paths = [
+        (each, _existing(each.value, directory))
+        for each in modelfile.instructions
+        if isinstance(each, From | Draft)
+    ]
+    models = {path.resolve() for each, path in paths if isinstance(each, From) and path}
+    for each, path in paths:
+        if isinstance(each, Draft) and path and path.resolve() in models and each.value_span:
+            error = InvalidInstruction(
+                same_path(each.value), code=Code.SAME_PATH, keyword=each.keyword
+            )
+            problems.error(error, each.value_span)
 
 
 def _warn_of_ignored(modelfile: Modelfile, parts: Parts, problems: Problems) -> None:
@@ -193,7 +222,9 @@ def _directory_files(directory: Path) -> Files:
     weights = next((found for group in WEIGHT_PATTERNS if (found := _matching(root, group))), [])
     if not weights:
         return {}
-    others = _matching(root, COMPANION_PATTERNS) + _matching(root, TOKENIZER_PATTERNS)[:1]
+    others = []
+    if weights[0].suffix == ".safetensors":
+        others = _matching(root, COMPANION_PATTERNS) + _matching(root, TOKENIZER_PATTERNS)[:1]
     files = {}
     for path in weights + others:
         name = path.relative_to(root).as_posix()

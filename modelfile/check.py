@@ -94,6 +94,11 @@ def _check_from(modelfile: Modelfile, problems: Problems) -> None:
     problems.error(error, _TOP)
 
 
+def same_path(text: str) -> str:
+    """What is wrong with a DRAFT of that text which is the model itself."""
+    return f"DRAFT must not reference the same local path as FROM: {text}"
+
+
 def _check_paths(modelfile: Modelfile, problems: Problems) -> None:
     """Ollama reads an empty path as the directory of the Modelfile; nobody means that."""
     for each in modelfile.instructions:
@@ -106,7 +111,7 @@ def _check_paths(modelfile: Modelfile, problems: Problems) -> None:
             problems.error(error, each.span or _TOP)
         elif isinstance(each, Draft) and each.value in modelfile.froms:
             error = InvalidInstruction(
-                "DRAFT is the same as FROM", code=Code.SAME_PATH, keyword=each.keyword
+                same_path(each.value), code=Code.SAME_PATH, keyword=each.keyword
             )
             problems.error(error, each.value_span or _TOP)
 

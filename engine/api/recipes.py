@@ -42,9 +42,9 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         files = {"model.gguf": Digest(body.from_)}
     elif body.from_:
         parent = await asyncio.to_thread(api.catalog.resolve, body.from_)
-    quantize = body.quantize or body.quantization
-    if quantize:
-        type_name(quantize)
+    quantize, draft_quantize = body.quantize or body.quantization, body.draft_quantize
+    for text in filter(None, (quantize, draft_quantize)):
+        type_name(text)
     if body.template:
         try:
             await api.renderer.check_go(body.template)
@@ -55,6 +55,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         parent=parent,
         files=files,
         adapters=adapters,
+        drafts=_digests(body.draft_files),
         template=body.template,
         system=body.system,
         licenses=_licenses(body.license),
@@ -68,6 +69,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         requires=_version(body.requires),
         info=body.info or {},
         quantize=quantize,
+        draft_quantize=draft_quantize,
     )
 
 
@@ -76,8 +78,6 @@ def _require_supported(body: CreateRequest) -> None:
         raise InvalidRequest("--draft-quantize requires a DRAFT model", field="draft_quantize")
     if body.remote_host:
         raise ModelNotCreatable("bad remote", hint="olm runs models on this machine only")
-    if body.draft_files:
-        raise ModelNotCreatable("draft models cannot be used by this version")
 
 
 def _digests(files: Mapping[str, str] | None) -> dict[str, Digest]:

@@ -5,6 +5,7 @@ Source: http-api reference, section 8.2; modelfile-and-templates reference, sect
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -13,7 +14,8 @@ import msgspec
 from olmkit.engine.api.types import Details
 from olmkit.engine.chat.choice import TemplateKind, choose
 from olmkit.engine.models.capabilities import TemplateFacts
-from olmkit.engine.models.gguf import GgufArray, GgufHeader
+from olmkit.engine.models.describe import human_count
+from olmkit.engine.models.gguf import GgufArray, GgufHeader, read_header
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.modelfile import instructions as language
@@ -72,7 +74,10 @@ def show_json(
         "parser": spec.config.parser,
     }
     members = {key: value for key, value in members.items() if value}
-    members["olm"] = {"template": {"kind": choice.kind, "reason": choice.reason}}
+    own: dict[str, Any] = {"template": {"kind": choice.kind, "reason": choice.reason}}
+    if spec.drafts:
+        own["draft"] = _draft(spec)
+    members["olm"] = own
     members |= {"details": details, "capabilities": list(capabilities)}
     if spec.modified_at is not None:
         members["modified_at"] = spec.modified_at.astimezone()
@@ -86,6 +91,16 @@ def show_json(
         pieces.append(b',"projector_info":')
         pieces += _metadata_json(spec.projectors[0], verbose=question.verbose)
     return b"".join((*pieces, b"}"))
+
+
+def _draft(spec: ModelSpec) -> dict[str, Any]:
+    """The draft model that counts, the last one, in the words of `details`."""
+    header = read_header(spec.drafts[-1], name=f"draft of {spec.name}")
+    return {
+        "family": header.architecture,
+        "parameter_size": human_count(header.parameter_count),
+        "quantization_level": header.quantization,
+    }
 
 
 def _metadata_json(
@@ -154,6 +169,8 @@ def _instructions(
     yield language.From(value=spec.files.weights_path)
     for path in spec.adapters:
         yield language.Adapter(value=str(path))
+    for path in spec.drafts:
+        yield language.Draft(value=str(path))
     for projector in spec.projectors:
         yield language.From(value=str(projector.path))
     for kind, text in (
@@ -164,6 +181,9 @@ def _instructions(
     ):
         if text:
             yield kind(value=text)
+    with suppress(ModelfileError):  # Ollama's library is not held to its own rule
+        if spec.config.requires:
+            yield language.Requires(value=spec.config.requires)
     for name, value in sorted(parameters.items()):
         for item in value if isinstance(value, tuple) else (value,):
             yield language.Parameter(name=name, value=item)

@@ -174,6 +174,8 @@ class ModelDetails(NamedTuple):
     """GGUF metadata by key, values as JSON gives them."""
     has_info: bool
     projector_info: Mapping[str, Any]
+    draft: Mapping[str, Any]
+    """Of the draft model: `family`, `parameter_size`, `quantization_level`."""
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
     """Name, type and shape."""
 
@@ -191,7 +193,8 @@ class ModelDetails(NamedTuple):
 def model_details(reply: Object) -> ModelDetails:
     """A reply to `POST /api/show`."""
     details = _object(reply, "details")
-    effective = _object(_object(reply, "olm"), "template")
+    own = _object(reply, "olm")
+    effective = _object(own, "template")
     return ModelDetails(
         license=_text(reply, "license"),
         modelfile=_text(reply, "modelfile"),
@@ -215,6 +218,7 @@ def model_details(reply: Object) -> ModelDetails:
         info=_object(reply, "model_info"),
         has_info=isinstance(reply.get("model_info"), dict),
         projector_info=_object(reply, "projector_info"),
+        draft=_object(own, "draft"),
         tensors=tuple(
             (
                 _text(tensor, "name"),

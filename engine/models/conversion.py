@@ -1,4 +1,4 @@
-"""Conversion and quantizing in a child process, which may take memory, crash or be killed.
+"""Conversion in a child process, which may take memory, crash or be killed.
 
 Both ends are here: the functions are called by `create`, and this module run as a program is the
 child, the only one to import numpy. The child gets one `Order` on standard input and answers with
@@ -15,7 +15,7 @@ from typing import Final
 
 import msgspec
 
-from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, RequestCancelled
+from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
 from olmkit.registry.errors import TransferCancelled
 
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.models.conversion")
@@ -40,15 +40,7 @@ class ConvertAdapter(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     base: str
 
 
-class Quantize(msgspec.Struct, frozen=True, tag=True, kw_only=True):
-    """Write the GGUF model `source` with another type of numbers."""
-
-    target: str
-    source: str
-    type_name: str
-
-
-Order = ConvertModel | ConvertAdapter | Quantize
+Order = ConvertModel | ConvertAdapter
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -110,7 +102,7 @@ def main() -> None:
 
     try:
         _work(order, report)
-    except (ModelNotCreatable, ModelUnloadable, RequestCancelled) as error:
+    except (ModelNotCreatable, ModelUnloadable) as error:
         _say(Answer(error=str(error), hint=error.hint))
     except OSError as error:
         _say(Answer(error=f"the model cannot be written: {error.strerror}"))
@@ -123,7 +115,6 @@ def main() -> None:
 def _work(order: Order, report: OnProgress) -> None:
     from olmkit.engine.models.convert import convert_adapter, convert_directory
     from olmkit.engine.models.gguf import read_header
-    from olmkit.engine.models.quantize import quantize
 
     target = Path(order.target)
     match order:
@@ -132,8 +123,6 @@ def _work(order: Order, report: OnProgress) -> None:
         case ConvertAdapter():
             base = read_header(Path(order.base))
             convert_adapter(_paths(order.files), target, base=base, on_progress=report)
-        case Quantize():
-            quantize(Path(order.source), target, order.type_name, on_progress=report)
 
 
 def _paths(files: Mapping[str, str]) -> dict[str, Path]:

@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable
+from olmkit.engine.models.drafts import draft_config, draft_pieces, with_drafts
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.models.spec import MAX_TEXT_LAYER_BYTES, StoredMessage
 from olmkit.engine.models.weights import Site, Weights, adapter_layers, quantized, weights_of
@@ -51,6 +52,8 @@ class Recipe:
     files: Mapping[str, Digest] = field(default_factory=dict)
     """By relative path; counts only without a parent."""
     adapters: Mapping[str, Digest] = field(default_factory=dict)
+    drafts: Mapping[str, Digest] = field(default_factory=dict)
+    """By relative path; behind those of the parent, and the last one counts."""
     template: str | None = None
     """Known to parse."""
     system: str | None = None
@@ -63,6 +66,8 @@ class Recipe:
     info: Mapping[str, Any] = field(default_factory=dict)
     quantize: str | None = None
     """Type of the numbers, such as `q4_K_M`."""
+    draft_quantize: str | None = None
+    """The same for the drafts given here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,10 +89,12 @@ def create(recipe: Recipe, workshop: Workshop) -> Digest:
         base = _base(recipe, workshop)
         if recipe.quantize:
             base = quantized(base, recipe.quantize, workshop)
+        drafts = draft_pieces(recipe.drafts, recipe.draft_quantize, workshop)
         adapters = adapter_layers(recipe.adapters, base.layers, workshop)
-        builder = _Builder(recipe, workshop, [*base.layers, *adapters])
+        builder = _Builder(recipe, workshop, [*with_drafts(base.layers, drafts), *adapters])
         builder.apply()
-        config = _config(recipe, base.config)
+        draft = draft_config(drafts) or base.config.draft
+        config = _config(recipe, replace(base.config, draft=draft))
         config_layer = builder.layer(mediatypes.DOCKER_CONFIG, config.to_json())
         manifest = Manifest.build(config_layer, builder.layers)
         workshop.tell("writing manifest")

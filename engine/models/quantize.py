@@ -95,7 +95,16 @@ def _worker(
     threads = threads or len(os.sched_getaffinity(0))
     module = "olmkit.engine.models.quantize_worker"
     worker = subprocess.Popen(
-        [sys.executable, "-m", module, str(source), str(target), str(file_type), str(threads)],
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            module,
+            str(source),
+            str(target),
+            str(file_type),
+            str(threads),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -64,6 +64,8 @@ class ModelSpec:
     """What chat templates call them (`bos_token`), and their texts."""
     projectors: tuple[GgufHeader, ...] = ()
     adapters: tuple[Path, ...] = ()
+    drafts: tuple[Path, ...] = ()
+    """GGUF files of draft models; the runner does not get them."""
     parent: str = ""
     """The model that this one was made from, when its manifest says so."""
     go_template: str | None = None
@@ -126,6 +128,7 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
             read_header(reader.path(part), name=f"projector of {name}") for part in projectors
         ),
         adapters=adapter_paths,
+        drafts=tuple(reader.path(part) for part in parts.of(Role.DRAFT)),
         parent=weights[0].layer.from_ or "",
         go_template=reader.text(Role.TEMPLATE),
         jinja_template=reader.text(Role.CHAT_TEMPLATE),

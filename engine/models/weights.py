@@ -14,21 +14,28 @@ from olmkit.engine.models import shards
 from olmkit.engine.models.conversion import (
     ConvertAdapter,
     ConvertModel,
+    OnProgress,
     Order,
-    Quantize,
     carry_out,
 )
 from olmkit.engine.models.describe import config_of
 from olmkit.engine.models.gguf import GgufHeader, is_gguf, read_header
+from olmkit.engine.models.quantize import quantize
 from olmkit.registry import mediatypes
 from olmkit.registry.digest import Digest
-from olmkit.registry.errors import TransferCancelled
+from olmkit.registry.errors import TransferCancelled, store_errors
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.manifest import Descriptor
 from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.store import Store
 
 MAX_FILES: Final = 4096
+_ORDER: Final = (
+    mediatypes.OLLAMA_MODEL,
+    mediatypes.OLLAMA_PROJECTOR,
+    mediatypes.OLLAMA_ADAPTER,
+)
+"""Of a model's layers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +58,14 @@ class Site:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A GGUF file among the blobs, and the layer that it is by its own words."""
+
+    layer: Descriptor
+    header: GgufHeader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Weights:
     """The layers that a model begins with, and the config that they deserve."""
 
@@ -66,34 +81,44 @@ def weights_of(files: Mapping[str, Digest], site: Site) -> Weights:
         ModelUnloadable: one is no readable GGUF.
         StoreError: one is not in the store.
     """
-    require_relative(files)
-    if is_checkpoint(files):
-        site.tell("converting model")
-        paths = _paths(files, site)
-        digest = _made(
-            lambda target: ConvertModel(target=str(target), files=paths), "converting model", site
-        )
-        files = {"model.gguf": digest}
-    files = _merged(files, site)
-    headers: dict[str, list[tuple[Descriptor, GgufHeader]]] = {
-        mediatypes.OLLAMA_MODEL: [],
-        mediatypes.OLLAMA_PROJECTOR: [],
-        mediatypes.OLLAMA_ADAPTER: [],
-    }
-    for name, digest in sorted(files.items()):
-        header = _gguf(name, digest, site)
-        shards.require_whole(header)
-        kind = _media_type(header)
-        headers[kind].append((_layer(kind, digest, header), header))
-    model, projectors, adapters = headers.values()
+    pieces = pieces_of(files, site)
+    model = [piece for piece in pieces if piece.layer.media_type == mediatypes.OLLAMA_MODEL]
     if len(model) != 1:
         raise _wrong_number(len(model))
-    layers = tuple(layer for layer, _ in (*model, *projectors, *adapters))
-    for layer in layers:
-        site.tell(f"using existing layer {layer.digest}")
-    config = config_of(model[0][1])
-    families = dict.fromkeys((*config.model_families, *(h.architecture for _, h in projectors)))
-    return Weights(layers=layers, config=replace(config, model_families=tuple(families)))
+    pieces.sort(key=lambda piece: (_ORDER.index(piece.layer.media_type), piece.header.name))
+    for piece in pieces:
+        site.tell(f"using existing layer {piece.layer.digest}")
+    config = config_of(model[0].header)
+    projectors = (p for p in pieces if p.layer.media_type == mediatypes.OLLAMA_PROJECTOR)
+    families = dict.fromkeys((*config.model_families, *(p.header.architecture for p in projectors)))
+    return Weights(
+        layers=tuple(piece.layer for piece in pieces),
+        config=replace(config, model_families=tuple(families)),
+    )
+
+
+def pieces_of(files: Mapping[str, Digest], site: Site, *, what: str = "model") -> list[Piece]:
+    """The GGUF files that blobs of the store make, in the order given; `what` they are is told.
+
+    Safetensors are converted, and the parts of a file put together.
+
+    Raises as `weights_of`.
+    """
+    require_relative(files)
+    if is_checkpoint(files):
+        label = f"converting {what}"
+        site.tell(label)
+        paths = _paths(files, site)
+        digest = _converted(
+            lambda target: ConvertModel(target=str(target), files=paths), label, site
+        )
+        files = {f"{what}.gguf": digest}
+    pieces = []
+    for name, digest in _merged(files, site).items():
+        header = _gguf(name, digest, site)
+        shards.require_whole(header)
+        pieces.append(Piece(layer=_layer(_media_type(header), digest, header), header=header))
+    return pieces
 
 
 def adapter_layers(
@@ -111,7 +136,7 @@ def adapter_layers(
     if is_checkpoint(files):
         site.tell("converting adapter")
         paths, model = _paths(files, site), site.store.blobs.path(_model_layer(base).digest)
-        digest = _made(
+        digest = _converted(
             lambda target: ConvertAdapter(target=str(target), files=paths, base=str(model)),
             "converting adapter",
             site,
@@ -134,21 +159,31 @@ def quantized(weights: Weights, type_text: str, site: Site) -> Weights:
         ModelNotCreatable: no such type, or the model is quantized already.
     """
     old = _model_layer(weights.layers)
-    source = site.store.blobs.check(old.digest, old.size_bytes)
-    header = read_header(source, name=f"model {old.digest.short}")
-    label = f"quantizing {header.quantization} model to {type_text.upper()[:20]}"
+    new = quantized_layer(old, type_text, site)
+    return Weights(
+        layers=tuple(new.layer if layer is old else layer for layer in weights.layers),
+        config=replace(weights.config, file_type=new.header.quantization),
+    )
+
+
+def quantized_layer(layer: Descriptor, type_text: str, site: Site, *, what: str = "model") -> Piece:
+    """The layer's GGUF file with its numbers in another type.
+
+    Raises as `quantized`.
+    """
+    source = site.store.blobs.check(layer.digest, layer.size_bytes)
+    header = read_header(source, name=f"{what} {layer.digest.short}")
+    label = f"quantizing {header.quantization} {what} to {type_text.upper()[:20]}"
     site.tell(label)
     digest = _made(
-        lambda target: Quantize(target=str(target), source=str(source), type_name=type_text),
+        lambda target, on_progress: quantize(
+            source, target, type_text, on_progress=on_progress, cancelled=site.cancelled
+        ),
         label,
         site,
     )
-    header = read_header(site.store.blobs.path(digest), name=f"model {digest.short}")
-    new = _layer(mediatypes.OLLAMA_MODEL, digest, header)
-    return Weights(
-        layers=tuple(new if layer is old else layer for layer in weights.layers),
-        config=replace(weights.config, file_type=header.quantization),
-    )
+    header = read_header(site.store.blobs.path(digest), name=f"{what} {digest.short}")
+    return Piece(layer=_layer(layer.media_type, digest, header), header=header)
 
 
 def is_checkpoint(files: Mapping[str, Digest]) -> bool:
@@ -212,8 +247,8 @@ def _wrong_number(count: int) -> ModelNotCreatable:
 
 
 def _merged(files: Mapping[str, Digest], site: Site) -> dict[str, Digest]:
-    """The files with those in several parts put together."""
-    whole = dict(files)
+    """The files with those in several parts put together, in place of the first part."""
+    whole, order = dict(files), {name: place for place, name in enumerate(files)}
     for name, parts in shards.sets_of(files).items():
         for part in parts:
             _gguf(part, files[part], site)
@@ -237,11 +272,23 @@ def _merged(files: Mapping[str, Digest], site: Site) -> dict[str, Digest]:
         if name in whole:
             raise ModelNotCreatable(f"the model is given both in parts and whole, as {name}")
         whole[name] = digest
-    return whole
+        order[name] = order[parts[0]]
+    return {name: whole[name] for name in sorted(whole, key=order.__getitem__)}
 
 
-def _made(order: Callable[[Path], Order], label: str, site: Site) -> Digest:
+def _converted(order: Callable[[Path], Order], label: str, site: Site) -> Digest:
     """The digest of the file that an order for a target gave."""
+    return _made(
+        lambda target, on_progress: carry_out(
+            order(target), on_progress=on_progress, cancelled=site.cancelled
+        ),
+        label,
+        site,
+    )
+
+
+def _made(write: Callable[[Path, OnProgress], None], label: str, site: Site) -> Digest:
+    """The digest of the file that `write` makes at the path it gets, its progress told."""
 
     def report(completed_bytes: int, total_bytes: int) -> None:
         site.on_event(
@@ -250,6 +297,7 @@ def _made(order: Callable[[Path], Order], label: str, site: Site) -> Digest:
 
     with site.store.blobs.workspace() as folder:
         target = folder / "made.gguf"
-        carry_out(order(target), on_progress=report, cancelled=site.cancelled)
+        with store_errors(target, "write"):
+            write(target, report)
         digest, _ = site.store.blobs.ingest_file(target)
     return digest

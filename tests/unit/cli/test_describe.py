@@ -101,3 +101,16 @@ def test_projector_and_remote_rows() -> None:
     )
     assert "  Projector\n    architecture        clip\n    embedding length    64\n" in shown
     assert "Remote model        big" in shown
+
+
+def test_a_draft_is_told_with_what_becomes_of_it() -> None:
+    draft = {"family": "llama", "parameter_size": "15M", "quantization_level": "Q8_0"}
+    shown = describe(details(olm={"draft": draft}))
+    assert (
+        "  Draft\n"
+        "    architecture    llama\n"
+        "    parameters      15M\n"
+        "    quantization    Q8_0\n"
+        "    use             stored, not used for decoding\n"
+    ) in shown
+    assert "Draft" not in describe(details())

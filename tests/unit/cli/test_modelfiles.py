@@ -1,4 +1,4 @@
-"""What a Modelfile's FROM and ADAPTER mean on this disk."""
+"""What a Modelfile's FROM, ADAPTER and DRAFT mean on this disk."""
 
 from pathlib import Path
 
@@ -67,22 +67,26 @@ def test_a_directory_gives_weights_configuration_and_tokenizer(tmp_path: Path) -
         "1_Pooling/config.json",
         "tokenizer.model",
         "chat_template.jinja",
+        "additional_chat_templates/tool_use.jinja",
+        "vocab.txt",
         "pytorch_model.bin",
         "notes.txt",
     )
     assert sorted(parts("FROM ./m", tmp_path).files) == [
         "1_Pooling/config.json",
         "2_Dense/model.safetensors",
+        "additional_chat_templates/tool_use.jinja",
         "chat_template.jinja",
         "config.json",
         "model-00001-of-00002.safetensors",
         "model-00002-of-00002.safetensors",
         "tokenizer.model",
+        "vocab.txt",
     ]
 
 
 def test_gguf_files_of_a_directory_count_when_there_are_no_safetensors(tmp_path: Path) -> None:
-    touch(tmp_path / "m", "a.gguf", "mmproj.gguf")
+    touch(tmp_path / "m", "a.gguf", "mmproj.gguf", "config.json", "tokenizer.model")
     assert sorted(parts("FROM ./m", tmp_path).files) == ["a.gguf", "mmproj.gguf"]
 
 
@@ -128,6 +132,41 @@ def test_two_files_of_one_name_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(ModelfileErrors) as caught:
         parts("FROM ./a/m.gguf\nFROM ./b/m.gguf", tmp_path)
     assert "two files of the model are called m.gguf" in str(caught.value)
+
+
+def test_files_of_drafts_add_up_and_are_told_from_the_models(tmp_path: Path) -> None:
+    touch(tmp_path, "m.gguf", "a/d.gguf", "b/d.gguf", "c/model.safetensors", "c/config.json")
+    text = "FROM ./m.gguf\nDRAFT ./a/d.gguf\nDRAFT ./c"
+    modelfile = parse(text)
+    body = create_request("m", modelfile, find_parts(modelfile, tmp_path), lambda p: f"d:{p.name}")
+    assert body["files"] == {"m.gguf": "d:m.gguf"}
+    assert body["draft_files"] == {
+        "d.gguf": "d:d.gguf",
+        "model.safetensors": "d:model.safetensors",
+        "config.json": "d:config.json",
+    }
+    with pytest.raises(ModelfileErrors) as caught:
+        parts(f"{text}\nDRAFT ./b/d.gguf", tmp_path)
+    (problem,) = caught.value.diagnostics()
+    assert (problem.span.line, problem.message) == (4, "two files of the draft are called d.gguf")
+
+
+def test_a_draft_is_not_a_name(tmp_path: Path) -> None:
+    with pytest.raises(ModelfileErrors) as caught:
+        parts("FROM llama3\nDRAFT llama3:1b", tmp_path)
+    assert "no such file: llama3:1b" in str(caught.value)
+
+
+@pytest.mark.parametrize("draft", ["m.gguf", "sub/../m.gguf", "link.gguf", "{}/m.gguf"])
+def test_a_draft_cannot_be_the_model_under_another_spelling(draft: str, tmp_path: Path) -> None:
+    touch(tmp_path, "m.gguf", "sub/x")
+    (tmp_path / "link.gguf").symlink_to("m.gguf")
+    value = draft.format(tmp_path)
+    with pytest.raises(ModelfileErrors) as caught:
+        parts(f"FROM ./m.gguf\nDRAFT {value}", tmp_path)
+    (problem,) = caught.value.diagnostics()
+    assert (problem.span.line, problem.span.column, problem.code) == (2, 7, "same-path")
+    assert problem.message == f"DRAFT must not reference the same local path as FROM: {value}"
 
 
 def test_the_request_says_what_the_file_says_and_no_more(tmp_path: Path) -> None:

@@ -1,0 +1,83 @@
+"""Draft models, which guess what a larger model would say: stored beside it.
+
+Nothing here or in the runner decodes with one yet; whoever stores one is told so.
+Source: modelfile-and-templates reference, sections 1.7 and 1.10; registry reference, section 1.5.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.models.weights import Piece, Site, pieces_of, quantized_layer
+from olmkit.registry import mediatypes
+from olmkit.registry.digest import Digest
+from olmkit.registry.manifest import Descriptor
+
+NOTICE: Final = "the draft is stored; this version of olm does not use it for decoding"
+_KINDS: Final = {
+    mediatypes.OLLAMA_ADAPTER: "an adapter",
+    mediatypes.OLLAMA_PROJECTOR: "a projector",
+}
+
+
+def draft_pieces(
+    files: Mapping[str, Digest], quantize: str | None, site: Site
+) -> tuple[Piece, ...]:
+    """The layers of the draft models that blobs of the store make; none without files.
+
+    In the order given, for the last one counts (Ollama goes by the files' names instead).
+    Safetensors are converted; `quantize` is the type of numbers that all of them get.
+
+    Raises:
+        ModelNotCreatable: a file holds no model, or is quantized already.
+        ModelUnloadable: a file is no readable GGUF.
+        StoreError: a file is not in the store.
+    """
+    if not files:
+        return ()
+    pieces = pieces_of(files, site, what="draft")
+    for piece in pieces:
+        _require_model(piece)
+    if quantize:
+        pieces = [quantized_layer(piece.layer, quantize, site, what="draft") for piece in pieces]
+    else:
+        for piece in pieces:
+            site.tell(f"using existing layer {piece.layer.digest}")
+    site.tell(NOTICE)
+    return tuple(_as_draft(piece) for piece in pieces)
+
+
+def with_drafts(layers: Sequence[Descriptor], pieces: Sequence[Piece]) -> tuple[Descriptor, ...]:
+    """The layers with those of the drafts behind them; one that is there already moves."""
+    drafts = tuple(piece.layer for piece in pieces)
+    given = {layer.digest for layer in drafts}
+    kept = (
+        layer
+        for layer in layers
+        if layer.media_type != mediatypes.OLLAMA_DRAFT or layer.digest not in given
+    )
+    return (*kept, *drafts)
+
+
+def draft_config(pieces: Sequence[Piece]) -> Mapping[str, Any] | None:
+    """What a model's config says of its drafts: the last one counts. None without any."""
+    if not pieces:
+        return None
+    return {"model_format": "gguf", "architecture": pieces[-1].header.architecture}
+
+
+def _require_model(piece: Piece) -> None:
+    kind = _KINDS.get(piece.layer.media_type)
+    if kind is not None:
+        raise ModelNotCreatable(f"{piece.header.name} is {kind}: a draft has to be a model")
+    if not piece.header.tensors:
+        raise ModelNotCreatable(
+            f"{piece.header.name} holds no weights: a draft has to be a whole model"
+        )
+
+
+def _as_draft(piece: Piece) -> Piece:
+    layer = msgspec.structs.replace(piece.layer, media_type=mediatypes.OLLAMA_DRAFT)
+    return Piece(layer=layer, header=piece.header)
