@@ -27,7 +27,7 @@ from olmkit.engine.chat.process import TemplateProcess
 from olmkit.engine.listening import announced, listen, tell_supervisor
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
-from olmkit.engine.settings import Address, Settings
+from olmkit.engine.settings import Settings
 from olmkit.registry.store import Store
 
 DRAIN_S: Final = 3.0
@@ -73,14 +73,14 @@ async def _serve(
     stop = asyncio.Event()
     services = Services(
         settings=settings,
-        store=Store(settings.models),
+        store=Store(settings.models, keeps_replaced=settings.no_prune),
         pool=Pool(settings),
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
     )
     try:
         with _signals(stop, settings):
-            server = _Server(_config(make_app(services), drain_s), settings.address, stop)
+            server = _Server(_config(make_app(services), drain_s), services, stop)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -135,9 +135,9 @@ def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
 class _Server(uvicorn.Server):
     """Ends when `stop` is set. The daemon handles signals, and nothing polls."""
 
-    def __init__(self, config: uvicorn.Config, address: Address, stop: asyncio.Event) -> None:
+    def __init__(self, config: uvicorn.Config, services: Services, stop: asyncio.Event) -> None:
         super().__init__(config)
-        self._address = address
+        self._services = services
         self._stop = stop
 
     @contextmanager
@@ -146,8 +146,10 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Wait for the order to end; meanwhile the `Date` header is renewed every second."""
-        log.info("listening", extra={"address": self._address.netloc, "pid": os.getpid()})
+        address = self._services.settings.address.netloc
+        log.info("listening", extra={"address": address, "pid": os.getpid()})
         tell_supervisor("READY=1")
+        self._services.start_cleaning()
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):

@@ -1,12 +1,17 @@
 """What the daemon's API works with, made once by `daemon.run` and handed to `create_app`."""
 
+import logging
+import threading
 from dataclasses import dataclass
 from datetime import datetime
 
 from olmkit.engine.chat.process import TemplateProcess
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
+from olmkit.registry.errors import StoreError
 from olmkit.registry.store import Store
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +26,18 @@ class Services:
     """Renders chat templates outside of this process."""
     started_at: datetime
     """Aware, local time."""
+
+    def start_cleaning(self) -> None:
+        """Remove what killed processes left in the store, in a thread of its own.
+
+        Blobs stay, unlike at Ollama's start: one without a manifest may be work that somebody goes
+        on with, and only `olm system prune` says that it is not. `OLM_NOPRUNE` keeps all.
+        """
+        if not self.settings.no_prune:
+            threading.Thread(target=self._clean, name="clean", daemon=True).start()
+
+    def _clean(self) -> None:
+        try:
+            self.store.remove_leftovers()
+        except StoreError as error:
+            log.warning("the store cannot be cleaned", extra={"reason": str(error)})

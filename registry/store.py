@@ -69,8 +69,10 @@ _SEEN_LIMIT = 10_000
 class Store:
     """One store; any number of threads and processes may use it at once."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, keeps_replaced: bool = False) -> None:
+        """`keeps_replaced`: blobs of a manifest that another one replaced stay for `collect`."""
         self.root = root
+        self._keeps_replaced = keeps_replaced
         self.blobs = BlobStore(root)
         self.names = NameTree(root / "manifests", root / "staging")
         self.leases = root / "leases"
@@ -209,7 +211,7 @@ class Store:
             if replaced is not None and replaced.raw == manifest.raw:
                 return manifest.digest
             self.names.write(parts, manifest.raw)
-            if replaced is not None:
+            if replaced is not None and not self._keeps_replaced:
                 collect.discard_unused(self.blobs, self.names, self.leases, replaced.raw)
         return manifest.digest
 

@@ -2,8 +2,9 @@
 
 import os
 import secrets
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
@@ -101,17 +102,37 @@ def _written(path: Path) -> Iterator[BinaryIO]:
             yield file
         return
     staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with _told(path):
-        descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     try:
-        with _told(path), open(descriptor, "wb") as file:
+        with _told(path), _unfinished(staged) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        with _told(path):
+            _name(file, staged)
             staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _unfinished(staged: Path) -> BinaryIO:
+    """A new file; without a name as yet where the system can, so that no kill leaves it behind."""
+    if sys.platform == "linux" and os.path.exists("/proc/self/fd"):
+        with suppress(OSError):  # not every file system has nameless files
+            flags = os.O_WRONLY | os.O_TMPFILE | os.O_CLOEXEC
+            return open(os.open(staged.parent, flags, 0o600), "wb")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return open(os.open(staged, flags, 0o600), "wb")
+
+
+def _name(file: BinaryIO, staged: Path) -> None:
+    """Give the file the name, if it has none."""
+    if os.fstat(file.fileno()).st_nlink:
+        return
+    folder = os.open(staged.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        # With a folder given, Python follows the link, as open(2) says of O_TMPFILE.
+        os.link(f"/proc/self/fd/{file.fileno()}", staged.name, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 @contextmanager

@@ -1,18 +1,11 @@
-"""`kill -9` of a daemon at random moments of what it does: its store is right, and work goes on.
-
-`TEST_KILLS=200 pytest …` kills more often.
-"""
+"""`kill -9` of a daemon at random moments of what it does: its store is right, and work goes on."""
 
 import contextlib
 import hashlib
-import http.client
-import json
 import os
 import random
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,74 +14,18 @@ from olmkit.registry.digest import Digest
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
 from support.api import Api
-from support.daemon import COMMAND, Daemon, running_daemon, start_daemon, wait_until
+from support.daemon import Daemon, running_daemon, start_daemon, wait_until
 from support.eager_program import COMMAND as EAGER
+from support.kills import MIB, Kills, succeed, until_killed
 from support.randommodel import write_llama
 from support.registry import Registry, serving
 from support.stores import put_model
-
-KILLS = int(os.environ.get("TEST_KILLS", "20"))
-MIB = 1 << 20
-Work = Callable[[Daemon], None]
-
-
-@dataclass
-class Kills:
-    """A store with a model that nobody touches, and daemons on it that are killed."""
-
-    home: Path
-    command: Sequence[str] = COMMAND
-    dice: random.Random = field(default_factory=lambda: random.Random(4))
-
-    def __post_init__(self) -> None:
-        self.store = Store(self.home / "models")
-        self.kept = put_model(self.store, "kept", b"GGUF" + bytes(MIB))
-
-    def rounds(
-        self, work: Work, longest_s: float, *, often: Callable[[], None] = lambda: None
-    ) -> None:
-        """Begin `work` anew on a new daemon and kill that, `KILLS` times; judge the store."""
-        for _ in range(KILLS):
-            often()
-            daemon = start_daemon(self.home, command=self.command)
-            try:
-                daemon.wait_until_ready()
-                worker = threading.Thread(target=until_killed, args=(work, daemon))
-                worker.start()
-                time.sleep(self.dice.uniform(0.0, longest_s))
-            finally:
-                daemon.kill()
-            worker.join()
-            self.assert_sound()
-
-    def assert_sound(self) -> None:
-        """Names mean models whose blobs are whole, and what was there still is."""
-        models, unreadable = self.store.scan()
-        assert unreadable == ()
-        for model in models:
-            for blob in model.manifest.blobs:
-                self.store.blobs.check(blob.digest, blob.size_bytes)
-        for name in os.listdir(self.store.blobs.folder):
-            self.store.blobs.verify(Digest(name))
-        assert self.store.load(Reference.parse("kept")).manifest.raw == self.kept.raw
-
-
-def until_killed(work: Work, daemon: Daemon) -> None:
-    with contextlib.suppress(OSError, http.client.HTTPException):
-        while True:
-            work(daemon)
 
 
 @pytest.fixture
 def registry() -> Iterator[Registry]:
     with serving() as registry:
         yield registry
-
-
-def succeed(daemon: Daemon, path: str, body: object) -> None:
-    status, reply = daemon.request("POST", path, body)
-    assert status == 200, reply
-    assert json.loads(reply.splitlines()[-1]) == {"status": "success"}, reply
 
 
 def test_kills_while_pushing(registry: Registry, olm_home: Path) -> None:
