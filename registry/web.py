@@ -6,7 +6,6 @@ comes in a `Connection`.
 """
 
 import contextlib
-import ipaddress
 import json
 import re
 import socket
@@ -29,6 +28,7 @@ from olmkit.registry.errors import (
     Unreachable,
     Untrusted,
 )
+from olmkit.registry.proxies import Routes, is_this_machine
 
 if TYPE_CHECKING:
     from olmkit.registry.signing import SigningKey
@@ -84,26 +84,23 @@ class Connection:
         """
         try:
             context = _trusting(self.ca_bundle)
-            limits = httpx.Limits(max_connections=CONNECTIONS_LIMIT, max_keepalive_connections=32)
-            mounts: dict[str, httpx.BaseTransport | None] = {
-                f"{scheme}://": httpx.HTTPTransport(verify=context, limits=limits, proxy=proxy)
-                for scheme, proxy in self.proxies.items()
-            }
-            if mounts:
-                mounts |= dict.fromkeys(_direct_patterns(self.no_proxy))
+            mounts: dict[str, httpx.BaseTransport] = {}
             if unverified_host:
-                pattern = f"all://{unverified_host}"
-                mounts[pattern] = httpx.HTTPTransport(verify=_blind(), limits=limits)
+                mounts[f"all://{unverified_host}"] = self._routes(_blind())
             return httpx.Client(
                 mounts=mounts,
-                verify=context,
-                limits=limits,
+                transport=self._routes(context),
                 trust_env=False,
                 timeout=httpx.Timeout(READ_TIMEOUT_S, connect=CONNECT_TIMEOUT_S),
                 headers={"User-Agent": self.user_agent, "Accept-Encoding": "identity"},
             )
-        except (OSError, ValueError, httpx.InvalidURL) as error:
-            raise RemoteError(f"the settings for TLS or proxies cannot be used: {error}") from error
+        except (OSError, ValueError) as error:
+            raise RemoteError(f"the settings for TLS cannot be used: {error}") from error
+
+    def _routes(self, context: ssl.SSLContext) -> Routes:
+        limits = httpx.Limits(max_connections=CONNECTIONS_LIMIT, max_keepalive_connections=32)
+        direct = httpx.HTTPTransport(verify=context, limits=limits)
+        return Routes(direct, self.proxies, self.no_proxy, verify=context, limits=limits)
 
     def allows_plain_http(self, host: str) -> bool:
         """Whether a host, with its port, may be reached without TLS."""
@@ -112,13 +109,7 @@ class Connection:
 
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without port, is this machine."""
-    name = httpx.URL(f"//{host}").host
-    if name == "localhost" or name.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return is_this_machine(httpx.URL(f"//{host}").host)
 
 
 def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
@@ -137,17 +128,6 @@ def _blind() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
-
-
-def _direct_patterns(no_proxy: tuple[str, ...]) -> Iterator[str]:
-    yield from ("all://localhost", "all://127.0.0.1", "all://[::1]")
-    for name in no_proxy:
-        if name == "*":
-            yield "all://"
-        elif name:
-            bare = name.lstrip(".")
-            yield f"all://{bare}"
-            yield f"all://*.{bare}"
 
 
 @contextmanager
