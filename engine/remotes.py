@@ -46,7 +46,7 @@ class Remotes:
             key=Path(environ.get("OLM_HOME") or home / ".olm").expanduser() / "id_ed25519",
             ollama_key=home / ".ollama" / "id_ed25519",
             ca_bundle=environ.get("OLM_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
-            plain_http_hosts=frozenset(_listed(environ.get("OLM_INSECURE_REGISTRIES", ""))),
+            plain_http_hosts=frozenset(_listed(environ.get("OLM_INSECURE_REGISTRIES", "").lower())),
             proxies=_proxies(environ),
             no_proxy=_listed(environ.get("NO_PROXY") or environ.get("no_proxy") or ""),
             hub_token=_hub_token(environ, home),
@@ -103,9 +103,10 @@ def _auth_files(environ: Mapping[str, str], home: Path) -> list[Path]:
 
 
 def _proxies(environ: Mapping[str, str]) -> dict[str, str]:
-    """As curl reads them: HTTP_PROXY in capitals is left out, for CGI sets it (httpoxy)."""
+    """As Go reads them: HTTP_PROXY in capitals is left out in a CGI program, where it is a header
+    of the request (httpoxy)."""
     names = {
-        "http": ("http_proxy",),
+        "http": ("http_proxy", *(() if "REQUEST_METHOD" in environ else ("HTTP_PROXY",))),
         "https": ("https_proxy", "HTTPS_PROXY"),
         "all": ("all_proxy", "ALL_PROXY"),
     }

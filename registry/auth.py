@@ -180,10 +180,13 @@ class RegistryAuth:
             self._credential = self._find_credential()
             self._has_looked = True
         self._challenge = challenge
-        if challenge.scheme == "bearer":
+        credential = self._credential
+        if credential and credential.is_registry_token:
+            self._header = f"Bearer {credential.secret}"
+        elif challenge.scheme == "bearer":
             self._fetch_token(url, challenge)
-        elif self._credential and not self._credential.is_identity_token:
-            self._header = basic_header(self._credential)
+        elif credential and not credential.is_identity_token:
+            self._header = basic_header(credential)
             self._renew_at_s = float("inf")
 
     def _fetch_token(self, url: httpx.URL, challenge: Challenge) -> None:

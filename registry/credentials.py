@@ -34,11 +34,14 @@ MAX_CONFIG_BYTES: Final = 4 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credential:
-    """A user name and its secret, or an identity token for the token server."""
+    """A user name and its secret, or a token in the place of both."""
 
     username: str
     secret: str = field(repr=False)
     is_identity_token: bool = False
+    """The secret is for the token server, which gives tokens for it."""
+    is_registry_token: bool = False
+    """The secret is for the registry itself, which takes it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +149,10 @@ def _find_entry(
 
 
 def _decode_entry(entry: dict[str, Any], key: str, path: Path) -> Credential | None:
+    if token := str(entry.get("registrytoken") or ""):
+        if not (token.isascii() and token.isprintable()):
+            raise CredentialError(f"the registry token for {key} in {path} is none")
+        return Credential(username="", secret=token, is_registry_token=True)
     if token := entry.get("identitytoken"):
         return Credential(username="", secret=str(token), is_identity_token=True)
     if not (encoded := entry.get("auth")):

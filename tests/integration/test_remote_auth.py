@@ -118,6 +118,24 @@ def test_an_identity_token_works_with_and_without_oauth(status: int | None, tmp_
         assert registry.paths("POST", "/token")
 
 
+@pytest.mark.parametrize("scheme", ["bearer", "basic"])
+def test_a_registry_token_is_sent_as_it_is(scheme: str, tmp_path: Path) -> None:
+    """Docker's `registrytoken`: whatever the registry asks for, no token server is."""
+    token = Credential(username="", secret="handed-over", is_registry_token=True)
+    how = Connection(find_credential=lambda host, repository: token)
+    with serving(Registry(login=LOGIN)) as registry:
+        scopes = ["repository:team/m:pull,push"]
+        registry.tokens["handed-over"] = (time.monotonic() + 60, scopes)
+        push(registry.host, tmp_path, how)
+        assert pull_back(registry.host, tmp_path, how)
+        assert not registry.paths("GET", "/token")
+        registry.tokens.clear()
+        registry.scheme = scheme
+        with pytest.raises(Unauthorized) as found:
+            push(registry.host, tmp_path / "again", how)
+        assert "handed-over" not in f"{found.value} {found.value.hint} {found.value!r}"
+
+
 def test_a_foreign_token_server_gets_no_credentials(tmp_path: Path) -> None:
     with serving() as stranger, serving() as registry:
         challenge = f'Bearer realm="http://localhost:{stranger.port}/v2/token"'
