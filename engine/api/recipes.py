@@ -12,9 +12,9 @@ from olmkit.engine.api.state import Api
 from olmkit.engine.api.types import CreateRequest
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable, TemplateFailed
 from olmkit.engine.models.create import Recipe
+from olmkit.engine.models.pieces import require_relative
 from olmkit.engine.models.quantize import type_name
 from olmkit.engine.models.spec import StoredMessage
-from olmkit.engine.models.weights import require_relative
 from olmkit.modelfile.errors import ModelfileError
 from olmkit.modelfile.instructions import parse_version
 from olmkit.registry.digest import Digest

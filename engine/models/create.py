@@ -16,8 +16,9 @@ import msgspec
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable
 from olmkit.engine.models.drafts import draft_config, draft_pieces, with_drafts
 from olmkit.engine.models.options import OptionValue, coerce
+from olmkit.engine.models.pieces import Site
 from olmkit.engine.models.spec import MAX_TEXT_LAYER_BYTES, StoredMessage
-from olmkit.engine.models.weights import Site, Weights, adapter_layers, quantized, weights_of
+from olmkit.engine.models.weights import Weights, adapter_layers, quantized, weights_of
 from olmkit.modelfile.parameters import DEPRECATED, TABLE
 from olmkit.registry import mediatypes
 from olmkit.registry.digest import Digest
@@ -87,8 +88,6 @@ def create(recipe: Recipe, workshop: Workshop) -> Digest:
     """
     with workshop.store.lease():
         base = _base(recipe, workshop)
-        if recipe.quantize:
-            base = quantized(base, recipe.quantize, workshop)
         drafts = draft_pieces(recipe.drafts, recipe.draft_quantize, workshop)
         adapters = adapter_layers(recipe.adapters, base.layers, workshop)
         builder = _Builder(recipe, workshop, [*with_drafts(base.layers, drafts), *adapters])
@@ -103,10 +102,11 @@ def create(recipe: Recipe, workshop: Workshop) -> Digest:
 
 def _base(recipe: Recipe, workshop: Workshop) -> Weights:
     if recipe.parent is not None:
-        return _parent(recipe.parent, workshop)
+        parent = _parent(recipe.parent, workshop)
+        return quantized(parent, recipe.quantize, workshop) if recipe.quantize else parent
     if not recipe.files:
         raise ModelNotCreatable("neither 'from' or 'files' was specified")
-    return weights_of(recipe.files, workshop)
+    return weights_of(recipe.files, workshop, type_text=recipe.quantize)
 
 
 def _parent(reference: Reference, workshop: Workshop) -> Weights:

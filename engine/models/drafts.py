@@ -5,12 +5,11 @@ Source: modelfile-and-templates reference, sections 1.7 and 1.10; registry refer
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
-import msgspec
-
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.weights import Piece, Site, pieces_of, quantized_layer
+from olmkit.engine.models.pieces import Piece, Site, Source, piece_of, sources_of
 from olmkit.registry import mediatypes
 from olmkit.registry.digest import Digest
 from olmkit.registry.manifest import Descriptor
@@ -37,16 +36,11 @@ def draft_pieces(
     """
     if not files:
         return ()
-    pieces = pieces_of(files, site, what="draft")
-    for piece in pieces:
-        _require_model(piece)
-    if quantize:
-        pieces = [quantized_layer(piece.layer, quantize, site, what="draft") for piece in pieces]
-    else:
-        for piece in pieces:
-            site.tell(f"using existing layer {piece.layer.digest}")
+    with sources_of(files, site, what="draft") as sources:
+        drafts = [_as_draft(source) for source in sources]
+        pieces = [piece_of(each, site, what="draft", type_text=quantize) for each in drafts]
     site.tell(NOTICE)
-    return tuple(_as_draft(piece) for piece in pieces)
+    return tuple(pieces)
 
 
 def with_drafts(layers: Sequence[Descriptor], pieces: Sequence[Piece]) -> tuple[Descriptor, ...]:
@@ -68,16 +62,8 @@ def draft_config(pieces: Sequence[Piece]) -> Mapping[str, Any] | None:
     return {"model_format": "gguf", "architecture": pieces[-1].header.architecture}
 
 
-def _require_model(piece: Piece) -> None:
-    kind = _KINDS.get(piece.layer.media_type)
+def _as_draft(source: Source) -> Source:
+    kind = _KINDS.get(source.media_type)
     if kind is not None:
-        raise ModelNotCreatable(f"{piece.header.name} is {kind}: a draft has to be a model")
-    if not piece.header.tensors:
-        raise ModelNotCreatable(
-            f"{piece.header.name} holds no weights: a draft has to be a whole model"
-        )
-
-
-def _as_draft(piece: Piece) -> Piece:
-    layer = msgspec.structs.replace(piece.layer, media_type=mediatypes.OLLAMA_DRAFT)
-    return Piece(layer=layer, header=piece.header)
+        raise ModelNotCreatable(f"{source.header.name} is {kind}: a draft has to be a model")
+    return replace(source, media_type=mediatypes.OLLAMA_DRAFT)

@@ -171,7 +171,7 @@ def test_a_draft_needs_weights_and_its_quantizing_a_draft(
         (
             {"draft_files": {"e.gguf": empty}},
             400,
-            "e.gguf holds no weights: a draft has to be a whole model",
+            "e.gguf holds no weights",
         ),
         ({"draft_quantize": "q8_0"}, 400, "--draft-quantize requires a DRAFT model"),
         ({"draft_files": {"../d": model}}, 400, "file path must be relative"),
