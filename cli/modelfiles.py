@@ -12,7 +12,12 @@ from pathlib import Path
 from olmkit.cli.errors import CliError
 from olmkit.modelfile.check import check_template, same_path
 from olmkit.modelfile.diagnostics import Code, Diagnostic
-from olmkit.modelfile.errors import InvalidInstruction, ModelfileErrors, Problems
+from olmkit.modelfile.errors import (
+    InvalidInstruction,
+    ModelfileError,
+    ModelfileErrors,
+    Problems,
+)
 from olmkit.modelfile.instructions import Adapter, Draft, From, Modelfile, TextInstruction
 from olmkit.modelfile.source import Source
 
@@ -49,6 +54,42 @@ class Parts:
     """What is doubtful about the instructions that name them."""
 
 
+def read_parts(read: Callable[[], Modelfile], directory: Path) -> tuple[Modelfile, Parts]:
+    """What `read` gives, and the `checked_parts` of it.
+
+    Raises:
+        ModelfileErrors: all that is wrong with the text, the template and the files.
+    """
+    failures: list[ModelfileErrors] = []
+    modelfile: Modelfile | None = None
+    try:
+        modelfile = read()
+    except ModelfileErrors as errors:
+        failures.append(errors)
+        modelfile = errors.modelfile
+    if modelfile is not None:
+        try:
+            parts = checked_parts(modelfile, directory)
+        except ModelfileErrors as errors:
+            failures.append(errors)
+        else:
+            if not failures:
+                return modelfile, parts
+    raise _together(failures, modelfile)
+
+
+def _together(failures: list[ModelfileErrors], modelfile: Modelfile | None) -> ModelfileErrors:
+    """One group of them all; what two of them say is said once."""
+    found: dict[object, ModelfileError] = {}
+    for error in (error for failure in failures for error in failure.errors):
+        place = error.diagnostic and (error.diagnostic.span, error.diagnostic.message)
+        found.setdefault(place or id(error), error)
+    warnings = [each for failure in failures for each in failure.warnings]
+    return ModelfileErrors(
+        list(found.values()), (*(modelfile.warnings if modelfile else ()), *warnings)
+    )
+
+
 def checked_parts(modelfile: Modelfile, directory: Path) -> Parts:
     """`find_parts`, once the template is known to be one as well.
 
@@ -67,7 +108,7 @@ def checked_parts(modelfile: Modelfile, directory: Path) -> Parts:
     else:
         if not failures:
             return parts
-    raise ModelfileErrors([error for failure in failures for error in failure.errors])
+    raise _together(failures, None)
 
 
 def find_parts(modelfile: Modelfile, directory: Path) -> Parts:

@@ -16,9 +16,13 @@ their own, in `gotemplate`.
 
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from olmkit.modelfile.diagnostics import Code, Diagnostic, Severity
 from olmkit.modelfile.source import Source, Span
+
+if TYPE_CHECKING:
+    from olmkit.modelfile.instructions import Modelfile
 
 
 class ModelfileError(Exception):
@@ -102,6 +106,9 @@ class ModelfileErrors(ModelfileError, ExceptionGroup[ModelfileError]):
 
     `warnings` are what else was noticed before it was given up.
     """
+
+    modelfile: "Modelfile | None" = None
+    """The instructions that could be read, for those who find still more errors in them."""
 
     def __new__(
         cls, errors: Sequence[ModelfileError], warnings: Sequence[Diagnostic] = ()

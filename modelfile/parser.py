@@ -16,6 +16,7 @@ from olmkit.modelfile.diagnostics import Code, brief, nearest, quoted
 from olmkit.modelfile.errors import (
     InvalidInstruction,
     ModelfileError,
+    ModelfileErrors,
     ModelfileSyntaxError,
     Problems,
 )
@@ -74,7 +75,11 @@ def parse(
         instructions=instructions, arguments=builder.arguments.values, source=problems.source
     )
     check(modelfile, problems, is_compatible=compatible)
-    problems.raise_errors()
+    try:
+        problems.raise_errors()
+    except ModelfileErrors as errors:
+        errors.modelfile = modelfile
+        raise
     return replace(modelfile, warnings=tuple(sorted(problems.warnings, key=attrgetter("span"))))
 
 

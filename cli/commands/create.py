@@ -12,7 +12,6 @@ from olmkit.cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from olmkit.cli.modelfiles import Parts
-    from olmkit.modelfile.diagnostics import Diagnostic
     from olmkit.modelfile.instructions import Modelfile
 
 MAX_MODELFILE_BYTES = 64 * 1024 * 1024
@@ -74,14 +73,15 @@ def create(
     if check:
         _check(file, arguments, terminal, as_json=as_json, compatible=compatible)
         return
-    from olmkit.cli.modelfiles import checked_parts
+    from olmkit.cli.modelfiles import read_parts
     from olmkit.registry.reference import Reference
 
     Reference.parse(model)
-    modelfile = parse_file(file, arguments, compatible=compatible)
+    modelfile, parts = read_parts(
+        lambda: parse_file(file, arguments, compatible=compatible), _directory(file)
+    )
     if draft_quantize and not modelfile.drafts:
         raise UsageError("--draft-quantize requires a DRAFT model")
-    parts = checked_parts(modelfile, _directory(file))
     for warning in (*modelfile.warnings, *parts.warnings):
         terminal.message(f"{warning}\n")
     _build(model, modelfile, parts, types, terminal)
@@ -148,17 +148,17 @@ def _check(
     as_json: bool,
     compatible: bool,
 ) -> None:
-    from olmkit.cli.modelfiles import checked_parts
+    from olmkit.cli.modelfiles import read_parts
     from olmkit.modelfile.errors import ModelfileErrors
 
-    found: tuple[Diagnostic, ...] = ()
     failure: ModelfileErrors | None = None
     try:
-        modelfile = parse_file(file, arguments, compatible=compatible)
-        found = modelfile.warnings
-        found += checked_parts(modelfile, _directory(file)).warnings
+        modelfile, parts = read_parts(
+            lambda: parse_file(file, arguments, compatible=compatible), _directory(file)
+        )
+        found = (*modelfile.warnings, *parts.warnings)
     except ModelfileErrors as errors:
-        found = tuple(sorted((*found, *errors.diagnostics()), key=lambda problem: problem.span))
+        found = errors.diagnostics()
         failure = errors
     if as_json:
         text = json.dumps([problem.to_json() for problem in found], ensure_ascii=False, indent=2)

@@ -137,7 +137,7 @@ def piece_of(
         digest = _quantized(source, type_text, site, what)
         header = read_header(blobs.path(digest), name=header.name)
     elif digest is None:
-        digest, _ = blobs.ingest_file(source.path)
+        digest = _taken_in(source.path, site)
     site.tell(f"using existing layer {digest}")
     layer = Descriptor(media_type=source.media_type, digest=digest, size_bytes=header.size_bytes)
     return Piece(layer=layer, header=header)
@@ -156,7 +156,11 @@ def _quantized(source: Source, type_text: str, site: Site, what: str) -> Digest:
                 on_progress=site.progress(label),
                 cancelled=site.cancelled,
             )
-        digest, _ = site.store.blobs.ingest_file(target)
+        return _taken_in(target, site)
+
+
+def _taken_in(path: Path, site: Site) -> Digest:
+    digest, _ = site.store.blobs.ingest_file(path, on_bytes=lambda _: site.require_wanted())
     return digest
 
 

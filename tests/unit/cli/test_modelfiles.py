@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.cli.modelfiles import Parts, checked_parts, create_request, find_parts
+from olmkit.cli.modelfiles import (
+    Parts,
+    checked_parts,
+    create_request,
+    find_parts,
+    read_parts,
+)
 from olmkit.modelfile.errors import ModelfileErrors
 from olmkit.modelfile.parser import parse
 
@@ -225,6 +231,24 @@ def test_a_broken_template_and_a_missing_file_are_told_together(tmp_path: Path) 
         checked_parts(modelfile, tmp_path)
     found = [(problem.span.line, problem.code) for problem in caught.value.diagnostics()]
     assert found == [(1, "invalid-value"), (3, "invalid-template")]
+
+
+def test_errors_of_text_template_and_files_are_told_together_and_once(tmp_path: Path) -> None:
+    touch(tmp_path, "m")
+    text = "FROM m\nDRAFT m\nPARAMTER x 1\nADAPTER ./lora\nTEMPLATE {{ if }}\nPARAMETER top_p 2\n"
+    with pytest.raises(ModelfileErrors) as caught:
+        read_parts(lambda: parse(text), tmp_path)
+    found = [(problem.span.line, problem.code) for problem in caught.value.diagnostics()]
+    assert found == [
+        (1, "shadowed-name"),
+        (2, "same-path"),
+        (3, "unknown-instruction"),
+        (4, "invalid-value"),
+        (5, "invalid-template"),
+        (6, "out-of-range"),
+    ]
+    modelfile, found_parts = read_parts(lambda: parse("FROM ./m"), tmp_path)
+    assert (modelfile.from_, list(found_parts.files)) == ("./m", ["m"])
 
 
 def test_a_link_into_a_cache_gets_the_hint_how_to_download_files(tmp_path: Path) -> None:
