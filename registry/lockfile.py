@@ -27,7 +27,7 @@ from olmkit.registry.errors import (
     StoreError,
     store_errors,
 )
-from olmkit.registry.reference import Reference
+from olmkit.registry.reference import Reference, is_address
 
 FILE_NAME: Final = "olm.lock"
 VERSION: Final = 1
@@ -133,10 +133,12 @@ def find(models: Mapping[str, Locked], name: str) -> Locked:
 def pinned(name: str, entry: Locked) -> str:
     """The reference to pull so that the name gets what the lock says.
 
-    Registries are asked by digest. What comes from a package index is asked for by version: its
-    manifest is made here, and its digest compared afterwards.
+    Registries are asked by digest. What comes from a package index is asked for by version, a file
+    at an address by its digest there: their manifests are made here, and compared afterwards.
     """
     reference = Reference.parse(name)
-    if entry.source is not None and Reference.parse(entry.source).package is not None:
+    if entry.source is not None and (
+        is_address(entry.source) or Reference.parse(entry.source).package is not None
+    ):
         return entry.source
     return f"{reference.short}@{entry.digest}"

@@ -2,6 +2,7 @@
 
     [https://][host/]repository[:tag][@sha256:…]
     pypi://PACKAGE[==VERSION]
+    https://HOST/PATH/FILE.gguf[#sha256=…]
 
 Decides what a name is, which parts may be left out, and whose names fold case. Knows neither the
 store's folders nor any registry; a `Reference` that exists is safe to hand to both.
@@ -16,11 +17,13 @@ The rules, and where they widen Ollama's (types/model/name.go; registry referenc
 * Repositories have any depth elsewhere (`ghcr.io/org/team/model`).
 * Hosts are lower case. Repositories keep their case on Ollama's and Hugging Face's hosts, and are
   folded to lower case elsewhere, where registries allow no other (distribution-spec 1.1).
+* The address of a GGUF file means the model that a pull of it makes, `host/path/file:latest`.
 * Packages are written as PEP 503 normalises them, with host `pypi` and the version as tag.
 """
 
 import re
 from dataclasses import dataclass
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidDigest, InvalidReference
@@ -47,6 +50,7 @@ _DIGEST_TAG = re.compile(r"sha256-[0-9a-f]{64}")
 _PACKAGE = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+!-]*")
 
+_ADDRESS_HINT = "an address looks like https://HOST/PATH/FILE.gguf#sha256=…"
 _HINT = "names look like llama3, user/model:tag, host:5000/team/model or pypi://PACKAGE==VERSION"
 
 
@@ -83,6 +87,8 @@ class Reference:
         Raises:
             InvalidReference: it spells none; the message says which part is wrong.
         """
+        if is_address(text):
+            return _parse_address(text)
         try:
             return _parse(text)
         except InvalidReference as error:
@@ -136,6 +142,59 @@ class Reference:
             return f"{name}:{self.tag}"
         tag = "" if _DIGEST_TAG.fullmatch(self.tag) else f":{self.tag}"
         return f"{name}{tag}@{self.digest}"
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is the web address of a GGUF file, not a model's name."""
+    parts = _split_address(text)
+    return parts is not None and parts.path.lower().endswith(".gguf")
+
+
+def address_digest(address: str) -> Digest | None:
+    """The digest of the file that an address names; `None` when it names none.
+
+    Raises:
+        InvalidDigest: what stands after `#` is no digest.
+    """
+    parts = _split_address(address)
+    if parts is None or not parts.fragment:
+        return None
+    match = re.fullmatch(r"sha256[=:]([0-9a-fA-F]{64})", parts.fragment)
+    if match is None:
+        text = f"{parts.fragment[:100]!r} is no digest"
+        hint = "write #sha256= and 64 hexadecimal digits"
+        raise InvalidDigest(text, text=parts.fragment, hint=hint)
+    return Digest(f"sha256:{match[1]}")
+
+
+def _split_address(text: str) -> SplitResult | None:
+    if not text.startswith(("http://", "https://")):
+        return None
+    try:
+        return urlsplit(text)
+    except ValueError:  # brackets that are no IPv6 address
+        return None
+
+
+def _parse_address(text: str) -> Reference:
+    """What is no part of the name is not repeated in errors: it may hold a password."""
+    parts = _split_address(text)
+    assert parts is not None
+    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
+    if "@" in parts.netloc or not parts.netloc:
+        reason = "it holds a user's name" if parts.netloc else "it has no host"
+        raise InvalidReference(
+            f"invalid address {shown!r}: {reason}", text=shown, hint=_ADDRESS_HINT
+        )
+    plain = unquote(parts.path).lower().removesuffix(".gguf")
+    segments = [part.strip("._-") for part in re.sub(r"[^a-z0-9._/-]+", "-", plain).split("/")]
+    repository = "/".join(segment for segment in segments if segment)
+    try:
+        return Reference(parts.netloc.lower(), repository, DEFAULT_TAG)
+    except InvalidReference as error:
+        raise InvalidReference(
+            f"invalid address {shown!r}: {error}", text=shown, hint=_ADDRESS_HINT
+        ) from None
 
 
 def _parse(text: str) -> Reference:

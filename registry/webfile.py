@@ -108,7 +108,7 @@ class WebHost:
             RemoteError: refused or unreachable.
         """
         with self._addresses.open(self.at(path), web.range_header(start, end)) as response:
-            self._require(response, path)
+            self._require(response, path.partition("?")[0])  # which may be a signature
             yield response
 
     def at(self, path: str) -> httpx.URL:

@@ -12,6 +12,7 @@ from olmkit.engine.client import Client
 from olmkit.engine.client.store import inspect
 from olmkit.registry import lockfile
 from olmkit.registry.digest import Digest
+from olmkit.registry.reference import is_address
 
 
 def lock(
@@ -40,6 +41,14 @@ def lock(
 
 def _locked(client: Client, name: str) -> lockfile.Locked:
     found = inspect(client, name)
-    source = found.get("source")
-    reference = source.get("reference") if isinstance(source, dict) else None
-    return lockfile.Locked(digest=Digest(str(found["id"])), source=reference)
+    return lockfile.Locked(digest=Digest(str(found["id"])), source=_source(found.get("source")))
+
+
+def _source(source: object) -> str | None:
+    """Where a model came from; an address with the digest of the file there."""
+    if not isinstance(source, dict):
+        return None
+    reference = str(source["reference"])
+    if not is_address(reference):
+        return reference
+    return "".join([reference, *(f"#{file['digest']}" for file in source["files"][:1])])

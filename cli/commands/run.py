@@ -201,9 +201,16 @@ def _require_whole(path: Path) -> None:
 
 
 def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool) -> ModelDetails:
-    """What is known of the model, which is pulled if the store lacks it."""
+    """What is known of the model, which is pulled if the store lacks it, or the file that its
+    address names by digest."""
+    wanted = None
+    if name.startswith("http"):
+        from olmkit.registry.reference import address_digest
+
+        wanted = address_digest(name)
     try:
-        return client.show(name)
+        if wanted is None or _has_layer(client, name, wanted):
+            return client.show(name)
     except ApiError as error:
         if error.status != 404 or name.startswith("sha256:"):
             raise
@@ -211,6 +218,12 @@ def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool)
 
     fetch(client, name, terminal, insecure=insecure)
     return client.show(name)
+
+
+def _has_layer(client: Client, name: str, digest: str) -> bool:
+    from olmkit.engine.client.store import inspect
+
+    return any(layer["digest"] == digest for layer in inspect(client, name)["layers"])
 
 
 def _embed(

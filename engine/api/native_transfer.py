@@ -26,7 +26,7 @@ from olmkit.registry import shortnames, sources
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidReference
 from olmkit.registry.events import BlobProgress, EventSink
-from olmkit.registry.reference import Reference
+from olmkit.registry.reference import Reference, is_address
 from olmkit.registry.store import StoredModel
 
 
@@ -37,7 +37,7 @@ async def pull(request: Request) -> Response:
         raise InvalidReference("no name was given", text="")
     path = api.services.settings.home / "shortnames.toml"
     name = await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
-    source = name if sources.is_address(name) else Reference.parse(name)
+    source = name if is_address(name) else Reference.parse(name)
     insecure, quantization = bool(body.insecure), body.quantization or None
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:

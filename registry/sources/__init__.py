@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from olmkit.registry.events import EventSink
 from olmkit.registry.modelconfig import ModelConfig
@@ -79,13 +78,6 @@ def pull(
             describe=describe,
             options=options or PullOptions(),
         )
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is the web address of a GGUF file, not a model's name."""
-    return text.startswith(("http://", "https://")) and urlsplit(text).path.lower().endswith(
-        ".gguf"
-    )
 
 
 def pull_address(

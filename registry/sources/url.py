@@ -5,46 +5,24 @@ downloaded. Without one, whatever comes by TLS is taken. The model's name is mad
 """
 
 import hashlib
-import re
 import threading
 from dataclasses import replace
 from functools import partial
-from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from olmkit.registry import mediatypes
 from olmkit.registry.arrival import Wanted
 from olmkit.registry.digest import Digest
 from olmkit.registry.download import fetch
-from olmkit.registry.errors import InvalidDigest, InvalidReference, SourceError
+from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.manifest import Descriptor, Manifest
 from olmkit.registry.modelconfig import ModelSource, SourceFile
-from olmkit.registry.reference import DEFAULT_TAG, Reference
+from olmkit.registry.reference import Reference, address_digest
 from olmkit.registry.sources import Describe, PullOptions
 from olmkit.registry.store import Store, StoredModel
 from olmkit.registry.web import Connection
 from olmkit.registry.webfile import WebHost
-
-_HINT: Final = "an address looks like https://HOST/PATH/FILE.gguf#sha256=…"
-
-
-def reference_of(address: str) -> Reference:
-    """The name that a model at an address gets: `host/path/file:latest`.
-
-    Raises:
-        InvalidReference: the address is none of a GGUF file.
-    """
-    parts = urlsplit(address)
-    path = unquote(parts.path)
-    if parts.scheme not in ("http", "https") or not parts.netloc or parts.username:
-        raise InvalidReference(f"invalid address {address[:200]!r}", text=address, hint=_HINT)
-    if not path.lower().endswith(".gguf"):
-        raise InvalidReference(f"{address[:200]!r} names no .gguf file", text=address, hint=_HINT)
-    plain = re.sub(r"[^a-z0-9._/-]+", "-", path.lower()[: -len(".gguf")])
-    segments = [segment.strip("._-") for segment in plain.split("/")]
-    repository = "/".join(segment for segment in segments if segment)
-    return Reference(parts.netloc.lower(), repository, DEFAULT_TAG)
 
 
 def pull(
@@ -56,7 +34,8 @@ def pull(
     describe: Describe,
     options: PullOptions,
 ) -> StoredModel:
-    """Bring the file at an address into the store, named by `reference_of`; return the model.
+    """Bring the file at an address into the store, named as `Reference.parse` says; return
+    the model.
 
     Raises:
         InvalidReference: the address is none of a GGUF file.
@@ -66,10 +45,9 @@ def pull(
         RemoteError: refused, unreachable, or other bytes than the digest says.
         StoreError, DiskFull: the store cannot take it.
     """
-    reference = reference_of(address)
-    expected = _expected(address)
-    plain = address.partition("#")[0]
-    parts = urlsplit(plain)
+    reference = Reference.parse(address)
+    expected = address_digest(address)
+    parts = urlsplit(address)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     name = f"{parts.netloc}{parts.path}"
     connection = options.connection or Connection()
@@ -79,7 +57,7 @@ def pull(
         size_bytes = host.size_bytes(path, name)
         if size_bytes is None:
             raise SourceError(f"{host.host} does not tell the length of {name}")
-        key = hashlib.sha256(f"{plain} {size_bytes}".encode()).hexdigest()
+        key = hashlib.sha256(f"{origin}{path} {size_bytes}".encode()).hexdigest()
         wanted = Wanted(
             label=f"pulling {parts.path.rpartition('/')[2]}",
             name=expected.file_name if expected else f"address-{key}",
@@ -98,23 +76,14 @@ def pull(
     with open(store.blobs.check(digest), "rb") as file:
         if file.read(4) != b"GGUF":
             raise SourceError(f"{name} is no GGUF file")
+    # Without its query, which may be a signature.
+    plain = f"{parts.scheme}://{name}"
     source = ModelSource(reference=plain, files=(SourceFile(name=name, digest=digest),))
     config = replace(describe(store.blobs.path(digest)), olm_source=source).to_json()
     on_event(Status(text="writing manifest"))
     store.put(reference, _manifest(store, config, digest, size_bytes, parts.path))
     on_event(Status(text=f"stored as {reference.short}"))
     return store.load(reference)
-
-
-def _expected(address: str) -> Digest | None:
-    fragment = urlsplit(address).fragment
-    if not fragment:
-        return None
-    match = re.fullmatch(r"sha256[=:]([0-9a-fA-F]{64})", fragment)
-    if match is None:
-        text = f"{fragment[:100]!r} is no digest"
-        raise InvalidDigest(text, text=fragment, hint="write #sha256= and 64 hexadecimal digits")
-    return Digest(f"sha256:{match[1]}")
 
 
 def _manifest(store: Store, config: bytes, digest: Digest, size_bytes: int, path: str) -> Manifest:

@@ -1,0 +1,218 @@
+"""Pulls by the ways that networks of companies leave: addresses, proxies, logins of other tools."""
+
+import base64
+import functools
+import json
+import os
+import ssl
+import threading
+from collections.abc import Iterator
+from hashlib import sha256
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+import trustme
+
+from support.daemon import Daemon, running_daemon
+from support.debian_registry import debian_registry
+from support.forward_proxy import forward_proxy
+from support.models import smollm2
+from support.olm import olm, out
+from support.oras import Oras
+from support.randommodel import write_llama
+
+HOST = "registry.test"
+LOGIN = "ann:se:cret"
+
+
+class _Files(SimpleHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class _Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None:
+        pass  # clients that do not trust the certificate
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "files"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def address(authority: trustme.CA, folder: Path) -> Iterator[str]:
+    """Of a server with the files of `folder`, over TLS and without ranges."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with _Quiet(("127.0.0.1", 0), functools.partial(_Files, directory=str(folder))) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"https://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def daemon(authority: trustme.CA, tmp_path: Path) -> Iterator[Daemon]:
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    environ = {"OLM_CA_BUNDLE": str(tmp_path / "ca.pem")}
+    with running_daemon(tmp_path / "home", environ=environ) as daemon:
+        yield daemon
+
+
+def digest_of(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
+
+
+def test_a_file_at_an_address_runs_at_once(daemon: Daemon, folder: Path, address: str) -> None:
+    os.link(smollm2(), folder / "smollm2.gguf")
+    name = f"{address}/smollm2.gguf#sha256={digest_of(smollm2())}"
+    done = olm(daemon.environ, "run", name, "Say hello.")
+    assert out(done).strip()
+    assert olm(daemon.environ, "run", name, "Say hello.").stderr == b""
+    (folder / "smollm2.gguf").unlink()
+    assert out(olm(daemon.environ, "run", name, "Say hello.")).strip()
+    other = name[:-1] + ("0" if name[-1] != "0" else "1")
+    done = olm(daemon.environ, "run", other, "Say hello.")
+    assert done.returncode == 3  # not what is stored under the same name
+    assert out(olm(daemon.environ, "cp", name.partition("#")[0], "mine")) is not None
+
+
+def test_other_bytes_than_the_address_says_are_refused(
+    daemon: Daemon, folder: Path, address: str
+) -> None:
+    write_llama(folder / "tiny.gguf")
+    done = olm(daemon.environ, "pull", f"{address}/tiny.gguf#sha256={'0' * 64}")
+    assert done.returncode == 1
+    assert "sha256:0000" in done.stderr.decode()
+    assert out(olm(daemon.environ, "ls", "-q")) == ""
+    done = olm(daemon.environ, "pull", f"{address}/tiny.gguf#sha256=abc")
+    assert done.returncode != 0
+    assert "64 hexadecimal digits" in done.stderr.decode()
+
+
+def test_an_address_is_not_trusted_without_its_authority(
+    folder: Path, address: str, tmp_path: Path
+) -> None:
+    write_llama(folder / "tiny.gguf")
+    with running_daemon(tmp_path / "distrusting") as daemon:
+        done = olm(daemon.environ, "pull", f"{address}/tiny.gguf")
+        assert done.returncode == 1
+        assert "not trusted" in done.stderr.decode()
+        out(olm(daemon.environ, "pull", "--insecure", f"{address}/tiny.gguf"))
+
+
+def test_a_signature_in_an_address_is_kept_nowhere(
+    daemon: Daemon, folder: Path, address: str
+) -> None:
+    write_llama(folder / "tiny.gguf")
+    done = olm(daemon.environ, "pull", f"{address}/tiny.gguf?X-Signature=s3cret")
+    assert done.returncode == 0, done.stderr
+    shown = out(olm(daemon.environ, "inspect", f"{address.removeprefix('https://')}/tiny"))
+    assert "s3cret" not in shown + daemon.log
+    assert f"{address}/tiny.gguf" in shown
+    done = olm(daemon.environ, "pull", f"{address}/absent.gguf?X-Signature=s3cret")
+    assert done.returncode == 3
+    assert b"s3cret" not in done.stderr
+
+
+def test_an_address_is_locked_and_pulled_again(
+    daemon: Daemon, folder: Path, address: str, tmp_path: Path
+) -> None:
+    write_llama(folder / "tiny.gguf")
+    out(olm(daemon.environ, "pull", f"{address}/tiny.gguf"))
+    name = f"{address.removeprefix('https://')}/tiny"
+    project = tmp_path / "project"
+    project.mkdir()
+    out(olm(daemon.environ, "lock", name, cwd=project))
+    out(olm(daemon.environ, "rm", name))
+    out(olm(daemon.environ, "pull", "--locked", cwd=project))
+    write_llama(folder / "tiny.gguf", width=64)
+    done = olm(daemon.environ, "pull", "--locked", cwd=project)
+    assert done.returncode == 0  # nothing to fetch
+    out(olm(daemon.environ, "rm", name))
+    done = olm(daemon.environ, "pull", "--locked", cwd=project)
+    assert done.returncode == 1
+    assert "sends" in done.stderr.decode() or "digest" in done.stderr.decode()
+    assert out(olm(daemon.environ, "ls", "-q")) == ""
+
+
+def test_a_proxy_a_listed_host_and_podmans_login_work_together(tmp_path: Path) -> None:
+    auth = tmp_path / "auth.json"
+    oras = Oras(tmp_path)
+    write_llama(tmp_path / "tiny.gguf")
+    with (
+        debian_registry(tmp_path / "private", login=LOGIN) as registry,
+        forward_proxy(names={HOST}, login="bob:hunter2") as proxy,
+    ):
+        oras("login", "--plain-http", "-u", "ann", "-p", "se:cret", registry.host)
+        oras("push", "--plain-http", f"{registry.host}/team/m:1", "tiny.gguf")
+        oras("logout", registry.host)
+        host = f"{HOST}:{registry.host.rpartition(':')[2]}"
+        kept = {"auth": base64.b64encode(LOGIN.encode()).decode()}
+        auth.write_text(json.dumps({"auths": {f"{host}/team": kept}}))
+        environ = {"HTTP_PROXY": proxy.address, "HTTPS_PROXY": proxy.address}
+        environ |= {"REGISTRY_AUTH_FILE": str(auth)}
+        name = f"{host}/team/m:1"
+        with running_daemon(tmp_path / "home", environ=environ) as daemon:
+            done = olm(daemon.environ, "pull", name)
+            assert done.returncode != 0  # not listed: TLS, which it does not speak
+        environ |= {"OLM_INSECURE_REGISTRIES": host}
+        with running_daemon(tmp_path / "home", environ=environ) as daemon:
+            out(olm(daemon.environ, "pull", name))
+            assert out(olm(daemon.environ, "ls", "-q"))
+            assert "hunter2" not in daemon.log
+    assert f"http://{host}/v2/team/m/manifests/1" in proxy.targets("GET")
+
+
+def test_a_registrys_model_is_locked_by_its_digest(daemon: Daemon, tmp_path: Path) -> None:
+    oras = Oras(tmp_path)
+    write_llama(tmp_path / "tiny.gguf")
+    with debian_registry(tmp_path / "open") as registry:
+        name = f"{registry.host}/team/m:1"
+        oras("push", "--plain-http", name, "tiny.gguf")
+        out(olm(daemon.environ, "pull", name))
+        out(olm(daemon.environ, "lock", name, cwd=tmp_path))
+        locked = (tmp_path / "olm.lock").read_text()
+        told = json.loads(oras("manifest", "fetch", "--plain-http", "--descriptor", name))
+        assert told["digest"] in locked
+        out(olm(daemon.environ, "rm", name))
+
+        write_llama(tmp_path / "tiny.gguf", width=64)  # the tag moves on
+        oras("push", "--plain-http", name, "tiny.gguf")
+        out(olm(daemon.environ, "pull", "--locked", cwd=tmp_path))
+        (shown,) = json.loads(out(olm(daemon.environ, "inspect", name)))
+        assert shown["id"] == told["digest"]
+        by_digest = f"{registry.host}/team/m@{told['digest']}"
+        (same,) = json.loads(out(olm(daemon.environ, "inspect", by_digest)))
+        assert same["id"] == shown["id"]
+        done = olm(daemon.environ, "pull", "--locked", "-q", cwd=tmp_path)
+        assert (out(done), done.stderr) == (f"{name}\n", b"")
+
+        wrong = "sha256:" + "0" * 64
+        (tmp_path / "olm.lock").write_text(locked.replace(told["digest"], wrong))
+        done = olm(daemon.environ, "pull", "--locked", cwd=tmp_path)
+        assert done.returncode == 3
+        assert wrong in done.stderr.decode()
+        (shown,) = json.loads(out(olm(daemon.environ, "inspect", name)))
+        assert shown["id"] == told["digest"]
+        (tmp_path / "olm.lock").write_text(locked.replace(told["digest"], "sha256:abc"))
+        done = olm(daemon.environ, "pull", "--locked", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "olm.lock" in done.stderr.decode()
