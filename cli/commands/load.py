@@ -114,3 +114,4 @@ def _shown(
         display.show(
             Progress(status=f"loading {name}", total_bytes=size_bytes, completed_bytes=done_bytes)
         )
+    display.show(Progress(status="writing to disk"))

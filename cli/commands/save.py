@@ -42,6 +42,7 @@ def save(
         if output:
             with _written(Path(output)) as file:
                 _write(file, _packed(pieces, output))
+                display.show(Progress(status="writing to disk"))
         else:
             _write(terminal.stdout.buffer, pieces)
 

@@ -8,7 +8,7 @@ from olmkit.registry.digest import Digest, hash_file
 from olmkit.registry.formats import Format
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
-from support.formats import stored
+from support.formats import put_shards
 from support.ggufsplit import split
 from support.randommodel import write_llama
 
@@ -17,17 +17,8 @@ def test_shards_of_a_manifest_are_put_together_once_and_kept_with_them(tmp_path:
     whole = write_llama(tmp_path / "whole.gguf", layers=2, width=64)
     parts = [path.read_bytes() for path in split(whole, tmp_path, "m", 3)]
     store = Store(tmp_path / "models")
-    kind = "application/vnd.cncf.model.weight.v1.raw"
-    manifest = stored(
-        store,
-        ("application/vnd.cncf.model.config.v1+json", {}),
-        [
-            (kind, data, {"org.cncf.model.filepath": f"m-{number:05d}-of-00003.gguf"})
-            for number, data in reversed(list(enumerate(parts, 1)))
-        ],
-    )
+    manifest = put_shards(store, "ghcr.io/a/sharded", parts)
     name = Reference.parse("ghcr.io/a/sharded")
-    store.put(name, manifest)
 
     spec = spec_of(store, store.load(name))
     path = Path(spec.files.weights_path)

@@ -11,6 +11,7 @@ import zstandard
 
 from olmkit.registry import mediatypes
 from olmkit.registry.manifest import Manifest
+from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
 
 WEIGHTS = b"GGUF" + bytes(range(256)) * 16
@@ -67,3 +68,19 @@ def stored(
     value["config"] = descriptor(kind, json.dumps(body).encode(), {})
     value["layers"] = [descriptor(*layer) for layer in layers]
     return Manifest.parse(json.dumps(value, indent=2).encode())
+
+
+def put_shards(store: Store, name: str, shards: Sequence[bytes]) -> Manifest:
+    """A model whose weights are several layers, in an order that is not theirs, as ModelPack."""
+    kind = "application/vnd.cncf.model.weight.v1.raw"
+    count = len(shards)
+    manifest = stored(
+        store,
+        ("application/vnd.cncf.model.config.v1+json", {}),
+        [
+            (kind, data, {"org.cncf.model.filepath": f"m-{number:05d}-of-{count:05d}.gguf"})
+            for number, data in reversed(list(enumerate(shards, 1)))
+        ],
+    )
+    store.put(Reference.parse(name), manifest)
+    return manifest
