@@ -1,15 +1,11 @@
-"""A Modelfile and the local files it names, made into a request to the daemon.
-
-Paths are relative to the Modelfile. A FROM that names something on disk is files, any other is
-a model's name (modelfile reference, section 1.7); one that is spelled as a path and is not
-there is an error here, not a name that no registry has.
-"""
+"""A Modelfile and the local files it names, made into a request to the daemon."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
+from olmkit.cli.localfiles import Files, find_existing, is_path, local_files
 from olmkit.modelfile.check import check_template, same_path
 from olmkit.modelfile.diagnostics import Code, Diagnostic
 from olmkit.modelfile.errors import (
@@ -20,26 +16,6 @@ from olmkit.modelfile.errors import (
 )
 from olmkit.modelfile.instructions import Adapter, Draft, From, Modelfile, TextInstruction
 from olmkit.modelfile.source import Source
-
-WEIGHT_PATTERNS = (
-    ("model*.safetensors", "*/model*.safetensors"),
-    ("consolidated*.safetensors",),
-    ("*.safetensors",),
-    ("*.gguf",),
-)
-"""The first group of which there is a file in a directory gives its weights."""
-COMPANION_PATTERNS = (
-    "*.json",
-    "*/*.json",
-    "chat_template.jinja",
-    "additional_chat_templates/*.jinja",
-    "vocab.txt",
-)
-"""What conversion reads beside safetensors. Templates by name are a habit of transformers, and
-vocab.txt is the tokenizer of old BERT models."""
-TOKENIZER_PATTERNS = ("tokenizer.model", "*/tokenizer.model")
-PICKLED = (".bin", ".pth", ".pt", ".ckpt")
-Files = dict[str, Path]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,7 +118,7 @@ def _add_part(
     parts: Parts, instruction: TextInstruction, directory: Path, problems: Problems
 ) -> None:
     text = instruction.value
-    found = _local_files(text, directory, may_be_name=isinstance(instruction, From))
+    found = local_files(text, directory, may_be_name=isinstance(instruction, From))
     if found is None:
         parts.name = text
     elif isinstance(instruction, From):
@@ -170,7 +146,7 @@ def _add_files(files: Files, more: Files, what: str) -> None:
 def _check_drafts(modelfile: Modelfile, directory: Path, problems: Problems) -> None:
     """A draft that is the model itself under another spelling guesses nothing sooner."""
     paths = [
-        (each, _existing(each.value, directory))
+        (each, find_existing(each.value, directory))
         for each in modelfile.instructions
         if isinstance(each, From | Draft)
     ]
@@ -191,98 +167,6 @@ def _warn_of_ignored(modelfile: Modelfile, parts: Parts, problems: Problems) -> 
         if isinstance(each, From) and each.value != parts.name and each.value_span is not None:
             text = f"FROM {parts.name} is a model, beside which no other FROM counts"
             problems.warning(Code.NO_EFFECT, text, each.value_span)
-
-
-def is_path(text: str) -> bool:
-    """Whether a FROM can only mean a file."""
-    return (
-        text.startswith(("/", "./", "../", "~"))
-        or text in (".", "..")
-        or ("://" not in text and text.lower().endswith((".gguf", ".safetensors")))
-    )
-
-
-def _local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | None:
-    path = _existing(text, directory)
-    if path is None:
-        if may_be_name and not is_path(text):
-            return None
-        raise CliError(f"no such file: {text}", hint="paths are relative to the Modelfile")
-    if path.is_file():
-        return _with_siblings(path)
-    found = _directory_files(path)
-    if not found and may_be_name and not is_path(text):
-        return None  # a directory that happens to be called like the model
-    if not found:
-        raise _no_weights(path)
-    return found
-
-
-def _with_siblings(path: Path) -> Files:
-    """The file; where it is one shard of a GGUF model, all of them, from the same directory."""
-    if "-of-" not in path.name:
-        return {path.name: path}
-    from olmkit.engine.models.shards import parse_name
-
-    shard = parse_name(path.name)
-    files = {name: path.with_name(name) for name in (shard.siblings if shard else (path.name,))}
-    missing = [name for name, each in files.items() if not each.is_file()]
-    if missing:
-        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-        raise CliError(
-            f"the model is not complete: {missing[0]}{more} missing",
-            hint=f"they belong beside {path}",
-        )
-    return files
-
-
-def _existing(text: str, directory: Path) -> Path | None:
-    try:
-        path = directory / Path(text).expanduser()
-        return path if path.exists() else None
-    except (OSError, ValueError, RuntimeError):
-        return None  # too long, a NUL in it, or a home that is nobody's
-
-
-def _no_weights(directory: Path) -> CliError:
-    if any(file.suffix in PICKLED for file in directory.iterdir()):
-        return CliError(
-            f"{directory} holds pickled weights only, which could run any code",
-            hint="convert them to safetensors first",
-        )
-    return CliError(f"no safetensors or GGUF files in {directory}")
-
-
-def _directory_files(directory: Path) -> Files:
-    """Weights, configuration and tokenizer by their path in the directory; empty: no weights.
-
-    Raises:
-        CliError: a file leads out of the directory.
-    """
-    root = directory.resolve()
-    weights = next((found for group in WEIGHT_PATTERNS if (found := _matching(root, group))), [])
-    if not weights:
-        return {}
-    others = []
-    if weights[0].suffix == ".safetensors":
-        others = _matching(root, COMPANION_PATTERNS) + _matching(root, TOKENIZER_PATTERNS)[:1]
-    files = {}
-    for path in weights + others:
-        name = path.relative_to(root).as_posix()
-        target = path.resolve()
-        if not target.is_relative_to(root):
-            is_cached = ".cache" in target.parts or "blobs" in target.parts
-            hint = "download with `--local-dir` to get files instead of links into a cache"
-            raise CliError(
-                f"insecure path: {path} leads out of {root}", hint=hint if is_cached else None
-            )
-        files[name] = path
-    return files
-
-
-def _matching(root: Path, patterns: tuple[str, ...]) -> list[Path]:
-    found = (path for pattern in patterns for path in sorted(root.glob(pattern)))
-    return [path for path in found if path.is_file() and not path.name.startswith(".")]
 
 
 def create_request(

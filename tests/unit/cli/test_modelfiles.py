@@ -1,5 +1,6 @@
 """What a Modelfile's FROM, ADAPTER and DRAFT mean on this disk."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -115,6 +116,16 @@ def test_a_directory_without_weights_is_an_error(
     with pytest.raises(ModelfileErrors) as caught:
         parts("FROM ./m", tmp_path)
     assert message in str(caught.value)
+
+
+def test_what_is_no_file_and_no_directory_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ModelfileErrors) as caught:
+        parts("FROM ./pipe\nDRAFT /dev/null", tmp_path)
+    assert [problem.message for problem in caught.value.diagnostics()] == [
+        "./pipe is neither a file nor a directory",
+        "/dev/null is neither a file nor a directory",
+    ]
 
 
 def test_links_out_of_a_directory_are_refused(tmp_path: Path) -> None:
