@@ -93,7 +93,7 @@ def capabilities(spec: ModelSpec, go_facts: TemplateFacts | None) -> tuple[str, 
     for facts in filter(None, (go_facts, jinja_facts(jinja) if jinja else None)):
         found.update(name for name in ("tools", "insert", "thinking") if getattr(facts, name))
     parser = spec.config.parser or ""
-    if parser in TOOL_PARSERS:
+    if parser in TOOL_PARSERS or (jinja and spec.gguf.tool_template):
         found.add("tools")
     if parser in THINKING_PARSERS or spec.gguf.architecture in ("gptoss", "gpt-oss"):
         found.add("thinking")
