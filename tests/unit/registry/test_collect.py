@@ -1,12 +1,15 @@
 """Mark and sweep: what goes, what is spared, what stops it."""
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from olmkit.registry.collect import remove_stale
 from olmkit.registry.digest import Digest
+from olmkit.registry.errors import TransferCancelled
+from olmkit.registry.events import BlobProgress, Event
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
 from support.stores import GGUF, files_of, put_model, write_raw_manifest
@@ -44,6 +47,39 @@ def test_a_dry_run_says_the_same_and_removes_nothing(store: Store) -> None:
     assert files_of(store) == before
     assert store.collect(grace_s=-1) == planned
     assert files_of(store) == set()
+
+
+def test_a_collection_tells_how_far_it_is_and_ends_when_cancelled(store: Store) -> None:
+    for number in range(4):
+        store.blobs.put_bytes(bytes([number]) * 100)
+    cancelled, told = threading.Event(), []
+
+    def on_event(event: Event) -> None:
+        assert isinstance(event, BlobProgress)
+        told.append((event.completed_bytes, event.total_bytes))
+        if event.completed_bytes == 200:
+            cancelled.set()
+
+    with pytest.raises(TransferCancelled):
+        store.collect(grace_s=-1, on_event=on_event, cancelled=cancelled)
+    assert told == [(100, 400), (200, 400)]
+    assert len(store.collect(grace_s=-1).unused) == 2
+    assert files_of(store) == set()
+
+
+def test_what_dead_processes_left_goes_without_any_blob_going(store: Store) -> None:
+    unused = store.blobs.put_bytes(b"no manifest names this")
+    for folder in (store.blobs.staging, store.leases):
+        (folder / "dead").mkdir(parents=True)
+        (folder / "dead" / "file").touch()
+    with store.blobs.workspace() as held:
+        (held / "file").touch()
+        (store.blobs.staging / "dead").mkdir(exist_ok=True)
+        store.remove_leftovers()
+        assert os.listdir(store.blobs.staging) == [held.name]
+        assert (held / "file").exists()
+    assert os.listdir(store.leases) == []
+    assert store.blobs.has(unused)
 
 
 def test_young_blobs_are_spared(store: Store) -> None:
