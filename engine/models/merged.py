@@ -14,7 +14,7 @@ from olmkit.engine.errors import EngineError
 from olmkit.engine.models import shards
 from olmkit.registry import formats, unpacked
 from olmkit.registry.digest import Digest
-from olmkit.registry.errors import InvalidManifest, SourceError, TransferCancelled
+from olmkit.registry.errors import DiskFull, RegistryError, TransferCancelled
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.formats import Part
 from olmkit.registry.locks import locked
@@ -34,13 +34,15 @@ def prepare(
 
     Raises:
         TransferCancelled: `cancelled` was set; the model is there all the same.
-        StoreError, DiskFull: a file cannot be read or written.
+        DiskFull: likewise, but there is no room to use it.
     """
     try:
         parts = formats.read(store, stored.manifest, on_event=on_event, cancelled=cancelled)
         if len(parts.weights) > 1:
             weights_path(store, parts.weights, on_event=on_event, cancelled=cancelled)
-    except (EngineError, InvalidManifest, SourceError) as error:
+    except (DiskFull, TransferCancelled):
+        raise
+    except (EngineError, RegistryError) as error:
         log.warning(
             "a model was stored that cannot be used",
             extra={"model": stored.reference.short, "reason": str(error)},
