@@ -1,13 +1,15 @@
 """A blob on its way into the store: what is wanted, how far it is, and the digest that follows.
 
-One thread a blob hashes the bytes from its beginning up to where they have no gap, so that the
-digest is known moments after the last byte. Reads no network.
+One thread a blob hashes the bytes from its beginning up to where they have no gap, from memory
+where they were just written and else from the disk, so that the digest is known moments after the
+last byte. Reads no network.
 """
 
+import errno
 import hashlib
-import os
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Final
@@ -16,15 +18,23 @@ import httpx
 
 from olmkit.registry import journal
 from olmkit.registry.blobs import BlobStore
-from olmkit.registry.digest import BLOCK_BYTES, Digest
+from olmkit.registry.digest import Digest
+from olmkit.registry.directio import ALIGNMENT_BYTES, BLOCK_BYTES, Blocks
 from olmkit.registry.errors import RemoteMisbehaved, store_errors
-from olmkit.registry.pace import Retries
+from olmkit.registry.pace import Pace, Retries
 from olmkit.registry.segments import Layout
 
 Open = Callable[[int, int | None], AbstractContextManager[httpx.Response]]
 """Streams the bytes from a start up to, without, an end; None: all the rest."""
 
-HASHER_NAP_S: Final = 0.01
+Piece = tuple[memoryview, int]
+"""A block of memory, and how many of its bytes count."""
+
+NAP_S: Final = 0.05
+AHEAD_BYTES: Final = 16 << 20
+"""So far ahead of the hash the connections wait: faster they only take its processor away."""
+BLOCKS_LIMIT: Final = 128
+"""While more are in use, what was written is not kept in memory for the hash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +63,12 @@ class Arrival:
             self.digest = digest
         self.partial: journal.Partial | None = None
         self.layout: Layout | None = None
-        self.hashed_bytes = 0
+        self.ready_bytes = self.hashed_bytes = 0
+        """From byte 0 on without a gap: how much is written, how much of that is hashed."""
+        self.awaited_offset = -1
+        """Where the bytes are to go on that the hash waits for; -1: it has some."""
+        self.written: dict[int, Piece] = {}
+        """Blocks still in memory, by their offset, with how much of them counts."""
         self.is_elsewhere = False
         """Another process downloads it."""
         self.retries = Retries()
@@ -68,19 +83,53 @@ class Arrival:
 
 
 class Hasher:
-    """Follows the readers of one download; `changed` is its lock, which guards every `Arrival`."""
+    """Follows the readers of one download. `changed` is on `lock`, which guards every `Arrival`."""
 
     def __init__(
-        self, blobs: BlobStore, changed: threading.Condition, is_stopped: Callable[[], bool]
+        self,
+        blobs: BlobStore,
+        blocks: Blocks,
+        pace: Pace,
+        lock: threading.RLock,
+        changed: threading.Condition,
+        is_stopped: Callable[[], bool],
     ) -> None:
         self._blobs = blobs
+        self._blocks = blocks
+        self._pace = pace
         self._changed = changed
+        self._arrived = threading.Condition(lock)
+        self._caught_up = threading.Condition(lock)
         self._is_stopped = is_stopped
+
+    def keep(self, work: Arrival, offset: int, block: memoryview, count: int) -> bool:
+        """Take a block whose first `count` bytes were written at `offset`; whether it was taken.
+
+        Called under the lock.
+        """
+        is_near = 0 <= offset - work.hashed_bytes < BLOCKS_LIMIT * BLOCK_BYTES
+        is_kept = is_near and self._blocks.taken < BLOCKS_LIMIT and offset not in work.written
+        if is_kept:
+            work.written[offset] = (block, count)
+        if offset == work.awaited_offset:
+            self._arrived.notify_all()
+        return is_kept
+
+    def wait_behind(self, work: Arrival) -> None:
+        """Return when the hash is not too far behind. Called under the lock."""
+        while work.ready_bytes - work.hashed_bytes > AHEAD_BYTES and not self._is_stopped():
+            self._caught_up.wait(NAP_S)
+
+    def forget(self, work: Arrival) -> None:
+        """Let go of the blocks: other bytes will be written there. Called under the lock."""
+        for block, _ in work.written.values():
+            self._blocks.give_back(block)
+        work.written.clear()
 
     def follow(self, work: Arrival, partial: journal.Partial, layout: Layout) -> None:
         """Follow the readers with the digest; put the blob into the store when it is right."""
         while True:
-            digest = self._digest(work, partial.fd, layout)
+            digest = self._digest(work, partial, layout)
             if digest is None:
                 return
             expected = work.wanted.digest
@@ -95,6 +144,8 @@ class Hasher:
                 return
             with self._changed:
                 layout.forget_all()
+                self.forget(work)
+                work.ready_bytes = work.hashed_bytes = 0
                 partial.save(layout.done())
                 if work.was_wrong:
                     raise RemoteMisbehaved(
@@ -104,24 +155,62 @@ class Hasher:
                 work.was_wrong = True
                 self._changed.notify_all()
 
-    def _digest(self, work: Arrival, fd: int, layout: Layout) -> Digest | None:
+    def _digest(self, work: Arrival, partial: journal.Partial, layout: Layout) -> Digest | None:
         """The digest of all bytes once they are there; None when the download ends before."""
-        hasher = hashlib.sha256()
-        size = layout.size_bytes
-        view = memoryview(bytearray(min(BLOCK_BYTES, max(size, 1))))
-        ready = offset = 0
-        while True:
-            with self._changed:
-                work.hashed_bytes = offset
-                while ready < size and ready - offset < len(view):
-                    if self._is_stopped():
-                        return None
-                    ready = layout.prefix_end()
-                    if ready < size and ready - offset < len(view):
-                        self._changed.wait(HASHER_NAP_S)
-            if offset >= size:
-                return Digest("sha256:" + hasher.hexdigest())
+        digest, offset = hashlib.sha256(), 0
+        ahead: Future[Piece] | None = None
+        with ThreadPoolExecutor(1, "read") as executor:
+            while offset < layout.size_bytes:
+                piece = ahead.result() if ahead else self._next(work, partial, layout, offset)
+                if piece is None:
+                    return None
+                block, count = piece
+                offset += count
+                with self._changed:
+                    following = 0 if self._is_stopped() else self._on_disk(work, layout, offset)
+                ahead = None
+                if following:
+                    ahead = executor.submit(self._read, partial, offset, following)
+                digest.update(block[:count])
+                self._blocks.give_back(block)
+                with self._caught_up:
+                    work.hashed_bytes = offset
+                    if work.ready_bytes - offset <= AHEAD_BYTES // 2:
+                        self._caught_up.notify_all()
+        return Digest("sha256:" + digest.hexdigest())
+
+    def _next(
+        self, work: Arrival, partial: journal.Partial, layout: Layout, offset: int
+    ) -> Piece | None:
+        """The bytes at `offset`, as soon as they are there; None when the download ends before."""
+        with self._arrived:
+            while not (count := self._on_disk(work, layout, offset)):
+                if self._is_stopped():
+                    return None
+                if piece := work.written.pop(offset, None):
+                    return piece
+                work.awaited_offset = offset
+                self._arrived.wait(NAP_S)
+                work.awaited_offset = -1
+        return self._read(partial, offset, count)
+
+    def _on_disk(self, work: Arrival, layout: Layout, offset: int) -> int:
+        """How many bytes are to be read at `offset`, worth the while and not in memory."""
+        work.ready_bytes = layout.prefix_end()
+        following = min((at for at in work.written if at >= offset), default=layout.size_bytes)
+        end = min(work.ready_bytes, following)
+        is_all = end in (following, layout.size_bytes)
+        return min(BLOCK_BYTES, end - offset) if is_all or end - offset >= BLOCK_BYTES else 0
+
+    def _read(self, partial: journal.Partial, offset: int, count: int) -> Piece:
+        block = self._blocks.take()
+        whole = -(-count // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+        try:
             with store_errors(self._blobs.partial, "read"):
-                count = os.preadv(fd, [view[: ready - offset]], offset)
-            hasher.update(view[:count])
-            offset += count
+                there = partial.file.read(block[:whole], offset, is_cached=self._pace.is_slow)
+                if there < count:
+                    raise OSError(errno.EIO, "the file is shorter than it was")
+        except BaseException:
+            self._blocks.give_back(block)
+            raise
+        return block, count

@@ -1,11 +1,10 @@
 """Blobs out of the network into the store: parallel ranges, resumed, retried, verified.
 
 Decides how many connections read which ranges, when one is too slow, and what is tried again. One
-thread a connection writes, one thread a blob hashes (`arrival`). Knows no registry: a blob is
+thread a connection writes (`intake`), two a blob hash (`arrival`). Knows no registry: a blob is
 whatever `Wanted.open` streams. One process downloads a blob at a time; others wait for it.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,27 +13,26 @@ from typing import Final
 
 import httpx
 
-from olmkit.registry import journal, web
+from olmkit.registry import journal, web, wire
 from olmkit.registry.arrival import Arrival, Hasher, Wanted
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
+from olmkit.registry.directio import Blocks
 from olmkit.registry.errors import (
     RegistryError,
     RemoteError,
     TransferCancelled,
-    Unreachable,
     disk_full,
     free_bytes_at,
-    store_errors,
 )
 from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.intake import Intake
 from olmkit.registry.pace import Pace
 from olmkit.registry.segments import Layout, Segment
 
 OPEN_BLOBS_LIMIT: Final = 16
-TICK_S: Final = 0.1
+TICK_S: Final = 0.05
 """So often progress is told and the journals are written: what a kill can cost."""
-RAMP_S: Final = 0.5
 ROOM_FACTOR: Final = 1.02
 
 
@@ -78,14 +76,19 @@ class _Download:
         self._blobs = blobs
         self._on_event = on_event
         self._cancelled = cancelled
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
         self._pace = Pace(streams)
         self._threads: list[threading.Thread] = []
         self._readers = 0
         self._responses: dict[Segment, httpx.Response] = {}
         self._error: RegistryError | None = None
         self._is_stopped = False
-        self._hasher = Hasher(blobs, self._changed, lambda: self._is_stopped)
+        blocks = Blocks()
+        self._hasher = Hasher(
+            blobs, blocks, self._pace, lock, self._changed, lambda: self._is_stopped
+        )
+        self._intake = Intake(blocks, self._hasher, self._pace, lock, lambda: self._is_stopped)
 
     # --- the thread that called
 
@@ -94,7 +97,7 @@ class _Download:
         if all(work.digest for work in self._works):
             return
         self._require_room()
-        ramped_at_s = time.monotonic()
+        ticked_at_s = ramped_at_s = time.monotonic()
         ramped_bytes = self._arrived_bytes()
         try:
             while not self._is_over():
@@ -102,12 +105,15 @@ class _Download:
                 with self._changed:
                     self._changed.wait(TICK_S)
                 now_s = time.monotonic()
+                if now_s - ticked_at_s < TICK_S:
+                    continue
+                ticked_at_s = now_s
                 with self._changed:
                     self._replace_slow(now_s)
                     self._look_elsewhere()
                 self._show()
                 self._save()
-                if now_s - ramped_at_s >= RAMP_S:
+                if now_s - ramped_at_s >= self._pace.ramp_s:
                     arrived_bytes = self._arrived_bytes()
                     self._ramp((arrived_bytes - ramped_bytes) / (now_s - ramped_at_s))
                     ramped_at_s, ramped_bytes = now_s, arrived_bytes
@@ -206,9 +212,7 @@ class _Download:
     def _ramp(self, rate: float) -> None:
         with self._changed:
             backlog = sum(
-                work.layout.completed_bytes - work.hashed_bytes
-                for work in self._works
-                if work.layout and work.is_open
+                work.ready_bytes - work.hashed_bytes for work in self._works if work.is_open
             )
             self._pace.measured(rate, backlog)
 
@@ -222,7 +226,7 @@ class _Download:
                 segment.give_up()
                 self._readers -= 1  # its thread may hang for long: another one takes over
                 if response := self._responses.get(segment):
-                    web.abort(response)
+                    wire.abort(response)
 
     def _look_elsewhere(self) -> None:
         """What other processes download: done, in progress, or left for us."""
@@ -241,7 +245,7 @@ class _Download:
         with self._changed:
             self._is_stopped = True
             for response in self._responses.values():
-                web.abort(response)
+                wire.abort(response)
             self._changed.notify_all()
         deadline_s = time.monotonic() + 5
         for thread in self._threads:
@@ -276,7 +280,7 @@ class _Download:
         if self._is_stopped or self._readers > self._pace.streams:
             return None
         now_s = time.monotonic()
-        rate = self._pace.rate_of_one
+        chunk_bytes = self._pace.chunk_bytes
         slowest: tuple[float, Segment, Arrival] | None = None
         opened = sum(work.is_open for work in self._works)
         for work in self._works:
@@ -287,7 +291,7 @@ class _Download:
                     continue
                 opened += 1
             assert work.layout is not None
-            if segment := work.layout.take(now_s, rate):
+            if segment := work.layout.take(now_s, chunk_bytes):
                 return work, segment
             found = work.layout.slowest(now_s)
             if found and (slowest is None or found[0] > slowest[0]):
@@ -341,19 +345,20 @@ class _Download:
             is_sequential = layout.is_sequential
             start, end = (0, size) if is_sequential else (segment.start, segment.end)
         is_whole = start == 0 and end == size
+        asked_at_s = time.monotonic()
         response = stack.enter_context(work.wanted.open(start, None if is_whole else end))
         first = web.starts_at(response, start, size)
         with self._changed:
             if self._is_stopped or segment.is_given_up:
                 return
             self._responses[segment] = response
+            self._pace.answered(time.monotonic() - asked_at_s)
         ignores_range = not is_whole and response.status_code != httpx.codes.PARTIAL_CONTENT
-        if ignores_range and not self._become_sequential(layout, segment):
+        if ignores_range and not self._become_sequential(work, layout, segment):
             return
-        assert work.partial is not None
-        self._write(work.partial.fd, segment, response, first, end)
+        self._intake.write(work, segment, response, first)
 
-    def _become_sequential(self, layout: Layout, segment: Segment) -> bool:
+    def _become_sequential(self, work: Arrival, layout: Layout, segment: Segment) -> bool:
         """The server ignores ranges: one connection reads everything; whether it is this one."""
         with self._changed:
             if layout.is_sequential:
@@ -364,38 +369,14 @@ class _Download:
                 if other is not segment:
                     other.end = other.claimed
                     if response := self._responses.get(other):
-                        web.abort(response)
+                        wire.abort(response)
             while layout.active != [segment]:
                 if self._is_stopped or segment.is_given_up:
                     return False
                 self._changed.wait(TICK_S)
             layout.restart_sequentially(segment)
+            self._hasher.forget(work)
             return True
-
-    def _write(
-        self, fd: int, segment: Segment, response: httpx.Response, offset: int, end: int
-    ) -> None:
-        """Write the body, whose first byte belongs at `offset`, where the segment allows it."""
-        for block in response.iter_raw():
-            view = memoryview(block)
-            with self._changed:
-                if self._is_stopped:
-                    return
-                view = view[max(0, segment.claimed - offset) :]
-                offset += len(block)
-                at = segment.claimed
-                count = segment.claim(len(view))
-            if count:
-                with store_errors(self._blobs.partial, "write to"):
-                    written = os.pwrite(fd, view[:count], at)
-                    while written < count:
-                        written += os.pwrite(fd, view[written:count], at + written)
-                with self._changed:
-                    segment.position += count
-            if segment.position >= segment.end and segment.end < end:
-                return  # the rest is another's
-        if segment.position < segment.end:
-            raise Unreachable(f"{web.host_of(response.url)} ended the answer early")
 
     def _retry_later(
         self, work: Arrival, layout: Layout, segment: Segment, error: RemoteError

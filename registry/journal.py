@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from olmkit.registry.directio import DirectFile
 from olmkit.registry.errors import store_errors
 from olmkit.registry.locks import claims, is_held
 from olmkit.registry.ranges import Ranges
@@ -60,6 +61,7 @@ class Partial:
             self.fd = os.open(
                 self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _DATA_MODE
             )
+            self.file = DirectFile(self.path, self.fd)
         self.done = self._read()
 
     def _read(self) -> Ranges:
@@ -98,6 +100,7 @@ class Partial:
 
     def close(self) -> None:
         """Let go; what is there stays for the next time."""
+        self.file.close()
         os.close(self.fd)
         os.close(self._lock_fd)
 

@@ -13,14 +13,25 @@ from olmkit.registry.errors import RemoteError, RemoteRejected
 from olmkit.registry.segments import MIB, STEAL_MIN_BYTES, Segment
 
 FIRST_STREAMS: Final = 4
-MOST_STREAMS: Final = 16
+MOST_STREAMS: Final = 32
 GAIN: Final = 1.15
 """Twice the connections must bring so much more, or they are too many."""
 SLOW_S: Final = 5.0
 SLOW_SHARE: Final = 0.15
 """A connection below this share of the median, for `SLOW_S`, is replaced."""
 SILENCE_S: Final = 15.0
-BACKLOG_BYTES: Final = 192 * MIB
+RAMP_LEAST_S: Final = 0.2
+RAMP_MOST_S: Final = 2.0
+RAMP_ANSWERS: Final = 4.0
+"""A number of connections is judged after the time of so many answers, within the two limits."""
+FAST_RATE: Final = 200e6
+"""Bytes per second from which on the page cache holds a download up."""
+CHUNK_ANSWERS: Final = 20
+CHUNK_MIN_BYTES: Final = 2 * MIB
+CHUNK_MAX_BYTES: Final = 32 * MIB
+"""A connection is asked for what it brings in the time of so many answers, within the limits: the
+shorter the parts, the sooner they can be hashed."""
+BACKLOG_BYTES: Final = 32 * MIB
 """So far behind, hashing is what limits, and more connections do not help."""
 RATES_KEPT: Final = 30
 TRIES: Final = 6
@@ -40,14 +51,33 @@ class Pace:
         self._is_growing = True
         self._rates: deque[float] = deque(maxlen=RATES_KEPT)
         """Of the segments that ended lately."""
+        self._answer_s = RAMP_MOST_S
+        self._rate = 0.0
 
     @property
-    def rate_of_one(self) -> float:
-        """Bytes per second of one connection; 0 while unknown."""
-        return self._best_rate / self.streams
+    def is_slow(self) -> bool:
+        """The bytes come so slowly that the page cache costs nothing: it has them for who loads."""
+        return 0 < self._rate < FAST_RATE
+
+    @property
+    def ramp_s(self) -> float:
+        """How long a number of connections is tried."""
+        return min(max(self._answer_s * RAMP_ANSWERS, RAMP_LEAST_S), RAMP_MOST_S)
+
+    def answered(self, elapsed_s: float) -> None:
+        """A connection was asked, and its answer began so much later."""
+        self._answer_s = min(self._answer_s, elapsed_s)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """How much a connection is asked for at once."""
+        rate = self._rate / self.streams
+        wanted = int(rate * self._answer_s * CHUNK_ANSWERS)
+        return min(max(wanted, CHUNK_MIN_BYTES), CHUNK_MAX_BYTES)
 
     def measured(self, rate: float, backlog_bytes: int) -> None:
         """All connections brought `rate` bytes per second; so many bytes wait to be hashed."""
+        self._rate = max(self._rate, rate)
         if not self._is_growing or rate <= 0 or backlog_bytes > BACKLOG_BYTES:
             return
         if rate >= self._best_rate * GAIN:

@@ -26,6 +26,16 @@ class Ranges:
                 start, end = min(start, low), max(end, high)
         self._ranges = sorted([*apart, (start, end)])
 
+    def aligned(self, step_bytes: int, size_bytes: int) -> "Ranges":
+        """What of it begins and ends at a multiple of `step_bytes`, or at the end of all."""
+        return Ranges(
+            (
+                -(-low // step_bytes) * step_bytes,
+                high if high == size_bytes else high - high % step_bytes,
+            )
+            for low, high in self._ranges
+        )
+
     @property
     def total_bytes(self) -> int:
         """How many bytes are in."""
@@ -35,6 +45,10 @@ class Ranges:
     def prefix_end(self) -> int:
         """Where the range from byte 0 ends; 0 when byte 0 is out."""
         return self._ranges[0][1] if self._ranges and self._ranges[0][0] == 0 else 0
+
+    def end_of(self, offset: int) -> int:
+        """Where the range that `offset` is in, or at the end of, ends; `offset` when it is out."""
+        return next((high for low, high in self._ranges if low <= offset <= high), offset)
 
     def first_gap(self, size_bytes: int) -> tuple[int, int] | None:
         """The first range below `size_bytes` that is out."""

@@ -2,20 +2,18 @@
 
 A segment is a range that one connection reads. Bytes are claimed before they are written and done
 afterwards, so that a range can change hands at any time and no byte is ever written by two. All
-methods are called under the download's lock.
+methods are called under the download's lock. Segments begin and end at multiples of the disk's
+alignment, or at the end of the blob.
 """
 
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
+from olmkit.registry.directio import ALIGNMENT_BYTES
 from olmkit.registry.ranges import Ranges
 
 MIB: Final = 1 << 20
-CHUNK_MIN_BYTES: Final = 8 * MIB
-CHUNK_MAX_BYTES: Final = 32 * MIB
-CHUNK_S: Final = 2.0
-"""A segment is about what one connection reads in this time, within the two limits."""
 STEAL_MIN_BYTES: Final = 256 * 1024
 STEAL_MIN_S: Final = 0.5
 """A segment that needs no more than this for the rest is left alone."""
@@ -77,7 +75,8 @@ class Layout:
         self.active: list[Segment] = []
         self.is_sequential = False
         """The server sends the whole from byte 0 only: one segment, no stealing."""
-        self._done = done
+        self._done = done.aligned(ALIGNMENT_BYTES, size_bytes)
+        self._prefix_end = 0
 
     @property
     def completed_bytes(self) -> int:
@@ -93,13 +92,17 @@ class Layout:
 
     def prefix_end(self) -> int:
         """Up to where everything from byte 0 on is written."""
-        return self.done().prefix_end
+        while True:
+            end = self._done.end_of(self._prefix_end)
+            for segment in self.active:
+                if segment.start <= end < segment.position:
+                    end = segment.position
+            if end == self._prefix_end:
+                return end
+            self._prefix_end = end
 
-    def take(self, now_s: float, rate: float) -> Segment | None:
-        """A new segment of bytes that nobody has; None when there are none.
-
-        `rate` is what one connection reads in a second, 0 for unknown.
-        """
+    def take(self, now_s: float, chunk_bytes: int) -> Segment | None:
+        """A new segment of about `chunk_bytes` that nobody has; None when there are none."""
         if self.is_sequential:
             if self.active:
                 return None
@@ -112,7 +115,7 @@ class Layout:
         gap = taken.first_gap(self.size_bytes)
         if gap is None:
             return None
-        chunk = int(min(max(rate * CHUNK_S, CHUNK_MIN_BYTES), CHUNK_MAX_BYTES))
+        chunk = _aligned(chunk_bytes)
         if gap[1] - gap[0] < chunk * 3 // 2:
             chunk = gap[1] - gap[0]
         return self._begin(gap[0], min(gap[1], gap[0] + chunk), now_s)
@@ -138,7 +141,7 @@ class Layout:
 
     def split(self, victim: Segment, now_s: float) -> Segment | None:
         """A new segment with the second half of what `victim` has left."""
-        middle = victim.claimed + (victim.end - victim.claimed) // 2
+        middle = victim.claimed + _aligned((victim.end - victim.claimed) / 2)
         end, victim.end = victim.end, middle
         return self._begin(middle, end, now_s)
 
@@ -158,6 +161,11 @@ class Layout:
     def forget_all(self) -> None:
         """Nothing is done: the bytes were wrong."""
         self._done = Ranges()
+        self._prefix_end = 0
         for segment in self.active:
             segment.give_up()
             segment.start = segment.position
+
+
+def _aligned(size_bytes: float) -> int:
+    return int(size_bytes) // ALIGNMENT_BYTES * ALIGNMENT_BYTES

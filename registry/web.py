@@ -8,7 +8,6 @@ comes in a `Connection`.
 import contextlib
 import json
 import re
-import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -16,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import httpcore
 import httpx
 
+from olmkit.registry import wire
 from olmkit.registry.credentials import Credential
 from olmkit.registry.errors import (
     InvalidManifest,
@@ -43,10 +42,6 @@ CONNECTIONS_LIMIT: Final = 64
 PATIENCE_S: Final = 120.0
 """A server that asks for a longer pause is not waited for."""
 TEMPORARY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
-
-READ_BYTES: Final = 256 * 1024
-"""Read from a socket at a time: a third less work a byte than with httpcore's own 64 KiB."""
-httpcore.HTTP11Connection.READ_NUM_BYTES = READ_BYTES
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
@@ -99,7 +94,7 @@ class Connection:
 
     def _routes(self, context: ssl.SSLContext) -> Routes:
         limits = httpx.Limits(max_connections=CONNECTIONS_LIMIT, max_keepalive_connections=32)
-        direct = httpx.HTTPTransport(verify=context, limits=limits)
+        direct = wire.Transport(context, limits)
         return Routes(direct, self.proxies, self.no_proxy, verify=context, limits=limits)
 
     def allows_plain_http(self, host: str) -> bool:
@@ -270,16 +265,6 @@ def drain(response: httpx.Response) -> None:
             count += len(block)
             if count > DRAIN_LIMIT_BYTES:
                 return
-
-
-def abort(response: httpx.Response) -> None:
-    """End a response from another thread than the one that reads it, which then fails at once."""
-    stream = response.extensions.get("network_stream")
-    found = stream.get_extra_info("socket") if stream is not None else None
-    if isinstance(found, socket.socket):
-        with contextlib.suppress(OSError):
-            # Not the TLS socket's own method, which takes the reader's state away.
-            socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
 def read_limited(response: httpx.Response, limit_bytes: int) -> bytes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import journal, pace, segments
+from olmkit.registry import journal, pace
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     DiskFull,
@@ -35,8 +35,8 @@ CONTENT = os.urandom(MIB) * 3 + os.urandom(5 * MIB + 7)
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small ranges and short pauses."""
-    monkeypatch.setattr(segments, "CHUNK_MIN_BYTES", MIB)
-    monkeypatch.setattr(segments, "CHUNK_MAX_BYTES", MIB)
+    monkeypatch.setattr(pace, "CHUNK_MIN_BYTES", MIB)
+    monkeypatch.setattr(pace, "CHUNK_MAX_BYTES", MIB)
     monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)
 
 

@@ -1,0 +1,104 @@
+"""Files written and read past the page cache, in memory that is used again and again.
+
+At a gigabyte a second the page cache is what a download costs most: a copy, and pages to be had for
+every byte of a file that is not read again soon. Where the file system cannot do without it, the
+same calls go through it.
+"""
+
+import errno
+import mmap
+import os
+import threading
+from pathlib import Path
+from typing import Final
+
+ALIGNMENT_BYTES: Final = 4096
+"""Offsets, lengths and addresses are multiples of it (open(2), O_DIRECT)."""
+BLOCK_BYTES: Final = 512 * 1024
+
+
+class Blocks:
+    """Aligned memory of `BLOCK_BYTES` a piece, for several threads."""
+
+    def __init__(self) -> None:
+        self._free: list[memoryview] = []
+        self._lock = threading.Lock()
+        self.taken = 0
+        """How many are in use."""
+
+    def take(self) -> memoryview:
+        """A block with any content; it is the caller's until `give_back`."""
+        with self._lock:
+            self.taken += 1
+            if self._free:
+                return self._free.pop()
+        return memoryview(mmap.mmap(-1, BLOCK_BYTES))
+
+    def give_back(self, block: memoryview) -> None:
+        """The block is no longer used."""
+        with self._lock:
+            self.taken -= 1
+            self._free.append(block)
+
+
+class DirectFile:
+    """A file that is open already, with a second way to it that passes by the page cache."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self._fd = fd
+        self._direct_fd = -1
+        self._is_refused = False
+        """Some file systems open a file this way and then refuse to read or write it."""
+        if flag := getattr(os, "O_DIRECT", 0):
+            try:
+                self._direct_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flag)
+            except OSError as error:
+                if error.errno != errno.EINVAL:
+                    raise
+
+    def write(self, view: memoryview, offset: int, *, is_cached: bool) -> None:
+        """Write all of `view`, the beginning of a block, at an aligned offset.
+
+        What is left of a multiple of the alignment goes through the page cache.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        done = 0
+        whole = 0 if is_cached else len(view) // ALIGNMENT_BYTES * ALIGNMENT_BYTES
+        while done < len(view):
+            if done < whole and self._is_direct:
+                try:
+                    done += os.pwrite(self._direct_fd, view[done:whole], offset + done)
+                    continue
+                except OSError as error:
+                    self._do_without(error)
+            done += os.pwrite(self._fd, view[done:], offset + done)
+
+    def read(self, view: memoryview, offset: int, *, is_cached: bool) -> int:
+        """Read into `view`, the beginning of a block, from an aligned offset; how much was there.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        if not is_cached and self._is_direct and len(view) % ALIGNMENT_BYTES == 0:
+            try:
+                return os.preadv(self._direct_fd, [view], offset)
+            except OSError as error:
+                self._do_without(error)
+        return os.preadv(self._fd, [view], offset)
+
+    def close(self) -> None:
+        """Close the second way; the file itself is its owner's."""
+        if self._direct_fd >= 0:
+            os.close(self._direct_fd)
+            self._direct_fd = -1
+
+    @property
+    def _is_direct(self) -> bool:
+        return self._direct_fd >= 0 and not self._is_refused
+
+    def _do_without(self, error: OSError) -> None:
+        if error.errno != errno.EINVAL:
+            raise error
+        self._is_refused = True

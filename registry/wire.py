@@ -1,0 +1,244 @@
+"""GET over HTTP/1.1 with bodies that are read straight into the caller's memory.
+
+An httpx transport on the standard library's http.client: httpx's own copies every byte three times
+in Python between the socket and the caller, which is half of the work of a fast download. Other
+methods go through httpx's own. Knows no proxies.
+"""
+
+import contextlib
+import http.client
+import select
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import httpx
+
+ITERATED_BYTES: Final = 64 * 1024
+IDLE_LIMIT: Final = 32
+"""Connections to one origin that are kept for the next request."""
+_BODY: Final = "olm_body"
+
+Origin = tuple[str, str, int]
+"""Scheme, host and port."""
+
+
+class Body(httpx.SyncByteStream):
+    """The body of an answer; one thread reads, any may `abort`."""
+
+    def __init__(
+        self,
+        response: http.client.HTTPResponse,
+        connection_socket: socket.socket,
+        done: Callable[[bool], None],
+    ) -> None:
+        self._response = response
+        self._socket = connection_socket
+        self._done = done
+        self._left = None if response.chunked else response.length
+        """Bytes to come; None: until the end is seen."""
+        self._is_over = self._left == 0
+
+    def readinto(self, view: memoryview) -> int:
+        """Put what is there into `view`, at least a byte, and return how much; 0 at the end.
+
+        Raises:
+            httpx.ReadTimeout: nothing came for too long.
+            httpx.TransportError: the connection broke, or ended before the body.
+        """
+        if self._is_over or not view:
+            return 0
+        with _reading():
+            if self._response.chunked:
+                block = self._response.read1(min(len(view), ITERATED_BYTES))
+                view[: len(block)] = block
+                self._is_over = not block
+                return len(block)
+            # Not HTTPResponse.readinto, which waits until all of `view` is full.
+            room = view if self._left is None else view[: self._left]
+            count = self._response.fp.readinto1(room)
+        if self._left is not None:
+            if not count:
+                raise httpx.RemoteProtocolError("the connection ended before the body")
+            self._left -= count
+        self._is_over = not count or self._left == 0
+        return count
+
+    def __iter__(self) -> Iterator[bytes]:
+        view = memoryview(bytearray(ITERATED_BYTES))
+        while count := self.readinto(view):
+            yield bytes(view[:count])
+
+    def abort(self) -> None:
+        """Make the thread that reads fail at once."""
+        with contextlib.suppress(OSError):
+            # Not the TLS socket's own method, which takes the reader's state away.
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the connection back when all was read, else end it."""
+        self._response.close()
+        self._done(self._is_over and not self._response.will_close)
+
+
+class Transport(httpx.BaseTransport):
+    """Connections to any number of origins; may be used by several threads."""
+
+    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
+        self._context = context
+        self._other = httpx.HTTPTransport(verify=context, limits=limits)
+        self._lock = threading.Lock()
+        self._idle: dict[Origin, list[http.client.HTTPConnection]] = {}
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        """The answer, its body not yet read.
+
+        Raises:
+            httpx.TransportError: no connection, or no answer that is HTTP.
+        """
+        if request.method != "GET":
+            return self._other.handle_request(request)
+        url = request.url
+        origin = (url.scheme, url.host, url.port or {"http": 80, "https": 443}[url.scheme])
+        while connection := self._take_idle(origin):
+            try:
+                return self._ask(connection, origin, request)
+            except httpx.TimeoutException:
+                raise
+            except httpx.TransportError:
+                continue  # the server had ended it meanwhile
+        return self._ask(self._connect(origin, request), origin, request)
+
+    def close(self) -> None:
+        """Close the connections that wait for a next request."""
+        self._other.close()
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for connections in idle.values():
+            for connection in connections:
+                connection.close()
+
+    def _take_idle(self, origin: Origin) -> http.client.HTTPConnection | None:
+        while True:
+            with self._lock:
+                idle = self._idle.get(origin)
+                connection = idle.pop() if idle else None
+            if connection is None or not _has_input(connection.sock):
+                return connection
+            connection.close()  # nothing was asked: this is its end
+
+    def _give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
+        with self._lock:
+            idle = self._idle.setdefault(origin, [])
+            if len(idle) < IDLE_LIMIT:
+                idle.append(connection)
+                return
+        connection.close()
+
+    def _connect(self, origin: Origin, request: httpx.Request) -> http.client.HTTPConnection:
+        scheme, host, port = origin
+        limits = request.extensions.get("timeout", {})
+        connection = (
+            http.client.HTTPSConnection(host, port, context=self._context)
+            if scheme == "https"
+            else http.client.HTTPConnection(host, port)
+        )
+        connection.timeout = limits.get("connect")
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise httpx.ConnectTimeout(str(error)) from error
+        except OSError as error:
+            raise httpx.ConnectError(str(error)) from error
+        connection.sock.settimeout(limits.get("read"))
+        return connection
+
+    def _ask(
+        self, connection: http.client.HTTPConnection, origin: Origin, request: httpx.Request
+    ) -> httpx.Response:
+        used = connection.sock
+
+        def done(is_usable: bool) -> None:
+            if is_usable:
+                self._give_back(origin, connection)
+            else:
+                connection.close()
+                used.close()
+
+        try:
+            with _reading():
+                target = request.url.raw_path.decode("ascii")
+                connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
+                for name, value in request.headers.raw:
+                    connection.putheader(name, value)
+                connection.endheaders()
+                response = connection.getresponse()
+        except BaseException:
+            connection.close()
+            raise
+        body = Body(response, used, done)
+        return httpx.Response(
+            response.status,
+            headers=[(k.encode("latin-1"), v.encode("latin-1")) for k, v in response.getheaders()],
+            stream=body,
+            extensions={_BODY: body},
+        )
+
+
+def reader(response: httpx.Response) -> Callable[[memoryview], int]:
+    """`Body.readinto` of a streamed response; one that copies where httpx's transport was used."""
+    body = response.extensions.get(_BODY)
+    return body.readinto if isinstance(body, Body) else _Copied(response).readinto
+
+
+def abort(response: httpx.Response) -> None:
+    """End a response from another thread than the one that reads it, which then fails at once."""
+    body = response.extensions.get(_BODY)
+    if isinstance(body, Body):
+        body.abort()
+    elif stream := response.extensions.get("network_stream"):
+        found = stream.get_extra_info("socket")
+        if isinstance(found, socket.socket):
+            with contextlib.suppress(OSError):
+                socket.socket.shutdown(found, socket.SHUT_RDWR)
+
+
+class _Copied:
+    """Reads what httpx yields into memory."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._blocks = response.iter_raw()
+        self._rest = memoryview(b"")
+
+    def readinto(self, view: memoryview) -> int:
+        while not self._rest:
+            block = next(self._blocks, None)
+            if block is None:
+                return 0
+            self._rest = memoryview(block)
+        count = min(len(view), len(self._rest))
+        view[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
+
+
+def _has_input(connection_socket: socket.socket) -> bool:
+    poll = select.poll()
+    poll.register(connection_socket, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+@contextmanager
+def _reading() -> Iterator[None]:
+    """Turn the standard library's exceptions into httpx's."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise httpx.ReadTimeout(str(error)) from error
+    except OSError as error:
+        raise httpx.ReadError(str(error)) from error
+    except (http.client.HTTPException, ValueError) as error:
+        raise httpx.RemoteProtocolError(str(error) or type(error).__name__) from error
