@@ -78,6 +78,7 @@ async def _serve(
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
     )
+    services.rename_old_blobs()
     try:
         with _signals(stop, settings):
             server = _Server(_config(make_app(services), drain_s), services, stop)

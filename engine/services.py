@@ -27,6 +27,13 @@ class Services:
     started_at: datetime
     """Aware, local time."""
 
+    def rename_old_blobs(self) -> None:
+        """Make the blobs of a store of an old Ollama readable; a warning where that fails."""
+        try:
+            self.store.blobs.rename_old()
+        except StoreError as error:
+            log.warning("some models cannot be read", extra={"reason": str(error)})
+
     def start_cleaning(self) -> None:
         """Remove what killed processes left in the store, in a thread of its own.
 

@@ -11,6 +11,7 @@ living lease began, or within the grace period.
 import errno
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,7 @@ from olmkit.registry.linking import LinkRecords, clone_or_link, looks_same
 from olmkit.registry.locks import FOLDER_MODE, claimed_folder, locked, remove_abandoned
 
 BLOB_MODE = 0o644
+_OLD_NAME = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
 class BlobWriter:
@@ -136,6 +138,29 @@ class BlobStore:
         with claimed_folder(self.staging) as folder:
             yield folder
 
+    def rename_old(self) -> int:
+        """Give blobs of old releases of Ollama, `sha256:<hex>`, the name of today's; how many.
+
+        Ollama does so too whenever it starts. Where both names are, both stay.
+
+        Raises:
+            StoreError: the store cannot be read, or written.
+        """
+        with store_errors(self.folder, "rename the blobs of an old Ollama in"):
+            try:
+                old = [name for name in os.listdir(self.folder) if _OLD_NAME.fullmatch(name)]
+            except FileNotFoundError:
+                return 0
+            if not old:
+                return 0
+            with locked(self._lock):
+                for name in old:
+                    path = self.path(Digest(name))
+                    if not path.exists():
+                        os.rename(self.folder / name, path)
+                sync_folder(self.folder)
+        return len(old)
+
     def has(self, digest: Digest, size_bytes: int | None = None) -> bool:
         """Whether the blob is there, and of that size. One that is there counts as in use.
 
@@ -194,7 +219,7 @@ class BlobStore:
         path = self.path(digest)
         found = self._stat(digest)
         if found is None:
-            raise StoreError(f"blob {digest} is missing from {self.folder}", path=str(path))
+            raise self._missing(digest)
         if size_bytes is not None and found.st_size != size_bytes:
             actual = f"{found.st_size} bytes instead of {size_bytes}"
             raise self._corrupt(digest, actual, f"has {actual}")
@@ -214,6 +239,14 @@ class BlobStore:
         if actual != digest:
             raise self._corrupt(digest, actual, "was changed after it was added")
 
+    def _missing(self, digest: Digest) -> StoreError:
+        old = self.folder / digest
+        hint = "pull or create the model again"
+        if old.exists():
+            hint = f"{old} is named as by an old Ollama: let olm or Ollama, once started, rename it"
+        path = str(self.path(digest))
+        return StoreError(f"blob {digest} is missing from {self.folder}", path=path, hint=hint)
+
     def _corrupt(self, digest: Digest, actual: str, what: str) -> CorruptBlob:
         path = str(self.path(digest))
         return CorruptBlob(
@@ -232,8 +265,11 @@ class BlobStore:
             StoreError: absent, unreadable, or longer than `limit_bytes`.
         """
         path = self.path(digest)
-        with store_errors(path, "read"), open(path, "rb") as file:
-            data = file.read(limit_bytes + 1)
+        try:
+            with store_errors(path, "read"), open(path, "rb") as file:
+                data = file.read(limit_bytes + 1)
+        except StoreError as error:
+            raise error if self._stat(digest) else self._missing(digest) from error
         if len(data) > limit_bytes:
             raise StoreError(f"blob {digest} is longer than {limit_bytes} bytes", path=str(path))
         if Digest.of(data) != digest:

@@ -149,10 +149,10 @@ def _find_entry(
 
 
 def _decode_entry(entry: dict[str, Any], key: str, path: Path) -> Credential | None:
-    if token := str(entry.get("registrytoken") or ""):
-        if not (token.isascii() and token.isprintable()):
+    if bearer := str(entry.get("registrytoken") or ""):
+        if not (bearer.isascii() and bearer.isprintable()):
             raise CredentialError(f"the registry token for {key} in {path} is none")
-        return Credential(username="", secret=token, is_registry_token=True)
+        return Credential(username="", secret=bearer, is_registry_token=True)
     if token := entry.get("identitytoken"):
         return Credential(username="", secret=str(token), is_identity_token=True)
     if not (encoded := entry.get("auth")):

@@ -37,8 +37,20 @@ def inspect(
         terminal.data(json.dumps(found, indent=4, ensure_ascii=False) + "\n")
     else:
         terminal.data("".join(f"{line}\n" for line in _rendered(format, found)))
+    for value in found:
+        _warn(value, terminal)
     if missing:
         raise SomeFailed(f"{missing} of {len(models)} failed")
+
+
+def _warn(value: dict[str, Any], terminal: Terminal) -> None:
+    name = next(iter(value["names"]), value["id"])
+    for digest in value["missing"]:
+        terminal.message(f"Warning: blob {digest} of {name} is missing or of another size\n")
+    if value["problem"]:
+        terminal.message(f"Warning: {name}: {value['problem']}\n")
+    elif value["missing"]:
+        terminal.message(f"hint: pull or create the model again, such as `olm pull {name}`\n")
 
 
 def _rendered(text: str, values: list[dict[str, Any]]) -> list[str]:

@@ -33,27 +33,33 @@ log = logging.getLogger(__name__)
 
 
 async def tags(request: Request) -> Response:
-    """The stored models, the last modified first; those that cannot be read are left out."""
+    """The stored models, the last modified first; without details those that cannot be read."""
     api = api_of(request)
-    listed = []
-    for stored in await asyncio.to_thread(api.services.store.list):
-        try:
-            listed.append(await _listed(api, stored))
-        except (EngineError, RegistryError) as error:
-            log.warning("a model cannot be listed", extra={"reason": str(error)})
+    listed = [
+        await _listed(api, stored) for stored in await asyncio.to_thread(api.services.store.list)
+    ]
     return json_reply({"models": listed})
 
 
 async def _listed(api: Api, stored: StoredModel) -> ListedModel:
-    summary = await api.catalog.summary(stored)
-    details = details_of(summary)
-    config = summary.config
-    return ListedModel(
+    known = ListedModel(
         name=stored.reference.short,
         model=stored.reference.short,
         modified_at=stored.modified_at.astimezone(),
         size=stored.size_bytes,
         digest=stored.manifest_digest.hex,
+        details=ListedDetails(),
+        capabilities=[],
+    )
+    try:
+        summary = await api.catalog.summary(stored)
+    except (EngineError, RegistryError) as error:
+        log.warning("a listed model cannot be read", extra={"reason": str(error)})
+        return known
+    details = details_of(summary)
+    config = summary.config
+    return msgspec.structs.replace(
+        known,
         details=ListedDetails(
             **msgspec.structs.asdict(details) | {"parent_model": ""},
             context_length=summary.context_length or msgspec.UNSET,

@@ -25,6 +25,7 @@ from olmkit.registry.errors import CorruptBlob, StoreError, TransferCancelled
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.formats.layers import read_config
 from olmkit.registry.journal import Unfinished
+from olmkit.registry.manifest import Descriptor
 from olmkit.registry.store import Store, StoredModel
 from olmkit.registry.usage import unfinished, usage
 
@@ -75,7 +76,7 @@ def _inspection(api: Api, text: str) -> dict[str, Any]:
     models = find_models(api.catalog, store, text)
     model = models[0]
     names = {m.reference.short: m for m in store.with_id(model.manifest_digest.hex)}
-    parts = formats.read(store, model.manifest)
+    parts, problem = formats.read_known(store, model.manifest)
     source = parts.config.olm_source
     return {
         "id": str(model.manifest_digest),
@@ -87,7 +88,7 @@ def _inspection(api: Api, text: str) -> dict[str, Any]:
         "size": model.size_bytes,
         "format": parts.format.value,
         "source": None if source is None else _source_json(source),
-        "config": dict(read_config(store, parts.config_layer or model.manifest.config)),
+        "config": _config_json(store, parts.config_layer or model.manifest.config),
         "layers": [
             {
                 "role": part.role.value,
@@ -101,7 +102,20 @@ def _inspection(api: Api, text: str) -> dict[str, Any]:
             for part in parts.parts
         ],
         "manifest": json.loads(model.manifest.raw),
+        "missing": [
+            str(blob.digest)
+            for blob in model.manifest.blobs
+            if not store.blobs.is_whole(blob.digest, blob.size_bytes)
+        ],
+        "problem": problem,
     }
+
+
+def _config_json(store: Store, config: Descriptor) -> dict[str, Any] | None:
+    try:
+        return dict(read_config(store, config))
+    except StoreError:
+        return None  # `problem` says why
 
 
 def _source_json(source: Any) -> dict[str, Any]:

@@ -13,12 +13,14 @@ Manifests stay in the store as they came; reading one again gives the same parts
 import threading
 
 from olmkit.registry import mediatypes
-from olmkit.registry.errors import SourceError
+from olmkit.registry.errors import InvalidManifest, SourceError, StoreError
 from olmkit.registry.events import EventSink
 from olmkit.registry.formats import docker, generic, image, kitops, modelpack, ollama
+from olmkit.registry.formats.layers import whole_layers
 from olmkit.registry.formats.parts import Format, ModelParts, Part, Role
 from olmkit.registry.formats.unpacking import Bench
 from olmkit.registry.manifest import Manifest
+from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.store import Store
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "format_of",
     "from_oci",
     "read",
+    "read_known",
     "write",
 ]
 
@@ -83,6 +86,17 @@ def read(
     """
     bench = Bench(store=store, on_event=on_event, cancelled=cancelled)
     return _READERS[format_of(manifest)](bench, manifest)
+
+
+def read_known(store: Store, manifest: Manifest) -> tuple[ModelParts, str | None]:
+    """`read`, or of a damaged model what its manifest alone tells, and what is wrong with it."""
+    try:
+        return read(store, manifest), None
+    except (StoreError, InvalidManifest, SourceError) as error:
+        parts = ModelParts(
+            format=format_of(manifest), config=ModelConfig(), parts=whole_layers(manifest.layers)
+        )
+        return parts, "; ".join(filter(None, (str(error), error.hint)))
 
 
 def write(store: Store, parts: ModelParts, format_: Format) -> Manifest:

@@ -112,7 +112,7 @@ def test_small_blobs_are_verified_and_bounded_when_read(blobs: BlobStore) -> Non
     blobs.path(digest).write_bytes(b"other")
     with pytest.raises(CorruptBlob, match="holds other bytes"):
         blobs.read_small(digest, 5)
-    with pytest.raises(StoreError, match="no such file"):
+    with pytest.raises(StoreError, match="is missing"):
         blobs.read_small(DIGEST, 5)
 
 
@@ -312,3 +312,16 @@ def test_work_of_a_dead_process_is_cleaned_by_the_next_write(blobs: BlobStore) -
     (dead / "blob").write_bytes(DATA)
     blobs.put_bytes(b"y")
     assert not dead.exists()
+
+
+def test_old_names_become_todays_unless_those_are_there(tmp_path: Path) -> None:
+    blobs = BlobStore(tmp_path)
+    assert blobs.rename_old() == 0  # no store yet
+    there = blobs.put_bytes(b"there")
+    (blobs.folder / there).write_bytes(b"older")
+    old = Digest.of(b"old")
+    (blobs.folder / f"sha256:{old.hex.upper()}").write_bytes(b"old")
+    assert blobs.rename_old() == 2
+    assert blobs.read_small(old, 100) == b"old"
+    assert blobs.read_small(there, 100) == b"there"
+    assert (blobs.folder / there).exists()

@@ -1,0 +1,96 @@
+"""Stores that lack something, or that an old Ollama left."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.api import Api
+from support.daemon import Daemon, running_daemon
+from support.debian_registry import debian_registry
+from support.olm import olm, out
+from support.randommodel import write_llama
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    with running_daemon(tmp_path / "home") as daemon:
+        yield daemon
+
+
+def create(daemon: Daemon, name: str, tmp_path: Path) -> None:
+    weights = write_llama(tmp_path / "tiny.gguf")
+    Api(daemon).create(name, weights, system="Be terse.", parameters={"num_ctx": 256})
+
+
+def inspect(daemon: Daemon, name: str) -> tuple[dict[str, Any], str]:
+    done = olm(daemon.environ, "inspect", name)
+    (shown,) = json.loads(out(done))
+    return shown, done.stderr.decode()
+
+
+def blob(daemon: Daemon, digest: str) -> Path:
+    return daemon.home / "models" / "blobs" / digest.replace(":", "-")
+
+
+@pytest.mark.parametrize("part", ["config", "params", "weights"])
+def test_a_model_that_lacks_a_blob_is_inspected_and_mended(
+    daemon: Daemon, part: str, tmp_path: Path
+) -> None:
+    with debian_registry(tmp_path / "open") as registry:
+        name = f"{registry.host}/team/m:1"
+        create(daemon, name, tmp_path)
+        out(olm(daemon.environ, "push", "--format", "ollama", name))
+        whole, stderr = inspect(daemon, name)
+        assert (whole["missing"], whole["problem"], stderr) == ([], None, "")
+
+        digest = whole["manifest"]["config"]["digest"]
+        if part != "config":
+            (digest,) = (entry["digest"] for entry in whole["layers"] if entry["role"] == part)
+        blob(daemon, digest).unlink()
+        shown, stderr = inspect(daemon, name)
+        assert shown["missing"] == [digest]
+        assert digest in stderr
+        assert "pull or create the model again" in stderr
+        for key in ("id", "names", "size", "format", "manifest", "layers"):
+            assert shown[key] == whole[key]
+        assert (shown["config"] is None) is (part == "config")
+        assert name in out(olm(daemon.environ, "ls"))
+        done = olm(daemon.environ, "run", name, "hi")
+        assert done.returncode == 1
+        assert digest in done.stderr.decode()
+
+        out(olm(daemon.environ, "pull", name))
+        assert inspect(daemon, name) == (whole, "")
+        blob(daemon, digest).unlink()
+        out(olm(daemon.environ, "rm", name))
+
+
+def test_blobs_that_an_old_ollama_named_are_read(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    with running_daemon(home) as daemon:
+        create(daemon, "mine", tmp_path)
+        shown, _ = inspect(daemon, "mine")
+    blobs = home / "models" / "blobs"
+    for path in list(blobs.glob("sha256-*")):
+        path.rename(path.with_name(path.name.replace("-", ":", 1)))
+    with running_daemon(home) as daemon:
+        assert inspect(daemon, "mine") == (shown, "")
+        assert not list(blobs.glob("sha256:*"))
+        assert olm(daemon.environ, "run", "mine", "hi").returncode == 0
+
+
+def test_blobs_that_an_old_ollama_named_are_not_pruned(daemon: Daemon, tmp_path: Path) -> None:
+    create(daemon, "mine", tmp_path)
+    blobs = daemon.home / "models" / "blobs"
+    digest = inspect(daemon, "mine")[0]["manifest"]["config"]["digest"]
+    blob(daemon, digest).rename(blobs / digest)  # while the daemon runs
+    unknown = blobs / ("sha256:" + "0" * 64)
+    unknown.write_bytes(b"whose?")
+    out(olm(daemon.environ, "system", "prune", "--force"))
+    assert unknown.exists()
+    shown, stderr = inspect(daemon, "mine")
+    assert shown["missing"] == [digest]
+    assert "old Ollama" in shown["problem"] + stderr
