@@ -45,14 +45,13 @@ def draft_pieces(
 
 def with_drafts(layers: Sequence[Descriptor], pieces: Sequence[Piece]) -> tuple[Descriptor, ...]:
     """The layers with those of the drafts behind them; one that is there already moves."""
-    drafts = tuple(piece.layer for piece in pieces)
-    given = {layer.digest for layer in drafts}
+    drafts = {piece.layer.digest: piece.layer for piece in pieces}
     kept = (
         layer
         for layer in layers
-        if layer.media_type != mediatypes.OLLAMA_DRAFT or layer.digest not in given
+        if layer.media_type != mediatypes.OLLAMA_DRAFT or layer.digest not in drafts
     )
-    return (*kept, *drafts)
+    return (*kept, *drafts.values())
 
 
 def draft_config(pieces: Sequence[Piece]) -> Mapping[str, Any] | None:

@@ -5,12 +5,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from support.api import Api
 from support.checkpoints import write_checkpoint
-from support.daemon import running_daemon
-from support.models import minilm_directory
+from support.daemon import running_daemon, wait_until
+from support.models import minilm_directory, minilm_gguf
 from support.olm import olm, out
 
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
@@ -66,3 +67,26 @@ def test_what_is_made_on_the_way_is_no_blob(api: Api, tmp_path: Path) -> None:
     out(olm(api.daemon.environ, *words, stdin=f"FROM {directory}\n"))
     made = len(list(blobs.iterdir())) - before - given
     assert made == 2, "the quantized model and the config"
+
+
+def test_a_create_that_nobody_waits_for_ends_its_processes_and_leaves_nothing(api: Api) -> None:
+    models = Path(api.get("/api/status").json["olm"]["models"])
+    files = {"m.gguf": api.import_file(minilm_gguf())}
+    before = sorted((models / "blobs").iterdir())
+    body = {"model": "never", "files": files, "quantize": "iq3_s"}
+    with api.daemon.stream("POST", "/api/create", body) as reply:
+        while b"quantizing" not in reply.readline():
+            pass
+    daemon = psutil.Process(api.daemon.process.pid)
+    workers = [each for each in daemon.children(recursive=True) if "quantize" in command(each)]
+    wait_until(lambda: not any(each.is_running() for each in workers), what="their end")
+    wait_until(lambda: not any((models / "staging").iterdir()), what="the clean-up")
+    assert sorted((models / "blobs").iterdir()) == before
+    assert "never" not in api.get("/api/tags").body.decode()
+
+
+def command(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
