@@ -2,10 +2,12 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,16 @@ import pytest
 from olmkit.registry import journal, mediatypes
 from olmkit.registry.digest import Digest
 from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.ranges import Ranges
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
+from support.daemon import wait_until
+from support.kills import KILLS, MIB
 from support.registry import Registry, serving
 
 PROGRAM = Path(__file__).resolve().parents[1] / "support" / "pull_program.py"
-MIB = 1 << 20
 WEIGHTS = b"GGUF" + os.urandom(48 * MIB)
+LAST_MOMENT_S = 0.5
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def registry() -> Iterator[Registry]:
         yield registry
 
 
-def publish(registry: Registry) -> tuple[str, Manifest]:
+def publish(registry: Registry, weights: bytes = WEIGHTS) -> tuple[str, Manifest]:
     config = b'{"model_format":"gguf"}'
     blobs = [
         Descriptor(
@@ -38,7 +43,7 @@ def publish(registry: Registry) -> tuple[str, Manifest]:
         )
         for media_type, data in (
             (mediatypes.DOCKER_CONFIG, config),
-            (mediatypes.OLLAMA_MODEL, WEIGHTS),
+            (mediatypes.OLLAMA_MODEL, weights),
         )
     ]
     manifest = Manifest.build(blobs[0], blobs[1:])
@@ -69,6 +74,80 @@ def test_a_killed_pull_resumes_from_what_had_arrived(registry: Registry, tmp_pat
     assert registry.sent_bytes <= len(WEIGHTS) - kept + 6 * MIB
     assert kept >= 0.9 * arrived - MIB  # sent is not arrived: buffers hold some
     assert Store(root).load(Reference.parse(name)).manifest.raw == manifest.raw
+
+
+def distinct(spans: Iterable[tuple[int, int]]) -> Ranges:
+    """What the registry got across, each byte once."""
+    return Ranges((start, end) for start, end in spans if start < end)
+
+
+def repeated_bytes(before: Ranges, after: Ranges) -> int:
+    """How much of what had come across came again."""
+    return sum(
+        max(0, min(end, other_end) - max(start, other))
+        for start, end in before
+        for other, other_end in after
+    )
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """A pull that was killed, and the one after it."""
+
+    arrived: int
+    """Bytes that the registry had got across to the first."""
+    late: int
+    """Of these, so many in its last moment."""
+    repeated: int
+    """Of these, so many asked for again by the second."""
+
+    @property
+    def share(self) -> float:
+        """What the second went on from."""
+        return 1 - self.repeated / self.arrived
+
+
+def kill_and_resume(root: Path, weights: bytes, after_s: float) -> Resumed:
+    with serving() as registry:
+        registry.rate = MIB / 2
+        name, manifest = publish(registry, weights)
+        process = start(root, name)
+        wait_until(lambda: registry.sent_bytes > 4096)
+        time.sleep(max(0.0, after_s - LAST_MOMENT_S))
+        before = registry.sent_bytes
+        time.sleep(min(after_s, LAST_MOMENT_S))
+        process.kill()
+        process.wait()
+        wait_until(lambda: registry.answering == 0)
+        arrived = distinct(registry.spans)
+        registry.rate, registry.spans = None, []
+        assert start(root, name).wait(60) == 0
+        wait_until(lambda: registry.answering == 0)
+        again = distinct(registry.spans)
+    store = Store(root)
+    assert store.load(Reference.parse(name)).manifest.raw == manifest.raw
+    store.blobs.verify(manifest.layers[0].digest)
+    shutil.rmtree(root)
+    return Resumed(
+        arrived=arrived.total_bytes,
+        late=arrived.total_bytes - before,
+        repeated=repeated_bytes(arrived, again),
+    )
+
+
+@pytest.mark.parametrize(("least_s", "most_s"), [(0.1, 3.0), (5.0, 8.0)])
+def test_the_next_pull_asks_again_for_little_of_what_had_arrived(
+    tmp_path: Path, least_s: float, most_s: float, record_property: Callable[[str, object], None]
+) -> None:
+    generator = random.Random(least_s)
+    weights = b"GGUF" + generator.randbytes(160 * MIB)
+    found = [
+        kill_and_resume(tmp_path / "store", weights, generator.uniform(least_s, most_s))
+        for _ in range(max(2, KILLS // 10))
+    ]
+    record_property("shares", [round(one.share, 4) for one in found])
+    # Of the last moment's bytes some are in buffers, and in no journal.
+    assert [one for one in found if one.repeated > max(0.05 * one.arrived, one.late)] == []
 
 
 def test_kills_at_random_moments_leave_a_store_that_is_right(

@@ -97,6 +97,10 @@ class Registry:
     most_chunk: int | None = None
     sent_bytes: int = 0
     """Of blobs, so far."""
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    """Start and end of what each answer with a blob's bytes got across."""
+    answering: int = 0
+    """Answers with a blob's bytes that are not over."""
     tls: bool = False
     port: int = 0
     cdn_port: int = 0
@@ -394,21 +398,28 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self._write_slowly(body[:length], fault)
+            self._write_slowly(body[:length], fault, start)
 
-    def _write_slowly(self, body: memoryview, fault: Fault | None) -> None:
+    def _write_slowly(self, body: memoryview, fault: Fault | None, start: int) -> None:
         rate = fault.rate if fault and fault.kind == "slow" else self.server.registry.rate
         sent, begun_s = 0, time.monotonic()
         stops = fault is not None and fault.kind in ("cut", "stall")
         limit = fault.after_bytes if fault and stops else len(body)
         piece = PIECE if rate is None else max(1, min(PIECE, int(rate / 20)))
-        while sent < min(limit, len(body)) and not self.server.stopped.is_set():
-            count = self.connection.send(body[sent : min(sent + piece, limit)])
-            sent += count
+        with self.server.registry.lock:
+            self.server.registry.answering += 1
+        try:
+            while sent < min(limit, len(body)) and not self.server.stopped.is_set():
+                count = self.connection.send(body[sent : min(sent + piece, limit)])
+                sent += count
+                with self.server.registry.lock:
+                    self.server.registry.sent_bytes += count
+                if rate:
+                    time.sleep(max(0.0, sent / rate - (time.monotonic() - begun_s)))
+        finally:
             with self.server.registry.lock:
-                self.server.registry.sent_bytes += count
-            if rate:
-                time.sleep(max(0.0, sent / rate - (time.monotonic() - begun_s)))
+                self.server.registry.spans.append((start, start + sent))
+                self.server.registry.answering -= 1
         if stops:
             self.close_connection = True
             if fault and fault.kind == "stall":
