@@ -2,14 +2,18 @@
 
 Always four levels, `HOST/NAMESPACE/MODEL/TAG`, so that Ollama sees every model that olm keeps in a
 shared store and spares its blobs. Deeper repositories fold into the namespace, and characters that
-Ollama or a file system refuses are written `_hh_`, with their code in hexadecimal:
+Ollama or a file system refuses are written `_hh_`, with their code in hexadecimal. So is one of
+every name that Windows keeps for devices, and a dot at the end, which FAT and NTFS drop:
 
     ghcr.io/org/team/m:1   ->  ghcr.io/org_2f_team/m/1
     localhost:5000/m:1     ->  localhost:5000/_/m/1
     [::1]:5000/a/m:1       ->  _5b_::1_5d_:5000/a/m/1
+    ghcr.io/team/aux:1.    ->  ghcr.io/team/_61_ux/1_2e_
 
-Hosts keep the colon of their port, as Ollama writes it. Links are not followed anywhere, so no
-name leads out of the folder. Knows no manifest's content; locking is the caller's business.
+Hosts keep the colon of their port, as Ollama writes it, and a name that Ollama wrote without
+escapes is found as it is: look-ups compare what the files' names stand for. Links are not followed
+anywhere, so no name leads out of the folder. Knows no manifest's content; locking is the caller's
+business.
 """
 
 import os
@@ -33,6 +37,7 @@ Parts = tuple[str, ...]
 _NO_NAMESPACE = "_"
 _FILE_NAME_LIMIT = 255
 _UNSAFE = re.compile(r"[^A-Za-z0-9._:-]|_(?=[0-9a-f]{2}_)")
+_DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 _ESCAPE = re.compile(r"_([0-9a-f]{2})_")
 _DEPTH_LIMIT = 32
 
@@ -75,7 +80,14 @@ def reference_of(parts: Parts) -> Reference | None:
 
 
 def _escape(text: str) -> str:
-    return _UNSAFE.sub(lambda match: f"_{ord(match[0]):02x}_", text)
+    safe = _UNSAFE.sub(lambda match: _escaped(match[0]), text)
+    if _DEVICE.match(safe):
+        safe = _escaped(safe[0]) + safe[1:]
+    return safe[:-1] + _escaped(".") if safe.endswith(".") else safe
+
+
+def _escaped(char: str) -> str:
+    return f"_{ord(char):02x}_"
 
 
 def _unescape(part: str) -> str:
@@ -168,8 +180,8 @@ class NameTree:
         return found
 
     def _spellings(self, parents: Parts, name: str) -> list[str]:
-        folded = name.casefold()
-        same = [other for other in self.names(parents) if other.casefold() == folded]
+        folded = _unescape(name).casefold()
+        same = [other for other in self.names(parents) if _unescape(other).casefold() == folded]
         return sorted(same, key=lambda other: (other != name, other))
 
     def names(self, parents: Parts) -> list[str]:

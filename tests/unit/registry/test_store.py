@@ -71,6 +71,11 @@ def test_what_is_put_is_loaded_with_the_bytes_verbatim(store: Store) -> None:
         ("ghcr.io/a_2f_b/m:1", "ghcr.io/a_5f_2f_b/m/1"),
         ("[::1]:5000/a/m:1", "_5b_::1_5d_:5000/a/m/1"),
         ("pypi://x==1!2+cpu", "pypi/library/x/1_21_2_2b_cpu"),
+        ("con", "registry.ollama.ai/library/_63_on/latest"),
+        ("LPT1.x:1.0.", "registry.ollama.ai/library/_4c_PT1.x/1.0_2e_"),
+        ("aux.example/nul/prn:com0", "_61_ux.example/_6e_ul/_70_rn/_63_om0"),
+        ("console/nullable:com", "registry.ollama.ai/console/nullable/com"),
+        ("ghcr.io/con/aux/m:1", "ghcr.io/con_2f_aux/m/1"),
         ("m@sha256:" + "a" * 64, "registry.ollama.ai/library/m/sha256-" + "a" * 64),
     ],
 )
@@ -80,6 +85,19 @@ def test_every_name_has_a_place_of_four_levels_and_is_read_back_from_it(
     parts = names.parts_of(parse(name))
     assert "/".join(parts) == path
     assert names.reference_of(parts) == parse(name)
+
+
+def test_ollamas_own_spelling_of_such_a_name_is_found_and_written_again(store: Store) -> None:
+    made = manifest(store)
+    write_raw_manifest(store.root, "registry.ollama.ai/library/con/1.", made.raw)
+    assert [model.reference for model in store.list()] == [parse("con:1.")]
+    assert store.load(parse("CON:1.")).manifest.raw == made.raw
+    store.put(parse("con:1."), manifest(store, template=b"other"))
+    store.put(parse("con:2"), made)
+    listed = sorted(path.name for path in (store.names.folder / "registry.ollama.ai").rglob("*"))
+    assert listed == ["1.", "2", "con", "library"]
+    store.remove(parse("con:1."))
+    assert [model.reference for model in store.list()] == [parse("con:2")]
 
 
 def test_a_name_too_long_for_a_file_system_is_refused(store: Store) -> None:
