@@ -139,7 +139,8 @@ def remote_errors(host: str) -> Iterator[None]:
                 f"the certificate of {host} is not trusted: {_certificate_reason(reason)}",
                 hint="add its authority to a file that SSL_CERT_FILE names, or use --insecure",
             ) from error
-        raise Unreachable(f"cannot reach {host}: {reason}") from error
+        told = re.sub(r"^\[Errno -?\d+\] ", "", reason)
+        raise Unreachable(f"cannot reach {host}: {told}") from error
     except (httpx.InvalidURL, httpx.StreamError, httpx.HTTPError) as error:
         raise RemoteMisbehaved(f"{host}: {error}") from error
 

@@ -268,5 +268,5 @@ def test_a_token_that_the_registry_no_longer_takes_is_renewed(tmp_path: Path) ->
 
 def test_a_host_that_cannot_be_reached_is_told_with_its_port(tmp_path: Path) -> None:
     host = f"127.0.0.1:{free_port()}"
-    with pytest.raises(Unreachable, match=f"cannot reach {host}: "):
+    with pytest.raises(Unreachable, match=f"cannot reach {host}: Connection refused"):
         pull_back(host, tmp_path, Connection())
