@@ -27,10 +27,12 @@ RAMP_ANSWERS: Final = 4.0
 FAST_RATE: Final = 200e6
 """Bytes per second from which on the page cache holds a download up."""
 CHUNK_ANSWERS: Final = 20
-CHUNK_MIN_BYTES: Final = 2 * MIB
+CHUNK_MIN_BYTES: Final = 4 * MIB
 CHUNK_MAX_BYTES: Final = 32 * MIB
 """A connection is asked for what it brings in the time of so many answers, within the limits: the
 shorter the parts, the sooner they can be hashed."""
+CHUNKS_BYTES: Final = 32 * MIB
+"""The parts of all connections need be no shorter than this: they are hashed from memory."""
 BACKLOG_BYTES: Final = 32 * MIB
 """So far behind, hashing is what limits, and more connections do not help."""
 RATES_KEPT: Final = 30
@@ -73,7 +75,8 @@ class Pace:
         """How much a connection is asked for at once."""
         rate = self._rate / self.streams
         wanted = int(rate * self._answer_s * CHUNK_ANSWERS)
-        return min(max(wanted, CHUNK_MIN_BYTES), CHUNK_MAX_BYTES)
+        least = max(CHUNK_MIN_BYTES, CHUNKS_BYTES // self.streams)
+        return min(max(wanted, least), CHUNK_MAX_BYTES)
 
     def measured(self, rate: float, backlog_bytes: int) -> None:
         """All connections brought `rate` bytes per second; so many bytes wait to be hashed."""
