@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
+from olmkit.cli.progress import ProgressStyle
 from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client
 from olmkit.engine.client.store import inspect
@@ -12,7 +13,13 @@ from olmkit.registry.lockfile import Locked
 
 
 def pull_locked(
-    client: Client, model: str, terminal: Terminal, *, quiet: bool, insecure: bool
+    client: Client,
+    model: str,
+    terminal: Terminal,
+    *,
+    quiet: bool,
+    progress: ProgressStyle,
+    insecure: bool,
 ) -> list[str]:
     """Pulls what `olm.lock` in this directory says, all of it or one model; returns the names.
 
@@ -21,32 +28,30 @@ def pull_locked(
         SourceError: the model is not in the lock.
         StoreError: there is no lock that can be read.
     """
+    from olmkit.cli.commands.pull import fetch
+
     locked = lockfile.read(Path(lockfile.FILE_NAME))
     wanted = {model: lockfile.find(locked, model)} if model else locked
     for name, entry in sorted(wanted.items()):
-        _pull_one(client, name, entry, terminal, quiet=quiet, insecure=insecure)
+        if _digest(client, name) == entry.digest:
+            terminal.message("" if quiet else f"{name} is up to date\n")
+            continue
+        if not _digest(client, entry.digest):
+            pinned = lockfile.pinned(name, entry)
+            fetch(client, pinned, terminal, quiet=quiet, progress=progress, insecure=insecure)
+            _require(client, pinned, name, entry)
+        if _digest(client, name) != entry.digest:
+            client.copy(entry.digest, name)
     return sorted(wanted)
 
 
-def _pull_one(
-    client: Client, name: str, entry: Locked, terminal: Terminal, *, quiet: bool, insecure: bool
-) -> None:
-    from olmkit.cli.commands.pull import fetch
-
-    if _digest(client, name) == entry.digest:
-        terminal.message("" if quiet else f"{name} is up to date\n")
-        return
-    if not _digest(client, entry.digest):
-        pinned = lockfile.pinned(name, entry)
-        fetch(client, pinned, terminal, quiet=quiet, insecure=insecure)
-        found = _digest(client, pinned)
-        if found != entry.digest:
-            raise CliError(
-                f"{name} is locked to {entry.digest}, but its source gives {found or 'nothing'}",
-                hint=f"`olm lock {name}` accepts the change",
-            )
-    if _digest(client, name) != entry.digest:
-        client.copy(entry.digest, name)
+def _require(client: Client, pinned: str, name: str, entry: Locked) -> None:
+    found = _digest(client, pinned)
+    if found != entry.digest:
+        raise CliError(
+            f"{name} is locked to {entry.digest}, but its source gives {found or 'nothing'}",
+            hint=f"`olm lock {name}` accepts the change",
+        )
 
 
 def _digest(client: Client, name: str) -> str:

@@ -1,10 +1,12 @@
 """Draws the events of a pull, a create or an import on stderr.
 
 On a terminal: one line a status, with a spinner while it lasts, and one bar a blob, redrawn
-in place. Elsewhere: plain lines, one a change. The pictures follow Ollama's (cli reference,
-section 5).
+in place. Elsewhere: plain lines, one a change; where asked for, JSON. The pictures follow Ollama's
+(cli reference, section 5).
 """
 
+import enum
+import json
 import threading
 import time
 from collections import OrderedDict
@@ -150,6 +152,24 @@ class PlainDisplay(ProgressDisplay):
             self._terminal.message(f"{event.status}: {quarter * 25}% of {total}\n")
 
 
+class JsonDisplay(ProgressDisplay):
+    """A line of JSON an event, with the members that the API's lines have."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def show(self, event: Progress) -> None:
+        """Shows one event."""
+        members = {
+            "status": event.status,
+            "digest": event.digest or None,
+            "total": event.total_bytes,
+            "completed": event.completed_bytes,
+        }
+        told = {name: value for name, value in members.items() if value is not None}
+        self._terminal.message(json.dumps(told, ensure_ascii=False) + "\n")
+
+
 class LiveDisplay(ProgressDisplay):
     """Lines redrawn in place ten times a second by a thread of its own."""
 
@@ -223,11 +243,26 @@ class LiveDisplay(ProgressDisplay):
             self._terminal.draw(f"{up}\x1b[1G\x1b[J")
 
 
-def progress_display(terminal: Terminal, *, quiet: bool = False) -> ProgressDisplay:
-    """The display that fits where stderr goes."""
+class ProgressStyle(enum.StrEnum):
+    """How progress is shown."""
+
+    AUTO = "auto"
+    """As fits where stderr goes."""
+    PLAIN = "plain"
+    JSON = "json"
+
+
+def progress_display(
+    terminal: Terminal, *, quiet: bool = False, style: ProgressStyle = ProgressStyle.AUTO
+) -> ProgressDisplay:
+    """The display of that style."""
     if quiet:
         return ProgressDisplay()
-    return LiveDisplay(terminal) if terminal.shows_messages else PlainDisplay(terminal)
+    if style is ProgressStyle.JSON:
+        return JsonDisplay(terminal)
+    if style is ProgressStyle.AUTO and terminal.shows_messages:
+        return LiveDisplay(terminal)
+    return PlainDisplay(terminal)
 
 
 class Waiting:

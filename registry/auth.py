@@ -210,7 +210,7 @@ class RegistryAuth:
             status, raw = self._fetch(_token_request(realm, service, scopes, credential))
         assert status is not None
         who = "anonymous access" if credential is None else "these credentials"
-        hint = "log in with `olm login`"
+        hint = f"log in with `olm login {host_of(url)}`"
         if self._key is not None:
             who, hint = "this key", key_hint(self._key)
         token, life_s = _token(status, raw, realm, who=who, hint=hint)

@@ -464,4 +464,11 @@ def check_login(
     trying = replace(connection, find_credential=lambda host, repository: credential)
     reference = Reference(host, "library/login", "latest")
     with RemoteRepository(reference, trying, actions="", insecure=insecure) as repository:
-        repository.ping()
+        try:
+            repository.ping()
+        except Unauthorized as error:
+            raise Unauthorized(
+                f"{host} refuses this login",
+                status=error.status,
+                hint="check the user name and the password",
+            ) from error

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import UsageError
-from olmkit.cli.progress import progress_display
+from olmkit.cli.progress import ProgressStyle, progress_display
 from olmkit.cli.settings import daemon
 from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client
@@ -26,6 +26,10 @@ def pull(
     quiet: Annotated[
         bool, Option("-q", "--quiet", help="Show no progress; print the name at the end.")
     ] = False,
+    progress: Annotated[
+        ProgressStyle,
+        Option("--progress", help="How to show progress; `json` is a line an event, on stderr."),
+    ] = ProgressStyle.AUTO,
     insecure: Annotated[
         bool, Option("--insecure", help="Allow a registry without TLS or a valid certificate.")
     ] = False,
@@ -53,13 +57,23 @@ def pull(
     if locked:
         from olmkit.cli.locked import pull_locked
 
-        names = pull_locked(client, model, terminal, quiet=quiet, insecure=insecure)
+        names = pull_locked(
+            client, model, terminal, quiet=quiet, progress=progress, insecure=insecure
+        )
     elif (location := _location(model)) is not None:
         from olmkit.cli.commands.load import load_from
 
         names = load_from(client, str(location.path), terminal, only=location.name, quiet=quiet)
     else:
-        fetch(client, model, terminal, quiet=quiet, insecure=insecure, quant=quant)
+        fetch(
+            client,
+            model,
+            terminal,
+            quiet=quiet,
+            progress=progress,
+            insecure=insecure,
+            quant=quant,
+        )
     if quiet:
         terminal.data("".join(f"{name}\n" for name in names))
 
@@ -79,10 +93,11 @@ def fetch(
     terminal: Terminal,
     *,
     quiet: bool = False,
+    progress: ProgressStyle = ProgressStyle.AUTO,
     insecure: bool = False,
     quant: str = "",
 ) -> None:
     """Pulls the model, with progress on stderr."""
-    with progress_display(terminal, quiet=quiet) as display:
+    with progress_display(terminal, quiet=quiet, style=progress) as display:
         for event in client.pull(model, insecure=insecure, quantization=quant):
             display.show(event)

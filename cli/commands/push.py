@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.progress import progress_display
+from olmkit.cli.progress import ProgressStyle, progress_display
 from olmkit.cli.settings import daemon
 from olmkit.cli.terminal import Terminal
 
@@ -16,6 +16,10 @@ def push(
     quiet: Annotated[
         bool, Option("-q", "--quiet", help="Show no progress; print the name at the end.")
     ] = False,
+    progress: Annotated[
+        ProgressStyle,
+        Option("--progress", help="How to show progress; `json` is a line an event, on stderr."),
+    ] = ProgressStyle.AUTO,
     insecure: Annotated[
         bool, Option("--insecure", help="Allow a registry without TLS or a valid certificate.")
     ] = False,
@@ -44,7 +48,7 @@ def push(
     """
     terminal = Terminal()
     client = daemon(terminal)
-    with progress_display(terminal, quiet=quiet) as display:
+    with progress_display(terminal, quiet=quiet, style=progress) as display:
         events = client.push(model, insecure=insecure, format=format, all_quantizations=all_quants)
         for event in events:
             display.show(event)

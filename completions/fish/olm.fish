@@ -45,11 +45,13 @@ complete -c olm -n '__fish_seen_subcommand_from run' -s h -l help -d 'Show help.
 complete -c olm -n '__fish_seen_subcommand_from run' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from run' -F
 complete -c olm -n '__fish_seen_subcommand_from pull' -s q -l quiet -d 'Show no progress; print the name at the end.'
+complete -c olm -n '__fish_seen_subcommand_from pull' -l progress -x -a 'auto plain json' -d 'How to show progress; `json` is a line an event, on stderr.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l quant -x -d 'Take this quantization, such as Q4_K_M, where the name stands for several.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l locked -d 'Fetch what `olm.lock` says: that digest, or nothing.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from push' -s q -l quiet -d 'Show no progress; print the name at the end.'
+complete -c olm -n '__fish_seen_subcommand_from push' -l progress -x -a 'auto plain json' -d 'How to show progress; `json` is a line an event, on stderr.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l format -x -d 'modelpack (default outside of Ollama'\''s registry), ollama or docker.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l all-quants -d 'Make the name mean all quantizations that have a tag in its repository here.'

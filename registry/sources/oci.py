@@ -6,17 +6,20 @@ machine, else the one for its platform.
 Sources: OCI distribution-spec 1.1; image-spec 1.1, image-index.md.
 """
 
+import json
 import platform
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from olmkit.registry import formats, mediatypes, transfer
+from olmkit.registry import formats, mediatypes, transfer, web
 from olmkit.registry.errors import InvalidManifest, ModelNotFound
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
 from olmkit.registry.manifest import Descriptor, Index, Manifest
+from olmkit.registry.modelconfig import CONFIG_LIMIT_BYTES
 from olmkit.registry.quantizations import QUANTIZATION, WEIGHT_BYTES
 from olmkit.registry.reference import Reference
 from olmkit.registry.remote import RemoteManifest, RemoteRepository
@@ -63,6 +66,8 @@ def pull(
     with RemoteRepository(reference, connection, insecure=options.insecure) as repository:
         found = repository.get_manifest(transfer.target_of(reference))
         manifest = _manifest(repository, found, options, on_event)
+        if options.quantization and not _is_index(found):
+            _require_quantization(repository, manifest, options.quantization)
         transfer.pull_blobs(
             repository,
             [*manifest.layers, manifest.config],
@@ -98,6 +103,23 @@ def _manifest(
             on_event(Status(text=choice.why))
         found = repository.get_manifest(str(choice.descriptor.digest))
     raise InvalidManifest(f"{repository.reference.short} is an index of indexes without end")
+
+
+def _require_quantization(repository: RemoteRepository, manifest: Manifest, wanted: str) -> None:
+    """Refuse a name that stands for one model of another quantization, where its config tells."""
+    with repository.open_blob(manifest.config.digest) as response:
+        raw = web.read_limited(response, CONFIG_LIMIT_BYTES)
+    try:
+        config = json.loads(raw)
+        inner = config.get("config") or {}
+        told = str(config.get("file_type") or inner.get("quantization") or "")
+    except (ValueError, AttributeError, RecursionError):
+        return
+    if told and wanted.lower() not in re.split(r"[/\s]+", told.lower()):
+        name = repository.reference.short
+        raise ModelNotFound(
+            f"{name} has no quantization {wanted}", name=name, hint=f"it has: {told[:100]}"
+        )
 
 
 def _is_index(found: RemoteManifest) -> bool:

@@ -101,6 +101,8 @@ def test_a_login_that_the_registry_refuses_is_not_kept(
 ) -> None:
     status, stdout, stderr = login(environ, registry.host, "wrong-password")
     assert (status, stdout) == (4, "")
+    assert stderr.startswith(f"Error: {registry.host} refuses this login")
+    assert "user name and the password" in stderr
     assert "wrong-password" not in stderr
     assert not config_of().exists()
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import mediatypes
+from olmkit.registry import mediatypes, transfer
 from olmkit.registry.errors import ModelNotFound, SourceError
 from olmkit.registry.events import Event, Status
 from olmkit.registry.manifest import Descriptor, Index, Manifest
@@ -113,6 +113,28 @@ def test_a_quantization_that_is_not_there_is_refused_with_those_that_are(
     with pytest.raises(ModelNotFound, match="has no quantization Q2_K") as found:
         pulled(tmp_path / "other", name, quantization="Q2_K")
     assert found.value.hint == "it has: Q4_K_M, Q8_0, F16"
+
+
+@pytest.mark.parametrize("format_", [None, "ollama", "docker"])
+def test_one_model_of_another_quantization_is_refused_too(
+    registry: Registry, tmp_path: Path, format_: str | None
+) -> None:
+    store, name = Store(tmp_path / "store"), f"{registry.host}/team/one:1"
+    put(store, name, "Q8_0")
+    transfer.push_model(
+        store.load(Reference.parse(name)),
+        store,
+        Connection(),
+        on_event=lambda event: None,
+        cancelled=threading.Event(),
+        options=PushOptions(format=format_),
+    )
+    with pytest.raises(ModelNotFound, match="has no quantization Q4_K_M") as found:
+        pulled(tmp_path / "other", name, quantization="Q4_K_M")
+    assert str(found.value.hint).startswith("it has: ")
+    assert "Q8_0" in str(found.value.hint)
+    assert Store(tmp_path / "other").list() == []
+    assert pulled(tmp_path / "other", name, quantization="q8_0")[0] == SIZES["Q8_0"]
 
 
 @pytest.mark.parametrize("format_", [None, "ollama", "docker"])

@@ -1,8 +1,9 @@
 """Lines of progress: what they look like at a moment, and what is said without a terminal."""
 
 import io
+import json
 
-from olmkit.cli.progress import Bar, PlainDisplay, Spinner
+from olmkit.cli.progress import Bar, PlainDisplay, ProgressStyle, Spinner, progress_display
 from olmkit.cli.terminal import Terminal, visible
 from olmkit.engine.client.replies import Progress
 
@@ -63,3 +64,17 @@ def test_without_a_terminal_each_change_is_a_plain_line() -> None:
 def test_control_characters_cannot_reach_a_terminal() -> None:
     assert visible("a\x1b[31mb\x9b0m\r\n\tc\x07") == "a�[31mb�0m\n\tc�"
     assert visible("plain") == "plain"
+
+
+def test_json_has_a_line_an_event_with_the_members_of_the_api() -> None:
+    stderr = io.StringIO()
+    terminal = Terminal(stderr=stderr)
+    with progress_display(terminal, style=ProgressStyle.JSON) as display:
+        display.show(Progress(status="pulling manifest"))
+        display.show(
+            Progress(status="pulling abc", digest="sha256:abc", total_bytes=9, completed_bytes=0)
+        )
+    assert [json.loads(line) for line in stderr.getvalue().splitlines()] == [
+        {"status": "pulling manifest"},
+        {"status": "pulling abc", "digest": "sha256:abc", "total": 9, "completed": 0},
+    ]
