@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from olmkit.registry import download, formats, upload
+from olmkit.registry import download, formats, pushes, upload
 from olmkit.registry.arrival import Wanted
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import SourceError
@@ -101,6 +101,7 @@ def push_model(
             cancelled=cancelled,
             insecure=options.insecure,
         )
+        pushes.record(store, model.reference, model.manifest_digest, manifest.digest)
         return manifest.digest
 
 

@@ -12,7 +12,7 @@ from olmkit.engine.client import Client
 from olmkit.engine.client.store import inspect
 from olmkit.registry import lockfile
 from olmkit.registry.digest import Digest
-from olmkit.registry.reference import is_address
+from olmkit.registry.reference import Reference, is_address
 
 
 def lock(
@@ -41,7 +41,11 @@ def lock(
 
 def _locked(client: Client, name: str) -> lockfile.Locked:
     found = inspect(client, name)
-    return lockfile.Locked(digest=Digest(str(found["id"])), source=_source(found.get("source")))
+    pushed = found.get("pushed")  # in another format than it is stored in
+    digest = pushed.get(Reference.parse(name).short) if isinstance(pushed, dict) else None
+    return lockfile.Locked(
+        digest=Digest(str(digest or found["id"])), source=_source(found.get("source"))
+    )
 
 
 def _source(source: object) -> str | None:

@@ -18,7 +18,7 @@ from olmkit.engine.api.streams import json_reply, line_of, lines, reply_with_pro
 from olmkit.engine.api.types import Progress
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.lookup import find_models
-from olmkit.registry import formats, journal
+from olmkit.registry import formats, journal, pushes
 from olmkit.registry.collect import Collection, all_blobs
 from olmkit.registry.digest import Digest
 from olmkit.registry.errors import CorruptBlob, StoreError, TransferCancelled
@@ -76,14 +76,24 @@ def _inspection(api: Api, text: str) -> dict[str, Any]:
     models = find_models(api.catalog, store, text)
     model = models[0]
     names = {m.reference.short: m for m in store.with_id(model.manifest_digest.hex)}
+    pushed = {
+        name: found
+        for name, m in names.items()
+        if (found := pushes.find(store, m.reference, m.manifest_digest)) is not None
+    }
     parts, problem = formats.read_known(store, model.manifest)
     source = parts.config.olm_source
     return {
         "id": str(model.manifest_digest),
         "names": sorted(names),
         "digests": sorted(
-            {f"{m.reference.host}/{m.reference.repository}@{m.manifest_digest}" for m in models}
+            {
+                f"{m.reference.host}/{m.reference.repository}"
+                f"@{pushed.get(m.reference.short, m.manifest_digest)}"
+                for m in models
+            }
         ),
+        "pushed": {name: str(digest) for name, digest in sorted(pushed.items())},
         "modified_at": model.modified_at.astimezone().isoformat(),
         "size": model.size_bytes,
         "format": parts.format.value,

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from support.api import Api
 from support.daemon import Daemon, running_daemon
 from support.debian_registry import debian_registry
 from support.forward_proxy import forward_proxy
@@ -179,6 +180,32 @@ def test_a_proxy_a_listed_host_and_podmans_login_work_together(tmp_path: Path) -
             assert out(olm(daemon.environ, "ls", "-q"))
             assert "hunter2" not in daemon.log
     assert f"http://{host}/v2/team/m/manifests/1" in proxy.targets("GET")
+
+
+@pytest.mark.parametrize("format", ["modelpack", "ollama", "docker"])
+def test_what_was_pushed_from_here_is_locked_by_the_registrys_digest(
+    daemon: Daemon, format: str, tmp_path: Path
+) -> None:
+    weights = write_llama(tmp_path / "tiny.gguf")
+    with debian_registry(tmp_path / "open") as registry:
+        name = f"{registry.host}/team/m:1"
+        Api(daemon).create(name, weights, system="Be terse.")
+        out(olm(daemon.environ, "push", "--format", format, name))
+        out(olm(daemon.environ, "lock", name, cwd=tmp_path))
+        told = json.loads(Oras(tmp_path)("manifest", "fetch", "--plain-http", "--descriptor", name))
+        assert told["digest"] in (tmp_path / "olm.lock").read_text()
+        (shown,) = json.loads(out(olm(daemon.environ, "inspect", name)))
+        assert shown["digests"] == [f"{registry.host}/team/m@{told['digest']}"]
+        with running_daemon(tmp_path / "other") as other:
+            out(olm(other.environ, "pull", "--locked", cwd=tmp_path))
+            (there,) = json.loads(out(olm(other.environ, "inspect", name)))
+        assert there["id"] == told["digest"]
+        out(olm(daemon.environ, "pull", "--locked", cwd=tmp_path))
+
+        Api(daemon).create(name, parent=name, system="Be verbose.")  # and not pushed
+        out(olm(daemon.environ, "lock", name, cwd=tmp_path))
+        (shown,) = json.loads(out(olm(daemon.environ, "inspect", name)))
+        assert shown["id"] in (tmp_path / "olm.lock").read_text()
 
 
 def test_a_registrys_model_is_locked_by_its_digest(daemon: Daemon, tmp_path: Path) -> None:
