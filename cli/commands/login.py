@@ -20,7 +20,13 @@ def login(
     ] = DOCKER_HUB,
     username: Annotated[str, Option("-u", "--username", metavar="NAME", help="User name.")] = "",
     password: Annotated[
-        str, Option("-p", "--password", metavar="TEXT", help="Password; others can see it.")
+        str,
+        Option(
+            "-p",
+            "--password",
+            metavar="TEXT",
+            help="Password; others can see it. `-` is the same as --password-stdin.",
+        ),
     ] = "",
     password_stdin: Annotated[
         bool, Option("--password-stdin", help="Take the password from standard input.")
@@ -35,6 +41,8 @@ def login(
     credential helper that it names, so that a login with Docker or Podman counts as well.
     """
     terminal = Terminal()
+    if password == "-":
+        password, password_stdin = "", True
     if password_stdin and password:
         raise UsageError("conflicting options: cannot specify both --password and --password-stdin")
     if password_stdin and not username:

@@ -57,7 +57,7 @@ complete -c olm -n '__fish_seen_subcommand_from push' -l format -x -d 'modelpack
 complete -c olm -n '__fish_seen_subcommand_from push' -l all-quants -d 'Make the name mean all quantizations that have a tag in its repository here.'
 complete -c olm -n '__fish_seen_subcommand_from push' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from login' -s u -l username -x -d 'User name.'
-complete -c olm -n '__fish_seen_subcommand_from login' -s p -l password -x -d 'Password; others can see it.'
+complete -c olm -n '__fish_seen_subcommand_from login' -s p -l password -x -d 'Password; others can see it. `-` is the same as --password-stdin.'
 complete -c olm -n '__fish_seen_subcommand_from login' -l password-stdin -d 'Take the password from standard input.'
 complete -c olm -n '__fish_seen_subcommand_from login' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from login' -s h -l help -d 'Show help.'

@@ -107,6 +107,14 @@ def test_a_login_that_the_registry_refuses_is_not_kept(
     assert not config_of().exists()
 
 
+def test_a_dash_for_the_password_takes_it_from_standard_input(
+    environ: dict[str, str], registry: DebianRegistry
+) -> None:
+    done = olm(environ, "login", "-u", "ann", "-p", "-", registry.host, stdin="se:cret\r\n")
+    assert out(done) == "Login Succeeded\n"
+    assert b"insecure" not in done.stderr
+
+
 def test_a_credential_helper_keeps_the_login(
     environ: dict[str, str], registry: DebianRegistry, tmp_path: Path
 ) -> None:
