@@ -78,6 +78,12 @@ def is_idle(store: Store) -> bool:
     return not any(folder.exists() and os.listdir(folder) for folder in folders)
 
 
+def sleep_into(work: "subprocess.Popen[bytes]", kills: Kills, longest_s: float) -> None:
+    """Return at some moment of the command's work, seldom before or after it."""
+    wait_until(lambda: not is_idle(kills.store) or work.poll() is not None)
+    time.sleep(kills.dice.uniform(0, longest_s))
+
+
 def test_kills_of_the_daemon_while_loading(archive: Path, olm_home: Path) -> None:
     kills = Kills(olm_home)
 
@@ -103,7 +109,7 @@ def test_kills_of_the_daemon_while_saving(archive: Path, olm_home: Path, tmp_pat
         try:
             daemon.wait_until_ready()
             saving = begun(daemon, "save", *NAMES, "-o", str(target))
-            time.sleep(kills.dice.uniform(0.1, 0.8))
+            sleep_into(saving, kills, 0.25)
         finally:
             daemon.kill()
         status = saving.wait(30)
@@ -129,7 +135,7 @@ def test_kills_of_the_command_while_saving(archive: Path, olm_home: Path, tmp_pa
     with running_daemon(olm_home) as daemon:
         for _ in range(KILLS):
             saving = begun(daemon, "save", *NAMES, "-o", str(target))
-            time.sleep(kills.dice.uniform(0.1, 0.8))
+            sleep_into(saving, kills, 0.25)
             saving.kill()
             saving.wait()
             assert os.listdir(target.parent) == [target.name]
@@ -143,7 +149,7 @@ def test_kills_of_the_command_while_loading(archive: Path, olm_home: Path) -> No
         for _ in range(KILLS):
             forget(kills.store)
             loading = begun(daemon, "load", "-i", str(archive))
-            time.sleep(kills.dice.uniform(0.1, 0.8))
+            sleep_into(loading, kills, 0.5)
             loading.kill()
             loading.wait()
             wait_until(lambda: is_idle(kills.store))
