@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -13,13 +14,18 @@ import pytest
 
 from olmkit.engine.client import Client, connect
 from olmkit.engine.client.store import load, prune, usage
+from olmkit.engine.models.spec import spec_of
 from olmkit.engine.settings import Settings
 from olmkit.registry.archive import to_save, write_archive
+from olmkit.registry.digest import Digest
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
 from support.daemon import Daemon, running_daemon, start_daemon, wait_until
+from support.formats import put_shards
+from support.ggufsplit import split
 from support.kills import KILLS, MIB, Kills
 from support.olm import OLM, daemons, environment
+from support.randommodel import write_llama
 from support.stores import put_model
 
 WEIGHTS = [b"GGUF" + random.Random(number).randbytes(32 * MIB) for number in range(2)]
@@ -154,6 +160,31 @@ def test_kills_of_the_command_while_loading(archive: Path, olm_home: Path) -> No
             loading.wait()
             wait_until(lambda: is_idle(kills.store))
             kills.assert_sound()
+
+
+def test_kills_of_the_daemon_while_shards_are_merged(olm_home: Path, tmp_path: Path) -> None:
+    kills = Kills(olm_home)
+    whole = write_llama(tmp_path / "whole.gguf", layers=4, width=1024)
+    parts = split(whole, tmp_path, "m", 3)
+    name = "ghcr.io/a/sharded"
+    put_shards(kills.store, name, [part.read_bytes() for part in parts])
+    stored = kills.store.load(Reference.parse(name))
+    path = tmp_path / "sharded.tar"
+    with open(path, "wb") as file:
+        file.writelines(write_archive(kills.store, to_save(kills.store, [stored])))
+
+    def merge_anew(daemon: Daemon) -> None:
+        assert load(client(daemon), pieces(path)) == [f"{name}:latest"]
+        shutil.rmtree(kills.store.blobs.unpacked)
+
+    kills.rounds(merge_anew, 0.6, count=KILLS // 4)
+    with running_daemon(olm_home) as daemon:
+        assert load(client(daemon), pieces(path)) == [f"{name}:latest"]
+        wait_until(lambda: is_idle(kills.store))
+    kills.assert_sound()
+    merged = Path(spec_of(kills.store, stored).files.weights_path)
+    assert merged.stat().st_size > 10 * MIB
+    assert kills.store.blobs.is_whole(Digest(merged.name))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
