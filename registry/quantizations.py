@@ -70,7 +70,10 @@ def push_quantizations(
             cancelled=cancelled,
             insecure=options.insecure,
         )
-        return Digest.of(index.raw)
+    if options.compress:
+        for _, manifest, _ in found.values():
+            store.discard_unused(manifest)
+    return Digest.of(index.raw)
 
 
 def _siblings(reference: Reference, store: Store) -> Sequence[StoredModel]:

@@ -245,6 +245,15 @@ class Store:
             if removed is not None:
                 collect.discard_unused(self.blobs, self.names, self.leases, removed.raw)
 
+    def discard_unused(self, manifest: Manifest) -> None:
+        """Remove those blobs of a manifest without a name that nothing else uses.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with locked(self.lock):
+            collect.discard_unused(self.blobs, self.names, self.leases, manifest.raw)
+
     def collect(
         self,
         *,

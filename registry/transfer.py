@@ -67,6 +67,8 @@ class PushOptions:
     """The host may be reached over plain http, and its certificate be any."""
     format: str | None = None
     """Of the manifest in the registry, a `formats.Format`; None: as the host's users expect it."""
+    compress: bool = False
+    """Weights that shrink go compressed, which only ModelPack has a form for."""
 
 
 def push_model(
@@ -102,7 +104,9 @@ def push_model(
             insecure=options.insecure,
         )
         pushes.record(store, model.reference, model.manifest_digest, manifest.digest)
-        return manifest.digest
+    if options.compress:
+        store.discard_unused(manifest)
+    return manifest.digest
 
 
 def written(
@@ -122,11 +126,17 @@ def written(
     wanted = Format(options.format) if options.format else None
     if wanted is None and own is Format.OLLAMA and not is_fixed:
         wanted = Format.OLLAMA if model.reference.host in OLLAMA_HOSTS else Format.MODELPACK
-    if wanted in (None, own):
+    if options.compress:
+        if wanted not in (None, Format.MODELPACK):
+            raise SourceError(f"{wanted}'s form has no compressed layers")
+        wanted = Format.MODELPACK
+    elif wanted in (None, own):
         return model.manifest
     if is_fixed:
         raise SourceError(f"{model.reference.short} fixes a digest, which {wanted}'s form changes")
     parts = formats.read(store, model.manifest, on_event=on_event, cancelled=cancelled)
+    if options.compress:
+        return formats.write_packed(store, parts, on_event=on_event, cancelled=cancelled)
     return formats.write(store, parts, wanted)
 
 

@@ -31,6 +31,10 @@ def push(
             help="modelpack (default outside of Ollama's registry), ollama or docker.",
         ),
     ] = "",
+    compress: Annotated[
+        bool,
+        Option("--compress", help="Send weights by zstd that really shrink; modelpack only."),
+    ] = False,
     all_quants: Annotated[
         bool,
         Option(
@@ -49,7 +53,13 @@ def push(
     terminal = Terminal()
     client = daemon(terminal)
     with progress_display(terminal, quiet=quiet, style=progress) as display:
-        events = client.push(model, insecure=insecure, format=format, all_quantizations=all_quants)
+        events = client.push(
+            model,
+            insecure=insecure,
+            format=format,
+            all_quantizations=all_quants,
+            compress=compress,
+        )
         for event in events:
             display.show(event)
     if quiet:

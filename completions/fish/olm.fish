@@ -54,6 +54,7 @@ complete -c olm -n '__fish_seen_subcommand_from push' -s q -l quiet -d 'Show no 
 complete -c olm -n '__fish_seen_subcommand_from push' -l progress -x -a 'auto plain json' -d 'How to show progress; `json` is a line an event, on stderr.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l format -x -d 'modelpack (default outside of Ollama'\''s registry), ollama or docker.'
+complete -c olm -n '__fish_seen_subcommand_from push' -l compress -d 'Send weights by zstd that really shrink; modelpack only.'
 complete -c olm -n '__fish_seen_subcommand_from push' -l all-quants -d 'Make the name mean all quantizations that have a tag in its repository here.'
 complete -c olm -n '__fish_seen_subcommand_from push' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from login' -s u -l username -x -d 'User name.'

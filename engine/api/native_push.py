@@ -1,6 +1,6 @@
 """POST /api/push.
 
-Source: http-api reference, section 8.7; `format` and `all_quantizations` are olm's own.
+Source: http-api reference, section 8.7; `format`, `all_quantizations` and `compress` are olm's own.
 """
 
 import threading
@@ -32,17 +32,19 @@ async def push(request: Request) -> Response:
     if body.format not in (None, *FORMATS):
         raise InvalidRequest(f"format must be one of {', '.join(FORMATS)}", field="format")
     reference = Reference.parse(body.wanted)
+    how = (bool(body.insecure), body.format, body.compress)
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
         from olmkit.registry.transfer import PushOptions
 
-        options = PushOptions(insecure=bool(body.insecure), format=body.format)
+        insecure, format_, compress = how
+        options = PushOptions(insecure=insecure, format=format_, compress=compress)
         if body.all_quantizations:
             _push_quantizations(api, reference, on_event, cancelled, options)
         else:
             _push(api, reference, on_event, cancelled, options)
 
-    key = f"push {reference.full} {bool(body.insecure)} {body.format} {body.all_quantizations}"
+    key = f"push {reference.full} {how} {body.all_quantizations}"
     events = api.transfers.follow(work, key=key)
     return await reply_with_progress(request, events, stream=body.stream)
 

@@ -158,6 +158,8 @@ class PushRequest(NamedRequest, kw_only=True, frozen=True):
     """Of the manifest in the registry: `ollama`, `modelpack` or `docker`; olm's own."""
     all_quantizations: bool = False
     """The name is to mean all quantizations in its repository; olm's own."""
+    compress: bool = False
+    """Weights that shrink are to go compressed; olm's own."""
 
 
 class CopyRequest(Request, kw_only=True, frozen=True):

@@ -91,6 +91,7 @@ class Client:
         insecure: bool = False,
         format: str = "",
         all_quantizations: bool = False,
+        compress: bool = False,
     ) -> Generator[Progress, None, None]:
         """Sends a model to its registry; each event as it happens."""
         body: dict[str, object] = {"model": model, "insecure": insecure}
@@ -98,6 +99,8 @@ class Client:
             body["format"] = format
         if all_quantizations:
             body["all_quantizations"] = True
+        if compress:
+            body["compress"] = True
         return self._progress("/api/push", body)
 
     def create(self, body: Body) -> Generator[Progress, None, None]:

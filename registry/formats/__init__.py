@@ -34,6 +34,7 @@ __all__ = [
     "read",
     "read_known",
     "write",
+    "write_packed",
 ]
 
 _READERS = {
@@ -113,6 +114,26 @@ def write(store: Store, parts: ModelParts, format_: Format) -> Manifest:
     if writer is None:
         raise SourceError(f"olm reads models in {format_}'s format, but writes none")
     return writer(store, parts)
+
+
+def write_packed(
+    store: Store,
+    parts: ModelParts,
+    *,
+    on_event: EventSink | None = None,
+    cancelled: threading.Event | None = None,
+) -> Manifest:
+    """`write` in ModelPack's form, with those weights compressed that really shrink.
+
+    Raises:
+        SourceError: no weights.
+        TransferCancelled: `cancelled` was set.
+        StoreError, DiskFull: a blob cannot be read or written.
+    """
+    from olmkit.registry.formats.packing import pack
+
+    bench = Bench(store=store, on_event=on_event, cancelled=cancelled)
+    return modelpack.write(store, parts, pack(bench, parts))
 
 
 def as_oci(store: Store, manifest: Manifest) -> Manifest:

@@ -6,9 +6,11 @@ place for goes into layers, told by annotations.
 """
 
 import json
-from typing import Any, Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Final
 
 from olmkit.registry import mediatypes
+from olmkit.registry.digest import Digest
 from olmkit.registry.errors import SourceError
 from olmkit.registry.formats import docker
 from olmkit.registry.formats.layers import assemble, member, read_config, text
@@ -26,10 +28,16 @@ from olmkit.registry.manifest import MANIFEST_LIMIT_BYTES, Descriptor, Manifest
 from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.store import Store
 
+if TYPE_CHECKING:  # zstandard is seldom needed
+    from olmkit.registry.formats.packing import Packed
+
 ARTIFACT_TYPE: Final = "application/vnd.cncf.model.manifest.v1+json"
 CONFIG_TYPE: Final = "application/vnd.cncf.model.config.v1+json"
 PREFIXES: Final = ("application/vnd.cncf.model.", "application/vnd.cnai.model.")
 ANNOTATION_PATH: Final = "org.cncf.model.filepath"
+ANNOTATION_CONTENT: Final = "dev.olmkit.content-digest"
+"""On a packed layer: the digest of the file in it."""
+_PACKED_LAYER: Final = "application/vnd.cncf.model.{}.v1.tar+zstd"
 _LAYER: Final = "application/vnd.cncf.model.{}.v1.raw"
 _CLASSES: Final = {
     Role.WEIGHTS: "weight",
@@ -72,10 +80,13 @@ def read(bench: Bench, manifest: Manifest) -> ModelParts:
     )
 
 
-def write(store: Store, parts: ModelParts) -> Manifest:
+def write(
+    store: Store, parts: ModelParts, packed: "Mapping[Digest, Packed] | None" = None
+) -> Manifest:
     """A manifest of this format; small blobs that it needs are put into the store.
 
-    Equal models give equal bytes. Every layer is raw, so its digest is that of the file.
+    Equal models give equal bytes. Every layer is raw, so its digest is that of the file, but for
+    the files that `packed` has a layer for.
 
     Raises:
         SourceError: there are no weights.
@@ -83,7 +94,7 @@ def write(store: Store, parts: ModelParts) -> Manifest:
     """
     if not parts.weights:
         raise SourceError("the model holds no GGUF weights")
-    return _written(store, parts, ())
+    return _written(store, parts, (), packed)
 
 
 def wrap(store: Store, manifest: Manifest, parts: ModelParts) -> Manifest:
@@ -114,10 +125,20 @@ def unwrap(store: Store, manifest: Manifest) -> Manifest | None:
     return None
 
 
-def _written(store: Store, parts: ModelParts, more: tuple[Part, ...]) -> Manifest:
+def _written(
+    store: Store,
+    parts: ModelParts,
+    more: tuple[Part, ...],
+    packed: "Mapping[Digest, Packed] | None" = None,
+) -> Manifest:
     listed = [*parts.parts, *docker.config_part(parts), *more]
-    layers = [_layer(part, name) for part, name in zip(listed, names_of(listed), strict=True)]
-    data = json.dumps(_config(parts, layers), separators=(",", ":")).encode()
+    layers, diff_ids = [], []
+    for part, name in zip(listed, names_of(listed), strict=True):
+        archive = (packed or {}).get(part.digest)
+        layer = _layer(part, name) if archive is None else _packed_layer(part, name, archive)
+        layers.append(layer)
+        diff_ids.append(str(layer.digest if archive is None else archive.diff_id))
+    data = json.dumps(_config(parts, diff_ids), separators=(",", ":")).encode()
     config = Descriptor(
         media_type=CONFIG_TYPE, digest=store.blobs.put_bytes(data), size_bytes=len(data)
     )
@@ -140,7 +161,23 @@ def _layer(part: Part, name: str) -> Descriptor:
     )
 
 
-def _config(parts: ModelParts, layers: list[Descriptor]) -> dict[str, Any]:
+def _packed_layer(part: Part, name: str, archive: "Packed") -> Descriptor:
+    """The name in the archive tells the role, and the annotation what to find in it."""
+    notes = {key: value for key, value in notes_for(part).items() if key != ANNOTATION_MEDIA_TYPE}
+    notes |= {
+        ANNOTATION_PATH: name,
+        ANNOTATION_CONTENT: str(part.digest),
+        mediatypes.ANNOTATION_TITLE: f"{name}.tar.zst",
+    }
+    return Descriptor(
+        media_type=_PACKED_LAYER.format(_CLASSES[part.role]),
+        digest=archive.digest,
+        size_bytes=archive.size_bytes,
+        annotations=dict(sorted(notes.items())),
+    )
+
+
+def _config(parts: ModelParts, diff_ids: list[str]) -> dict[str, Any]:
     config = parts.config
     about = {"family": config.model_family, "name": config.base_name}
     facts: dict[str, Any] = {
@@ -160,5 +197,5 @@ def _config(parts: ModelParts, layers: list[Descriptor]) -> dict[str, Any]:
     return {
         "descriptor": {name: value for name, value in about.items() if value},
         "config": {name: value for name, value in facts.items() if value},
-        "modelfs": {"type": "layers", "diffIds": [str(layer.digest) for layer in layers]},
+        "modelfs": {"type": "layers", "diffIds": diff_ids},
     }
