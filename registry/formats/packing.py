@@ -59,14 +59,15 @@ def pack(bench: Bench, parts: ModelParts) -> Mapping[Digest, Packed]:
         path = bench.store.blobs.check(part.digest, part.size_bytes)
         if part.size_bytes >= LEAST_BYTES and _shrinks(path, part.size_bytes):
             found = _packed(bench, part, name, path)
-            if found.size_bytes <= WORTHWHILE * part.size_bytes and _may_expand(found, part):
+            if found is not None:
                 packed[part.digest] = found
     return packed
 
 
-def _may_expand(packed: Packed, part: Part) -> bool:
-    """Whether readers take it for weights, and not for a bomb."""
-    return part.size_bytes <= PLAIN_ALLOWANCE_BYTES + RATIO_LIMIT * packed.size_bytes
+def _is_worthwhile(packed_bytes: int, plain_bytes: int) -> bool:
+    """Whether it shrank, and readers will take it for weights and not for a bomb."""
+    may_expand = plain_bytes <= PLAIN_ALLOWANCE_BYTES + RATIO_LIMIT * packed_bytes
+    return packed_bytes <= WORTHWHILE * plain_bytes and may_expand
 
 
 def _shrinks(path: Path, size_bytes: int) -> bool:
@@ -81,16 +82,19 @@ def _shrinks(path: Path, size_bytes: int) -> bool:
     return after <= WORTHWHILE * before
 
 
-def _packed(bench: Bench, part: Part, name: str, path: Path) -> Packed:
+def _packed(bench: Bench, part: Part, name: str, path: Path) -> Packed | None:
+    """The layer; `None`, and no blob, when the whole file does not shrink after all."""
     threads = min(os.cpu_count() or 1, _THREADS_LIMIT)
     stream = zstandard.ZstdCompressor(level=_LEVEL, threads=threads).compressobj()
-    diff, size_bytes = hashlib.sha256(), 0
+    diff = hashlib.sha256()
     with bench.store.blobs.writer() as writer:
         for piece in _archive(bench, part, name, path):
             diff.update(piece)
             writer.write(stream.compress(piece))
         writer.write(stream.flush())
         size_bytes = writer.written_bytes
+        if not _is_worthwhile(size_bytes, part.size_bytes):
+            return None
         digest = writer.commit()
     diff_id = Digest(f"sha256:{diff.hexdigest()}")
     return Packed(digest=digest, size_bytes=size_bytes, diff_id=diff_id)

@@ -30,6 +30,9 @@ _random = random.Random(1)
 SHRINKING = b"GGUF" + bytes(_random.choices(range(12), k=3 << 20))
 DENSE = b"GGUF" + os.urandom(3 << 20)
 
+DECEIVING = b"GGUF" + 8 * (bytes(1 << 20) + os.urandom(15 << 20))
+"""Where samples are taken it shrinks."""
+
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[DebianRegistry]:
@@ -90,14 +93,17 @@ def test_weights_that_shrink_go_compressed_and_come_back_the_same(
     assert shown[-1].completed_bytes == shown[-1].total_bytes == len(SHRINKING)
 
 
+@pytest.mark.parametrize("weights", [DENSE, DECEIVING], ids=["dense", "deceiving"])
 def test_weights_that_do_not_shrink_go_as_they_are(
-    registry: DebianRegistry, tmp_path: Path
+    registry: DebianRegistry, tmp_path: Path, weights: bytes
 ) -> None:
     store, name = Store(tmp_path / "one"), f"{registry.host}/team/m:1"
-    push(store, name, DENSE)
+    push(store, name, weights)
     made = pulled(Store(tmp_path / "other"), name)
-    assert made.layers[0].digest == Digest.of(DENSE)
+    assert made.layers[0].digest == Digest.of(weights)
     assert made.layers[0].media_type.endswith(".raw")
+    kept = sum(path.stat().st_size for path in (store.root / "blobs").iterdir())
+    assert kept < len(weights) + 10_000
 
 
 def test_a_second_push_sends_nothing(registry: DebianRegistry, tmp_path: Path) -> None:
