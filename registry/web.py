@@ -90,7 +90,11 @@ class Connection:
                 headers={"User-Agent": self.user_agent, "Accept-Encoding": "identity"},
             )
         except (OSError, ValueError) as error:
-            raise RemoteError(f"the settings for TLS cannot be used: {error}") from error
+            reason = getattr(error, "strerror", None) or str(error)
+            if isinstance(error, ssl.SSLError) and error.reason:
+                reason = error.reason.replace("_", " ")
+            place = self.ca_bundle or "the system's certificates"
+            raise RemoteError(f"cannot trust {place}: {reason.lower()}") from error
 
     def _routes(self, context: ssl.SSLContext) -> Routes:
         limits = httpx.Limits(max_connections=CONNECTIONS_LIMIT, max_keepalive_connections=32)

@@ -10,7 +10,7 @@ import trustme
 
 from olmkit.registry import transfer
 from olmkit.registry.credentials import Credential
-from olmkit.registry.errors import Unauthorized, Unreachable, Untrusted
+from olmkit.registry.errors import RemoteError, Unauthorized, Unreachable, Untrusted
 from olmkit.registry.modelconfig import ModelConfig
 from olmkit.registry.reference import Reference
 from olmkit.registry.remote import RemoteRepository, check_login
@@ -173,6 +173,15 @@ def test_tls_by_a_private_authority(tmp_path: Path) -> None:
         with pytest.raises(Untrusted, match=r"the certificate of 127.0.0.1:\d+ is not trusted"):
             pull_back(registry.host, tmp_path, Connection())
         pull_back(registry.host, tmp_path, Connection(), insecure=True)
+
+
+@pytest.mark.parametrize("content", [None, b"no certificates"])
+def test_a_bundle_that_cannot_be_read_is_named(content: bytes | None, tmp_path: Path) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_bytes(content)
+    with pytest.raises(RemoteError, match=r"cannot trust .*ca\.pem: [a-z]"):
+        Connection(ca_bundle=str(bundle)).client()
 
 
 def test_debians_registry_plain(tmp_path: Path) -> None:
