@@ -3,6 +3,8 @@
 Everything found goes to `Problems`, which raises all errors of a file at once.
 """
 
+import re
+
 from olmkit.modelfile.diagnostics import Code
 from olmkit.modelfile.errors import InvalidInstruction, MissingFrom, Problems
 from olmkit.modelfile.instructions import (
@@ -24,6 +26,7 @@ from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
 from olmkit.modelfile.source import Source, Span
 
 _TOP = Span(line=1, column=1, end_line=1, end_column=1)
+_TEMPLATE_WORD = re.compile(r"\{\{.*?(?:\}\}|$)|[\w.$]+|\"[^\"\n]*\"|\S|", re.MULTILINE)
 _LAST_COUNTS = (Template, System, Adapter, Renderer, Parser, Requires)
 
 
@@ -46,39 +49,45 @@ def check_template(modelfile: Modelfile) -> None:
     """Parse the TEMPLATE that counts; apart from `check`, for it takes the template engine.
 
     Raises:
-        ModelfileErrors: the template is none; the place is its line in the file.
+        ModelfileErrors: all that is wrong with it, each with its place in the file.
     """
     templates = [each for each in modelfile.instructions if isinstance(each, Template)]
     if not templates:
         return
     # Here, for most files need neither.
-    from olmkit.modelfile.gotemplate import Template as GoTemplate
-    from olmkit.modelfile.gotemplate import TemplateError
+    from olmkit.modelfile.gotemplate.chat import find_errors
 
-    try:
-        GoTemplate.parse(templates[-1].value)
-    except TemplateError as error:
-        line = getattr(error, "line", 1)
-        problems = Problems(modelfile.source or Source("", "Modelfile"))
+    problems = Problems(modelfile.source or Source("", "Modelfile"))
+    for error in find_errors(templates[-1].value):
+        line, position = getattr(error, "line", 1), getattr(error, "position", 0)
         wrong = InvalidInstruction(
             str(error).removeprefix(f"template: {error.template_name}:{line}: "),
             code=Code.INVALID_TEMPLATE,
             keyword=Template.keyword,
             hint=error.hint,
         )
-        problems.error(wrong, _line_of_value(problems.source, templates[-1].value_span, line))
-        problems.raise_errors()
+        problems.error(wrong, _place_in_value(problems.source, templates[-1], position))
+    problems.raise_errors()
 
 
-def _line_of_value(source: Source, value: Span | None, number: int) -> Span:
-    """The text in line `number` of the value at `value`, as lines count from 1 inside it."""
-    if value is None:
+def _place_in_value(source: Source, template: Template, position: int) -> Span:
+    """The word, or the action, at `position` of the template's text.
+
+    The whole value when arguments were put into it: its characters stand elsewhere then.
+    """
+    span = template.value_span
+    if span is None:
         return _TOP
-    line = min(value.line + number - 1, value.end_line)
-    text = source.line(line)
-    start = value.column if line == value.line else 1 + len(text) - len(text.lstrip())
-    end = value.end_column if line == value.end_line else 1 + len(text.rstrip())
-    return Span(line=line, column=start, end_line=line, end_column=max(start, end))
+    start, end = (
+        source.offset(span.line, span.column),
+        source.offset(span.end_line, span.end_column),
+    )
+    shift = source.text.find(template.value, start, end)
+    if shift < 0:
+        return span
+    word = _TEMPLATE_WORD.match(template.value, position)
+    assert word is not None  # it matches nothing as well
+    return source.span(shift + word.start(), shift + word.end())
 
 
 def _check_from(modelfile: Modelfile, problems: Problems) -> None:

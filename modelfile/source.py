@@ -56,6 +56,10 @@ class Source:
         end_line, end_column = self._position(end)
         return Span(line=line, column=column, end_line=end_line, end_column=end_column)
 
+    def offset(self, line: int, column: int) -> int:
+        """Where in the text a line and column of it are."""
+        return self.line_starts[line - 1] + column - 1
+
     def line(self, number: int) -> str:
         """The text of line `number`, without its line end."""
         if self._last_line[0] != number:  # a hundred problems of a huge line share one string

@@ -11,13 +11,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from olmkit.modelfile.gotemplate.errors import TemplateLimitExceeded, TemplateSyntaxError
+from olmkit.modelfile.gotemplate import parser
+from olmkit.modelfile.gotemplate.errors import (
+    TemplateError,
+    TemplateLimitExceeded,
+    TemplateSyntaxError,
+)
+from olmkit.modelfile.gotemplate.functions import FUNCTIONS
 from olmkit.modelfile.gotemplate.limits import DEFAULT_LIMITS, Execution, Limits
 from olmkit.modelfile.gotemplate.quoting import clean
 from olmkit.modelfile.gotemplate.schema import tools_value
 from olmkit.modelfile.gotemplate.surgery import (
     append_field,
-    calls_without_data,
+    call_without_data,
     cut_after_field,
 )
 from olmkit.modelfile.gotemplate.template import Template
@@ -57,6 +63,21 @@ class Message:
     tool_call_id: str = ""
 
 
+def find_errors(text: str) -> list[TemplateError]:
+    """All that keeps `text` from being the template of a model, in the order of the text.
+
+    One error for an action at most; empty when `ChatTemplate.parse` takes it.
+    """
+    found: list[TemplateError] = []
+    found += parser.find_errors(text, functions=FUNCTIONS, limits=DEFAULT_LIMITS)
+    if not found:
+        try:
+            ChatTemplate.parse(text)
+        except TemplateError as error:
+            return [error]
+    return found
+
+
 class ChatTemplate:
     """A template of a model, ready for conversations."""
 
@@ -72,8 +93,14 @@ class ChatTemplate:
             TemplateLimitExceeded: too long or nested too deeply.
         """
         template = Template.parse(text, limits=limits)
-        if calls_without_data(template.trees.values()):
-            raise TemplateSyntaxError("undefined template specified", template_name="", line=1)
+        call = call_without_data(template.trees.values())
+        if call is not None:
+            raise TemplateSyntaxError(
+                "undefined template specified",
+                template_name="",
+                line=1,
+                position=call.position,
+            )
         if not template.variables & {"messages", "response"}:
             template = template.with_root(append_field(template.root, "Response"))
         return cls(template)

@@ -1,7 +1,7 @@
 """What can go wrong with a Go template, as one tree.
 
     TemplateError               .template_name .hint
-    ├ TemplateSyntaxError       .line
+    ├ TemplateSyntaxError       .line .position
     ├ TemplateExecutionError    .line .column .context
     └ TemplateLimitExceeded     .limit .allowed
 
@@ -20,13 +20,22 @@ class TemplateError(Exception):
 
 
 class TemplateSyntaxError(TemplateError):
-    """The text is no template; `line` is 1-based."""
+    """The text is no template; `line` is 1-based, `position` the index of a character."""
 
-    def __init__(self, message: str, *, template_name: str, line: int) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        template_name: str,
+        line: int,
+        position: int,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(
-            f"template: {template_name}:{line}: {message}", template_name=template_name
+            f"template: {template_name}:{line}: {message}", template_name=template_name, hint=hint
         )
         self.line = line
+        self.position = position
 
 
 class TemplateExecutionError(TemplateError):

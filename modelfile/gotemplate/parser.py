@@ -6,6 +6,7 @@ parser (text/template/parse); where a text has several faults, the one named may
 
 from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from lark import Token
 
@@ -42,6 +43,8 @@ _BRANCHES: dict[str, type[IfNode | WithNode | RangeNode]] = {
     "with": WithNode,
     "range": RangeNode,
 }
+_MAX_ERRORS = 100
+_NOTHING = PipeNode(0, (), False, ())
 _CLAUSES = {"define": "define clause", "block": "block clause", "template": "template clause"}
 
 
@@ -63,6 +66,34 @@ def parse_trees(
         else:
             parser.take(piece)
     return parser.finish()
+
+
+def find_errors(
+    text: str, *, functions: Collection[str], limits: Limits
+) -> list[TemplateSyntaxError | TemplateLimitExceeded]:
+    """What is wrong with a template: one error an action at most, none if it is one.
+
+    Where `parse_trees` stops at the first, this goes on as if the action made sense.
+    """
+    parser = _Parser(text, name="", functions=functions, limits=limits)
+    found: list[TemplateSyntaxError | TemplateLimitExceeded] = []
+    try:
+        if len(text) > limits.source_chars:
+            raise TemplateLimitExceeded("source_chars", limits.source_chars)
+        for piece in scan(text, name="", limits=limits):
+            if isinstance(piece, Text):
+                continue
+            try:
+                parser.take(piece)
+            except TemplateSyntaxError as error:
+                found.append(error)
+                parser.assume(piece)
+            if len(found) == _MAX_ERRORS or piece.end == len(text):
+                return found
+        parser.finish()
+    except (TemplateSyntaxError, TemplateLimitExceeded) as error:
+        found.append(error)
+    return found
 
 
 class _Variables:
@@ -95,7 +126,7 @@ class _Block:
     variables: _Variables
     variables_before: int = 0
     range_depth: int = 0
-    pipe: PipeNode | None = None
+    pipe: PipeNode = _NOTHING
     name: StringNode | None = None
     nodes: list[Statement] = field(default_factory=list)
     body: ListNode | None = None
@@ -138,10 +169,23 @@ class _Parser:
         else:
             self._open_definition(first, tokens)
 
+    def assume(self, action: Action) -> None:
+        """Go on after an action that failed: the variables that it was to declare are there."""
+        for token, following in pairwise(action.tokens):
+            if token.type == "VARIABLE" and following.type in ("DECLARE", "COMMA"):
+                self.open[-1].variables.declare(str(token))
+
     def finish(self) -> dict[str, ListNode]:
         """All trees, once the text is read."""
         if len(self.open) > 1:
-            raise self._error("unexpected EOF", len(self.text))
+            block = self.open[-1]
+            raise TemplateSyntaxError(
+                "unexpected EOF",
+                template_name=self.name,
+                line=line_at(self.text, len(self.text)),
+                position=self.text.rfind("{{", 0, block.position + 2),
+                hint=f"the {block.keyword} has no {{{{ end }}}}",
+            )
         self._define(self.name, self.open[0].close_list())
         return self.trees
 
@@ -149,19 +193,19 @@ class _Parser:
 
     def _open_branch(self, keyword: str, tokens: list[Token], *, is_chained: bool) -> None:
         parent = self.open[-1]
-        mark = len(parent.variables.names)
-        pipe = self._pipeline(tokens, keyword)
-        self._push(
-            _Block(
-                keyword,
-                pipe.position,
-                parent.variables,
-                variables_before=mark,
-                range_depth=parent.range_depth + (keyword == "range"),
-                pipe=pipe,
-                is_chained=is_chained,
-            )
+        block = _Block(
+            keyword,
+            self.action.position,
+            parent.variables,
+            variables_before=len(parent.variables.names),
+            range_depth=parent.range_depth + (keyword == "range"),
+            is_chained=is_chained,
         )
+        try:
+            block.pipe = self._pipeline(tokens, keyword)
+            block.position = block.pipe.position
+        finally:
+            self._push(block)  # its end belongs to it, whatever stands in the action
 
     def _push(self, block: _Block) -> None:
         if len(self.open) > self.limits.nesting:
@@ -205,7 +249,6 @@ class _Parser:
         block.variables.leave(block.variables_before)
         last = block.close_list()
         body, otherwise = (last, None) if block.body is None else (block.body, last)
-        assert block.pipe is not None
         return _BRANCHES[block.keyword](block.position, block.pipe, body, otherwise)
 
     def _leave_range(self, keyword: Token, tokens: list[Token]) -> None:
@@ -222,15 +265,20 @@ class _Parser:
         self.open[-1].nodes.append(TemplateNode(name.position, name, pipe))
 
     def _open_definition(self, keyword: str, tokens: list[Token]) -> None:
-        if keyword == "define" and len(self.open) > 1:
-            raise self._error("unexpected <define> in command")
-        name = self._name(tokens, _CLAUSES[keyword])
-        if keyword == "block":
-            pipe = self._pipeline(tokens[2:], _CLAUSES[keyword])
-            self.open[-1].nodes.append(TemplateNode(name.position, name, pipe))
-        else:
-            self._expect_end(tokens, 2, _CLAUSES[keyword])
-        self._push(_Block(keyword, name.position, _Variables(), name=name))
+        outer = self.open[-1]
+        block = _Block(keyword, self.action.position, _Variables())
+        try:
+            if keyword == "define" and len(self.open) > 1:
+                raise self._error("unexpected <define> in command")
+            name = self._name(tokens, _CLAUSES[keyword])
+            if keyword == "block":
+                pipe = self._pipeline(tokens[2:], _CLAUSES[keyword])
+                outer.nodes.append(TemplateNode(name.position, name, pipe))
+            else:
+                self._expect_end(tokens, 2, _CLAUSES[keyword])
+            block.name, block.position = name, name.position
+        finally:
+            self._push(block)
 
     def _define(self, name: str, tree: ListNode) -> None:
         if name in self.trees and not _is_empty(self.trees[name]):
@@ -336,7 +384,8 @@ class _Parser:
 
     def _error(self, message: str, position: int | None = None) -> TemplateSyntaxError:
         at = self.action.position if position is None else position
-        return TemplateSyntaxError(message, template_name=self.name, line=line_at(self.text, at))
+        line = line_at(self.text, at)
+        return TemplateSyntaxError(message, template_name=self.name, line=line, position=at)
 
 
 _CONSTANTS = (BoolNode, DotNode, NilNode, NumberNode, StringNode)

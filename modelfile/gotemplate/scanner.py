@@ -112,17 +112,18 @@ def _skip_comment(text: str, position: int, name: str) -> int:
     """Where the text goes on after the comment."""
     closing = text.find("*/", position + 2)
     if closing < 0:
-        line = line_at(text, position)
-        raise TemplateSyntaxError("unclosed comment", template_name=name, line=line)
+        raise _error(text, position, "unclosed comment", name)
     closing += 2
     if text.startswith("}}", closing):
         return closing + 2
     if text[closing : closing + 1] in _SPACES_SET and text.startswith("-}}", closing + 1):
         return _skip_spaces(text, closing + 4)
-    line = line_at(text, closing)
-    raise TemplateSyntaxError(
-        "comment ends before closing delimiter", template_name=name, line=line
-    )
+    raise _error(text, closing, "comment ends before closing delimiter", name)
+
+
+def _error(text: str, position: int, message: str, name: str) -> TemplateSyntaxError:
+    line = line_at(text, position)
+    return TemplateSyntaxError(message, template_name=name, line=line, position=position)
 
 
 def _skip_spaces(text: str, position: int) -> int:

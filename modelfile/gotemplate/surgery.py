@@ -41,13 +41,10 @@ def mentioned_names(trees: Iterable[ListNode]) -> frozenset[str]:
     )
 
 
-def calls_without_data(trees: Iterable[ListNode]) -> bool:
-    """Whether there is a `{{ template "x" }}` without an argument."""
-    return any(
-        isinstance(node, TemplateNode) and node.pipe is None
-        for tree in trees
-        for node in walk(tree)
-    )
+def call_without_data(trees: Iterable[ListNode]) -> TemplateNode | None:
+    """The first `{{ template "x" }}` without an argument."""
+    nodes = (node for tree in trees for node in walk(tree))
+    return next((n for n in nodes if isinstance(n, TemplateNode) and n.pipe is None), None)
 
 
 def append_field(tree: ListNode, name: str) -> ListNode:

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmkit.modelfile.gotemplate import Limits, Template, TemplateError
-from olmkit.modelfile.gotemplate.chat import ChatTemplate, Message, ToolCall, render_chat
+from olmkit.modelfile.gotemplate.chat import (
+    ChatTemplate,
+    Message,
+    ToolCall,
+    find_errors,
+    render_chat,
+)
 from olmkit.modelfile.gotemplate.functions import FUNCTIONS
 from olmkit.modelfile.gotemplate.inference import capabilities, has_tool_round_trip, tool_call_tag
 
@@ -87,6 +93,21 @@ def run(text: str, value: Any) -> None:
 def test_any_text_gives_output_or_an_error_of_ours(text: str, value: Any) -> None:
     run(text, value)
     run(f"{{{{ {text} }}}}", value)
+
+
+@settings(max_examples=400, deadline=None)
+@given(texts | templates)
+def test_errors_are_found_where_there_are_any_and_the_first_is_the_one_of_parsing(
+    text: str,
+) -> None:
+    found = find_errors(text)
+    try:
+        ChatTemplate.parse(text)
+    except TemplateError as error:
+        assert (type(found[0]), str(found[0])) == (type(error), str(error))
+        assert all(0 <= getattr(each, "position", 0) <= len(text) for each in found)
+    else:
+        assert not found
 
 
 @settings(max_examples=400, deadline=None)

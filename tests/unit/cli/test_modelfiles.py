@@ -237,7 +237,7 @@ def test_files_beside_a_models_name_are_told_to_count_nothing(tmp_path: Path) ->
 
 
 def test_a_broken_template_and_a_missing_file_are_told_together(tmp_path: Path) -> None:
-    modelfile = parse('FROM ./a.gguf\nTEMPLATE """{{ .Prompt }}\n{{ if }}"""')
+    modelfile = parse('FROM ./a.gguf\nTEMPLATE """{{ .Prompt }}\n{{ if }}{{ end }}"""')
     with pytest.raises(ModelfileErrors) as caught:
         checked_parts(modelfile, tmp_path)
     found = [(problem.span.line, problem.code) for problem in caught.value.diagnostics()]
@@ -246,7 +246,7 @@ def test_a_broken_template_and_a_missing_file_are_told_together(tmp_path: Path) 
 
 def test_errors_of_text_template_and_files_are_told_together_and_once(tmp_path: Path) -> None:
     touch(tmp_path, "m")
-    text = "FROM m\nDRAFT m\nPARAMTER x 1\nADAPTER ./lora\nTEMPLATE {{ if }}\nPARAMETER top_p 2\n"
+    text = "FROM m\nDRAFT m\nPARAMTER x 1\nADAPTER ./lora\nTEMPLATE {{ x }}\nPARAMETER top_p 2\n"
     with pytest.raises(ModelfileErrors) as caught:
         read_parts(lambda: parse(text), tmp_path)
     found = [(problem.span.line, problem.code) for problem in caught.value.diagnostics()]

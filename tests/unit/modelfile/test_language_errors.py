@@ -262,11 +262,15 @@ def test_other_stages_report_in_the_same_form() -> None:
     ("text", "line", "column", "message"),
     [
         ("FROM m\nTEMPLATE {{ if .X }}", 2, 10, "unexpected EOF"),
-        ('FROM m\nTEMPLATE """a\n  {{ foo }}\n"""', 3, 3, 'function "foo" not defined'),
+        ('FROM m\nTEMPLATE """a\n  {{ foo }}\n"""', 3, 6, 'function "foo" not defined'),
         ('FROM m\nTEMPLATE "a\n{{ end }}"', 3, 1, "unexpected {{end}}"),
+        ('FROM m\r\nTEMPLATE """a\r\n{{ .A }} {{ b }}"""', 3, 13, 'function "b" not defined'),
+        ("FROM m\nTEMPLATE a {{ .X", 2, 17, "unclosed action"),
+        ('FROM m\nTEMPLATE {{ template "x" }}', 2, 22, "undefined template specified"),
+        ("FROM m\nARG F=f\nTEMPLATE a {{ ${F} }}", 3, 10, 'function "f" not defined'),
     ],
 )
-def test_a_broken_template_is_told_with_its_line_of_the_file(
+def test_a_broken_template_is_told_with_its_place_in_the_file(
     text: str, line: int, column: int, message: str
 ) -> None:
     with pytest.raises(ModelfileErrors) as caught:
@@ -274,6 +278,37 @@ def test_a_broken_template_is_told_with_its_line_of_the_file(
     (problem,) = caught.value.diagnostics()
     assert (problem.code, problem.message) == ("invalid-template", message)
     assert (problem.span.line, problem.span.column) == (line, column)
+
+
+def test_all_errors_of_a_template_are_told_at_once() -> None:
+    text = '''FROM m
+TEMPLATE """{{ if .System }}
+{{ $y := jsn . }}{{ $y }}{{ $z }}
+{{ range $i, $m := no .Messages }}{{ $i }}{{ $m.Role }}{{ break }}{{ else }}{{ nor }}{{ end }}
+{{ define }}{{ end }}{{ end }}{{ $m }}{{ .Fine }}{{ eq "a }}
+{{ .Fine }}
+"""'''
+    with pytest.raises(ModelfileErrors) as caught:
+        check_template(parse(text))
+    found = [(each.span.line, each.message) for each in caught.value.diagnostics()]
+    assert found == [
+        (3, 'function "jsn" not defined'),
+        (3, 'undefined variable "$z"'),
+        (4, 'function "no" not defined'),
+        (4, 'function "nor" not defined'),
+        (5, "unexpected <define> in command"),
+        (5, 'undefined variable "$m"'),
+        (5, "unterminated quoted string"),
+    ]
+
+
+def test_an_unclosed_block_is_shown_where_it_opens() -> None:
+    with pytest.raises(ModelfileErrors) as caught:
+        check_template(parse('FROM m\nTEMPLATE """{{ if .A }}x{{ end }}\n {{ range .B }}y\n"""'))
+    assert str(caught.value) == (
+        "Modelfile:3:2: unexpected EOF\n   {{ range .B }}y\n   ^^^^^^^^^^^^^^\n"
+        "  the range has no {{ end }}"
+    )
 
 
 @pytest.mark.parametrize(
