@@ -13,7 +13,6 @@ from typing import Final
 
 import httpx
 
-from olmkit.registry import wire
 from olmkit.registry.errors import RemoteError
 
 SCHEMES: Final = ("http", "https")
@@ -41,7 +40,7 @@ class Routes(httpx.BaseTransport):
     ) -> None:
         parsed = {scheme: _proxy(scheme, address) for scheme, address in proxies.items()}
         self._no_proxy = tuple(no_proxy)
-        self._direct = wire.Transport(verify, limits)
+        self._direct = direct
         self._proxied = {
             scheme: httpx.HTTPTransport(verify=verify, limits=limits, proxy=proxy)
             for scheme, proxy in parsed.items()

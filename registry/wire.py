@@ -26,6 +26,16 @@ Origin = tuple[str, str, int]
 """Scheme, host and port."""
 
 
+class _Answer(http.client.HTTPResponse):
+    """The answer to a request; those before it, of a status below 200, are passed over."""
+
+    def begin(self) -> None:
+        super().begin()
+        while self.status < 200:  # http.client passes over 100 only
+            self.headers = None  # type: ignore[assignment]
+            super().begin()
+
+
 class Body(httpx.SyncByteStream):
     """The body of an answer; one thread reads, any may `abort`."""
 
@@ -38,6 +48,9 @@ class Body(httpx.SyncByteStream):
         self._response = response
         self._socket = connection_socket
         self._done = done
+        self._lock = threading.Lock()
+        self._is_closed = False
+        """The connection is no longer this body's."""
         self._left = None if response.chunked else response.length
         """Bytes to come; None: until the end is seen."""
         self._is_over = self._left == 0
@@ -74,12 +87,17 @@ class Body(httpx.SyncByteStream):
 
     def abort(self) -> None:
         """Make the thread that reads fail at once."""
-        with contextlib.suppress(OSError):
-            # Not the TLS socket's own method, which takes the reader's state away.
-            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+        with self._lock, contextlib.suppress(OSError):
+            if not self._is_closed:
+                # Not the TLS socket's own method, which takes the reader's state away.
+                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the connection back when all was read, else end it."""
+        with self._lock:
+            if self._is_closed:
+                return
+            self._is_closed = True
         self._response.close()
         self._done(self._is_over and not self._response.will_close)
 
@@ -98,11 +116,15 @@ class Transport(httpx.BaseTransport):
 
         Raises:
             httpx.TransportError: no connection, or no answer that is HTTP.
+            httpx.UnsupportedProtocol: a redirect led to what is no web address.
         """
         if request.method != "GET":
             return self._other.handle_request(request)
         url = request.url
-        origin = (url.scheme, url.host, url.port or {"http": 80, "https": 443}[url.scheme])
+        default = {"http": 80, "https": 443}.get(url.scheme)
+        if default is None:
+            raise httpx.UnsupportedProtocol(f"{url.scheme} is no protocol of the web")
+        origin = (url.scheme, url.raw_host.decode("ascii"), url.port or default)
         while connection := self._take_idle(origin):
             try:
                 return self._ask(connection, origin, request)
@@ -146,12 +168,13 @@ class Transport(httpx.BaseTransport):
             if scheme == "https"
             else http.client.HTTPConnection(host, port)
         )
+        connection.response_class = _Answer
         connection.timeout = limits.get("connect")
         try:
             connection.connect()
         except TimeoutError as error:
             raise httpx.ConnectTimeout(str(error)) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # some host names are refused before any look-up
             raise httpx.ConnectError(str(error)) from error
         connection.sock.settimeout(limits.get("read"))
         return connection
