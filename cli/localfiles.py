@@ -14,8 +14,10 @@ WEIGHT_PATTERNS = (
     ("consolidated*.safetensors",),
     ("*.safetensors",),
     ("*.gguf",),
+    ("*.bin",),
 )
-"""The first group of which there is a file in a directory gives its weights."""
+"""The first group of which there is a file in a directory gives its weights; of `*.bin` only those
+that are GGUF, as llama.cpp's first ones were called."""
 COMPANION_PATTERNS = (
     "*.json",
     "*/*.json",
@@ -52,6 +54,8 @@ def local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | Non
             return None
         raise CliError(f"no such file: {text}", hint="paths are relative to the Modelfile")
     if path.is_file():
+        if path.suffix in PICKLED and not _is_gguf(path):
+            raise _pickled(path.name, "is no GGUF file, and a pickle")
         return _with_siblings(path)
     if not path.is_dir():
         raise CliError(f"{text} is neither a file nor a directory")
@@ -95,11 +99,22 @@ def find_existing(text: str, directory: Path) -> Path | None:
 
 def _no_weights(directory: Path) -> CliError:
     if any(file.suffix in PICKLED for file in directory.iterdir()):
-        return CliError(
-            f"{directory} holds pickled weights only, which could run any code",
-            hint="convert them to safetensors first",
-        )
+        return _pickled(str(directory), "holds pickled weights only, which")
     return CliError(f"no safetensors or GGUF files in {directory}")
+
+
+def _pickled(what: str, reason: str) -> CliError:
+    return CliError(
+        f"{what} {reason} could run any code", hint="convert the weights to safetensors first"
+    )
+
+
+def _is_gguf(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False
 
 
 def _directory_files(directory: Path) -> Files:
@@ -131,4 +146,10 @@ def _directory_files(directory: Path) -> Files:
 
 def _matching(root: Path, patterns: tuple[str, ...]) -> list[Path]:
     found = (path for pattern in patterns for path in sorted(root.glob(pattern)))
-    return [path for path in found if path.is_file() and not path.name.startswith(".")]
+    return [
+        path
+        for path in found
+        if path.is_file()
+        and not path.name.startswith(".")
+        and (path.suffix != ".bin" or _is_gguf(path))
+    ]

@@ -1,5 +1,6 @@
 """A Modelfile and the local files it names, made into a request to the daemon."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,8 @@ from olmkit.modelfile.errors import (
 )
 from olmkit.modelfile.instructions import Adapter, Draft, From, Modelfile, TextInstruction
 from olmkit.modelfile.source import Source
+from olmkit.registry.errors import InvalidReference
+from olmkit.registry.reference import Reference
 
 
 @dataclass(slots=True, kw_only=True)
@@ -120,6 +123,7 @@ def _add_part(
     text = instruction.value
     found = local_files(text, directory, may_be_name=isinstance(instruction, From))
     if found is None:
+        _require_name(text)
         parts.name = text
     elif isinstance(instruction, From):
         _add_files(parts.files, found, "model")
@@ -134,6 +138,15 @@ def _add_part(
         parts.adapters = found
     else:
         _add_files(parts.drafts, found, "draft")
+
+
+def _require_name(text: str) -> None:
+    try:
+        Reference.parse(text)
+    except InvalidReference as error:
+        is_commented = re.search(r"\s#", text) is not None
+        hint = "a comment needs a line of its own" if is_commented else error.hint
+        raise CliError(str(error), hint=hint) from error
 
 
 def _add_files(files: Files, more: Files, what: str) -> None:

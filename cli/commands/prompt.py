@@ -91,7 +91,7 @@ def _conversation(file: str, terminal: Terminal) -> tuple[Turns, dict[str, objec
 
 def _objects(value: object, file: str) -> Turns:
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise UsageError(f"{file} holds no JSON array of objects")
+        raise UsageError(f"{_shown(file)} holds no JSON array of objects")
     return value
 
 
@@ -107,9 +107,13 @@ def _json(file: str, terminal: Terminal) -> object:
     except OSError as error:
         raise CliError(f"cannot read {file}: {(error.strerror or '').lower()}") from error
     if len(raw) > MAX_FILE_BYTES:
-        raise CliError(f"{file} is longer than {MAX_FILE_BYTES // 2**20} MiB")
+        raise CliError(f"{_shown(file)} is longer than {MAX_FILE_BYTES // 2**20} MiB")
     try:
         value: object = json.loads(raw)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is no JSON: {error}") from error
+        raise UsageError(f"{_shown(file)} is no JSON: {error}") from error
     return value
+
+
+def _shown(file: str) -> str:
+    return "standard input" if file == "-" else file

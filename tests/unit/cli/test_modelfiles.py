@@ -118,6 +118,39 @@ def test_a_directory_without_weights_is_an_error(
     assert message in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "a.pt", "a.pth", "a.ckpt"])
+def test_a_pickled_file_is_refused_before_it_is_read(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(b"\x80\x02}q\x00.")
+    with pytest.raises(ModelfileErrors, match="1 error") as caught:
+        parts(f"FROM ./{name}", tmp_path)
+    assert "a pickle could run any code" in str(caught.value)
+
+
+def test_a_gguf_file_called_bin_is_one(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"GGUF\x03\0\0\0")
+    (tmp_path / "pytorch_model.bin").write_bytes(b"PK\x03\x04")
+    assert sorted(parts("FROM ./model.bin", tmp_path).files) == ["model.bin"]
+    assert sorted(parts("FROM .", tmp_path).files) == ["model.bin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("llama3 # the small one", "a comment needs a line of its own"),
+        ("hf.co/a b", "names look like"),
+    ],
+)
+def test_a_from_that_can_be_no_name_is_told_with_its_place(
+    name: str, advice: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ModelfileErrors) as caught:
+        parts(f"FROM {name}", tmp_path)
+    (problem,) = caught.value.diagnostics()
+    assert (problem.span.line, problem.span.column, problem.code) == (1, 6, "invalid-value")
+    assert "invalid model name" in problem.message
+    assert advice in (problem.hint or "")
+
+
 def test_what_is_no_file_and_no_directory_is_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ModelfileErrors) as caught:
