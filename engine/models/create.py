@@ -88,6 +88,11 @@ def create(recipe: Recipe, workshop: Workshop) -> Digest:
     """
     with workshop.store.lease():
         base = _base(recipe, workshop)
+        if recipe.template and recipe.renderer is None and base.config.renderer:
+            workshop.tell(
+                f"warning: the renderer {base.config.renderer} of the base makes chat prompts, "
+                'not this template; RENDERER "" turns it off'
+            )
         drafts = draft_pieces(recipe.drafts, recipe.draft_quantize, workshop)
         adapters = adapter_layers(recipe.adapters, base.layers, workshop)
         builder = _Builder(recipe, workshop, [*with_drafts(base.layers, drafts), *adapters])

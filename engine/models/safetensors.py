@@ -182,7 +182,9 @@ def _parse_header(raw: bytes, name: str) -> dict[str, Any]:
         header = json.loads(
             raw, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_no_constant
         )
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise ModelNotCreatable(f"{name} has an invalid header: nested too deeply") from error
+    except ValueError as error:
         raise ModelNotCreatable(f"{name} has an invalid header: {error}") from error
     if not isinstance(header, dict):
         raise ModelNotCreatable(f"{name} has an invalid header: not an object")

@@ -102,7 +102,10 @@ def convert_adapter(
 
 def _architecture(checkpoint: Checkpoint) -> Architecture:
     if "config.json" not in checkpoint:
-        raise ModelNotCreatable("config.json is missing: it says what kind of model this is")
+        raise ModelNotCreatable(
+            "config.json is missing: it says what kind of model this is",
+            hint="give the directory with all files of the model, not one of them",
+        )
     config = Hyperparameters(checkpoint.find_object("config.json"))
     known = {name: kind for kind in ARCHITECTURES for name in kind.classes}
     named = config.find("architectures")

@@ -112,14 +112,15 @@ def pooling_type(checkpoint: Checkpoint) -> int | None:
     for module in modules if isinstance(modules, list) else []:
         if not isinstance(module, dict) or not str(module.get("type")).endswith("Pooling"):
             continue
-        config = checkpoint.find_object(f"{module.get('path')}/config.json")
-        for name in ("mean_tokens", "cls_token", "lasttoken"):
-            if config.get(f"pooling_mode_{name}") is True:
-                return _POOLING[name.removesuffix("_tokens").removesuffix("_token")]
+        name = f"{module.get('path')}/config.json"
+        if name not in checkpoint:
+            raise ModelNotCreatable(f"{name[:200]} is missing: modules.json names it")
+        config = checkpoint.find_object(name)
+        for way in ("mean_tokens", "cls_token", "lasttoken"):
+            if config.get(f"pooling_mode_{way}") is True:
+                return _POOLING[way.removesuffix("_tokens").removesuffix("_token")]
         mode = config.get("pooling_mode")
         if mode in _POOLING:
             return _POOLING[mode]
-        raise ModelNotCreatable(
-            f"{module.get('path')}/config.json: only mean, cls and last-token pooling is supported"
-        )
+        raise ModelNotCreatable(f"{name[:200]}: only mean, cls and last-token pooling is supported")
     return None

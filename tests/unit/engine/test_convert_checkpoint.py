@@ -230,3 +230,12 @@ def test_a_tensor_without_a_place_in_the_model_is_refused(
     other = files["model-00002-of-00002.safetensors"]
     other.write_bytes(other.read_bytes().replace(b"mlp.up_proj", b"mlp.up_prob"))
     assert "has no place in a qwen3 model" in refused(files, tmp_path)
+
+
+def test_a_way_of_pooling_that_is_named_has_to_be_there_and_known(tmp_path: Path) -> None:
+    files = directory_files(write_checkpoint("bert", tmp_path / "bert"))
+    name = next(name for name in files if "Pooling" in name)
+    without = {key: path for key, path in files.items() if key != name}
+    assert f"{name} is missing" in refused(without, tmp_path)
+    files[name].write_text('{"pooling_mode_max_tokens": true}')
+    assert "only mean, cls and last-token pooling" in refused(files, tmp_path)

@@ -168,6 +168,15 @@ def test_an_empty_text_clears_what_is_inherited(bench: Bench) -> None:
     assert (child.system, child.go_template, child.config.renderer) == ("", None, None)
 
 
+@pytest.mark.parametrize(("renderer", "is_told"), [(None, True), ("", False), ("own", False)])
+def test_a_template_that_an_inherited_renderer_hides_is_told(
+    renderer: str | None, is_told: bool, bench: Bench
+) -> None:
+    bench.make("parent", renderer="r")
+    bench.make("child", "parent", template="{{ .Prompt }}", renderer=renderer)
+    assert any(text.startswith("warning: the renderer r") for text in bench.texts) == is_told
+
+
 def test_a_parent_that_is_missing_is_pulled(bench: Bench) -> None:
     child = bench.spec(bench.make("child", "someone/model", parameters={"seed": 1}))
     assert "pulling someone/model:latest" in bench.texts
