@@ -15,7 +15,7 @@ import os
 import secrets
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -71,13 +71,13 @@ def _parsed(table: Mapping[str, object]) -> dict[str, Locked]:
 
 
 def _entry(name: str, value: object) -> Locked:
-    Reference.parse(name)
+    reference = Reference.parse(name)
     if not isinstance(value, dict) or not isinstance(value.get("digest"), str):
         raise ValueError(f"{name[:100]!r} has no digest")
-    source = value.get("source")
-    return Locked(
-        digest=Digest(value["digest"]), source=source if isinstance(source, str) else None
-    )
+    digest, source = Digest(value["digest"]), value.get("source")
+    if reference.digest not in (None, digest):
+        raise ValueError(f"{name[:300]!r} is locked to another digest, {digest}")
+    return Locked(digest=digest, source=source if isinstance(source, str) else None)
 
 
 def text_of(models: Mapping[str, Locked]) -> str:
@@ -141,4 +141,4 @@ def pinned(name: str, entry: Locked) -> str:
         is_address(entry.source) or Reference.parse(entry.source).package is not None
     ):
         return entry.source
-    return f"{reference.short}@{entry.digest}"
+    return replace(reference, digest=entry.digest).short

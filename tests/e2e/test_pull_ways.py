@@ -232,6 +232,14 @@ def test_a_registrys_model_is_locked_by_its_digest(daemon: Daemon, tmp_path: Pat
         done = olm(daemon.environ, "pull", "--locked", "-q", cwd=tmp_path)
         assert (out(done), done.stderr) == (f"{name}\n", b"")
 
+        for project, fixed in (("a", by_digest), ("b", by_digest.replace("@", ":1@"))):
+            (tmp_path / project).mkdir()
+            out(olm(daemon.environ, "lock", fixed, cwd=tmp_path / project))
+            with running_daemon(tmp_path / f"home-{project}") as other:
+                out(olm(other.environ, "pull", "--locked", cwd=tmp_path / project))
+                (there,) = json.loads(out(olm(other.environ, "inspect", fixed)))
+            assert there["id"] == told["digest"]
+
         wrong = "sha256:" + "0" * 64
         (tmp_path / "olm.lock").write_text(locked.replace(told["digest"], wrong))
         done = olm(daemon.environ, "pull", "--locked", cwd=tmp_path)

