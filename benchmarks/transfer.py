@@ -49,6 +49,7 @@ class Server(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # as all web servers do: else the end of an answer waits 40 ms
     server: Server
 
     def log_message(self, *_: object) -> None:

@@ -27,12 +27,12 @@ from olmkit.registry.errors import (
 )
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.intake import Intake
-from olmkit.registry.pace import Pace
+from olmkit.registry.pace import Pace, lag_s
 from olmkit.registry.segments import Layout, Segment
 
 OPEN_BLOBS_LIMIT: Final = 16
-TICK_S: Final = 0.05
-"""So often progress is told and the journals are written: what a kill can cost."""
+TICK_S: Final = 0.1
+"""So often progress is told, and the connections are judged."""
 ROOM_FACTOR: Final = 1.02
 
 
@@ -97,14 +97,18 @@ class _Download:
         if all(work.digest for work in self._works):
             return
         self._require_room()
-        ticked_at_s = ramped_at_s = time.monotonic()
+        begun_at_s = saved_at_s = ticked_at_s = ramped_at_s = time.monotonic()
         ramped_bytes = self._arrived_bytes()
         try:
             while not self._is_over():
                 self._staff()
+                lag = lag_s(saved_at_s - begun_at_s)
                 with self._changed:
-                    self._changed.wait(TICK_S)
+                    self._changed.wait(lag)
                 now_s = time.monotonic()
+                if now_s - saved_at_s >= lag:
+                    self._save()
+                    saved_at_s = now_s
                 if now_s - ticked_at_s < TICK_S:
                     continue
                 ticked_at_s = now_s
@@ -112,7 +116,6 @@ class _Download:
                     self._replace_slow(now_s)
                     self._look_elsewhere()
                 self._show()
-                self._save()
                 if now_s - ramped_at_s >= self._pace.ramp_s:
                     arrived_bytes = self._arrived_bytes()
                     self._ramp((arrived_bytes - ramped_bytes) / (now_s - ramped_at_s))

@@ -7,7 +7,6 @@ left in memory for the hash as long as there is room.
 import threading
 import time
 from collections.abc import Callable
-from typing import Final
 
 import httpx
 
@@ -15,11 +14,8 @@ from olmkit.registry import journal, web, wire
 from olmkit.registry.arrival import Arrival, Hasher
 from olmkit.registry.directio import ALIGNMENT_BYTES, Blocks
 from olmkit.registry.errors import Unreachable, store_errors
-from olmkit.registry.pace import Pace
+from olmkit.registry.pace import Pace, lag_s
 from olmkit.registry.segments import Segment
-
-WAIT_S: Final = 0.05
-"""Bytes are written after so long, whatever came: a kill costs no more than these."""
 
 
 class Intake:
@@ -38,6 +34,7 @@ class Intake:
         self._pace = pace
         self._lock = lock
         self._is_stopped = is_stopped
+        self._begun_at_s = time.monotonic()
 
     def write(self, work: Arrival, segment: Segment, response: httpx.Response, offset: int) -> None:
         """Write the body, whose first byte belongs at `offset`, where the segment allows it.
@@ -50,8 +47,8 @@ class Intake:
         assert partial is not None
         block = self._blocks.take()
         try:
-            read = wire.reader(response)
-            if not self._skip(read, block, segment.claimed - offset):
+            body = wire.body_of(response)
+            if not self._skip(body.readinto, block, segment.claimed - offset):
                 raise _ended_early(response)
             filled, written_s = 0, time.monotonic()
             while True:
@@ -60,19 +57,23 @@ class Intake:
                     if self._is_stopped():
                         return
                     room = min(len(block), segment.end - segment.claimed) - filled
-                count = read(block[filled : filled + room]) if room > 0 else 0
+                count = body.readinto(block[filled : filled + room]) if room > 0 else 0
                 filled += count
-                now_s = time.monotonic()
-                if 0 < count < room and now_s - written_s < WAIT_S:
+                left_s = self._left_s(written_s)
+                if 0 < count < room and left_s > 0 and body.is_ready(left_s):
                     continue
                 block, filled = self._flush(work, partial, segment, block, filled)
-                written_s = now_s
+                written_s = time.monotonic()
                 if segment.position >= segment.end:
                     return
                 if not count and room > 0:
                     raise _ended_early(response)
         finally:
             self._blocks.give_back(block)
+
+    def _left_s(self, written_s: float) -> float:
+        now_s = time.monotonic()
+        return lag_s(now_s - self._begun_at_s) - (now_s - written_s)
 
     def _skip(self, read: Callable[[memoryview], int], block: memoryview, count: int) -> bool:
         """Read away what is there already; False when the answer ends before."""

@@ -16,6 +16,8 @@ FIRST_STREAMS: Final = 4
 MOST_STREAMS: Final = 32
 GAIN: Final = 1.15
 """Twice the connections must bring so much more, or they are too many."""
+DOUBTS: Final = 1
+"""So often they may fail to: connections that are new begin slowly."""
 SLOW_S: Final = 5.0
 SLOW_SHARE: Final = 0.15
 """A connection below this share of the median, for `SLOW_S`, is replaced."""
@@ -39,6 +41,9 @@ RATES_KEPT: Final = 30
 TRIES: Final = 6
 FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
+LAG_SHARE: Final = 0.01
+LAG_LEAST_S: Final = 0.005
+LAG_MOST_S: Final = 0.05
 PROGRESS_BYTES: Final = MIB
 """A failure after so many new bytes counts as the first one."""
 
@@ -51,6 +56,7 @@ class Pace:
         self.streams = min(FIRST_STREAMS, self._most)
         self._best_rate = 0.0
         self._is_growing = True
+        self._doubts = 0
         self._rates: deque[float] = deque(maxlen=RATES_KEPT)
         """Of the segments that ended lately."""
         self._answer_s = RAMP_MOST_S
@@ -84,8 +90,11 @@ class Pace:
         if not self._is_growing or rate <= 0 or backlog_bytes > BACKLOG_BYTES:
             return
         if rate >= self._best_rate * GAIN:
-            self._best_rate = rate
+            self._best_rate, self._doubts = rate, 0
+            self._is_growing = self.streams < self._most
             self.streams = min(self.streams * 2, self._most)
+        elif self._doubts < DOUBTS:
+            self._doubts += 1
         else:
             self._is_growing = False
             self.streams = max(self.streams // 2, min(FIRST_STREAMS, self._most))
@@ -107,6 +116,14 @@ class Pace:
             if s.silent_s(now_s) >= SILENCE_S
             or (now_s - s.begun_at_s >= SLOW_S and s.rate(now_s, SLOW_S) < least)
         ]
+
+
+def lag_s(elapsed_s: float) -> float:
+    """How long bytes may wait to be written, and the journal to tell of them, by a download's age.
+
+    A kill costs what came in twice this time: some 2 percent of what arrived.
+    """
+    return min(max(elapsed_s * LAG_SHARE, LAG_LEAST_S), LAG_MOST_S)
 
 
 class Retries:

@@ -80,6 +80,12 @@ class Body(httpx.SyncByteStream):
         self._is_over = not count or self._left == 0
         return count
 
+    def is_ready(self, timeout_s: float) -> bool:
+        """Whether `readinto` has an answer within the time, without waiting longer for it."""
+        if self._is_over or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
+            return True
+        return _has_input(self._socket, timeout_s)
+
     def __iter__(self) -> Iterator[bytes]:
         view = memoryview(bytearray(ITERATED_BYTES))
         while count := self.readinto(view):
@@ -211,10 +217,10 @@ class Transport(httpx.BaseTransport):
         )
 
 
-def reader(response: httpx.Response) -> Callable[[memoryview], int]:
-    """`Body.readinto` of a streamed response; one that copies where httpx's transport was used."""
+def body_of(response: httpx.Response) -> "Body | Copied":
+    """The body of a streamed response, to be read; copied where httpx's transport was used."""
     body = response.extensions.get(_BODY)
-    return body.readinto if isinstance(body, Body) else _Copied(response).readinto
+    return body if isinstance(body, Body) else Copied(response)
 
 
 def abort(response: httpx.Response) -> None:
@@ -229,14 +235,19 @@ def abort(response: httpx.Response) -> None:
                 socket.socket.shutdown(found, socket.SHUT_RDWR)
 
 
-class _Copied:
-    """Reads what httpx yields into memory."""
+class Copied:
+    """What httpx yields, read into memory as `Body` is."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._blocks = response.iter_raw()
         self._rest = memoryview(b"")
 
+    def is_ready(self, timeout_s: float) -> bool:
+        """Always said to be: httpx does not tell."""
+        return True
+
     def readinto(self, view: memoryview) -> int:
+        """Put what comes into `view`, at least a byte, and return how much; 0 at the end."""
         while not self._rest:
             block = next(self._blocks, None)
             if block is None:
@@ -248,10 +259,10 @@ class _Copied:
         return count
 
 
-def _has_input(connection_socket: socket.socket) -> bool:
+def _has_input(connection_socket: socket.socket, timeout_s: float = 0.0) -> bool:
     poll = select.poll()
     poll.register(connection_socket, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(poll.poll(timeout_s * 1000))
 
 
 @contextmanager

@@ -14,6 +14,8 @@ import hashlib
 import json
 import re
 import secrets
+import select
+import socket
 import ssl
 import threading
 import time
@@ -410,6 +412,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.registry.answering += 1
         try:
             while sent < min(limit, len(body)) and not self.server.stopped.is_set():
+                if rate and self._is_left_alone():
+                    break  # what is sent now would arrive nowhere
                 count = self.connection.send(body[sent : min(sent + piece, limit)])
                 sent += count
                 with self.server.registry.lock:
@@ -424,6 +428,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             if fault and fault.kind == "stall":
                 self.server.stopped.wait(60)
+
+    def _is_left_alone(self) -> bool:
+        if not select.select([self.connection], [], [], 0)[0]:
+            return False
+        try:
+            return not self.connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
 
     def _upload(self, repository: str, session: str) -> None:
         registry = self.server.registry
