@@ -38,7 +38,15 @@ def pull_locked(
             continue
         if not _digest(client, entry.digest):
             pinned = lockfile.pinned(name, entry)
-            fetch(client, pinned, terminal, quiet=quiet, progress=progress, insecure=insecure)
+            fetch(
+                client,
+                pinned,
+                terminal,
+                quiet=quiet,
+                progress=progress,
+                insecure=insecure,
+                revision=lockfile.revision(entry) or "",
+            )
             _require(client, pinned, name, entry)
         if _digest(client, name) != entry.digest:
             client.copy(entry.digest, name)

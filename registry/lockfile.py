@@ -12,6 +12,7 @@ kept under version control; `olm pull --locked` takes no other digest.
 
 import json
 import os
+import re
 import secrets
 import tomllib
 from collections.abc import Mapping
@@ -27,10 +28,11 @@ from olmkit.registry.errors import (
     StoreError,
     store_errors,
 )
-from olmkit.registry.reference import Reference, is_address
+from olmkit.registry.reference import PYPI_SCHEME, Reference, is_address
 
 FILE_NAME: Final = "olm.lock"
 VERSION: Final = 1
+_HUB_SOURCE: Final = re.compile(r"hf\.co/[^@]+@([0-9a-f]{40})")
 _LIMIT_BYTES: Final = 4 << 20
 _HEAD: Final = "# Written by `olm lock`; `olm pull --locked` gets exactly these.\n"
 
@@ -134,11 +136,18 @@ def pinned(name: str, entry: Locked) -> str:
     """The reference to pull so that the name gets what the lock says.
 
     Registries are asked by digest. What comes from a package index is asked for by version, a file
-    at an address by its digest there: their manifests are made here, and compared afterwards.
+    at an address by its digest there: their manifests are made here, and compared afterwards. So
+    are Hugging Face's, of the `revision` that the lock has.
     """
     reference = Reference.parse(name)
     if entry.source is not None and (
-        is_address(entry.source) or Reference.parse(entry.source).package is not None
+        is_address(entry.source) or entry.source.startswith(PYPI_SCHEME)
     ):
         return entry.source
     return replace(reference, digest=entry.digest).short
+
+
+def revision(entry: Locked) -> str | None:
+    """The commit that a source `hf.co/USER/REPO@COMMIT` names; `None` for other sources."""
+    found = _HUB_SOURCE.fullmatch(entry.source or "")
+    return found[1] if found else None

@@ -96,8 +96,10 @@ def fetch(
     progress: ProgressStyle = ProgressStyle.AUTO,
     insecure: bool = False,
     quant: str = "",
+    revision: str = "",
 ) -> None:
     """Pulls the model, with progress on stderr."""
     with progress_display(terminal, quiet=quiet, style=progress) as display:
-        for event in client.pull(model, insecure=insecure, quantization=quant):
+        events = client.pull(model, insecure=insecure, quantization=quant, revision=revision)
+        for event in events:
             display.show(event)

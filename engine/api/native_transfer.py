@@ -39,12 +39,22 @@ async def pull(request: Request) -> Response:
     name = await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
     source = name if is_address(name) else Reference.parse(name)
     insecure, quantization = bool(body.insecure), body.quantization or None
+    revision = body.revision or None
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        pull_into(api, source, on_event, cancelled, insecure=insecure, quantization=quantization)
+        pull_into(
+            api,
+            source,
+            on_event,
+            cancelled,
+            insecure=insecure,
+            quantization=quantization,
+            revision=revision,
+        )
 
     full = source if isinstance(source, str) else source.full
-    events = api.transfers.follow(work, key=f"pull {full} {insecure} {quantization}")
+    key = f"pull {full} {insecure} {quantization} {revision}"
+    events = api.transfers.follow(work, key=key)
     return await reply_with_progress(request, events, stream=body.stream)
 
 
@@ -56,6 +66,7 @@ def pull_into(
     *,
     insecure: bool = False,
     quantization: str | None = None,
+    revision: str | None = None,
 ) -> StoredModel:
     """Fetch the model of a name, or of the web address of a file. Blocking.
 
@@ -67,6 +78,7 @@ def pull_into(
         connection=settings.remotes.connection(streams=settings.streams),
         quantization=quantization,
         memory_bytes=total_bytes(),
+        revision=revision,
     )
     if isinstance(source, str):
         fetch = partial(sources.pull_address, source)

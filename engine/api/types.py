@@ -146,6 +146,8 @@ class PullRequest(NamedRequest, kw_only=True, frozen=True):
     insecure: bool | None = None
     quantization: str | None = None
     """The one to take where the name stands for several; olm's own."""
+    revision: str | None = None
+    """The commit of a repository on Hugging Face; olm's own."""
     stream: bool | None = None
 
 

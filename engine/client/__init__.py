@@ -76,12 +76,14 @@ class Client:
         self.request("DELETE", "/api/delete", {"model": model, "force": force})
 
     def pull(
-        self, model: str, *, insecure: bool = False, quantization: str = ""
+        self, model: str, *, insecure: bool = False, quantization: str = "", revision: str = ""
     ) -> Generator[Progress, None, None]:
         """Fetches a model; each event as it happens."""
         body: dict[str, object] = {"model": model, "insecure": insecure}
         if quantization:
             body["quantization"] = quantization
+        if revision:
+            body["revision"] = revision
         return self._progress("/api/pull", body)
 
     def push(

@@ -39,6 +39,8 @@ class PullOptions:
     """The one to take where a name stands for several; None: what fits best."""
     memory_bytes: int | None = None
     """What this machine has for a model; None: unknown."""
+    revision: str | None = None
+    """The commit of a repository on Hugging Face; None: what `main` is now."""
 
 
 def pull(

@@ -31,6 +31,7 @@ from olmkit.registry.store import Store, StoredModel
 from olmkit.registry.web import Connection
 from olmkit.registry.webfile import WebHost
 
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 ADDRESS: Final = "https://huggingface.co"
 USUAL: Final = ("Q4_K_M", "Q4_0", "Q8_0")
 """Looked for in this order when no quantization is named."""
@@ -93,7 +94,7 @@ def pull(
         insecure=options.insecure and connection.hub_address is not None,
         hint=_HINT,
     ) as host:
-        revision, files = _listing(host, reference)
+        revision, files = _listing(host, reference, options.revision)
         tag = options.quantization or reference.tag
         weights = choose_weights(files, tag, reference)
         projector = choose_projector(files, weights[0])
@@ -124,12 +125,16 @@ def pull(
     return store.load(reference)
 
 
-def _listing(host: WebHost, reference: Reference) -> tuple[str, list[HubFile]]:
-    """The commit that `main` is now, and its files."""
+def _listing(host: WebHost, reference: Reference, wanted: str | None) -> tuple[str, list[HubFile]]:
+    """The commit that is wanted, or that `main` is now, and its files."""
     name = f"hf.co/{reference.repository}"
-    found, _ = host.get_json(f"/api/models/{reference.repository}/revision/main", name)
+    if wanted is not None and not _COMMIT.fullmatch(wanted):
+        raise SourceError(f"{wanted[:100]!r} is no commit of {name}")
+    found, _ = host.get_json(
+        f"/api/models/{reference.repository}/revision/{wanted or 'main'}", name
+    )
     revision = found.get("sha") if isinstance(found, dict) else None
-    if not isinstance(revision, str) or not re.fullmatch(r"[0-9a-f]{40}", revision):
+    if not isinstance(revision, str) or not _COMMIT.fullmatch(revision):
         raise RemoteMisbehaved(f"{host.host} names no commit of {name}")
     path: str | None = f"/api/models/{reference.repository}/tree/{revision}?recursive=true"
     files: list[HubFile] = []

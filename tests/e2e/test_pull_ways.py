@@ -18,6 +18,7 @@ from support.api import Api
 from support.daemon import Daemon, running_daemon
 from support.debian_registry import debian_registry
 from support.forward_proxy import forward_proxy
+from support.hub import Hub, serving_hub
 from support.models import smollm2
 from support.olm import olm, out
 from support.oras import Oras
@@ -180,6 +181,31 @@ def test_a_proxy_a_listed_host_and_podmans_login_work_together(tmp_path: Path) -
             assert out(olm(daemon.environ, "ls", "-q"))
             assert "hunter2" not in daemon.log
     assert f"http://{host}/v2/team/m/manifests/1" in proxy.targets("GET")
+
+
+def test_a_model_of_hugging_face_is_locked_by_its_commit(tmp_path: Path) -> None:
+    data = write_llama(tmp_path / "tiny.gguf").read_bytes()
+    with serving_hub(Hub("user/Tiny-GGUF", {"tiny-Q8_0.gguf": data})) as hub:
+        environ = {"HF_ENDPOINT": hub.address}
+        name = "hf.co/user/Tiny-GGUF:Q8_0"
+        with running_daemon(tmp_path / "home", environ=environ) as daemon:
+            out(olm(daemon.environ, "pull", name))
+            out(olm(daemon.environ, "lock", name, cwd=tmp_path))
+            (shown,) = json.loads(out(olm(daemon.environ, "inspect", name)))
+        hub.head = "f" * 40  # somebody committed
+        with running_daemon(tmp_path / "other", environ=environ) as daemon:
+            assert olm(daemon.environ, "pull", name).returncode == 3
+            out(olm(daemon.environ, "pull", "--locked", cwd=tmp_path))
+            (there,) = json.loads(out(olm(daemon.environ, "inspect", name)))
+            assert there["id"] == shown["id"]
+
+            out(olm(daemon.environ, "rm", name))
+            lock = tmp_path / "olm.lock"
+            lock.write_text(lock.read_text().replace(shown["id"], "sha256:" + "0" * 64))
+            done = olm(daemon.environ, "pull", "--locked", cwd=tmp_path)
+            assert done.returncode == 1
+            assert "another digest" in done.stderr.decode()
+            assert out(olm(daemon.environ, "ls", "-q")) == ""
 
 
 @pytest.mark.parametrize("format", ["modelpack", "ollama", "docker"])

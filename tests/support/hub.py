@@ -28,6 +28,8 @@ class Hub:
     """Files of at least so many bytes are kept by LFS."""
     token: str | None = None
     gated: bool = False
+    head: str = COMMIT
+    """What `main` is; there are files of `COMMIT` only."""
     port: int = 0
     cdn_port: int = 0
     seen: list[tuple[str, str, str | None]] = field(default_factory=list)
@@ -95,8 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         api = f"/api/models/{hub.repository}"
         match = re.fullmatch(f"/{hub.repository}/resolve/{COMMIT}/(.*)", parts.path)
-        if parts.path == f"{api}/revision/main":
-            self._send(200, json.dumps({"id": hub.repository, "sha": COMMIT}).encode())
+        if parts.path in (f"{api}/revision/main", f"{api}/revision/{COMMIT}"):
+            commit = hub.head if parts.path.endswith("/main") else COMMIT
+            self._send(200, json.dumps({"id": hub.repository, "sha": commit}).encode())
         elif parts.path == f"{api}/tree/{COMMIT}":
             self._tree(int(parse_qs(parts.query).get("cursor", ["0"])[0]))
         elif match and unquote(match[1]) in hub.files:
