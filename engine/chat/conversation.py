@@ -1,11 +1,15 @@
 """A conversation to be rendered, whatever API it came through and whatever template renders it."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 Think = bool | str | None
 """Whether the model shall think: a level (`low` to `max`) counts as yes; None: not said."""
+
+
+_THOUGHT: Final = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +57,25 @@ class Conversation:
     def asked(self) -> tuple[Message, ...]:
         """The turns without the one that is only begun."""
         return self.messages[:-1] if self.prefill else self.messages
+
+    def without_old_thoughts(self) -> "Conversation":
+        """The same, but what the model thought before the last user's turn is forgotten.
+
+        Thoughts stand between `<think>` and `</think>` at the start of its turns, for clients that
+        send answers back as they came.
+        """
+        last = max((i for i, m in enumerate(self.messages) if m.role == "user"), default=0)
+        return replace(
+            self,
+            messages=tuple(
+                replace(message, content=found.string[found.end() :])
+                if place < last
+                and message.role == "assistant"
+                and (found := _THOUGHT.match(message.content))
+                else message
+                for place, message in enumerate(self.messages)
+            ),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

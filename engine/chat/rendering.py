@@ -37,15 +37,18 @@ class Renderer:
         Raises:
             TemplateFailed: the template is broken, refuses the conversation, or goes over a limit.
         """
+        go_conversation = (
+            conversation.without_old_thoughts() if _forgets_thoughts(spec) else conversation
+        )
         if request_template is not None:
-            text = await self._render_go(request_template, conversation)
+            text = await self._render_go(request_template, go_conversation)
             return Prompt(text=text, template="go", reason="the request brings one")
         choice = choose(spec, go_facts)
         match choice.kind:
             case TemplateKind.JINJA:
                 text = await self._render_jinja(spec, choice, conversation)
             case TemplateKind.GO:
-                text = await self._render_go(choice.template, conversation)
+                text = await self._render_go(choice.template, go_conversation)
             case _:
                 text = plain_text(conversation)
         return Prompt(text=text, template=choice.kind, reason=choice.reason)
@@ -102,6 +105,14 @@ class Renderer:
         # A begun answer goes behind what the template writes to begin one: so it works with
         # every template, also those that close each turn they render.
         return await self._process.run(job) + conversation.prefill
+
+
+def _forgets_thoughts(spec: ModelSpec) -> bool:
+    """Whether Go templates of the model rely on old thoughts being taken out for them.
+
+    Source: modelfile-and-templates reference, end of section 2.8. Jinja templates do it themselves.
+    """
+    return spec.gguf.architecture == "qwen3" or "/deepseek-r1:" in f"/{spec.name}"
 
 
 def _go_turn(message: Message) -> Turn:

@@ -87,6 +87,18 @@ def test_a_thinking_model_thinks_unless_told_not_to(api: Api) -> None:
         assert prompt(api, model="thinker", messages=turns, think=think) == begun + tail
 
 
+def test_go_templates_of_the_first_thinking_models_never_see_old_thoughts(api: Api) -> None:
+    turns = [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": "<think>\nhm\n</think>\n\nb"},
+        {"role": "user", "content": "c"},
+    ]
+    api.create("deepseek-r1", parent="thinker")
+    begun = "[user]a[assistant]b[user]c|"
+    assert prompt(api, model="deepseek-r1", messages=turns, think=False).startswith(begun)
+    assert "hm" in prompt(api, model="thinker", messages=turns, think=False)
+
+
 def test_a_suffix_takes_the_template_for_insertion(api: Api) -> None:
     assert "insert" in api.post("/api/show", {"model": "inserter"}).json["capabilities"]
     text = prompt(api, "generate", model="inserter", prompt="def add(", suffix="return x")

@@ -1,6 +1,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from olmkit.engine.chat.choice import TemplateKind, choose
 from olmkit.engine.chat.conversation import Conversation, Message, ToolCall
 from olmkit.engine.chat.rendering import jinja_variables, plain_text, without_bos
@@ -154,3 +156,30 @@ def test_bos_is_not_doubled() -> None:
     assert without_bos("<bos><bos>Hi", "<bos>", adds_bos=True) == "<bos>Hi"
     assert without_bos("<bos>Hi", "<bos>", adds_bos=False) == "<bos>Hi"
     assert without_bos("Hi", "", adds_bos=True) == "Hi"
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"),
+    [
+        ("<think>\nhm\n</think>\n\nYes.", "Yes."),
+        (" \n<think>hm</think>Yes.<think>a</think>", "Yes.<think>a</think>"),
+        ("<think>cut short", ""),
+        ("Yes. <think>hm</think>", "Yes. <think>hm</think>"),
+    ],
+)
+def test_thoughts_before_the_last_question_are_forgotten(content: str, kept: str) -> None:
+    conversation = Conversation(
+        messages=(
+            Message(role="user", content="<think>a</think>b"),
+            Message(role="assistant", content=content),
+            Message(role="user", content="c"),
+            Message(role="assistant", content=content),
+        )
+    )
+    texts = [message.content for message in conversation.without_old_thoughts().messages]
+    assert texts == ["<think>a</think>b", kept, "c", content]
+
+
+def test_a_conversation_without_a_question_keeps_its_thoughts() -> None:
+    alone = Conversation(messages=(Message(role="assistant", content="<think>a</think>b"),))
+    assert alone.without_old_thoughts() == alone
