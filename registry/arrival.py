@@ -65,6 +65,8 @@ class Arrival:
         self.layout: Layout | None = None
         self.ready_bytes = self.hashed_bytes = 0
         """From byte 0 on without a gap: how much is written, how much of that is hashed."""
+        self.found_bytes = 0
+        """Likewise: how much an earlier download had written."""
         self.awaited_offset = -1
         """Where the bytes are to go on that the hash waits for; -1: it has some."""
         self.written: dict[int, Piece] = {}
@@ -80,6 +82,15 @@ class Arrival:
     def is_open(self) -> bool:
         """Whether bytes of it arrive or are hashed."""
         return self.layout is not None and self.digest is None
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the connections are too far ahead of the hash.
+
+        They do not wait while it goes through what was there before: that is on the disk anyway.
+        """
+        is_own = self.hashed_bytes >= self.found_bytes
+        return is_own and self.ready_bytes - self.hashed_bytes > AHEAD_BYTES
 
 
 class Hasher:
@@ -117,7 +128,7 @@ class Hasher:
 
     def wait_behind(self, work: Arrival) -> None:
         """Return when the hash is not too far behind. Called under the lock."""
-        while work.ready_bytes - work.hashed_bytes > AHEAD_BYTES and not self._is_stopped():
+        while work.is_ahead and not self._is_stopped():
             self._caught_up.wait(NAP_S)
 
     def forget(self, work: Arrival) -> None:
@@ -128,6 +139,10 @@ class Hasher:
 
     def follow(self, work: Arrival, partial: journal.Partial, layout: Layout) -> None:
         """Follow the readers with the digest; put the blob into the store when it is right."""
+        with partial.hold():
+            self._follow(work, partial, layout)
+
+    def _follow(self, work: Arrival, partial: journal.Partial, layout: Layout) -> None:
         while True:
             digest = self._digest(work, partial, layout)
             if digest is None:
@@ -136,16 +151,14 @@ class Hasher:
             if expected in (None, digest):
                 self._blobs.install(partial.path, digest, work.wanted.size_bytes)
                 with self._changed:
-                    work.digest = digest
-                    if work.partial is not None:  # not let go of meanwhile
-                        work.partial = None
-                        partial.remove()
+                    work.digest, work.partial = digest, None
+                    partial.remove()
                     self._changed.notify_all()
                 return
             with self._changed:
                 layout.forget_all()
                 self.forget(work)
-                work.ready_bytes = work.hashed_bytes = 0
+                work.ready_bytes = work.hashed_bytes = work.found_bytes = 0
                 partial.save(layout.done())
                 if work.was_wrong:
                     raise RemoteMisbehaved(
@@ -184,9 +197,11 @@ class Hasher:
     ) -> Piece | None:
         """The bytes at `offset`, as soon as they are there; None when the download ends before."""
         with self._arrived:
-            while not (count := self._on_disk(work, layout, offset)):
+            while True:
                 if self._is_stopped():
                     return None
+                if count := self._on_disk(work, layout, offset):
+                    break
                 if piece := work.written.pop(offset, None):
                     return piece
                 work.awaited_offset = offset

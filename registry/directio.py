@@ -5,6 +5,7 @@ every byte of a file that is not read again soon. Where the file system cannot d
 same calls go through it.
 """
 
+import contextlib
 import errno
 import mmap
 import os
@@ -50,11 +51,8 @@ class DirectFile:
         self._is_refused = False
         """Some file systems open a file this way and then refuse to read or write it."""
         if flag := getattr(os, "O_DIRECT", 0):
-            try:
+            with contextlib.suppress(OSError):
                 self._direct_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flag)
-            except OSError as error:
-                if error.errno != errno.EINVAL:
-                    raise
 
     def write(self, view: memoryview, offset: int, *, is_cached: bool) -> None:
         """Write all of `view`, the beginning of a block, at an aligned offset.

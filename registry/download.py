@@ -147,8 +147,8 @@ class _Download:
 
     def _staff(self) -> None:
         """As many readers as are wanted now."""
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
         with self._changed:
+            self._threads = [thread for thread in self._threads if thread.is_alive()]
             missing = self._pace.streams - self._readers
             self._readers += max(0, missing)
         for _ in range(missing):
@@ -158,8 +158,8 @@ class _Download:
         thread = threading.Thread(
             target=self._guarded, args=(function, *arguments), name="download", daemon=True
         )
-        self._threads.append(thread)
         thread.start()
+        self._threads.append(thread)
 
     def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
         try:
@@ -221,9 +221,11 @@ class _Download:
 
     def _replace_slow(self, now_s: float) -> None:
         """Give up connections that stalled, or are far slower than the others."""
-        segments = [s for work in self._works if work.layout for s in work.layout.active]
-        for segment in segments:
-            segment.sample(now_s)
+        segments = []
+        for work in self._works:
+            for segment in work.layout.active if work.layout else ():
+                segment.hold(now_s) if work.is_ahead else segment.sample(now_s)
+                segments.append(segment)
         for segment in self._pace.too_slow(segments, now_s):
             if not segment.is_given_up:
                 segment.give_up()
@@ -295,6 +297,8 @@ class _Download:
                 opened += 1
             assert work.layout is not None
             if segment := work.layout.take(now_s, chunk_bytes):
+                if work.layout.is_sequential:
+                    self._hasher.forget(work)  # it may be written over
                 return work, segment
             found = work.layout.slowest(now_s)
             if found and (slowest is None or found[0] > slowest[0]):
@@ -323,7 +327,8 @@ class _Download:
             raise
         work.partial = partial
         work.layout = Layout(wanted.size_bytes, partial.done)
-        work.resumed_bytes = work.retries.failed_at_bytes = partial.done.total_bytes
+        work.resumed_bytes = work.retries.failed_at_bytes = work.layout.completed_bytes
+        work.found_bytes = work.layout.prefix_end()
         self._start(self._hasher.follow, work, partial, work.layout)
         return True
 

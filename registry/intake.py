@@ -43,12 +43,25 @@ class Intake:
             RemoteError: the connection broke, or the answer ended before the segment.
             DiskFull, StoreError: the bytes cannot be written.
         """
-        partial = work.partial
-        assert partial is not None
+        with self._lock:
+            partial = work.partial
+        if partial is None:
+            return  # let go of meanwhile
+        with partial.hold():
+            self._write(work, partial, segment, response, offset)
+
+    def _write(
+        self,
+        work: Arrival,
+        partial: journal.Partial,
+        segment: Segment,
+        response: httpx.Response,
+        offset: int,
+    ) -> None:
         block = self._blocks.take()
         try:
             body = wire.body_of(response)
-            if not self._skip(body.readinto, block, segment.claimed - offset):
+            if not self._skip(body.readinto, segment, block, segment.claimed - offset):
                 raise _ended_early(response)
             filled, written_s = 0, time.monotonic()
             while True:
@@ -75,13 +88,20 @@ class Intake:
         now_s = time.monotonic()
         return lag_s(now_s - self._begun_at_s) - (now_s - written_s)
 
-    def _skip(self, read: Callable[[memoryview], int], block: memoryview, count: int) -> bool:
+    def _skip(
+        self,
+        read: Callable[[memoryview], int],
+        segment: Segment,
+        block: memoryview,
+        count: int,
+    ) -> bool:
         """Read away what is there already; False when the answer ends before."""
         while count > 0 and not self._is_stopped():
             skipped = read(block[:count])
             if not skipped:
                 return False
             count -= skipped
+            segment.skipped_bytes += skipped
         return True
 
     def _flush(

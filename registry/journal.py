@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import stat
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.registry.directio import DirectFile
-from olmkit.registry.errors import store_errors
+from olmkit.registry.errors import StoreError, store_errors
 from olmkit.registry.locks import claims, is_held
 from olmkit.registry.ranges import Ranges
 
@@ -57,6 +58,9 @@ class Partial:
         self._journal = folder / f"{name}.json"
         self._lock_path = folder / f"{name}.lock"
         self._lock_fd = lock_fd
+        self._uses = threading.Lock()
+        self._held = 0
+        self._is_closing = False
         with store_errors(self.path, "create", needed_bytes=size_bytes):
             self.fd = os.open(
                 self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _DATA_MODE
@@ -98,8 +102,35 @@ class Partial:
             staged.write_bytes(raw)
             os.replace(staged, self._journal)
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Put a `close` by another thread off to the end of the block.
+
+        Raises:
+            StoreError: it is closed.
+        """
+        with self._uses:
+            if self._is_closing:
+                raise StoreError(f"cannot write to {self.path}: closed", path=str(self.path))
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._uses:
+                self._held -= 1
+                is_last = self._is_closing and not self._held
+            if is_last:
+                self._close()
+
     def close(self) -> None:
-        """Let go; what is there stays for the next time."""
+        """Let go, once; what is there stays for the next time."""
+        with self._uses:
+            is_last = not self._is_closing and not self._held
+            self._is_closing = True
+        if is_last:
+            self._close()
+
+    def _close(self) -> None:
         self.file.close()
         os.close(self.fd)
         os.close(self._lock_fd)

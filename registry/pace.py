@@ -107,14 +107,14 @@ class Pace:
 
     def too_slow(self, segments: Sequence[Segment], now_s: float) -> list[Segment]:
         """The segments whose connections stalled, or are far slower than usual."""
-        rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.begun_at_s > 1.0]
+        rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.watched_at_s > 1.0]
         rates += self._rates
         least = statistics.median(rates) * SLOW_SHARE if len(rates) >= 3 else 0.0
         return [
             s
             for s in segments
             if s.silent_s(now_s) >= SILENCE_S
-            or (now_s - s.begun_at_s >= SLOW_S and s.rate(now_s, SLOW_S) < least)
+            or (now_s - s.watched_at_s >= SLOW_S and s.rate(now_s, SLOW_S) < least)
         ]
 
 

@@ -32,11 +32,15 @@ class Segment:
     """Bytes before this are written or about to be."""
     is_given_up: bool = False
     moved_at_s: float = 0.0
+    watched_at_s: float = 0.0
+    """Since when its rate tells something of its connection."""
+    skipped_bytes: int = 0
+    """Read and not needed, before the first byte that is."""
     samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 
     def __post_init__(self) -> None:
         self.position = self.claimed = self.start
-        self.moved_at_s = self.begun_at_s
+        self.moved_at_s = self.watched_at_s = self.begun_at_s
         self.samples.append((self.begun_at_s, self.start))
 
     def claim(self, count: int) -> int:
@@ -47,15 +51,25 @@ class Segment:
 
     def sample(self, now_s: float) -> None:
         """Note where it is, for `rate` and `silent_s`."""
-        if self.position != self.samples[-1][1]:
+        if self._read_bytes != self.samples[-1][1]:
             self.moved_at_s = now_s
-        self.samples.append((now_s, self.position))
+        self.samples.append((now_s, self._read_bytes))
+
+    def hold(self, now_s: float) -> None:
+        """It waits for others: what it brought so far tells nothing of its connection."""
+        self.moved_at_s = self.watched_at_s = now_s
+        self.samples.clear()
+        self.samples.append((now_s, self._read_bytes))
+
+    @property
+    def _read_bytes(self) -> int:
+        return self.position + self.skipped_bytes
 
     def rate(self, now_s: float, window_s: float) -> float:
         """Bytes per second within the last `window_s` seconds."""
         since_s = now_s - window_s
-        at_s, position = next((s for s in self.samples if s[0] >= since_s), self.samples[-1])
-        return (self.position - position) / max(now_s - at_s, 1e-3)
+        at_s, read_bytes = next((s for s in self.samples if s[0] >= since_s), self.samples[-1])
+        return (self._read_bytes - read_bytes) / max(now_s - at_s, 1e-3)
 
     def silent_s(self, now_s: float) -> float:
         """How long no byte came."""
@@ -157,14 +171,14 @@ class Layout:
         self._done = Ranges([(0, start)])
         segment.start = segment.position = segment.claimed = start
         segment.end = self.size_bytes
+        segment.hold(segment.begun_at_s)
 
     def forget_all(self) -> None:
-        """Nothing is done: the bytes were wrong."""
+        """Nothing is done: all bytes were there, and wrong."""
         self._done = Ranges()
         self._prefix_end = 0
         for segment in self.active:
-            segment.give_up()
-            segment.start = segment.position
+            segment.start = segment.position  # nothing is left of it
 
 
 def _aligned(size_bytes: float) -> int:

@@ -1,0 +1,200 @@
+"""Downloads at the edges of what the engine's threads share: the hash behind, ends that meet."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from olmkit.registry import journal, pace
+from olmkit.registry.arrival import Wanted
+from olmkit.registry.blobs import BlobStore
+from olmkit.registry.digest import Digest
+from olmkit.registry.download import fetch
+from olmkit.registry.errors import RemoteRejected, TransferCancelled
+from olmkit.registry.events import Event
+from olmkit.registry.ranges import Ranges
+from olmkit.registry.reference import Reference
+from olmkit.registry.remote import RemoteRepository
+from olmkit.registry.web import Connection
+from support.registry import Fault, Registry, serving
+
+MIB = 1 << 20
+LONG_S = 15.0
+"""A download that takes longer hangs."""
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "CHUNK_MIN_BYTES", MIB)
+    monkeypatch.setattr(pace, "CHUNK_MAX_BYTES", MIB)
+    monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)
+
+
+@pytest.fixture
+def registry() -> Iterator[Registry]:
+    with serving() as registry:
+        yield registry
+
+
+Way = Callable[[int, int | None], None]
+
+
+@dataclass
+class Download:
+    """One blob of a registry, and something that happens before or after its answers."""
+
+    registry: Registry
+    blobs: BlobStore
+    content: bytes
+    before: Way = lambda start, end: None
+    after: Way = lambda start, end: None
+    asked: list[tuple[int, int | None]] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    cancelled: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.digest = Digest(self.registry.put_blob(self.content))
+
+    def keep(self, *done: tuple[int, int]) -> None:
+        """Be one that was interrupted: these ranges are there."""
+        name, size_bytes = self.digest.file_name, len(self.content)
+        partial = journal.claim(self.blobs.partial, name, size_bytes)
+        assert partial is not None
+        partial.allocate()
+        with open(partial.path, "r+b") as file:
+            for start, end in done:
+                if any(piece := self.content[start : min(end, start + 64 * MIB)]):
+                    file.seek(start)
+                    file.write(piece)  # longer ranges are of zeros, as the file is
+        partial.save(Ranges(done))
+        partial.close()
+
+    def run(self, streams: int | None = None, limit_s: float = LONG_S) -> float:
+        """Download; how long that took in seconds."""
+        reference = Reference.parse(f"{self.registry.host}/library/m")
+        timer = threading.Timer(limit_s, self.cancelled.set)
+        began_s = time.monotonic()
+        with RemoteRepository(reference, Connection()) as repository:
+
+            @contextmanager
+            def opened(start: int, end: int | None) -> Iterator[httpx.Response]:
+                self.asked.append((start, end))
+                self.before(start, end)
+                with repository.open_blob(self.digest, start, end) as response:
+                    yield response
+                self.after(start, end)
+
+            wanted = Wanted(
+                label="blob",
+                name=self.digest.file_name,
+                size_bytes=len(self.content),
+                digest=self.digest,
+                open=opened,
+                host=self.registry.host,
+            )
+            timer.start()
+            try:
+                fetch(
+                    [wanted],
+                    self.blobs,
+                    on_event=self.events.append,
+                    cancelled=self.cancelled,
+                    streams=streams,
+                )
+            finally:
+                timer.cancel()
+        return time.monotonic() - began_s
+
+
+def test_wrong_bytes_are_fetched_again_by_a_reader_that_was_slow_to_end(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.faults.append(Fault("wrong_bytes", path="blobs/"))
+    download = Download(
+        registry, BlobStore(tmp_path), b"x" * 10_000, after=lambda start, end: time.sleep(0.3)
+    )
+    download.run(streams=1)
+    download.blobs.verify(download.digest)
+
+
+def test_what_a_second_answer_wrote_is_hashed_and_not_what_the_first_did(
+    registry: Registry, tmp_path: Path
+) -> None:
+    content = bytes(range(256)) * (8 * MIB // 256)
+    other = content[: 4 * MIB] + bytes(MIB) + content[5 * MIB :]
+    sent_whole: list[int] = []
+
+    def before(start: int, end: int | None) -> None:
+        if end is None:
+            sent_whole.append(start)
+            registry.blobs[download.digest] = other if len(sent_whole) == 1 else content
+        elif start == 0:
+            deadline_s = time.monotonic() + 5
+            while registry.sent_bytes < 7 * MIB and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            raise RemoteRejected("no ranges any more", status=416)
+
+    download = Download(registry, BlobStore(tmp_path), content, before=before)
+    download.run(streams=4)
+    download.blobs.verify(download.digest)
+    assert len(sent_whole) == 2
+
+
+def test_a_server_without_ranges_may_take_long_to_come_to_what_is_missing(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "SILENCE_S", 0.5)
+    registry.faults.append(Fault("ignore_range", path="blobs/", times=99))
+    registry.rate = 4 * MIB
+    download = Download(registry, BlobStore(tmp_path), bytes(range(256)) * (8 * MIB // 256))
+    download.keep((0, 6 * MIB))
+    download.run()
+    download.blobs.verify(download.digest)
+    assert len(download.asked) <= 6
+
+
+def test_connections_that_wait_for_the_hash_are_not_taken_for_slow_ones(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "SILENCE_S", 0.15)
+    download = Download(registry, BlobStore(tmp_path), bytes(1024 * MIB))
+    download.keep((0, MIB), (2 * MIB, 1016 * MIB))
+    download.run()
+    assert len(download.asked) <= 9 + 4  # as many as parts, and some that were divided
+
+
+def test_connections_read_on_while_what_was_there_is_hashed(
+    registry: Registry, tmp_path: Path
+) -> None:
+    download = Download(registry, BlobStore(tmp_path), bytes(2048 * MIB))
+    download.keep((0, 1984 * MIB))
+    began_s, arrived_s = time.monotonic(), []
+
+    def after(start: int, end: int | None) -> None:
+        arrived_s.append(time.monotonic() - began_s)
+
+    download.after = after
+    elapsed_s = download.run()
+    download.blobs.check(download.digest, 2048 * MIB)
+    assert sorted(arrived_s)[-1] < 0.75 * elapsed_s
+
+
+def test_a_cancel_does_not_wait_until_what_was_there_is_hashed(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.faults.append(Fault("stall", path="blobs/", times=99))
+    download = Download(registry, BlobStore(tmp_path), bytes(3072 * MIB))
+    download.keep((0, 3068 * MIB))
+    began_s = time.monotonic()
+    with pytest.raises(TransferCancelled):
+        download.run(limit_s=0.3)
+    assert time.monotonic() - began_s < 1.5
+    assert not [t for t in threading.enumerate() if t.name.startswith("read")]
+    kept = journal.completed_bytes(download.blobs.partial, download.digest.file_name)
+    assert kept == 3068 * MIB
