@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
@@ -45,7 +45,7 @@ def read_parts(read: Callable[[], Modelfile], directory: Path) -> tuple[Modelfil
         modelfile = read()
     except ModelfileErrors as errors:
         failures.append(errors)
-        modelfile = errors.modelfile
+        modelfile = _certain(errors)
     if modelfile is not None:
         try:
             parts = checked_parts(modelfile, directory)
@@ -55,6 +55,16 @@ def read_parts(read: Callable[[], Modelfile], directory: Path) -> tuple[Modelfil
             if not failures:
                 return modelfile, parts
     raise _together(failures, modelfile)
+
+
+def _certain(errors: ModelfileErrors) -> Modelfile | None:
+    """What could be read, up to a quote that never closes: behind it anything may be text."""
+    modelfile = errors.modelfile
+    opened = [e.span for e in errors.errors if e.code is Code.UNCLOSED_QUOTE and e.span]
+    if modelfile is None or not opened:
+        return modelfile
+    certain = (e for e in modelfile.instructions if e.span is None or e.span < min(opened))
+    return replace(modelfile, instructions=tuple(certain))
 
 
 def _together(failures: list[ModelfileErrors], modelfile: Modelfile | None) -> ModelfileErrors:

@@ -295,6 +295,14 @@ def test_errors_of_text_template_and_files_are_told_together_and_once(tmp_path: 
     assert (modelfile.from_, list(found_parts.files)) == ("./m", ["m"])
 
 
+def test_behind_a_quote_that_never_closes_nothing_is_taken_for_a_file(tmp_path: Path) -> None:
+    text = 'ADAPTER ./lora\nSYSTEM """\nYou see.\nFROM the start you know all.\nTEMPLATE {{ x }}\n'
+    with pytest.raises(ModelfileErrors) as caught:
+        read_parts(lambda: parse(text), tmp_path)
+    found = [(problem.span.line, problem.code) for problem in caught.value.diagnostics()]
+    assert found == [(1, "invalid-value"), (2, "unclosed-quote")]
+
+
 def test_a_link_into_a_cache_gets_the_hint_how_to_download_files(tmp_path: Path) -> None:
     touch(tmp_path, ".cache/hub/blobs/abc", "m/config.json")
     (tmp_path / "m" / "model.safetensors").symlink_to(tmp_path / ".cache/hub/blobs/abc")
