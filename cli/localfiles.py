@@ -121,13 +121,16 @@ def _directory_files(directory: Path) -> Files:
     """Weights, configuration and tokenizer by their path in the directory; empty: no weights.
 
     Raises:
-        CliError: a file leads out of the directory.
+        CliError: a file leads out of the directory, or a shard is missing.
     """
     root = directory.resolve()
     weights = next((found for group in WEIGHT_PATTERNS if (found := _matching(root, group))), [])
     if not weights:
         return {}
     others = []
+    if weights[0].suffix == ".gguf":
+        for path in weights:
+            _with_siblings(path)  # none of them may be missing
     if weights[0].suffix == ".safetensors":
         others = _matching(root, COMPANION_PATTERNS) + _matching(root, TOKENIZER_PATTERNS)[:1]
     files = {}

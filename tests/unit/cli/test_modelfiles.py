@@ -249,9 +249,10 @@ def test_one_shard_stands_for_all_of_its_model(tmp_path: Path) -> None:
     every = "\n".join(f"FROM ./{name}" for name in names)
     assert sorted(parts(every, tmp_path).files) == names
     (tmp_path / names[2]).unlink()
-    with pytest.raises(ModelfileErrors) as caught:
-        parts(f"FROM ./{names[0]}", tmp_path)
-    assert "m-00003-of-00003.gguf missing" in str(caught.value)
+    for text in (f"FROM ./{names[0]}", "FROM ."):
+        with pytest.raises(ModelfileErrors) as caught:
+            parts(text, tmp_path)
+        assert "m-00003-of-00003.gguf missing" in str(caught.value)
 
 
 def test_a_file_that_hides_a_models_name_is_told(tmp_path: Path) -> None:
