@@ -43,8 +43,9 @@ class Blob(RuleBasedStateMachine):
     @rule(data=st.data(), chunk=st.integers(1, 2 * MIB))
     def take_or_steal(self, data: DataObject, chunk: int) -> None:
         now_s = self.tick(data)
+        is_restart = self.layout.is_sequential and not self.layout.active
         segment = self.layout.take(now_s, max(chunk, ALIGNMENT_BYTES))
-        if self.layout.is_sequential:
+        if is_restart:
             self.written = {p for p in self.written if p * ALIGNMENT_BYTES < self.prefix()}
         if segment is None and (found := self.layout.slowest(now_s)):
             segment = self.layout.split(found[1], now_s)
