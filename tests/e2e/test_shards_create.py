@@ -89,7 +89,7 @@ def test_a_wrong_type_of_numbers_is_told_before_any_file_is_moved(
 
 
 def test_check_tells_broken_templates_at_their_line(olm_home: Path, tmp_path: Path) -> None:
-    (tmp_path / "Modelfile").write_text('FROM llama3\nTEMPLATE """a\n  {{ if }}b"""\n')
+    (tmp_path / "Modelfile").write_text('FROM llama3\nTEMPLATE """a\n  {{ if }}b{{ end }}"""\n')
     environ = {"OLM_HOME": str(olm_home)}
     done = olm(environ, "create", "--check", "--json", cwd=tmp_path)
     assert done.returncode == 1
