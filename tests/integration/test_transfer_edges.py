@@ -1,5 +1,11 @@
 """Downloads at the edges of what the engine's threads share: the hash behind, ends that meet."""
 
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +28,7 @@ from olmkit.registry.reference import Reference
 from olmkit.registry.remote import RemoteRepository
 from olmkit.registry.web import Connection
 from support.registry import Fault, Registry, serving
+from support.smalldisk import run_on_small_disk
 
 MIB = 1 << 20
 LONG_S = 15.0
@@ -198,3 +205,99 @@ def test_a_cancel_does_not_wait_until_what_was_there_is_hashed(
     assert not [t for t in threading.enumerate() if t.name.startswith("read")]
     kept = journal.completed_bytes(download.blobs.partial, download.digest.file_name)
     assert kept == 3068 * MIB
+
+
+@pytest.mark.parametrize("is_ranged", [True, False])
+@pytest.mark.parametrize("size", [1, 4095, 4096, 4097, MIB - 1, MIB + 1, 3 * MIB + 4096])
+def test_blobs_of_every_alignment_go_on_from_journals_of_every_alignment(
+    registry: Registry, tmp_path: Path, size: int, is_ranged: bool
+) -> None:
+    if not is_ranged:
+        registry.faults.append(Fault("ignore_range", path="blobs/", times=999))
+    generator = random.Random(size)
+    for turn, root in enumerate((tmp_path, tmp_path, in_memory(tmp_path))):
+        download = Download(registry, BlobStore(root), generator.randbytes(size))
+        ends = sorted(generator.sample(range(size + 1), min(size + 1, 2 * turn)))
+        download.keep(*zip(ends[::2], ends[1::2], strict=False))
+        download.run(streams=3)
+        download.blobs.verify(download.digest)
+        assert list(download.blobs.partial.iterdir()) == []
+        if root != tmp_path:
+            shutil.rmtree(root)
+
+
+def in_memory(other: Path) -> Path:
+    """A folder of a file system without a disk, where there is one."""
+    shared = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(dir=shared)) if os.access(shared, os.W_OK) else other / "other"
+
+
+WRITE_ERROR = """
+import os, resource, threading, time
+from olmkit.registry.blobs import BlobStore
+from olmkit.registry.errors import StoreError
+from integration.test_transfer_edges import MIB, Download
+from support.registry import serving
+
+with serving() as registry:
+    registry.rate = 2 * MIB
+    download = Download(registry, BlobStore(folder), os.urandom(6 * MIB))
+    def limit(start, end):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
+    download.before = limit
+    began_s = time.monotonic()
+    try:
+        download.run()
+    except StoreError as error:
+        print(type(error).__name__, "cannot write to" in str(error), "too large" in str(error))
+    print(time.monotonic() - began_s < 3)
+    opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
+    print([path for path in opened if path.startswith(str(folder))])
+    print([t.name for t in threading.enumerate() if t.name == "download"])
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    registry.rate, download.before = None, lambda start, end: None
+    download.run()
+    download.blobs.verify(download.digest)
+    print("whole")
+"""
+
+
+def test_a_write_that_fails_ends_the_download_in_one_sentence(tmp_path: Path) -> None:
+    prelude = f"import sys; from pathlib import Path; folder = Path({str(tmp_path)!r})\n"
+    prelude += f"sys.path.insert(0, {str(Path(__file__).parents[1])!r})\n"
+    done = subprocess.run(
+        [sys.executable, "-c", prelude + WRITE_ERROR], capture_output=True, text=True, check=False
+    )
+    assert done.stdout.splitlines() == ["StoreError True True", "True", "[]", "[]", "whole"], done
+
+
+FULL = """
+import os
+from contextlib import suppress
+from olmkit.registry.blobs import BlobStore
+from olmkit.registry.errors import DiskFull
+from integration.test_transfer_edges import MIB, Download
+from support.registry import serving
+
+with serving() as registry:
+    registry.rate = MIB
+    download = Download(registry, BlobStore(folder / "store"), os.urandom(4 * MIB))
+    def fill(start, end):
+        with suppress(OSError), open(folder / "rest", "ab", buffering=0) as rest:
+            while True:
+                rest.write(bytes(4096))
+    download.before = fill
+    try:
+        download.run()
+    except DiskFull as error:
+        print("full", error.free_bytes)
+    (folder / "rest").unlink()
+    registry.rate, download.before = None, lambda start, end: None
+    download.run()
+    download.blobs.verify(download.digest)
+    print("whole")
+"""
+
+
+def test_a_full_disk_is_told_and_what_came_is_gone_on_with(tmp_path: Path) -> None:
+    assert run_on_small_disk(FULL, tmp_path / "disk", size="5m") == "full 0\nwhole\n"
