@@ -34,6 +34,10 @@ OPEN_BLOBS_LIMIT: Final = 16
 TICK_S: Final = 0.1
 """So often progress is told, and the connections are judged."""
 ROOM_FACTOR: Final = 1.02
+STOP_S: Final = 5.0
+"""So long a stop waits for threads at the disk."""
+ASKING_STOP_S: Final = 0.25
+"""And so long for those that wait for an answer: they write nothing any more."""
 
 
 def fetch(
@@ -80,6 +84,7 @@ class _Download:
         self._changed = threading.Condition(lock)
         self._pace = Pace(streams)
         self._threads: list[threading.Thread] = []
+        self._followers: list[threading.Thread] = []
         self._readers = 0
         self._responses: dict[Segment, httpx.Response] = {}
         self._error: RegistryError | None = None
@@ -147,19 +152,19 @@ class _Download:
 
     def _staff(self) -> None:
         """As many readers as are wanted now."""
+        self._threads = [thread for thread in self._threads if thread.is_alive()]
         with self._changed:
-            self._threads = [thread for thread in self._threads if thread.is_alive()]
             missing = self._pace.streams - self._readers
             self._readers += max(0, missing)
         for _ in range(missing):
-            self._start(self._read)
+            self._threads.append(self._start(self._read))
 
-    def _start(self, function: Callable[..., None], *arguments: object) -> None:
+    def _start(self, function: Callable[..., None], *arguments: object) -> threading.Thread:
         thread = threading.Thread(
             target=self._guarded, args=(function, *arguments), name="download", daemon=True
         )
         thread.start()
-        self._threads.append(thread)
+        return thread
 
     def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
         try:
@@ -168,7 +173,8 @@ class _Download:
             self._fail(error)
         except BaseException as error:
             self._fail(RegistryError(f"the download failed: {type(error).__name__}: {error}"))
-            raise
+            if not self._is_stopped:  # else what it used may be closed
+                raise
 
     def _fail(self, error: RegistryError) -> None:
         with self._changed:
@@ -252,9 +258,9 @@ class _Download:
             for response in self._responses.values():
                 wire.abort(response)
             self._changed.notify_all()
-        deadline_s = time.monotonic() + 5
-        for thread in self._threads:
-            thread.join(max(0.0, deadline_s - time.monotonic()))
+            self._changed.wait_for(lambda: not self._responses, STOP_S)
+        _join(self._followers, STOP_S)
+        _join(self._threads, ASKING_STOP_S)
         try:
             self._save()
         finally:
@@ -329,7 +335,7 @@ class _Download:
         work.layout = Layout(wanted.size_bytes, partial.done)
         work.resumed_bytes = work.retries.failed_at_bytes = work.layout.completed_bytes
         work.found_bytes = work.layout.prefix_end()
-        self._start(self._hasher.follow, work, partial, work.layout)
+        self._followers.append(self._start(self._hasher.follow, work, partial, work.layout))
         return True
 
     def _receive(self, work: Arrival, segment: Segment) -> None:
@@ -399,3 +405,9 @@ class _Download:
             elif not error.is_temporary:
                 raise error
             work.retries.failed(error, layout.completed_bytes, now_s)
+
+
+def _join(threads: Sequence[threading.Thread], limit_s: float) -> None:
+    deadline_s = time.monotonic() + limit_s
+    for thread in threads:
+        thread.join(max(0.0, deadline_s - time.monotonic()))

@@ -116,6 +116,7 @@ class Transport(httpx.BaseTransport):
         self._other = httpx.HTTPTransport(verify=context, limits=limits)
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[http.client.HTTPConnection]] = {}
+        self._is_closed = False
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer, its body not yet read.
@@ -144,7 +145,7 @@ class Transport(httpx.BaseTransport):
         """Close the connections that wait for a next request."""
         self._other.close()
         with self._lock:
-            idle, self._idle = self._idle, {}
+            idle, self._idle, self._is_closed = self._idle, {}, True
         for connections in idle.values():
             for connection in connections:
                 connection.close()
@@ -161,7 +162,7 @@ class Transport(httpx.BaseTransport):
     def _give_back(self, origin: Origin, connection: http.client.HTTPConnection) -> None:
         with self._lock:
             idle = self._idle.setdefault(origin, [])
-            if len(idle) < IDLE_LIMIT:
+            if len(idle) < IDLE_LIMIT and not self._is_closed:
                 idle.append(connection)
                 return
         connection.close()

@@ -169,11 +169,11 @@ def test_a_server_without_ranges_may_take_long_to_come_to_what_is_missing(
 def test_connections_that_wait_for_the_hash_are_not_taken_for_slow_ones(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pace, "SILENCE_S", 0.15)
-    download = Download(registry, BlobStore(tmp_path), bytes(1024 * MIB))
-    download.keep((0, MIB), (2 * MIB, 1016 * MIB))
-    download.run()
-    assert len(download.asked) <= 9 + 4  # as many as parts, and some that were divided
+    monkeypatch.setattr(pace, "SILENCE_S", 0.4)
+    download = Download(registry, BlobStore(tmp_path), bytes(3072 * MIB))
+    download.keep((0, MIB), (2 * MIB, 3064 * MIB))
+    download.run(streams=4)
+    assert len(download.asked) <= 9 + 5  # as many as parts, and some that were divided
 
 
 def test_connections_read_on_while_what_was_there_is_hashed(
@@ -301,3 +301,21 @@ with serving() as registry:
 
 def test_a_full_disk_is_told_and_what_came_is_gone_on_with(tmp_path: Path) -> None:
     assert run_on_small_disk(FULL, tmp_path / "disk", size="5m") == "full 0\nwhole\n"
+
+
+def test_a_cancel_does_not_wait_for_a_server_that_does_not_answer(
+    registry: Registry, tmp_path: Path
+) -> None:
+    download = Download(
+        registry, BlobStore(tmp_path), b"x", before=lambda start, end: time.sleep(2)
+    )
+    began_s = time.monotonic()
+    with pytest.raises(TransferCancelled):
+        download.run(limit_s=0.2)
+    assert time.monotonic() - began_s < 1
+    again = journal.claim(download.blobs.partial, download.digest.file_name, 1)
+    assert again is not None
+    again.close()
+    for thread in threading.enumerate():
+        if thread.name == "download":
+            thread.join()  # it finds all closed, and says nothing

@@ -211,3 +211,14 @@ def test_a_host_that_takes_no_connection_is_an_error(client: httpx.Client, tmp_p
         port = listener.getsockname()[1]
     with pytest.raises(httpx.ConnectError):
         client.get(f"http://127.0.0.1:{port}/")
+
+
+def test_a_connection_that_comes_back_late_is_closed(client: httpx.Client) -> None:
+    before = open_files()
+    with (
+        raw_server([LENGTH_5, b"first"]) as server,
+        client.stream("GET", server.address) as response,
+    ):
+        client.close()
+        assert response.read() == b"first"
+    assert open_files() == before
