@@ -145,6 +145,8 @@ class Settings:
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     log_level: int = INFO
+    go_template: bool | None = None
+    """Whether a Go template wins over the file's Jinja; None: the one that does more."""
     no_prune: bool = False
     no_history: bool = False
     editor: str | None = None
@@ -183,6 +185,7 @@ class Settings:
             spread=read.flag("spread", "SCHED_SPREAD") or False,
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             log_level=read.log_level("log_level", "DEBUG"),
+            go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
             editor=read.text("editor", "EDITOR"),

@@ -95,7 +95,7 @@ async def show(request: Request) -> Response:
         question,
         details=details_of(summary),
         capabilities=summary.capabilities,
-        go_facts=facts,
+        choice=api.renderer.choose(spec, facts),
     )
     return Response(data, media_type=JSON)
 

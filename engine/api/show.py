@@ -12,8 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from olmkit.engine.api.types import Details
-from olmkit.engine.chat.choice import TemplateKind, choose
-from olmkit.engine.models.capabilities import TemplateFacts
+from olmkit.engine.chat.choice import Choice, TemplateKind
 from olmkit.engine.models.describe import human_count
 from olmkit.engine.models.gguf import GgufArray, GgufHeader, read_header
 from olmkit.engine.models.options import OptionValue, coerce
@@ -50,7 +49,7 @@ def show_json(
     *,
     details: Details,
     capabilities: Sequence[str],
-    go_facts: TemplateFacts | None,
+    choice: Choice,
 ) -> bytes:
     """The reply's body. Blocking: with `verbose` it reads the vocabulary.
 
@@ -60,7 +59,6 @@ def show_json(
     """
     system = spec.system if question.system is None else question.system
     parameters = {**spec.parameters, **coerce(question.options)}
-    choice = choose(spec, go_facts)
     is_plain = choice.kind is TemplateKind.PLAIN
     members: dict[str, Any] = {
         "license": "\n".join(spec.licenses),

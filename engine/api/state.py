@@ -22,7 +22,7 @@ class Api:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self.renderer = Renderer(services.templates)
+        self.renderer = Renderer(services.templates, prefers_go=services.settings.go_template)
         self.catalog = Catalog(
             services.store,
             shortnames_path=services.settings.home / "shortnames.toml",

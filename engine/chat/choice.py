@@ -31,8 +31,13 @@ class Choice:
     """Completes "because …"."""
 
 
-def choose(spec: ModelSpec, go_facts: TemplateFacts | None) -> Choice:
-    """The template for a model; `go_facts` are those of its Go template, None without one."""
+def choose(
+    spec: ModelSpec, go_facts: TemplateFacts | None, *, prefers_go: bool | None = None
+) -> Choice:
+    """The template for a model; `go_facts` are those of its Go template, None without one.
+
+    `prefers_go` decides where both languages would do; None: the template that does more.
+    """
     go, jinja = spec.go_template, spec.chat_template
     if go is None and jinja is None:
         return Choice(kind=TemplateKind.PLAIN, template="", reason="the model has no template")
@@ -54,6 +59,11 @@ def choose(spec: ModelSpec, go_facts: TemplateFacts | None) -> Choice:
         )
     if is_harmony(spec):
         return Choice(kind=TemplateKind.GO, template=go, reason="the model speaks harmony")
+    if prefers_go is not None:
+        reason = "the daemon's setting OLM_GO_TEMPLATE says so"
+        if prefers_go:
+            return Choice(kind=TemplateKind.GO, template=go, reason=reason)
+        return Choice(kind=TemplateKind.JINJA, template=jinja, reason=reason)
     if _is_better(jinja_facts(jinja), go_facts):
         return Choice(
             kind=TemplateKind.JINJA,

@@ -17,10 +17,15 @@ from olmkit.engine.models.spec import ModelSpec
 
 
 class Renderer:
-    """Renders prompts. Used from the event loop."""
+    """Renders prompts. Used from the event loop. `prefers_go` is `choose`'s."""
 
-    def __init__(self, process: TemplateProcess) -> None:
+    def __init__(self, process: TemplateProcess, *, prefers_go: bool | None = None) -> None:
         self._process = process
+        self._prefers_go = prefers_go
+
+    def choose(self, spec: ModelSpec, go_facts: TemplateFacts | None) -> Choice:
+        """The template that renders a model's prompts."""
+        return choose(spec, go_facts, prefers_go=self._prefers_go)
 
     async def render(
         self,
@@ -43,7 +48,7 @@ class Renderer:
         if request_template is not None:
             text = await self._render_go(request_template, go_conversation)
             return Prompt(text=text, template="go", reason="the request brings one")
-        choice = choose(spec, go_facts)
+        choice = self.choose(spec, go_facts)
         match choice.kind:
             case TemplateKind.JINJA:
                 text = await self._render_jinja(spec, choice, conversation)

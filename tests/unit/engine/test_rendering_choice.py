@@ -76,6 +76,23 @@ def test_a_parser_keeps_the_go_template_and_a_renderer_gives_way_to_jinja() -> N
     assert "qwen3-coder" in choice.reason
 
 
+@pytest.mark.parametrize(
+    ("prefers_go", "kind"), [(True, TemplateKind.GO), (False, TemplateKind.JINJA)]
+)
+def test_the_setting_decides_only_where_both_languages_would_do(
+    prefers_go: bool, kind: TemplateKind
+) -> None:
+    def kind_with(spec: ModelSpec) -> TemplateKind:
+        return choose(spec, TemplateFacts(tools=True), prefers_go=prefers_go).kind
+
+    assert kind_with(model(go="x", jinja=TOOL_JINJA)) is kind
+    assert kind_with(model(go="x", jinja="y")) is kind
+    assert kind_with(model(go="x")) is TemplateKind.GO
+    assert kind_with(model(jinja="y")) is TemplateKind.JINJA
+    parsed = ModelConfig(parser="qwen3")
+    assert kind_with(model(go="x", jinja="y", config=parsed)) is TemplateKind.GO
+
+
 def test_jinja_text_gives_its_facts_away() -> None:
     facts = jinja_facts(TOOL_JINJA)
     assert (facts.tools, facts.tool_round_trip, facts.thinking) == (True, True, False)
