@@ -200,15 +200,18 @@ class _Download:
                 )
 
     def _save(self) -> None:
-        """Write the journals of the blobs that got on."""
+        """Write the journals of the blobs that got on; nobody waits for the disk meanwhile."""
+        found = []
         with self._changed:
             for work in self._works:
                 if work.partial is None or work.layout is None or work.digest is not None:
                     continue
                 completed_bytes = work.layout.completed_bytes
                 if completed_bytes != work.saved_bytes:
-                    work.partial.save(work.layout.done())
+                    found.append((work.partial, work.layout.done()))
                     work.saved_bytes = completed_bytes
+        for partial, done in found:
+            partial.save(done)
 
     def _arrived_bytes(self) -> int:
         with self._changed:

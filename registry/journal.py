@@ -61,6 +61,7 @@ class Partial:
         self._uses = threading.Lock()
         self._held = 0
         self._is_closing = False
+        self._is_removed = False
         with store_errors(self.path, "create", needed_bytes=size_bytes):
             self.fd = os.open(
                 self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _DATA_MODE
@@ -91,16 +92,17 @@ class Partial:
                         raise
 
     def save(self, done: Ranges) -> None:
-        """Write down which bytes are there.
+        """Write down which bytes are there, unless it was removed.
 
         Raises:
             DiskFull, StoreError: it cannot be written.
         """
         raw = json.dumps({"size": self.size_bytes, "done": list(done)}).encode()
         staged = self._journal.with_suffix(".new")
-        with store_errors(self._journal, "write"):
-            staged.write_bytes(raw)
-            os.replace(staged, self._journal)
+        with self._uses, store_errors(self._journal, "write"):
+            if not self._is_removed:
+                staged.write_bytes(raw)
+                os.replace(staged, self._journal)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -137,6 +139,8 @@ class Partial:
 
     def remove(self) -> None:
         """Let go and leave nothing; the data file may have got another name before."""
+        with self._uses:
+            self._is_removed = True
         for path in (self._journal, self.path, self._lock_path):
             with contextlib.suppress(OSError):
                 path.unlink()

@@ -11,6 +11,7 @@ import pytest
 from olmkit.registry import journal
 from olmkit.registry.directio import ALIGNMENT_BYTES, BLOCK_BYTES, Blocks, DirectFile
 from olmkit.registry.errors import StoreError
+from olmkit.registry.ranges import Ranges
 
 
 @pytest.fixture(params=["disk", "memory"])
@@ -72,3 +73,12 @@ def test_a_file_that_is_let_go_of_in_use_is_closed_by_its_last_user(tmp_path: Pa
     again = journal.claim(tmp_path, "name", 10)
     assert again is not None
     again.close()
+
+
+def test_a_journal_that_is_written_late_does_not_come_back(tmp_path: Path) -> None:
+    partial = journal.claim(tmp_path, "name", 10)
+    assert partial is not None
+    partial.save(Ranges([(0, 10)]))
+    partial.remove()
+    partial.save(Ranges([(0, 10)]))
+    assert list(tmp_path.iterdir()) == []
