@@ -48,6 +48,14 @@ def registry() -> Iterator[Registry]:
         yield registry
 
 
+@pytest.fixture(autouse=True)
+def tidy(tmp_path: Path) -> Iterator[None]:
+    """Leave no gigabytes behind."""
+    yield
+    shutil.rmtree(tmp_path)
+    tmp_path.mkdir()
+
+
 Way = Callable[[int, int | None], None]
 
 
