@@ -31,6 +31,7 @@ class Server(ThreadingHTTPServer):
     """A registry of one model; `rate` in bytes a second of one connection, None: no limit."""
 
     daemon_threads = True
+    request_queue_size = 128  # of 5, as it is by default, connections wait seconds for the others
 
     def __init__(self, weights: Path, manifest: bytes, config: bytes) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

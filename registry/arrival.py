@@ -33,7 +33,7 @@ Piece = tuple[memoryview, int]
 NAP_S: Final = 0.05
 AHEAD_BYTES: Final = 16 << 20
 """So far ahead of the hash the connections wait: faster they only take its processor away."""
-BLOCKS_LIMIT: Final = 128
+BLOCKS_LIMIT: Final = 112
 """While more are in use, what was written is not kept in memory for the hash."""
 
 
@@ -116,9 +116,13 @@ class Hasher:
     def keep(self, work: Arrival, offset: int, block: memoryview, count: int) -> bool:
         """Take a block whose first `count` bytes were written at `offset`; whether it was taken.
 
-        Called under the lock.
+        Those that are hashed last make room. Called under the lock.
         """
         is_near = 0 <= offset - work.hashed_bytes < BLOCKS_LIMIT * BLOCK_BYTES
+        if is_near and self._blocks.taken >= BLOCKS_LIMIT and work.written:
+            furthest = max(work.written)
+            if furthest > offset:
+                self._blocks.give_back(work.written.pop(furthest)[0])
         is_kept = is_near and self._blocks.taken < BLOCKS_LIMIT and offset not in work.written
         if is_kept:
             work.written[offset] = (block, count)
@@ -127,9 +131,10 @@ class Hasher:
         return is_kept
 
     def wait_behind(self, work: Arrival) -> None:
-        """Return when the hash is not too far behind. Called under the lock."""
-        while work.is_ahead and not self._is_stopped():
-            self._caught_up.wait(NAP_S)
+        """Return when the hash is not too far behind."""
+        with self._caught_up:
+            while work.is_ahead and not self._is_stopped():
+                self._caught_up.wait(NAP_S)
 
     def forget(self, work: Arrival) -> None:
         """Let go of the blocks: other bytes will be written there. Called under the lock."""
@@ -171,43 +176,46 @@ class Hasher:
     def _digest(self, work: Arrival, partial: journal.Partial, layout: Layout) -> Digest | None:
         """The digest of all bytes once they are there; None when the download ends before."""
         digest, offset = hashlib.sha256(), 0
-        ahead: Future[Piece] | None = None
+        ahead: Future[memoryview] | None = None
+        ahead_count = 0
         with ThreadPoolExecutor(1, "read") as executor:
             while offset < layout.size_bytes:
-                piece = ahead.result() if ahead else self._next(work, partial, layout, offset)
-                if piece is None:
+                found = self._next(work, layout, offset, ahead_count)
+                if found is None:
                     return None
-                block, count = piece
+                block, count, following = found
+                if block is None:
+                    block = ahead.result() if ahead else self._read(partial, offset, count)
                 offset += count
-                with self._changed:
-                    following = 0 if self._is_stopped() else self._on_disk(work, layout, offset)
-                ahead = None
+                ahead, ahead_count = None, following
                 if following:
                     ahead = executor.submit(self._read, partial, offset, following)
                 digest.update(block[:count])
                 self._blocks.give_back(block)
-                with self._caught_up:
-                    work.hashed_bytes = offset
-                    if work.ready_bytes - offset <= AHEAD_BYTES // 2:
-                        self._caught_up.notify_all()
         return Digest("sha256:" + digest.hexdigest())
 
     def _next(
-        self, work: Arrival, partial: journal.Partial, layout: Layout, offset: int
-    ) -> Piece | None:
-        """The bytes at `offset`, as soon as they are there; None when the download ends before."""
+        self, work: Arrival, layout: Layout, offset: int, ahead_count: int
+    ) -> tuple[memoryview | None, int, int] | None:
+        """What there is at `offset`, as soon as there is something; all before is hashed.
+
+        A block, or None where it is to be read from the disk; how many bytes it has; how many are
+        to be read behind these. None altogether when the download ends before. `ahead_count` bytes
+        are read already.
+        """
         with self._arrived:
+            work.hashed_bytes = offset
+            if work.ready_bytes - offset <= AHEAD_BYTES // 2:
+                self._caught_up.notify_all()
             while True:
                 if self._is_stopped():
                     return None
-                if count := self._on_disk(work, layout, offset):
-                    break
-                if piece := work.written.pop(offset, None):
-                    return piece
+                block, count = work.written.pop(offset, (None, ahead_count))
+                if count := count or self._on_disk(work, layout, offset):
+                    return block, count, self._on_disk(work, layout, offset + count)
                 work.awaited_offset = offset
                 self._arrived.wait(NAP_S)
                 work.awaited_offset = -1
-        return self._read(partial, offset, count)
 
     def _on_disk(self, work: Arrival, layout: Layout, offset: int) -> int:
         """How many bytes are to be read at `offset`, worth the while and not in memory."""
@@ -217,7 +225,8 @@ class Hasher:
         is_all = end in (following, layout.size_bytes)
         return min(BLOCK_BYTES, end - offset) if is_all or end - offset >= BLOCK_BYTES else 0
 
-    def _read(self, partial: journal.Partial, offset: int, count: int) -> Piece:
+    def _read(self, partial: journal.Partial, offset: int, count: int) -> memoryview:
+        """A block that begins with `count` bytes from the disk."""
         block = self._blocks.take()
         whole = -(-count // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
         try:
@@ -228,4 +237,4 @@ class Hasher:
         except BaseException:
             self._blocks.give_back(block)
             raise
-        return block, count
+        return block

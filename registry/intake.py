@@ -65,11 +65,12 @@ class Intake:
                 raise _ended_early(response)
             filled, written_s = 0, time.monotonic()
             while True:
-                with self._lock:
+                # Read without the lock: when its end moves meanwhile, `claim` tells.
+                if work.is_ahead:
                     self._hasher.wait_behind(work)
-                    if self._is_stopped():
-                        return
-                    room = min(len(block), segment.end - segment.claimed) - filled
+                if self._is_stopped():
+                    return
+                room = min(len(block), segment.end - segment.claimed) - filled
                 count = body.readinto(block[filled : filled + room]) if room > 0 else 0
                 filled += count
                 left_s = self._left_s(written_s)

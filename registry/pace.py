@@ -29,11 +29,11 @@ RAMP_ANSWERS: Final = 4.0
 FAST_RATE: Final = 200e6
 """Bytes per second from which on the page cache holds a download up."""
 CHUNK_ANSWERS: Final = 20
-CHUNK_MIN_BYTES: Final = 4 * MIB
+CHUNK_MIN_BYTES: Final = 2 * MIB
 CHUNK_MAX_BYTES: Final = 32 * MIB
 """A connection is asked for what it brings in the time of so many answers, within the limits: the
 shorter the parts, the sooner they can be hashed."""
-CHUNKS_BYTES: Final = 32 * MIB
+CHUNKS_BYTES: Final = 64 * MIB
 """The parts of all connections need be no shorter than this: they are hashed from memory."""
 BACKLOG_BYTES: Final = 32 * MIB
 """So far behind, hashing is what limits, and more connections do not help."""

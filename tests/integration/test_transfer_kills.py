@@ -3,8 +3,6 @@
 import os
 import random
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -12,17 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import journal, mediatypes
-from olmkit.registry.digest import Digest
-from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry import journal
 from olmkit.registry.ranges import Ranges
 from olmkit.registry.reference import Reference
 from olmkit.registry.store import Store
 from support.daemon import wait_until
 from support.kills import KILLS, MIB
+from support.pulling import publish, start
 from support.registry import Registry, serving
 
-PROGRAM = Path(__file__).resolve().parents[1] / "support" / "pull_program.py"
 WEIGHTS = b"GGUF" + os.urandom(48 * MIB)
 
 
@@ -32,31 +28,9 @@ def registry() -> Iterator[Registry]:
         yield registry
 
 
-def publish(registry: Registry, weights: bytes = WEIGHTS) -> tuple[str, Manifest]:
-    config = b'{"model_format":"gguf"}'
-    blobs = [
-        Descriptor(
-            media_type=media_type,
-            digest=Digest(registry.put_blob(data)),
-            size_bytes=len(data),
-        )
-        for media_type, data in (
-            (mediatypes.DOCKER_CONFIG, config),
-            (mediatypes.OLLAMA_MODEL, weights),
-        )
-    ]
-    manifest = Manifest.build(blobs[0], blobs[1:])
-    registry.put_manifest("library/m", "1", manifest.raw, manifest.media_type)
-    return f"{registry.host}/library/m:1", manifest
-
-
-def start(store: Path, name: str) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen([sys.executable, str(PROGRAM), str(store), name])
-
-
 def test_a_killed_pull_resumes_from_what_had_arrived(registry: Registry, tmp_path: Path) -> None:
     registry.rate = MIB / 2
-    name, manifest = publish(registry)
+    name, manifest = publish(registry, WEIGHTS)
     root = tmp_path / "store"
     process = start(root, name)
     deadline_s = time.monotonic() + 20
@@ -148,7 +122,7 @@ def test_kills_at_random_moments_leave_a_store_that_is_right(
     registry: Registry, tmp_path: Path
 ) -> None:
     registry.rate = 8 * MIB
-    name, manifest = publish(registry)
+    name, manifest = publish(registry, WEIGHTS)
     root = tmp_path / "store"
     generator = random.Random(20)
     for _ in range(12):
@@ -172,7 +146,7 @@ def test_kills_at_random_moments_leave_a_store_that_is_right(
 
 def test_several_processes_share_one_download(registry: Registry, tmp_path: Path) -> None:
     registry.rate = 16 * MIB
-    name, _ = publish(registry)
+    name, _ = publish(registry, WEIGHTS)
     processes = [start(tmp_path / "store", name) for _ in range(4)]
     assert [process.wait(60) for process in processes] == [0] * 4
     assert registry.sent_bytes < 1.2 * len(WEIGHTS)
@@ -182,7 +156,7 @@ def test_another_process_takes_over_when_the_first_is_killed(
     registry: Registry, tmp_path: Path
 ) -> None:
     registry.rate = 4 * MIB
-    name, _ = publish(registry)
+    name, _ = publish(registry, WEIGHTS)
     first = start(tmp_path / "store", name)
     time.sleep(1.5)
     second = start(tmp_path / "store", name)
