@@ -16,6 +16,8 @@ from typing import Final
 ALIGNMENT_BYTES: Final = 4096
 """Offsets, lengths and addresses are multiples of it (open(2), O_DIRECT)."""
 BLOCK_BYTES: Final = 512 * 1024
+_KEEP_SIZE: Final = 1
+"""FALLOC_FL_KEEP_SIZE (fallocate(2))."""
 
 
 class Blocks:
@@ -40,6 +42,26 @@ class Blocks:
         with self._lock:
             self.taken -= 1
             self._free.append(block)
+
+
+def allocate(fd: int, size_bytes: int) -> None:
+    """Take the room for a file's first bytes, where the file system can; it gets no longer.
+
+    Not os.posix_fallocate: on NFS and FUSE the C library does that by writing to every block.
+
+    Raises:
+        OSError: there is no room.
+    """
+    import ctypes
+
+    fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
+    if fallocate is None or not size_bytes:
+        return
+    fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
+    if fallocate(fd, _KEEP_SIZE, 0, size_bytes):
+        code = ctypes.get_errno()
+        if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
+            raise OSError(code, os.strerror(code))
 
 
 class DirectFile:

@@ -10,7 +10,6 @@ for what to ask for, never for what is right: the digest of all bytes is checked
 """
 
 import contextlib
-import errno
 import fcntl
 import json
 import os
@@ -22,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from olmkit.registry.directio import DirectFile
+from olmkit.registry.directio import DirectFile, allocate
 from olmkit.registry.errors import StoreError, store_errors
 from olmkit.registry.locks import claims, is_held
 from olmkit.registry.ranges import Ranges
@@ -84,12 +83,7 @@ class Partial:
         """
         with store_errors(self.path.parent, "write to", needed_bytes=self.size_bytes):
             os.ftruncate(self.fd, self.size_bytes)
-            if self.size_bytes:
-                try:
-                    os.posix_fallocate(self.fd, 0, self.size_bytes)
-                except OSError as error:
-                    if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
-                        raise
+            allocate(self.fd, self.size_bytes)
 
     def save(self, done: Ranges) -> None:
         """Write down which bytes are there, unless it was removed.

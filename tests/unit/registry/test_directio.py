@@ -9,7 +9,13 @@ from pathlib import Path
 import pytest
 
 from olmkit.registry import journal
-from olmkit.registry.directio import ALIGNMENT_BYTES, BLOCK_BYTES, Blocks, DirectFile
+from olmkit.registry.directio import (
+    ALIGNMENT_BYTES,
+    BLOCK_BYTES,
+    Blocks,
+    DirectFile,
+    allocate,
+)
 from olmkit.registry.errors import StoreError
 from olmkit.registry.ranges import Ranges
 
@@ -82,3 +88,10 @@ def test_a_journal_that_is_written_late_does_not_come_back(tmp_path: Path) -> No
     partial.remove()
     partial.save(Ranges([(0, 10)]))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_room_is_taken_before_anything_is_written(folder: Path) -> None:
+    with open(folder / "file", "w+b") as file:
+        allocate(file.fileno(), 1 << 20)
+        found = os.fstat(file.fileno())
+    assert (found.st_size, found.st_blocks * 512) == (0, 1 << 20)
