@@ -8,8 +8,14 @@ class Ranges:
 
     def __init__(self, ranges: Iterable[tuple[int, int]] = ()) -> None:
         self._ranges: list[tuple[int, int]] = []
-        for start, end in ranges:
-            self.add(start, end)
+        for start, end in sorted(ranges):
+            if start >= end:
+                continue
+            if self._ranges and start <= self._ranges[-1][1]:
+                low, high = self._ranges[-1]
+                self._ranges[-1] = (low, max(high, end))
+            else:
+                self._ranges.append((start, end))
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         return iter(self._ranges)

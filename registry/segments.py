@@ -99,10 +99,7 @@ class Layout:
 
     def done(self) -> Ranges:
         """A copy of what is written."""
-        ranges = Ranges(self._done)
-        for segment in self.active:
-            ranges.add(segment.start, segment.position)
-        return ranges
+        return Ranges((*self._done, *((s.start, s.position) for s in self.active)))
 
     def prefix_end(self) -> int:
         """Up to where everything from byte 0 on is written."""
@@ -123,9 +120,7 @@ class Layout:
             start = self._done.prefix_end
             self._done = Ranges([(0, start)])
             return self._begin(start, self.size_bytes, now_s)
-        taken = Ranges(self._done)
-        for segment in self.active:
-            taken.add(segment.start, segment.end)
+        taken = Ranges((*self._done, *((s.start, s.end) for s in self.active)))
         gap = taken.first_gap(self.size_bytes)
         if gap is None:
             return None

@@ -50,7 +50,7 @@ def test_a_signal_ends_the_daemon_with_status_0_and_nothing_left(
         assert facts["started_at"]
         started_s = time.monotonic()
         assert daemon.stop(number) == 0
-        assert time.monotonic() - started_s < 2
+        assert time.monotonic() - started_s < 3
         assert only_the_lock_is_left(daemon.home)
 
 
@@ -169,7 +169,7 @@ def test_a_second_signal_ends_the_daemon_at_once_by_that_signal(tmp_path: Path) 
         wait_until(lambda: "shutting down" in daemon.log)
         started_s = time.monotonic()
         assert daemon.stop(signal.SIGINT) == -signal.SIGINT
-        assert time.monotonic() - started_s < 1
+        assert time.monotonic() - started_s < 2.5
         runner.wait(5)
         assert not (daemon.home / "daemon.json").exists()
 

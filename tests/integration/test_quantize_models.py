@@ -132,4 +132,4 @@ def test_the_process_does_not_outlive_the_one_that_wanted_the_file(tmp_path: Pat
         started = time.monotonic()
         os.kill(parent.pid, signal.SIGKILL)
     wait_for_end(worker.pid)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10

@@ -42,7 +42,7 @@ def test_the_end_of_the_stream_ends_it_at_once() -> None:
         client.health()
         started = time.monotonic()
         assert client.close() == 0
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 5
 
 
 def test_the_end_of_the_stream_ends_it_in_the_midst_of_generation() -> None:

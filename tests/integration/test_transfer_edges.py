@@ -209,7 +209,7 @@ def test_a_cancel_does_not_wait_until_what_was_there_is_hashed(
     began_s = time.monotonic()
     with pytest.raises(TransferCancelled):
         download.run(limit_s=0.3)
-    assert time.monotonic() - began_s < 1.5
+    assert time.monotonic() - began_s < 4
     assert not [t for t in threading.enumerate() if t.name.startswith("read")]
     kept = journal.completed_bytes(download.blobs.partial, download.digest.file_name)
     assert kept == 3068 * MIB
@@ -315,12 +315,12 @@ def test_a_cancel_does_not_wait_for_a_server_that_does_not_answer(
     registry: Registry, tmp_path: Path
 ) -> None:
     download = Download(
-        registry, BlobStore(tmp_path), b"x", before=lambda start, end: time.sleep(2)
+        registry, BlobStore(tmp_path), b"x", before=lambda start, end: time.sleep(4)
     )
     began_s = time.monotonic()
     with pytest.raises(TransferCancelled):
         download.run(limit_s=0.2)
-    assert time.monotonic() - began_s < 1
+    assert time.monotonic() - began_s < 3
     again = journal.claim(download.blobs.partial, download.digest.file_name, 1)
     assert again is not None
     again.close()

@@ -26,6 +26,7 @@ from olmkit.registry.remote import RemoteRepository
 from olmkit.registry.store import Store
 from olmkit.registry.transfer import pull_blobs
 from olmkit.registry.web import Connection
+from support.daemon import wait_until
 from support.registry import Fault, Registry, serving
 
 MIB = 1 << 20
@@ -92,11 +93,10 @@ def pull(registry: Registry, tmp_path: Path) -> Pull:
 
 def test_ranges_of_a_blob_are_read_side_by_side(pull: Pull) -> None:
     pull.registry.rate = 8 * MIB
-    began_s = time.monotonic()
     pull.run()
     pull.assert_whole()
     assert len(set(pull.ranges)) >= 8
-    assert time.monotonic() - began_s < 0.8 * len(CONTENT) / (8 * MIB)
+    assert pull.registry.most_answering >= 3
 
 
 @pytest.mark.parametrize(
@@ -195,11 +195,14 @@ def test_the_lack_of_room_is_told_before_the_first_byte(registry: Registry, tmp_
 
 def test_what_arrived_before_a_cancel_is_kept(pull: Pull) -> None:
     pull.registry.rate = MIB
-    threading.Timer(1.0, pull.cancelled.set).start()
-    began_s = time.monotonic()
+
+    def cancel() -> None:
+        wait_until(lambda: pull.registry.sent_bytes > 3 * MIB)
+        pull.cancelled.set()
+
+    threading.Thread(target=cancel).start()
     with pytest.raises(TransferCancelled):
         pull.run()
-    assert time.monotonic() - began_s < 2
     kept = journal.completed_bytes(pull.store.blobs.partial, pull.digest.file_name)
     assert kept > 2 * MIB
     pull.registry.rate, pull.cancelled = None, threading.Event()

@@ -102,6 +102,7 @@ class Registry:
     spans: list[tuple[int, int]] = field(default_factory=list)
     """Start and end of what each answer with a blob's bytes got across."""
     answering: int = 0
+    most_answering: int = 0
     """Answers with a blob's bytes that are not over."""
     tls: bool = False
     port: int = 0
@@ -409,7 +410,9 @@ class _Handler(BaseHTTPRequestHandler):
         limit = fault.after_bytes if fault and stops else len(body)
         piece = PIECE if rate is None else max(1, min(PIECE, int(rate / 20)))
         with self.server.registry.lock:
-            self.server.registry.answering += 1
+            registry = self.server.registry
+            registry.answering += 1
+            registry.most_answering = max(registry.most_answering, registry.answering)
         try:
             while sent < min(limit, len(body)) and not self.server.stopped.is_set():
                 if rate and self._is_left_alone():

@@ -185,7 +185,7 @@ def test_a_reader_over_tls_times_out(authority: trustme.CA) -> None:
 def test_a_reader_can_be_stopped_by_another_thread(authority: trustme.CA, is_secure: bool) -> None:
     tls = secured(authority) if is_secure else None
     with (
-        raw_server([LENGTH_5, b"fi", 1.5], tls=tls) as server,
+        raw_server([LENGTH_5, b"fi", 6.0], tls=tls) as server,
         trusting(authority) as trusted,
         trusted.stream("GET", server.address) as response,
     ):
@@ -193,7 +193,7 @@ def test_a_reader_can_be_stopped_by_another_thread(authority: trustme.CA, is_sec
         began_s = time.monotonic()
         with pytest.raises(httpx.TransportError):
             response.read()
-        assert time.monotonic() - began_s < 1
+        assert time.monotonic() - began_s < 5
 
 
 def test_a_stop_that_comes_late_spares_who_has_the_connection_now(client: httpx.Client) -> None:
