@@ -1,5 +1,6 @@
 """Python programs that run beside a file system of their own, small, read-only or both."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -23,9 +24,10 @@ def remount_read_only():
     subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
 """
     script = 'mount -t tmpfs -o "size=$1" tmpfs "$2" && exec "$3" -c "$4"'
-    command = ["unshare", "-r", "-m", "sh", "-c", script, "sh", size, str(folder), sys.executable]
+    as_root = [] if os.geteuid() == 0 else ["-r"]
+    shell = ["sh", "-c", script, "sh", size, str(folder), sys.executable, prelude + code]
     done = subprocess.run(
-        [*command, prelude + code],
+        ["unshare", "-m", *as_root, *shell],
         capture_output=True,
         text=True,
         check=False,
