@@ -1,7 +1,8 @@
 """Pull from loopback, hashing and the store included, against curl and openssl.
 
 The server is this process: sendfile, one thread a connection, optionally so many bytes a second
-each. The pull is a process of its own, its start included.
+each. The pull is a process of its own, its start included. Server, connections and hash share the
+machine: with two cores they are busy at some 1 GB/s, whatever the number of connections.
 """
 
 import json

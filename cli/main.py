@@ -31,13 +31,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from olmkit.cli.report import report
 
-        return report(error)
+        code = report(error)
+        _give_up_unwritten()
+        return code
 
 
 def _say(text: str) -> int:
     sys.stdout.write(text)
     sys.stdout.flush()
     return 0
+
+
+def _give_up_unwritten() -> None:
+    """What could not be written would be tried once more, and change the exit code."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _silence_stdout()
 
 
 def _silence_stdout() -> None:

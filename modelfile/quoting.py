@@ -19,7 +19,7 @@ BLANK = (
 KEYWORDS = (*TEXT_INSTRUCTIONS, "PARAMETER", "MESSAGE")
 
 _BLANKS = re.compile(rf"[{BLANK}]*+")
-_BETWEEN = re.compile(rf"[{BLANK}\r\n]*+(?:#[^\r\n]*+[{BLANK}\r\n]*+)*+")
+_BETWEEN = re.compile(rf"[{BLANK}\r\n]*+(?:#[^\r\n]*+[{BLANK}\r\n]*+)*")
 _COMMAND = re.compile(rf"(?:{'|'.join((*KEYWORDS, 'ARG'))})[ \t]|\Z", re.IGNORECASE)
 _LINE_END = re.compile(r"[\r\n]|\Z")
 _BARE = re.compile(rf"[^\r\n]*[^\r\n{BLANK}]")

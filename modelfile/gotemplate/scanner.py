@@ -28,19 +28,20 @@ _OPERANDS = _LITERALS | {"FIELD", "VARIABLE", "VARIABLE_FIELD", "IDENTIFIER"}
 _OPERAND_STARTS = frozenset(_OPERANDS | {"KEYWORD", "LPAR"})
 _OPERAND_ENDS = frozenset(_OPERANDS | {"RPAR", "CHAIN"})
 
-# Possessive quantifiers throughout: a token is read once, whatever follows it.
+# A token is read once, whatever follows it: by possessive quantifiers, which before Python 3.11.5
+# are right for single characters only (gh-106052); behind a group, what could follow is excluded.
 _TOKEN = re.compile(
     r"""[ \t\r\n]*+(?:
       (?P<CLOSE>\}\}|(?<=[ \t\r\n])-\}\})
-    | (?P<FIELD>(?:\.(?![0-9])\w++)++)(?=[ \t\r\n.,|:()]|\}\}|\Z)
-    | (?P<VARIABLE_FIELD>\$\w*+(?:\.(?![0-9])\w++)++)(?=[ \t\r\n.,|:()]|\}\}|\Z)
+    | (?P<FIELD>(?:\.(?![0-9])\w++)+)(?!\.(?![0-9])\w)(?=[ \t\r\n.,|:()]|\}\}|\Z)
+    | (?P<VARIABLE_FIELD>\$\w*+(?:\.(?![0-9])\w++)+)(?!\.(?![0-9])\w)(?=[ \t\r\n.,|:()]|\}\}|\Z)
     | (?P<VARIABLE>\$\w*+)(?=[ \t\r\n.,|:()]|\}\}|\Z)
     | (?P<NUMBER>[+-]?(?:[0-9]|\.[0-9])[\w.]*+(?:(?<=[eEpP])[+-][0-9_]*+i?)?(?:[+-][0-9_.eE]*+i)?
         | [+-])
     | (?P<IDENTIFIER>\w++)(?=[ \t\r\n.,|:()]|\}\}|\Z)
     | (?P<DOT>\.)(?=[ \t\r\n.,|:()]|\}\}|\Z)
-    | (?P<STRING>"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*+" | `[^`]*+`)
-    | (?P<RUNE>'[^'\\\n]*+(?:\\[^\n][^'\\\n]*+)*+')
+    | (?P<STRING>"[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*" | `[^`]*+`)
+    | (?P<RUNE>'[^'\\\n]*+(?:\\[^\n][^'\\\n]*+)*')
     | (?P<DECLARE>:=) | (?P<ASSIGN>=) | (?P<PIPE>\|) | (?P<COMMA>,)
     | (?P<LPAR>\() | (?P<RPAR>\))
     | (?P<CHARACTER>[!#%&*/;<>?@\[\]\\^{}~])
@@ -48,7 +49,7 @@ _TOKEN = re.compile(
     re.VERBOSE,
 )
 _SPACE_RUN = re.compile(r"[ \t\r\n]*+")
-_NAME = re.compile(r"[.$]?\w*+(?:\.\w++)*+")
+_NAME = re.compile(r"[.$]?\w*+(?:\.\w++)*")
 _UNFINISHED = {
     '"': "unterminated quoted string",
     "`": "unterminated raw quoted string",
