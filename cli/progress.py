@@ -12,7 +12,9 @@ import time
 from collections import OrderedDict
 from datetime import timedelta
 from types import TracebackType
-from typing import Final
+from typing import Annotated, Final
+
+from typer import Option
 
 from olmkit.cli.output import display_width
 from olmkit.cli.terminal import Terminal, visible
@@ -250,6 +252,12 @@ class ProgressStyle(enum.StrEnum):
     """As fits where stderr goes."""
     PLAIN = "plain"
     JSON = "json"
+
+
+ProgressOption = Annotated[
+    ProgressStyle,
+    Option("--progress", help="How to show progress; `json` is a line an event, on stderr."),
+]
 
 
 def progress_display(

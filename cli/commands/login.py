@@ -6,6 +6,7 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, UsageError
+from olmkit.cli.options import Insecure
 from olmkit.cli.settings import load_settings
 from olmkit.cli.terminal import Terminal
 from olmkit.registry.credentials import DOCKER_HUB, Credential
@@ -31,9 +32,7 @@ def login(
     password_stdin: Annotated[
         bool, Option("--password-stdin", help="Take the password from standard input.")
     ] = False,
-    insecure: Annotated[
-        bool, Option("--insecure", help="Allow a registry without TLS or a valid certificate.")
-    ] = False,
+    insecure: Insecure = False,
 ) -> None:
     """Log in to a registry.
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import UsageError
-from olmkit.cli.progress import ProgressStyle, progress_display
+from olmkit.cli.options import Insecure, QuietName
+from olmkit.cli.progress import ProgressOption, ProgressStyle, progress_display
 from olmkit.cli.settings import daemon
 from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client
@@ -23,16 +24,9 @@ def pull(
             "for a layout on this machine; may be left out with --locked.",
         ),
     ] = "",
-    quiet: Annotated[
-        bool, Option("-q", "--quiet", help="Show no progress; print the name at the end.")
-    ] = False,
-    progress: Annotated[
-        ProgressStyle,
-        Option("--progress", help="How to show progress; `json` is a line an event, on stderr."),
-    ] = ProgressStyle.AUTO,
-    insecure: Annotated[
-        bool, Option("--insecure", help="Allow a registry without TLS or a valid certificate.")
-    ] = False,
+    quiet: QuietName = False,
+    progress: ProgressOption = ProgressStyle.AUTO,
+    insecure: Insecure = False,
     quant: Annotated[
         str,
         Option(

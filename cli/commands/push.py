@@ -4,7 +4,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.progress import ProgressStyle, progress_display
+from olmkit.cli.options import Insecure, QuietName
+from olmkit.cli.progress import ProgressOption, ProgressStyle, progress_display
 from olmkit.cli.settings import daemon
 from olmkit.cli.terminal import Terminal
 
@@ -13,16 +14,9 @@ def push(
     model: Annotated[
         str, Argument(metavar="MODEL", help="A name with its registry, such as `ghcr.io/me/m:1`.")
     ],
-    quiet: Annotated[
-        bool, Option("-q", "--quiet", help="Show no progress; print the name at the end.")
-    ] = False,
-    progress: Annotated[
-        ProgressStyle,
-        Option("--progress", help="How to show progress; `json` is a line an event, on stderr."),
-    ] = ProgressStyle.AUTO,
-    insecure: Annotated[
-        bool, Option("--insecure", help="Allow a registry without TLS or a valid certificate.")
-    ] = False,
+    quiet: QuietName = False,
+    progress: ProgressOption = ProgressStyle.AUTO,
+    insecure: Insecure = False,
     format: Annotated[
         str,
         Option(

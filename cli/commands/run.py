@@ -12,6 +12,7 @@ from typer._click import Context
 from olmkit.cli.app import Command
 from olmkit.cli.asking import THINK_LEVELS, Asking, parse_format, parse_keep_alive, parse_think
 from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.options import Insecure
 from olmkit.cli.settings import load_settings
 from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client, connect
@@ -60,9 +61,7 @@ def run(
         Option("--keepalive", metavar="TIME", help="Keep the model loaded: 5m, 300 (s), 0, -1."),
     ] = "",
     verbose: Annotated[bool, Option("--verbose", help="Show timings of the answer.")] = False,
-    insecure: Annotated[
-        bool, Option("--insecure", help="Allow a registry without TLS or a valid certificate.")
-    ] = False,
+    insecure: Insecure = False,
     nowordwrap: Annotated[
         bool, Option("--nowordwrap", help="Let the terminal break lines anywhere.")
     ] = False,
