@@ -4,7 +4,6 @@ Source: http-api reference, section 8.7; `format`, `all_quantizations` and `comp
 """
 
 import threading
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,9 +17,6 @@ from olmkit.registry.errors import InvalidReference, ModelNotFound
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.reference import Reference
 
-if TYPE_CHECKING:  # an HTTP client is imported by the first push
-    from olmkit.registry.transfer import PushOptions
-
 FORMATS = ("modelpack", "ollama", "docker")
 
 
@@ -32,64 +28,38 @@ async def push(request: Request) -> Response:
     if body.format not in (None, *FORMATS):
         raise InvalidRequest(f"format must be one of {', '.join(FORMATS)}", field="format")
     reference = Reference.parse(body.wanted)
-    how = (bool(body.insecure), body.format, body.compress)
+    how = (bool(body.insecure), body.format, body.compress, body.all_quantizations)
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        from olmkit.registry.transfer import PushOptions
+        _push(api, reference, body, on_event, cancelled)
 
-        insecure, format_, compress = how
-        options = PushOptions(insecure=insecure, format=format_, compress=compress)
-        if body.all_quantizations:
-            _push_quantizations(api, reference, on_event, cancelled, options)
-        else:
-            _push(api, reference, on_event, cancelled, options)
-
-    key = f"push {reference.full} {how} {body.all_quantizations}"
-    events = api.transfers.follow(work, key=key)
+    events = api.transfers.follow(work, key=f"push {reference.full} {how}")
     return await reply_with_progress(request, events, stream=body.stream)
 
 
 def _push(
     api: Api,
     reference: Reference,
+    body: PushRequest,
     on_event: EventSink,
     cancelled: threading.Event,
-    options: "PushOptions",
 ) -> None:
-    from olmkit.registry import transfer
+    # They bring an HTTP client, which is imported by the first push.
+    from olmkit.registry.quantizations import push_quantizations
+    from olmkit.registry.transfer import PushOptions, push_model
 
     settings, store = api.services.settings, api.services.store
+    connection = settings.remotes.connection(streams=settings.streams)
+    options = PushOptions(insecure=bool(body.insecure), format=body.format, compress=body.compress)
+    if body.all_quantizations:
+        push_quantizations(
+            reference, store, connection, on_event=on_event, cancelled=cancelled, options=options
+        )
+        return
     on_event(Status(text="retrieving manifest"))
     try:
         model = store.load(reference)
     except ModelNotFound:
         on_event(Status(text="couldn't retrieve manifest"))
         raise
-    transfer.push_model(
-        model,
-        store,
-        settings.remotes.connection(streams=settings.streams),
-        on_event=on_event,
-        cancelled=cancelled,
-        options=options,
-    )
-
-
-def _push_quantizations(
-    api: Api,
-    reference: Reference,
-    on_event: EventSink,
-    cancelled: threading.Event,
-    options: "PushOptions",
-) -> None:
-    from olmkit.registry.quantizations import push_quantizations
-
-    settings = api.services.settings
-    push_quantizations(
-        reference,
-        api.services.store,
-        settings.remotes.connection(streams=settings.streams),
-        on_event=on_event,
-        cancelled=cancelled,
-        options=options,
-    )
+    push_model(model, store, connection, on_event=on_event, cancelled=cancelled, options=options)
