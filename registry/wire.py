@@ -93,10 +93,9 @@ class Body(httpx.SyncByteStream):
 
     def abort(self) -> None:
         """Make the thread that reads fail at once."""
-        with self._lock, contextlib.suppress(OSError):
+        with self._lock:
             if not self._is_closed:
-                # Not the TLS socket's own method, which takes the reader's state away.
-                socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+                _shut_down(self._socket)
 
     def close(self) -> None:
         """Give the connection back when all was read, else end it."""
@@ -232,8 +231,7 @@ def abort(response: httpx.Response) -> None:
     elif stream := response.extensions.get("network_stream"):
         found = stream.get_extra_info("socket")
         if isinstance(found, socket.socket):
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(found, socket.SHUT_RDWR)
+            _shut_down(found)
 
 
 class Copied:
@@ -258,6 +256,12 @@ class Copied:
         view[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
+
+
+def _shut_down(connection_socket: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        # Not the TLS socket's own method, which takes the reader's state away.
+        socket.socket.shutdown(connection_socket, socket.SHUT_RDWR)
 
 
 def _has_input(connection_socket: socket.socket, timeout_s: float = 0.0) -> bool:
