@@ -27,6 +27,7 @@ from olmkit.registry.ranges import Ranges
 from olmkit.registry.reference import Reference
 from olmkit.registry.remote import RemoteRepository
 from olmkit.registry.web import Connection
+from support.pulling import use_short_ranges
 from support.registry import Fault, Registry, serving
 from support.smalldisk import run_on_small_disk
 
@@ -37,9 +38,7 @@ LONG_S = 15.0
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "CHUNK_MIN_BYTES", MIB)
-    monkeypatch.setattr(pace, "CHUNK_MAX_BYTES", MIB)
-    monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)
+    use_short_ranges(monkeypatch)
 
 
 @pytest.fixture

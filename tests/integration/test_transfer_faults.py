@@ -27,6 +27,7 @@ from olmkit.registry.store import Store
 from olmkit.registry.transfer import pull_blobs
 from olmkit.registry.web import Connection
 from support.daemon import wait_until
+from support.pulling import use_short_ranges
 from support.registry import Fault, Registry, serving
 
 MIB = 1 << 20
@@ -35,10 +36,7 @@ CONTENT = os.urandom(MIB) * 3 + os.urandom(5 * MIB + 7)
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small ranges and short pauses."""
-    monkeypatch.setattr(pace, "CHUNK_MIN_BYTES", MIB)
-    monkeypatch.setattr(pace, "CHUNK_MAX_BYTES", MIB)
-    monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)
+    use_short_ranges(monkeypatch)
 
 
 @pytest.fixture

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from olmkit.registry import mediatypes
+import pytest
+
+from olmkit.registry import mediatypes, pace
 from olmkit.registry.digest import Digest
 from olmkit.registry.manifest import Descriptor, Manifest
 from support.registry import Registry
@@ -35,3 +37,10 @@ def start(store: Path, name: str, *, stdout: int = subprocess.DEVNULL) -> subpro
     """A process that pulls the model, and in the end prints the most memory that it had."""
     command = [sys.executable, str(PROGRAM), str(store), name]
     return subprocess.Popen(command, stdout=stdout)
+
+
+def use_short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads in this process read a MiB at a time, and try again soon."""
+    monkeypatch.setattr(pace, "CHUNK_MIN_BYTES", 1 << 20)
+    monkeypatch.setattr(pace, "CHUNK_MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)
