@@ -13,12 +13,13 @@ import contextlib
 import http.client
 import selectors
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
+
+from support.httpservers import answering
 
 READ_TIMEOUT_S = 20.0
 _NOT_PASSED_ON = {"connection", "proxy-connection", "keep-alive", "proxy-authorization"}
@@ -148,11 +149,5 @@ def _join(one: socket.socket, other: socket.socket) -> None:
 @contextmanager
 def forward_proxy(*, names: set[str], login: str | None = None) -> Iterator[ForwardProxy]:
     """The proxy, answering while the block runs."""
-    with ForwardProxy(names, login) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield proxy
-        finally:
-            proxy.shutdown()
-            thread.join()
+    with ForwardProxy(names, login) as proxy, answering(proxy):
+        yield proxy

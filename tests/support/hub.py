@@ -7,12 +7,13 @@ with a redirect to another origin for large files, 401 and 403 with `X-Error-Mes
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from support.httpservers import answering
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PAGE = 3
@@ -50,19 +51,8 @@ def serving_hub(hub: Hub) -> Iterator[Hub]:
         server.daemon_threads = True
         servers.append(server)
     hub.port, hub.cdn_port = (server.server_address[1] for server in servers)
-    threads = [
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        for server in servers
-    ]
-    for thread in threads:
-        thread.start()
-    try:
+    with answering(*servers):
         yield hub
-    finally:
-        for server, thread in zip(servers, threads, strict=True):
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -1,7 +1,6 @@
 """A package index over HTTP, of a folder of wheels."""
 
 import base64
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from olmkit.registry.reference import normalized_package
+from support.httpservers import answering
 
 
 @dataclass
@@ -46,14 +46,8 @@ def serving(index: PackageIndex) -> Iterator[PackageIndex]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     index.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
+    with answering(server):
         yield index
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def _answer(index: PackageIndex, request: BaseHTTPRequestHandler) -> None:

@@ -25,6 +25,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
+from support.httpservers import answering
+
 REPOSITORY = re.compile(
     r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*"
 )
@@ -148,20 +150,12 @@ def serving(
     registry.tls = tls is not None
     servers = [_Server(registry, origin, tls) for origin in ("registry", "cdn")]
     registry.port, registry.cdn_port = (server.server_address[1] for server in servers)
-    threads = [
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        for server in servers
-    ]
-    for thread in threads:
-        thread.start()
-    try:
-        yield registry
-    finally:
-        for server, thread in zip(servers, threads, strict=True):
-            server.stopped.set()
-            server.shutdown()
-            server.server_close()
-            thread.join()
+    with answering(*servers):
+        try:
+            yield registry
+        finally:
+            for server in servers:
+                server.stopped.set()
 
 
 class _Server(ThreadingHTTPServer):

@@ -11,7 +11,6 @@ Specification" (libtrust's JWT with an x5c header).
 import base64
 import json
 import secrets
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +24,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa, utils
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from cryptography.x509 import load_pem_x509_certificate
+
+from support.httpservers import answering
 
 
 class TokenServer(ThreadingHTTPServer):
@@ -110,14 +111,8 @@ def token_server(
     folder: Path, *, login: str | None = None, life_s: int = 300
 ) -> Iterator[TokenServer]:
     """The server, answering while the block runs; its certificate is put into `folder`."""
-    with TokenServer(folder, login, life_s) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with TokenServer(folder, login, life_s) as server, answering(server):
+        yield server
 
 
 def _encoded(fields: dict[str, Any]) -> str:
