@@ -104,6 +104,7 @@ def serving(folder: Path) -> Iterator[Server]:
         file.write(b"GGUF" + block[4:])
         while file.tell() < SIZE_BYTES:
             file.write(block)
+        file.truncate(SIZE_BYTES)
     digest = hash_file(weights)
     manifest = Manifest.build(
         Descriptor(

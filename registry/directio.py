@@ -9,7 +9,6 @@ import contextlib
 import errno
 import mmap
 import os
-import threading
 from pathlib import Path
 from typing import Final
 
@@ -21,26 +20,33 @@ _KEEP_SIZE: Final = 1
 
 
 class Blocks:
-    """Aligned memory of `BLOCK_BYTES` a piece, for several threads."""
+    """Aligned memory of `BLOCK_BYTES` a piece, for one thread."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
-        self._lock = threading.Lock()
-        self.taken = 0
+        self._users: dict[int, int] = {}
+        """How many have a block that is in use, by its identity."""
+
+    @property
+    def taken(self) -> int:
         """How many are in use."""
+        return len(self._users)
 
     def take(self) -> memoryview:
         """A block with any content; it is the caller's until `give_back`."""
-        with self._lock:
-            self.taken += 1
-            if self._free:
-                return self._free.pop()
-        return memoryview(mmap.mmap(-1, BLOCK_BYTES))
+        block = self._free.pop() if self._free else memoryview(mmap.mmap(-1, BLOCK_BYTES))
+        self._users[id(block)] = 1
+        return block
+
+    def share(self, block: memoryview) -> None:
+        """The block has one user more, who gives it back too."""
+        self._users[id(block)] += 1
 
     def give_back(self, block: memoryview) -> None:
-        """The block is no longer used."""
-        with self._lock:
-            self.taken -= 1
+        """The block is no longer used by one of its users."""
+        self._users[id(block)] -= 1
+        if not self._users[id(block)]:
+            del self._users[id(block)]
             self._free.append(block)
 
 

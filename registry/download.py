@@ -1,39 +1,44 @@
 """Blobs out of the network into the store: parallel ranges, resumed, retried, verified.
 
-Decides how many connections read which ranges, when one is too slow, and what is tried again. One
-thread a connection writes (`intake`), two a blob hash (`arrival`). Knows no registry: a blob is
-whatever `Wanted.open` streams. One process downloads a blob at a time; others wait for it.
+Decides how many connections read which ranges, when one is too slow, and what is tried again. The
+thread that calls owns all state (`reactor`); what comes is written by `intake` and followed by a
+digest in `arrival`. Knows no registry: a blob is whatever `Wanted.open` streams. One process
+downloads a blob at a time; others wait for it.
 """
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import httpx
 
-from olmkit.registry import journal, web, wire
-from olmkit.registry.arrival import Arrival, Hasher, Wanted
+from olmkit.registry import journal, pace
+from olmkit.registry.arrival import Arrival, Crew, Hasher, Wanted
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
 from olmkit.registry.directio import Blocks
 from olmkit.registry.errors import (
-    RegistryError,
     RemoteError,
+    StoreError,
     TransferCancelled,
+    Unreachable,
     disk_full,
     free_bytes_at,
 )
 from olmkit.registry.events import BlobProgress, EventSink
-from olmkit.registry.intake import Intake
-from olmkit.registry.pace import Pace, lag_s
+from olmkit.registry.intake import Line, Stream
+from olmkit.registry.reactor import Reactor, Workers
 from olmkit.registry.segments import Layout, Segment
 
 OPEN_BLOBS_LIMIT: Final = 16
 TICK_S: Final = 0.1
 """So often progress is told, and the connections are judged."""
 ROOM_FACTOR: Final = 1.02
+DISK_THREADS: Final = 4
+NETWORK_THREADS: Final = 4 * pace.MOST_STREAMS
+"""Also for requests that were given up and still wait for their time-outs."""
 STOP_S: Final = 5.0
 """So long a stop waits for threads at the disk."""
 ASKING_STOP_S: Final = 0.25
@@ -59,14 +64,13 @@ def fetch(
     """
     unique = {one.name: one for one in wanted}
     works = [Arrival(one, blobs) for one in unique.values()]
-    download = _Download(works, blobs, on_event, cancelled, streams)
-    download.run()
+    _Download(works, blobs, on_event, cancelled, streams).run()
     found = {work.wanted.name: work.digest for work in works}
     return [digest for one in wanted if (digest := found[one.name]) is not None]
 
 
 class _Download:
-    """The threads and the state of one `fetch`."""
+    """The state of one `fetch`, and what is decided on it."""
 
     def __init__(
         self,
@@ -80,58 +84,70 @@ class _Download:
         self._blobs = blobs
         self._on_event = on_event
         self._cancelled = cancelled
-        lock = threading.RLock()
-        self._changed = threading.Condition(lock)
-        self._pace = Pace(streams)
-        self._threads: list[threading.Thread] = []
-        self._followers: list[threading.Thread] = []
-        self._readers = 0
-        self._responses: dict[Segment, httpx.Response] = {}
-        self._error: RegistryError | None = None
-        self._is_stopped = False
-        blocks = Blocks()
-        self._hasher = Hasher(
-            blobs, blocks, self._pace, lock, self._changed, lambda: self._is_stopped
+        self._reactor = Reactor()
+        self._pace = pace.Pace(streams, time.monotonic())
+        self._crew = Crew(
+            reactor=self._reactor,
+            network=Workers(self._reactor, "download", NETWORK_THREADS),
+            writers=Workers(self._reactor, "write", DISK_THREADS),
+            readers=Workers(self._reactor, "read", DISK_THREADS),
+            blocks=Blocks(),
+            pace=self._pace,
         )
-        self._intake = Intake(blocks, self._hasher, self._pace, lock, lambda: self._is_stopped)
-
-    # --- the thread that called
+        self._streams: set[Stream] = set()
+        """Those that have a connection, or wait for one."""
+        self._alone: dict[Arrival, tuple[Stream, int]] = {}
+        """Where a server sends the whole only: who reads it, from which offset on, as soon as no
+        other stream writes."""
+        self._may_begin = True
+        """Whether there may be something to read for another stream."""
+        self._error: Exception | None = None
+        self._is_stopped = False
 
     def run(self) -> None:
-        self._show()
-        if all(work.digest for work in self._works):
-            return
-        self._require_room()
-        begun_at_s = saved_at_s = ticked_at_s = ramped_at_s = time.monotonic()
-        ramped_bytes = self._arrived_bytes()
         try:
-            while not self._is_over():
-                self._staff()
-                lag = lag_s(saved_at_s - begun_at_s)
-                with self._changed:
-                    self._changed.wait(lag)
-                now_s = time.monotonic()
-                if now_s - saved_at_s >= lag:
-                    self._save()
-                    saved_at_s = now_s
-                if now_s - ticked_at_s < TICK_S:
-                    continue
-                ticked_at_s = now_s
-                with self._changed:
-                    self._replace_slow(now_s)
-                    self._look_elsewhere()
-                self._show()
-                if now_s - ramped_at_s >= self._pace.ramp_s:
-                    arrived_bytes = self._arrived_bytes()
-                    self._ramp((arrived_bytes - ramped_bytes) / (now_s - ramped_at_s))
-                    ramped_at_s, ramped_bytes = now_s, arrived_bytes
+            self._show()
+            if not self._is_over():
+                self._require_room()
+                self._transfer()
         finally:
             self._stop()
         if self._error is not None:
             raise self._error
-        if self._cancelled.is_set() and not all(work.digest for work in self._works):
+        if not all(work.digest for work in self._works):
             raise TransferCancelled("the transfer was cancelled")
         self._show()
+
+    def _transfer(self) -> None:
+        now_s = saved_at_s = ticked_at_s = ramped_at_s = time.monotonic()
+        ramped_bytes = self._arrived_bytes()
+        while not self._is_over():
+            if self._may_begin:
+                self._begin_streams(now_s)
+            lag_s = self._pace.lag_s(now_s)
+            self._reactor.wait(saved_at_s + lag_s - now_s)
+            now_s = time.monotonic()
+            if now_s - saved_at_s < lag_s:
+                continue
+            saved_at_s = now_s
+            for stream in list(self._streams):
+                stream.flush_old(now_s)
+            for work in self._works:
+                if work.hasher is not None:
+                    work.hasher.look(now_s)
+            self._save()
+            if now_s - ticked_at_s < TICK_S:
+                continue
+            ticked_at_s = now_s
+            self._judge(now_s)
+            self._look_elsewhere()
+            self._may_begin = True
+            self._show()
+            if now_s - ramped_at_s >= self._pace.ramp_s:
+                arrived_bytes = self._arrived_bytes()
+                rate = (arrived_bytes - ramped_bytes) / (now_s - ramped_at_s)
+                self._pace.measured(rate, self._behind_bytes())
+                ramped_at_s, ramped_bytes = now_s, arrived_bytes
 
     def _is_over(self) -> bool:
         if self._cancelled.is_set() or self._error is not None:
@@ -150,44 +166,12 @@ class _Download:
         if free is not None and needed > free:
             raise disk_full(folder, needed_bytes=needed)
 
-    def _staff(self) -> None:
-        """As many readers as are wanted now."""
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
-        with self._changed:
-            missing = self._pace.streams - self._readers
-            self._readers += max(0, missing)
-        for _ in range(missing):
-            self._threads.append(self._start(self._read))
-
-    def _start(self, function: Callable[..., None], *arguments: object) -> threading.Thread:
-        thread = threading.Thread(
-            target=self._guarded, args=(function, *arguments), name="download", daemon=True
-        )
-        thread.start()
-        return thread
-
-    def _guarded(self, function: Callable[..., None], *arguments: object) -> None:
-        try:
-            function(*arguments)
-        except RegistryError as error:
-            self._fail(error)
-        except BaseException as error:
-            self._fail(RegistryError(f"the download failed: {type(error).__name__}: {error}"))
-            if not self._is_stopped:  # else what it used may be closed
-                raise
-
-    def _fail(self, error: RegistryError) -> None:
-        with self._changed:
-            self._error = self._error or error
-            self._changed.notify_all()
-
     def _show(self) -> None:
         for work in self._works:
-            with self._changed:
-                done = work.wanted.size_bytes
-                if work.digest is None:
-                    done = work.layout.completed_bytes if work.layout else work.resumed_bytes
-                    done = min(done, work.wanted.size_bytes - 1)  # all: when it is verified
+            done = work.wanted.size_bytes
+            if work.digest is None:
+                done = work.layout.completed_bytes if work.layout else work.resumed_bytes
+                done = min(done, work.wanted.size_bytes - 1)  # all: when it is verified
             if done > work.shown_bytes:
                 work.shown_bytes = done
                 self._on_event(
@@ -201,46 +185,49 @@ class _Download:
 
     def _save(self) -> None:
         """Write the journals of the blobs that got on; nobody waits for the disk meanwhile."""
-        found = []
-        with self._changed:
-            for work in self._works:
-                if work.partial is None or work.layout is None or work.digest is not None:
-                    continue
-                completed_bytes = work.layout.completed_bytes
-                if completed_bytes != work.saved_bytes:
-                    found.append((work.partial, work.layout.done()))
-                    work.saved_bytes = completed_bytes
-        for partial, done in found:
-            partial.save(done)
+        for work in self._works:
+            if work.partial is None or work.layout is None or work.is_saving:
+                continue
+            completed_bytes = work.layout.completed_bytes
+            if completed_bytes != work.saved_bytes:
+                work.saved_bytes, work.is_saving = completed_bytes, True
+                save = partial(work.partial.save, work.layout.done())
+                self._crew.writers.submit(save, partial(self._was_saved, work), self._fail)
+
+    def _was_saved(self, work: Arrival, _: None) -> None:
+        work.is_saving = False
 
     def _arrived_bytes(self) -> int:
-        with self._changed:
-            return sum(
-                work.layout.completed_bytes - work.resumed_bytes
-                for work in self._works
-                if work.layout
-            )
+        return sum(
+            work.layout.completed_bytes - work.resumed_bytes for work in self._works if work.layout
+        )
 
-    def _ramp(self, rate: float) -> None:
-        with self._changed:
-            backlog = sum(
-                work.ready_bytes - work.hashed_bytes for work in self._works if work.is_open
-            )
-            self._pace.measured(rate, backlog)
+    def _behind_bytes(self) -> int:
+        return sum(work.hasher.behind_bytes for work in self._works if work.hasher)
 
-    def _replace_slow(self, now_s: float) -> None:
-        """Give up connections that stalled, or are far slower than the others."""
-        segments = []
-        for work in self._works:
-            for segment in work.layout.active if work.layout else ():
-                segment.hold(now_s) if work.is_ahead else segment.sample(now_s)
-                segments.append(segment)
-        for segment in self._pace.too_slow(segments, now_s):
-            if not segment.is_given_up:
-                segment.give_up()
-                self._readers -= 1  # its thread may hang for long: another one takes over
-                if response := self._responses.get(segment):
-                    wire.abort(response)
+    def _judge(self, now_s: float) -> None:
+        """Give up streams that stalled, or are far slower than the others."""
+        streams = {stream.segment: stream for stream in self._streams}
+        for segment, stream in streams.items():
+            segment.hold(now_s) if self._is_excused(stream) else segment.sample(now_s)
+        for segment in self._pace.too_slow(list(streams), now_s):
+            stream, is_silent = streams[segment], segment.silent_s(now_s) >= pace.SILENCE_S
+            self._give_up(stream)
+            if is_silent:
+                error = Unreachable(f"{stream.work.wanted.host} sends nothing any more")
+                self._retry_later(stream.work, stream.layout, error)
+
+    def _is_excused(self, stream: Stream) -> bool:
+        """Whether it waits for the hash, for other streams, or for the first answer of all."""
+        work, layout = stream.work, stream.layout
+        is_first = stream.is_asking and layout.completed_bytes == work.resumed_bytes
+        return stream.is_held or is_first or work in self._alone
+
+    def _give_up(self, stream: Stream) -> None:
+        """Leave the rest of its segment to others."""
+        self._streams.discard(stream)
+        stream.segment.give_up()
+        stream.close()
 
     def _look_elsewhere(self) -> None:
         """What other processes download: done, in progress, or left for us."""
@@ -254,46 +241,67 @@ class _Download:
                 work.resumed_bytes = journal.completed_bytes(self._blobs.partial, wanted.name)
                 self._open(work)
 
+    def _fail(self, error: Exception) -> None:
+        self._error = self._error or error
+
     def _stop(self) -> None:
         """End all threads and keep what arrived."""
-        with self._changed:
-            self._is_stopped = True
-            for response in self._responses.values():
-                wire.abort(response)
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: not self._responses, STOP_S)
-        _join(self._followers, STOP_S)
-        _join(self._threads, ASKING_STOP_S)
-        try:
-            self._save()
-        finally:
-            with self._changed:
-                for work in self._works:
-                    if work.partial and work.digest is None:
-                        work.partial.close()
-                        work.partial = None
+        self._is_stopped = True
+        hashers = [work.hasher for work in self._works if work.hasher]
+        for hasher in hashers:
+            hasher.stop()
+        for stream in list(self._streams):
+            stream.close()
+        crew = self._crew
+        quick = [crew.writers, crew.readers, *(hasher.thread for hasher in hashers)]
+        self._reactor.wait_for(lambda: not any(workers.pending for workers in quick), STOP_S)
+        self._reactor.wait_for(lambda: not crew.network.pending, ASKING_STOP_S)
+        deadline_s = time.monotonic() + ASKING_STOP_S
+        for workers in (*quick, crew.network):
+            workers.end()
+        for workers in (*quick, crew.network):
+            workers.join(deadline_s)
+        self._reactor.close()
+        for work in self._works:
+            if work.partial and work.layout:
+                try:
+                    work.partial.save(work.layout.done())
+                except StoreError as error:
+                    self._fail(error)
+                finally:
+                    work.partial.close()
 
-    # --- readers
+    # --- streams
 
-    def _read(self) -> None:
-        """Read one segment after the other."""
-        while True:
-            with self._changed:
-                while (found := self._next()) is None:
-                    if self._is_stopped or self._readers > self._pace.streams:
-                        self._readers -= 1
-                        return
-                    self._changed.wait(TICK_S)
-            work, segment = found
-            self._receive(work, segment)
-            with self._changed:
-                if segment.is_given_up:
-                    return  # replaced: it is no longer counted
+    def _begin_streams(self, now_s: float) -> None:
+        """As many as are wanted now, for as long as there is something to read."""
+        self._may_begin = False
+        while len(self._streams) < self._pace.streams and (found := self._next(now_s)):
+            self._begin_stream(*found)
 
-    def _next(self) -> tuple[Arrival, Segment] | None:
-        if self._is_stopped or self._readers > self._pace.streams:
-            return None
-        now_s = time.monotonic()
+    def _begin_stream(self, work: Arrival, segment: Segment, line: Line | None = None) -> None:
+        stream = Stream(
+            work,
+            segment,
+            self._crew,
+            answered=self._answered,
+            freed=self._freed,
+            over=self._over,
+        )
+        self._streams.add(stream)
+        stream.ask(line)
+
+    def _freed(self, stream: Stream, line: Line) -> None:
+        """Go on with the next segment on the same line; the last one is still being written."""
+        self._streams.discard(stream)
+        is_wanted = not self._is_stopped and len(self._streams) < self._pace.streams
+        found = self._next(time.monotonic()) if is_wanted else None
+        if found is None or found[0] is not stream.work:
+            line.close()
+        if found is not None:
+            self._begin_stream(*found, line if found[0] is stream.work else None)
+
+    def _next(self, now_s: float) -> tuple[Arrival, Segment] | None:
         chunk_bytes = self._pace.chunk_bytes
         slowest: tuple[float, Segment, Arrival] | None = None
         opened = sum(work.is_open for work in self._works)
@@ -306,8 +314,8 @@ class _Download:
                 opened += 1
             assert work.layout is not None
             if segment := work.layout.take(now_s, chunk_bytes):
-                if work.layout.is_sequential:
-                    self._hasher.forget(work)  # it may be written over
+                if work.layout.is_sequential and work.hasher:
+                    work.hasher.forget()  # it may be written over
                 return work, segment
             found = work.layout.slowest(now_s)
             if found and (slowest is None or found[0] > slowest[0]):
@@ -321,96 +329,89 @@ class _Download:
     def _open(self, work: Arrival) -> bool:
         """Begin or go on with a blob; False while another process has it."""
         wanted = work.wanted
-        partial = journal.claim(self._blobs.partial, wanted.name, wanted.size_bytes)
-        work.is_elsewhere = partial is None
-        if partial is None:
+        unfinished = journal.claim(self._blobs.partial, wanted.name, wanted.size_bytes)
+        work.is_elsewhere = unfinished is None
+        if unfinished is None:
             return False
         if wanted.digest and self._blobs.has(wanted.digest, wanted.size_bytes):
-            partial.remove()  # another process was faster
+            unfinished.remove()  # another process was faster
             work.digest = wanted.digest
             return False
         try:
-            partial.allocate()
+            unfinished.allocate()
         except BaseException:
-            partial.remove() if not partial.done.total_bytes else partial.close()
+            unfinished.remove() if not unfinished.done.total_bytes else unfinished.close()
             raise
-        work.partial = partial
-        work.layout = Layout(wanted.size_bytes, partial.done)
-        work.resumed_bytes = work.retries.failed_at_bytes = work.layout.completed_bytes
-        work.found_bytes = work.layout.prefix_end()
-        self._followers.append(self._start(self._hasher.follow, work, partial, work.layout))
+        layout = Layout(wanted.size_bytes, unfinished.done)
+        work.partial, work.layout = unfinished, layout
+        work.resumed_bytes = work.retries.failed_at_bytes = layout.completed_bytes
+        work.hasher = Hasher(
+            wanted,
+            self._blobs,
+            unfinished,
+            layout,
+            self._crew,
+            stored=partial(self._stored, work, unfinished),
+            failed=self._fail,
+        )
+        work.hasher.follow()
         return True
 
-    def _receive(self, work: Arrival, segment: Segment) -> None:
-        assert work.layout is not None
-        try:
-            with ExitStack() as stack:
-                self._stream(work, work.layout, segment, stack)
-        except RemoteError as error:
-            self._retry_later(work, work.layout, segment, error)
-        finally:
-            with self._changed:
-                self._responses.pop(segment, None)
-                work.layout.finish(segment)
-                self._pace.ended(segment, time.monotonic())
-                self._changed.notify_all()
+    def _stored(self, work: Arrival, unfinished: journal.Partial, digest: Digest) -> None:
+        work.digest, work.partial = digest, None
+        unfinished.remove()
+        self._may_begin = True
 
-    def _stream(self, work: Arrival, layout: Layout, segment: Segment, stack: ExitStack) -> None:
-        """Write what a connection brings for a segment."""
-        size = work.wanted.size_bytes
-        with self._changed:
-            is_sequential = layout.is_sequential
-            start, end = (0, size) if is_sequential else (segment.start, segment.end)
-        is_whole = start == 0 and end == size
-        asked_at_s = time.monotonic()
-        response = stack.enter_context(work.wanted.open(start, None if is_whole else end))
-        first = web.starts_at(response, start, size)
-        with self._changed:
-            if self._is_stopped or segment.is_given_up:
-                return
-            self._responses[segment] = response
-            self._pace.answered(time.monotonic() - asked_at_s)
-        ignores_range = not is_whole and response.status_code != httpx.codes.PARTIAL_CONTENT
-        if ignores_range and not self._become_sequential(work, layout, segment):
+    def _answered(self, stream: Stream, response: httpx.Response, first: int) -> None:
+        ignores_range = not stream.is_whole and response.status_code != httpx.codes.PARTIAL_CONTENT
+        if not ignores_range:
+            stream.read(first)
             return
-        self._intake.write(work, segment, response, first)
+        layout = stream.layout
+        if layout.is_sequential:
+            self._give_up(stream)
+            return
+        layout.is_sequential = True
+        for other in list(self._streams):
+            if other is not stream and other.layout is layout:
+                self._give_up(other)
+        self._alone[stream.work] = (stream, first)
+        self._read_alone(stream.work, layout)
 
-    def _become_sequential(self, work: Arrival, layout: Layout, segment: Segment) -> bool:
-        """The server ignores ranges: one connection reads everything; whether it is this one."""
-        with self._changed:
-            if layout.is_sequential:
-                segment.end = segment.claimed
-                return False
-            layout.is_sequential = True
-            for other in layout.active:
-                if other is not segment:
-                    other.end = other.claimed
-                    if response := self._responses.get(other):
-                        wire.abort(response)
-            while layout.active != [segment]:
-                if self._is_stopped or segment.is_given_up:
-                    return False
-                self._changed.wait(TICK_S)
-            layout.restart_sequentially(segment)
-            self._hasher.forget(work)
-            return True
+    def _read_alone(self, work: Arrival, layout: Layout) -> None:
+        """Read everything with one stream, once the others are over."""
+        stream, first = self._alone[work]
+        if layout.active == [stream.segment]:
+            del self._alone[work]
+            layout.restart_sequentially(stream.segment)
+            stream.hasher.forget()
+            stream.read(first)
 
-    def _retry_later(
-        self, work: Arrival, layout: Layout, segment: Segment, error: RemoteError
-    ) -> None:
+    def _over(self, stream: Stream, error: Exception | None) -> None:
+        work, layout, segment = stream.work, stream.layout, stream.segment
+        self._streams.discard(stream)
+        self._may_begin = True
+        is_short = segment.position < segment.end  # else it was ended on purpose
+        layout.finish(segment)
+        self._pace.ended(segment, time.monotonic())
+        if error is not None and is_short and not self._is_stopped:
+            self._retry_later(work, layout, error)
+        if work in self._alone:
+            if self._alone[work][0] is stream:
+                del self._alone[work]
+            else:
+                self._read_alone(work, layout)
+
+    def _retry_later(self, work: Arrival, layout: Layout, error: Exception) -> None:
         """Pause the blob after a failure, or fail for good."""
-        with self._changed:
-            now_s = time.monotonic()
-            if self._is_stopped or segment.position >= segment.end:
-                return  # ended on purpose, or replaced meanwhile
-            if error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
-                layout.is_sequential = True
-            elif not error.is_temporary:
-                raise error
-            work.retries.failed(error, layout.completed_bytes, now_s)
-
-
-def _join(threads: Sequence[threading.Thread], limit_s: float) -> None:
-    deadline_s = time.monotonic() + limit_s
-    for thread in threads:
-        thread.join(max(0.0, deadline_s - time.monotonic()))
+        if not isinstance(error, RemoteError):
+            self._fail(error)
+        elif error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+            layout.is_sequential = True
+        elif not error.is_temporary:
+            self._fail(error)
+        else:
+            try:
+                work.retries.failed(error, layout.completed_bytes, time.monotonic())
+            except RemoteError:
+                self._fail(error)

@@ -1,7 +1,4 @@
-"""How many connections a transfer uses, which are too slow, when to try again: judgement, no I/O.
-
-All methods are called under the download's lock.
-"""
+"""How many connections a transfer uses, which are too slow, when to try again: no I/O."""
 
 import random
 import statistics
@@ -22,18 +19,18 @@ SLOW_S: Final = 5.0
 SLOW_SHARE: Final = 0.15
 """A connection below this share of the median, for `SLOW_S`, is replaced."""
 SILENCE_S: Final = 15.0
-RAMP_LEAST_S: Final = 0.2
+RAMP_LEAST_S: Final = 0.1
 RAMP_MOST_S: Final = 2.0
 RAMP_ANSWERS: Final = 4.0
 """A number of connections is judged after the time of so many answers, within the two limits."""
 FAST_RATE: Final = 200e6
 """Bytes per second from which on the page cache holds a download up."""
 CHUNK_ANSWERS: Final = 20
-CHUNK_MIN_BYTES: Final = 2 * MIB
+CHUNK_MIN_BYTES: Final = MIB
 CHUNK_MAX_BYTES: Final = 32 * MIB
 """A connection is asked for what it brings in the time of so many answers, within the limits: the
 shorter the parts, the sooner they can be hashed."""
-CHUNKS_BYTES: Final = 64 * MIB
+CHUNKS_BYTES: Final = 48 * MIB
 """The parts of all connections need be no shorter than this: they are hashed from memory."""
 BACKLOG_BYTES: Final = 32 * MIB
 """So far behind, hashing is what limits, and more connections do not help."""
@@ -51,7 +48,8 @@ PROGRESS_BYTES: Final = MIB
 class Pace:
     """The number of connections, doubled for as long as that brings more bytes."""
 
-    def __init__(self, limit: int | None) -> None:
+    def __init__(self, limit: int | None, now_s: float) -> None:
+        self._begun_at_s = now_s
         self._most = max(1, limit or MOST_STREAMS)
         self.streams = min(FIRST_STREAMS, self._most)
         self._best_rate = 0.0
@@ -72,6 +70,13 @@ class Pace:
         """How long a number of connections is tried."""
         return min(max(self._answer_s * RAMP_ANSWERS, RAMP_LEAST_S), RAMP_MOST_S)
 
+    def lag_s(self, now_s: float) -> float:
+        """How long bytes may wait to be written, and the journal to tell of them, by now.
+
+        A kill costs what came in twice this time: some 2 percent of what arrived.
+        """
+        return min(max((now_s - self._begun_at_s) * LAG_SHARE, LAG_LEAST_S), LAG_MOST_S)
+
     def answered(self, elapsed_s: float) -> None:
         """A connection was asked, and its answer began so much later."""
         self._answer_s = min(self._answer_s, elapsed_s)
@@ -83,6 +88,11 @@ class Pace:
         wanted = int(rate * self._answer_s * CHUNK_ANSWERS)
         least = max(CHUNK_MIN_BYTES, CHUNKS_BYTES // self.streams)
         return min(max(wanted, least), CHUNK_MAX_BYTES)
+
+    @property
+    def fits_in_memory(self) -> bool:
+        """Whether what all connections bring at a time is hashed before it has to be read again."""
+        return not self.is_slow and self.chunk_bytes * self.streams <= CHUNKS_BYTES
 
     def measured(self, rate: float, backlog_bytes: int) -> None:
         """All connections brought `rate` bytes per second; so many bytes wait to be hashed."""
@@ -116,14 +126,6 @@ class Pace:
             if s.silent_s(now_s) >= SILENCE_S
             or (now_s - s.watched_at_s >= SLOW_S and s.rate(now_s, SLOW_S) < least)
         ]
-
-
-def lag_s(elapsed_s: float) -> float:
-    """How long bytes may wait to be written, and the journal to tell of them, by a download's age.
-
-    A kill costs what came in twice this time: some 2 percent of what arrived.
-    """
-    return min(max(elapsed_s * LAG_SHARE, LAG_LEAST_S), LAG_MOST_S)
 
 
 class Retries:

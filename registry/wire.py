@@ -7,17 +7,20 @@ methods go through httpx's own. Knows no proxies.
 
 import contextlib
 import http.client
+import io
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
 import httpx
 
 ITERATED_BYTES: Final = 64 * 1024
+HEAD_BYTES: Final = 4096
+HEAD_LIMIT_BYTES: Final = 64 * 1024
 IDLE_LIMIT: Final = 32
 """Connections to one origin that are kept for the next request."""
 _BODY: Final = "olm_body"
@@ -41,11 +44,19 @@ class Body(httpx.SyncByteStream):
 
     def __init__(
         self,
+        request: httpx.Request,
         response: http.client.HTTPResponse,
         connection_socket: socket.socket,
         done: Callable[[bool], None],
     ) -> None:
+        self._request = request
         self._response = response
+        self._is_kept = not response.will_close
+        """The connection lives on after the body."""
+        self._head = bytearray()
+        """Of the answer to `ask_again`, as far as it came."""
+        self._early = memoryview(b"")
+        """What came of the body with the head."""
         self._socket = connection_socket
         self._done = done
         self._lock = threading.Lock()
@@ -55,8 +66,22 @@ class Body(httpx.SyncByteStream):
         """Bytes to come; None: until the end is seen."""
         self._is_over = self._left == 0
 
-    def readinto(self, view: memoryview) -> int:
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing is to come any more."""
+        return self._is_over
+
+    def unblock(self) -> int | None:
+        """Let `readinto` wait no longer; the descriptor to wait for, None where it has to wait."""
+        if self._response.chunked:
+            return None
+        self._socket.settimeout(0)
+        return self._socket.fileno()
+
+    def readinto(self, view: memoryview) -> int | None:
         """Put what is there into `view`, at least a byte, and return how much; 0 at the end.
+
+        None: nothing is there, and the body was told not to wait.
 
         Raises:
             httpx.ReadTimeout: nothing came for too long.
@@ -70,9 +95,9 @@ class Body(httpx.SyncByteStream):
                 view[: len(block)] = block
                 self._is_over = not block
                 return len(block)
-            # Not HTTPResponse.readinto, which waits until all of `view` is full.
             room = view if self._left is None else view[: self._left]
-            count = self._response.fp.readinto1(room)
+            if (count := self._receive(room)) is None:
+                return None
         if self._left is not None:
             if not count:
                 raise httpx.RemoteProtocolError("the connection ended before the body")
@@ -80,11 +105,62 @@ class Body(httpx.SyncByteStream):
         self._is_over = not count or self._left == 0
         return count
 
-    def is_ready(self, timeout_s: float) -> bool:
-        """Whether `readinto` has an answer within the time, without waiting longer for it."""
-        if self._is_over or (isinstance(self._socket, ssl.SSLSocket) and self._socket.pending()):
-            return True
-        return _has_input(self._socket, timeout_s)
+    def _receive(self, room: memoryview) -> int | None:
+        if self._early:
+            count = min(len(self._early), len(room))
+            room[:count], self._early = self._early[:count], self._early[count:]
+            return count
+        try:
+            # Not HTTPResponse.readinto, which waits until all of `room` is full.
+            return self._response.fp.readinto1(room)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return None
+
+    def ask_again(self, headers: Mapping[str, str]) -> bool:
+        """Send the same request with other headers, on the connection of a body that was read.
+
+        False where that cannot be: the request is to be made anew. `answer` tells what comes.
+        """
+        if not (self._is_over and self._is_kept) or self._socket.gettimeout() != 0:
+            return False
+        replaced = {name.lower() for name in headers}
+        kept = [(k, v) for k, v in self._request.headers.items() if k not in replaced]
+        lines = [f"GET {self._request.url.raw_path.decode('ascii')} HTTP/1.1"]
+        lines += [f"{name}: {value}" for name, value in (*kept, *headers.items())]
+        asked = "\r\n".join((*lines, "\r\n")).encode("latin-1")
+        with contextlib.suppress(httpx.TransportError), _reading():
+            self._is_over = False
+            is_silent = self._receive(memoryview(bytearray(1))) is None  # else that is no answer
+            return is_silent and self._socket.send(asked) == len(asked)
+        return False
+
+    def answer(self) -> httpx.Response | None:
+        """The answer to `ask_again`, as soon as its head is there; `readinto` reads its body.
+
+        Raises:
+            httpx.TransportError: it is no part of a known length, or the connection broke: the
+                request is to be made anew.
+        """
+        view = memoryview(bytearray(HEAD_BYTES))
+        with _reading():
+            while b"\r\n\r\n" not in self._head:
+                if (count := self._receive(view)) is None:
+                    return None
+                self._head += view[:count]
+                if not count or len(self._head) > HEAD_LIMIT_BYTES:
+                    raise http.client.BadStatusLine("no answer")
+            head, _, early = bytes(self._head).partition(b"\r\n\r\n")
+            status, _, fields = head.partition(b"\r\n")
+            told = http.client.parse_headers(io.BytesIO(fields + b"\r\n\r\n"))
+            length = told.get("content-length", "")
+            is_part = status.startswith(b"HTTP/1.1 206") and "transfer-encoding" not in told
+            if not is_part or not (length.isascii() and length.isdecimal()):
+                raise http.client.BadStatusLine("not what was asked for")
+        self._head = bytearray()
+        self._early, self._left = memoryview(early), int(length)
+        self._is_over = not self._left
+        self._is_kept = "close" not in told.get("connection", "").lower()
+        return httpx.Response(206, headers=told.items(), request=self._request)
 
     def __iter__(self) -> Iterator[bytes]:
         view = memoryview(bytearray(ITERATED_BYTES))
@@ -104,7 +180,7 @@ class Body(httpx.SyncByteStream):
                 return
             self._is_closed = True
         self._response.close()
-        self._done(self._is_over and not self._response.will_close)
+        self._done(self._is_over and self._is_kept and not self._early)
 
 
 class Transport(httpx.BaseTransport):
@@ -182,13 +258,13 @@ class Transport(httpx.BaseTransport):
             raise httpx.ConnectTimeout(str(error)) from error
         except (OSError, ValueError) as error:  # some host names are refused before any look-up
             raise httpx.ConnectError(str(error)) from error
-        connection.sock.settimeout(limits.get("read"))
         return connection
 
     def _ask(
         self, connection: http.client.HTTPConnection, origin: Origin, request: httpx.Request
     ) -> httpx.Response:
         used = connection.sock
+        used.settimeout(request.extensions.get("timeout", {}).get("read"))
 
         def done(is_usable: bool) -> None:
             if is_usable:
@@ -208,7 +284,7 @@ class Transport(httpx.BaseTransport):
         except BaseException:
             connection.close()
             raise
-        body = Body(response, used, done)
+        body = Body(request, response, used, done)
         return httpx.Response(
             response.status,
             headers=[(k.encode("latin-1"), v.encode("latin-1")) for k, v in response.getheaders()],
@@ -241,9 +317,18 @@ class Copied:
         self._blocks = response.iter_raw()
         self._rest = memoryview(b"")
 
-    def is_ready(self, timeout_s: float) -> bool:
-        """Always said to be: httpx does not tell."""
-        return True
+    is_read = False
+    """Never said to be: httpx does not tell."""
+
+    def unblock(self) -> None:
+        """Not possible: httpx waits."""
+
+    def ask_again(self, headers: Mapping[str, str]) -> bool:
+        """Not possible."""
+        return False
+
+    def answer(self) -> None:
+        """Never there."""
 
     def readinto(self, view: memoryview) -> int:
         """Put what comes into `view`, at least a byte, and return how much; 0 at the end."""
@@ -264,10 +349,10 @@ def _shut_down(connection_socket: socket.socket) -> None:
         socket.socket.shutdown(connection_socket, socket.SHUT_RDWR)
 
 
-def _has_input(connection_socket: socket.socket, timeout_s: float = 0.0) -> bool:
+def _has_input(connection_socket: socket.socket) -> bool:
     poll = select.poll()
     poll.register(connection_socket, select.POLLIN)
-    return bool(poll.poll(timeout_s * 1000))
+    return bool(poll.poll(0))
 
 
 @contextmanager

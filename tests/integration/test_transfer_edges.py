@@ -1,4 +1,4 @@
-"""Downloads at the edges of what the engine's threads share: the hash behind, ends that meet."""
+"""Downloads at the edges of what goes on at once: the hash behind, ends that meet."""
 
 import os
 import random
@@ -21,7 +21,7 @@ from olmkit.registry.arrival import Wanted
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
 from olmkit.registry.download import fetch
-from olmkit.registry.errors import RemoteRejected, TransferCancelled
+from olmkit.registry.errors import RemoteRejected, TransferCancelled, Unreachable
 from olmkit.registry.events import Event
 from olmkit.registry.ranges import Ranges
 from olmkit.registry.reference import Reference
@@ -209,7 +209,7 @@ def test_a_cancel_does_not_wait_until_what_was_there_is_hashed(
     with pytest.raises(TransferCancelled):
         download.run(limit_s=0.3)
     assert time.monotonic() - began_s < 4
-    assert not [t for t in threading.enumerate() if t.name.startswith("read")]
+    assert not [t for t in threading.enumerate() if t.name in THREADS]
     kept = journal.completed_bytes(download.blobs.partial, download.digest.file_name)
     assert kept == 3068 * MIB
 
@@ -239,11 +239,13 @@ def in_memory(other: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=shared)) if os.access(shared, os.W_OK) else other / "other"
 
 
+THREADS = ("download", "hash", "read", "write")
+
 WRITE_ERROR = """
 import os, resource, threading, time
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.errors import StoreError
-from integration.test_transfer_edges import MIB, Download
+from integration.test_transfer_edges import MIB, THREADS, Download
 from support.registry import serving
 
 with serving() as registry:
@@ -260,7 +262,7 @@ with serving() as registry:
     print(time.monotonic() - began_s < 3)
     opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     print([path for path in opened if path.startswith(str(folder))])
-    print([t.name for t in threading.enumerate() if t.name == "download"])
+    print([t.name for t in threading.enumerate() if t.name in THREADS])
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     registry.rate, download.before = None, lambda start, end: None
     download.run()
@@ -308,6 +310,38 @@ with serving() as registry:
 
 def test_a_full_disk_is_told_and_what_came_is_gone_on_with(tmp_path: Path) -> None:
     assert run_on_small_disk(FULL, tmp_path / "disk", size="5m") == "full 0\nwhole\n"
+
+
+def test_a_server_that_sends_nothing_any_more_is_told_of_in_one_sentence(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "SILENCE_S", 0.2)
+    registry.faults.append(Fault("stall", path="blobs/", after_bytes=5000, times=999))
+    download = Download(registry, BlobStore(tmp_path), bytes(8 * MIB))
+    with pytest.raises(Unreachable, match=f"^{registry.host} sends nothing any more$"):
+        download.run()
+
+
+def test_a_first_answer_may_take_longer_than_a_silence(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pace, "SILENCE_S", 0.2)
+    download = Download(
+        registry, BlobStore(tmp_path), bytes(MIB), before=lambda start, end: time.sleep(1)
+    )
+    download.run(streams=1)
+    assert len(download.asked) == 1
+
+
+def test_a_connection_is_asked_for_one_range_after_the_other(
+    registry: Registry, tmp_path: Path
+) -> None:
+    download = Download(registry, BlobStore(tmp_path), bytes(16 * MIB))
+    download.run(streams=2)
+    download.blobs.verify(download.digest)
+    assert len(download.asked) == 2  # by way of the client; the other ranges without
+    ranges = [s.headers["range"] for s in registry.seen if "/blobs/" in s.path]
+    assert len(set(ranges)) >= 15
 
 
 def test_a_cancel_does_not_wait_for_a_server_that_does_not_answer(

@@ -6,6 +6,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -204,6 +205,133 @@ def test_a_stop_that_comes_late_spares_who_has_the_connection_now(client: httpx.
             wire.abort(first)
             assert second.read() == b"secnd"
         assert server.connections == 1
+
+
+PART = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-9/99\r\nContent-Length: 5\r\n\r\n"
+
+
+def read_now(body: wire.Body) -> bytes:
+    """All that comes until the end of a body that does not wait."""
+    found, deadline_s = b"", time.monotonic() + 5
+    while not body.is_read:
+        assert time.monotonic() < deadline_s
+        view = memoryview(bytearray(1000))
+        found += view[: body.readinto(view) or 0]
+    return found
+
+
+def answer_to(body: wire.Body) -> httpx.Response:
+    deadline_s = time.monotonic() + 5
+    while (answer := body.answer()) is None:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+    return answer
+
+
+@contextmanager
+def read_once(client: httpx.Client, address: str) -> Iterator[wire.Body]:
+    """A body that was read without waiting."""
+    with client.stream("GET", address, headers={"Range": "bytes=0-4", "X-Kept": "1"}) as response:
+        body = wire.body_of(response)
+        assert isinstance(body, wire.Body)
+        assert body.unblock() is not None
+        assert read_now(body) == b"first"
+        yield body
+
+
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_a_connection_is_asked_again_without_waiting(
+    authority: trustme.CA, is_secure: bool
+) -> None:
+    tls = secured(authority) if is_secure else None
+    part: list[bytes | float | None] = [PART[:20], 0.1, PART[20:] + b"se", 0.1, b"con"]
+    with (
+        raw_server([LENGTH_5, b"first"], part, [SECOND], tls=tls) as server,
+        trusting(authority) as client,
+    ):
+        with read_once(client, server.address) as body:
+            assert body.ask_again({"Range": "bytes=5-9"})
+            assert body.answer() is None
+            answer = answer_to(body)
+            assert (answer.status_code, answer.headers["content-range"]) == (206, "bytes 5-9/99")
+            assert read_now(body) == b"secon"
+        assert client.get(server.address).content == b"second"
+        assert server.connections == 1
+    first, second, _ = (request.lower().split(b"\r\n") for request in server.requests)
+    assert b"range: bytes=5-9" in second
+    assert sorted(second) == sorted(
+        b"range: bytes=5-9" if line.startswith(b"range:") else line for line in first
+    )
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        [CLOSE],
+        [LENGTH_5, b"other"],
+        [b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n"],
+        [b"HTTP/1.1 103 Early Hints\r\n\r\n", PART, b"parts"],
+        [PART.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked"), b"0\r\n\r\n"],
+        [PART.replace(b"Content-Length: 5", b"Content-Length: -5")],
+        [PART.replace(b"Content-Length: 5\r\n", b"")],
+        [b"HTTP/1.1 206 Partial Content\r\nX: " + b"1" * 100_000],
+        [b"HTTP/1.1 206 Partial Content\r\nContent-Len", CLOSE],
+    ],
+)
+def test_what_is_no_part_is_to_be_asked_for_anew(
+    client: httpx.Client, second: list[bytes | float | None]
+) -> None:
+    before = open_files()
+    with raw_server([LENGTH_5, b"first"], second, [SECOND]) as server:
+        with read_once(client, server.address) as body:
+            assert body.ask_again({"Range": "bytes=5-9"})
+            with pytest.raises(httpx.TransportError):
+                answer_to(body)
+        assert client.get(server.address).content == b"second"
+        assert server.connections == 2
+    client.close()
+    assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        [LENGTH_5, b"first" + PART],
+        [LENGTH_5, b"first", CLOSE],
+        [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 5\r\n\r\nfirst"],
+    ],
+    ids=["more", "ended", "close"],
+)
+def test_a_connection_that_is_over_or_has_more_to_say_is_not_asked_again(
+    client: httpx.Client, first: list[bytes | float | None]
+) -> None:
+    with raw_server(first, [PART, b"parts"]) as server:
+        with read_once(client, server.address) as body:
+            time.sleep(0.2)
+            assert not body.ask_again({"Range": "bytes=5-9"})
+        assert client.get(server.address).content == b"parts"
+        assert server.connections == 2
+
+
+def test_a_body_that_is_not_read_is_not_asked_again(client: httpx.Client) -> None:
+    with (
+        raw_server([LENGTH_5, b"fir"]) as server,
+        client.stream("GET", server.address) as response,
+    ):
+        body = wire.body_of(response)
+        assert body.unblock() is not None
+        assert not body.ask_again({"Range": "bytes=5-9"})
+
+
+def test_a_body_in_chunks_is_waited_for(client: httpx.Client) -> None:
+    with (
+        raw_server([CHUNKED + b"2\r\nfi\r\n", 0.2, b"3\r\nrst\r\n0\r\n\r\n"]) as server,
+        client.stream("GET", server.address) as response,
+    ):
+        body = wire.body_of(response)
+        assert body.unblock() is None
+        view = memoryview(bytearray(10))
+        assert [body.readinto(view) for _ in range(3)] == [2, 3, 0]
 
 
 def test_a_host_that_takes_no_connection_is_an_error(client: httpx.Client, tmp_path: Path) -> None:

@@ -1,0 +1,143 @@
+"""One thread that owns all state, sockets that it waits for, and others that do what blocks.
+
+The reactor pattern: what is ready is told by calling a function in the one thread, so that nothing
+it owns needs a lock. Threads are daemons: none that hangs in a system call keeps a process alive.
+"""
+
+import contextlib
+import os
+import queue
+import selectors
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
+
+T = TypeVar("T")
+Callback = Callable[[], None]
+
+_WAKE_BYTES: Final = 4096
+
+
+class Reactor:
+    """Calls back in the thread that calls `wait`; only `post` may be called in others."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._posted: deque[Callback] = deque()
+        self._woken_fd, self._wake_fd = os.pipe()
+        os.set_blocking(self._woken_fd, False)
+        os.set_blocking(self._wake_fd, False)
+        self._lock = threading.Lock()
+        """On `_wake_fd`, which threads that end late must not find closed."""
+        self._is_waiting = False
+        """Nobody has told the waiting thread of what was posted."""
+        self._is_closed = False
+        self._selector.register(self._woken_fd, selectors.EVENT_READ, self._woken)
+
+    def post(self, callback: Callback, *, is_urgent: bool = True) -> None:
+        """Have `callback` called soon, or else with the next; never, once the reactor is closed."""
+        self._posted.append(callback)
+        if is_urgent and self._is_waiting:
+            self._is_waiting = False
+            with self._lock, contextlib.suppress(BlockingIOError):
+                if not self._is_closed:
+                    os.write(self._wake_fd, b"\0")
+
+    def watch(self, fd: int, callback: Callback) -> None:
+        """Call back for as long as the descriptor has something to read."""
+        self._selector.register(fd, selectors.EVENT_READ, callback)
+
+    def unwatch(self, fd: int) -> None:
+        """No longer call back for the descriptor, which is still open."""
+        self._selector.unregister(fd)
+
+    def wait(self, timeout_s: float) -> None:
+        """Wait until there is something to call back for, and do so, or until the time is over."""
+        self._is_waiting = True
+        ready = self._selector.select(0 if self._posted else max(0.0, timeout_s))
+        self._is_waiting = False
+        for key, _ in ready:
+            key.data()
+        for _ in range(len(self._posted)):
+            self._posted.popleft()()
+
+    def wait_for(self, is_done: Callable[[], bool], limit_s: float) -> None:
+        """Go on until something is done, but no longer than the limit."""
+        deadline_s = time.monotonic() + limit_s
+        while not is_done() and (left_s := deadline_s - time.monotonic()) > 0:
+            self.wait(left_s)
+
+    def close(self) -> None:
+        """Call back no more."""
+        with self._lock:
+            self._is_closed = True
+            os.close(self._wake_fd)
+        self._selector.close()
+        os.close(self._woken_fd)
+
+    def _woken(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            os.read(self._woken_fd, _WAKE_BYTES)
+
+
+class Workers:
+    """Up to `limit` threads for one reactor, started when there is work for them.
+
+    With `is_lazy` they tell of what they did when there is nothing more to do.
+    """
+
+    def __init__(self, reactor: Reactor, name: str, limit: int, *, is_lazy: bool = False) -> None:
+        self._is_lazy = is_lazy
+        self._reactor = reactor
+        self._name = name
+        self._limit = limit
+        self._threads: list[threading.Thread] = []
+        self._jobs: queue.SimpleQueue[Callback | None] = queue.SimpleQueue()
+        self.pending = 0
+        """Jobs that have not called back."""
+
+    def submit(
+        self,
+        job: Callable[[], T],
+        then: Callable[[T], None],
+        failed: Callable[[Exception], None],
+    ) -> None:
+        """Do `job` in a thread, and call back with what it returned or raised."""
+        self.pending += 1
+        if self.pending > len(self._threads) < self._limit:
+            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put(partial(self._do, job, then, failed))
+
+    def end(self) -> None:
+        """End the threads, each after what it does."""
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def join(self, deadline_s: float) -> None:
+        """Wait for the threads to end, but no longer than until the clock shows `deadline_s`."""
+        for thread in self._threads:
+            thread.join(max(0.0, deadline_s - time.monotonic()))
+
+    def _work(self) -> None:
+        while (run := self._jobs.get()) is not None:
+            run()
+            del run  # it holds memory until the next one
+
+    def _do(
+        self, job: Callable[[], T], then: Callable[[T], None], failed: Callable[[Exception], None]
+    ) -> None:
+        try:
+            done = partial(then, job())
+        except Exception as error:
+            done = partial(failed, error)
+        is_urgent = not self._is_lazy or self._jobs.empty()
+        self._reactor.post(partial(self._done, done), is_urgent=is_urgent)
+
+    def _done(self, callback: Callback) -> None:
+        self.pending -= 1
+        callback()

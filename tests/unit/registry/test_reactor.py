@@ -1,0 +1,119 @@
+"""Callbacks in one thread for what happens in others and on sockets."""
+
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from olmkit.registry.reactor import Reactor, Workers
+
+LONG_S = 10.0
+
+
+@pytest.fixture
+def reactor() -> Iterator[Reactor]:
+    found = Reactor()
+    yield found
+    found.close()
+
+
+def must_not_fail(error: Exception) -> None:
+    raise error
+
+
+def wait_until_done(reactor: Reactor, done: list[object], count: int = 1) -> float:
+    began_s = time.monotonic()
+    reactor.wait_for(lambda: len(done) >= count, LONG_S)
+    assert len(done) == count
+    return time.monotonic() - began_s
+
+
+def test_what_another_thread_posts_ends_the_wait(reactor: Reactor) -> None:
+    done: list[object] = []
+    threading.Timer(
+        0.1, lambda: reactor.post(lambda: done.append(threading.current_thread()))
+    ).start()
+    assert wait_until_done(reactor, done) < LONG_S / 2
+    assert done == [threading.current_thread()]
+
+
+def test_what_is_not_urgent_waits_for_the_next(reactor: Reactor) -> None:
+    done: list[object] = []
+    reactor.post(lambda: done.append("first"), is_urgent=False)
+    reactor.wait(LONG_S)  # it was there already
+    assert done == ["first"]
+    threading.Timer(0.1, lambda: reactor.post(lambda: done.append(2), is_urgent=False)).start()
+    threading.Timer(0.5, lambda: reactor.post(lambda: done.append(3))).start()
+    began_s = time.monotonic()
+    reactor.wait(LONG_S)
+    assert 0.4 < time.monotonic() - began_s < LONG_S / 2
+    assert done == ["first", 2, 3]
+
+
+def test_ten_thousand_posts_of_ten_threads_all_arrive(reactor: Reactor) -> None:
+    done: list[object] = []
+
+    def post() -> None:
+        for _ in range(1000):
+            reactor.post(lambda: done.append(None))
+
+    threads = [threading.Thread(target=post) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    wait_until_done(reactor, done, 10_000)
+    for thread in threads:
+        thread.join()
+
+
+def test_a_descriptor_is_told_of_until_it_is_no_longer_watched(reactor: Reactor) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        done: list[object] = []
+        reactor.watch(ours.fileno(), lambda: done.append(ours.recv(1)))
+        theirs.sendall(b"ab")
+        wait_until_done(reactor, done, 2)
+        reactor.unwatch(ours.fileno())
+        theirs.sendall(b"c")
+        reactor.wait(0.05)
+        assert done == [b"a", b"b"]
+
+
+@pytest.mark.parametrize("is_lazy", [False, True])
+def test_jobs_run_side_by_side_and_tell_here(reactor: Reactor, is_lazy: bool) -> None:
+    workers = Workers(reactor, "test", 3, is_lazy=is_lazy)
+    together = threading.Barrier(3)
+    done: list[object] = []
+    for _ in range(9):
+        workers.submit(lambda: together.wait(LONG_S), lambda _: done.append(None), must_not_fail)
+    assert workers.pending == 9
+    wait_until_done(reactor, done, 9)
+    assert workers.pending == 0
+    workers.end()
+    workers.join(time.monotonic() + LONG_S)
+    assert "test" not in [thread.name for thread in threading.enumerate()]
+
+
+def test_a_job_that_fails_tells_why(reactor: Reactor) -> None:
+    workers = Workers(reactor, "test", 1)
+    done: list[object] = []
+    workers.submit(lambda: os.stat("/nowhere"), lambda _: pytest.fail(), done.append)
+    wait_until_done(reactor, done)
+    assert isinstance(done[0], FileNotFoundError)
+    workers.end()
+
+
+def test_a_job_that_ends_late_finds_nobody_and_says_nothing() -> None:
+    reactor = Reactor()
+    workers, go_on = Workers(reactor, "test", 1), threading.Event()
+    workers.submit(go_on.wait, lambda _: pytest.fail(), must_not_fail)
+    workers.end()
+    began_s = time.monotonic()
+    workers.join(began_s + 0.1)
+    assert 0.1 <= time.monotonic() - began_s < LONG_S / 2
+    reactor.close()
+    go_on.set()
+    workers.join(time.monotonic() + LONG_S)
+    assert "test" not in [thread.name for thread in threading.enumerate()]
