@@ -1,16 +1,15 @@
 """Pull from loopback, hashing and the store included, against curl and openssl.
 
 The server is this process: sendfile, one thread a connection, optionally so many bytes a second
-each. The pull is a process of its own, its start included. Server, connections and hash share the
-machine: with two cores they are busy at some 1 GB/s, whatever the number of connections.
+each. The pull is `olm pull`, its start included, with a daemon that runs. Server, connections and
+hash share the machine: with two cores they are busy at some 1 GB/s, whatever the number of
+connections.
 """
 
 import json
 import os
 import re
-import shutil
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -19,13 +18,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from anchors import OLM, olm_daemon
 from report import Row, median
 
 SIZE_BYTES = int(os.environ.get("TRANSFER_BYTES") or 1 << 30)
 LIMITED_RATE = 50e6
 ROUNDS = 3
 PIECE_BYTES = 1 << 20
-PROGRAM = Path(__file__).resolve().parents[1] / "tests" / "support" / "pull_program.py"
 
 
 class Server(ThreadingHTTPServer):
@@ -118,33 +117,44 @@ def serving(folder: Path) -> Iterator[Server]:
         server.shutdown()
 
 
-def seconds(command: list[str] | str) -> float:
+def seconds(command: list[str] | str, environ: dict[str, str] | None = None) -> float:
     begun_s = time.monotonic()
-    shell = isinstance(command, str)
-    subprocess.run(command, check=True, shell=shell, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        command,
+        env=environ,
+        check=True,
+        shell=isinstance(command, str),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     return time.monotonic() - begun_s
 
 
-def pull_s(server: Server, folder: Path) -> float:
-    store = folder / "store"
-    shutil.rmtree(store, ignore_errors=True)
-    return seconds([sys.executable, str(PROGRAM), str(store), f"{server.host}/library/m:1"])
+def pull_s(server: Server, environ: dict[str, str]) -> float:
+    name = f"{server.host}/library/m:1"
+    elapsed_s = seconds([OLM, "pull", name], environ)
+    seconds([OLM, "rm", name], environ)
+    return elapsed_s
 
 
 def rows() -> Iterator[Row]:
     """Rates in MB/s; the sides are measured in turns."""
-    with tempfile.TemporaryDirectory() as name, serving(Path(name)) as server:
-        folder, megabytes = Path(name), SIZE_BYTES / 1e6
+    with (
+        tempfile.TemporaryDirectory() as name,
+        serving(Path(name)) as server,
+        olm_daemon(Path(name) / "home") as daemon,
+    ):
+        megabytes = SIZE_BYTES / 1e6
         address = f"http://{server.host}/v2/library/m/blobs/weights"
         piped = f"curl -sS {address} | openssl dgst -sha256"
         hashed = ["openssl", "dgst", "-sha256", str(server.weights)]
         ours, curl, limited, hashing = [], [], [], []
         for _ in range(ROUNDS):
             server.rate = None
-            ours.append(megabytes / pull_s(server, folder))
+            ours.append(megabytes / pull_s(server, daemon.environ))
             curl.append(megabytes / seconds(piped))
             server.rate = LIMITED_RATE
-            limited.append(megabytes / pull_s(server, folder))
+            limited.append(megabytes / pull_s(server, daemon.environ))
             hashing.append(megabytes / seconds(hashed))
         yield Row(
             name="pull from loopback",

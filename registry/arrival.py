@@ -33,16 +33,20 @@ Piece = tuple[memoryview, int]
 
 AHEAD_BYTES: Final = 16 << 20
 """Connections wait so far ahead of a hash that reads from the disk."""
-BLOCKS_LIMIT: Final = 112
-"""While more are in use, connections wait, or the hash reads again what they brought."""
+WAIT_BLOCKS: Final = 72
+"""While so many are in use, connections wait for the hash."""
 SPARE_BLOCKS: Final = 16
-"""So many must be free before those that waited go on."""
+"""So many fewer must be before they go on."""
+BLOCKS_LIMIT: Final = 96
+"""While so many are in use, what connections bring is not kept, and read again for the hash."""
 SPILL_S: Final = 0.05
 """The hash waits so long for a slow connection before the others go on without it."""
 READS_LIMIT: Final = 2
 """So many blocks are read from the disk at once."""
-QUEUE_LIMIT: Final = 8
-"""So many blocks wait for the thread that hashes, at most."""
+QUEUE_LIMIT: Final = 64
+"""So many blocks wait for the thread that hashes, at most: it must not wait for the others."""
+READ_AHEAD_BLOCKS: Final = 8
+"""So many blocks are read from the disk before their turn."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,7 +129,7 @@ class Hasher:
         self._blocks = crew.blocks
         self._pace = crew.pace
         self._readers = crew.readers
-        self.thread = Workers(crew.reactor, "hash", 1, is_lazy=True)
+        self.thread = Workers(crew.reactor, "hash", 1)
         self._is_stopped = False
         self._stored = stored
         self._failed = failed
@@ -163,8 +167,8 @@ class Hasher:
             return True
         if not self._fits_in_memory:
             return self.behind_bytes <= AHEAD_BYTES
-        is_near = offset - self._queued_bytes < BLOCKS_LIMIT * BLOCK_BYTES
-        is_free = self._blocks.taken < BLOCKS_LIMIT - spare_blocks
+        is_near = offset - self._queued_bytes < WAIT_BLOCKS * BLOCK_BYTES
+        is_free = self._blocks.taken < WAIT_BLOCKS - spare_blocks
         return (is_near and is_free) or offset <= self._queued_bytes
 
     def when_room(self, offset: int, callback: Callable[[], None]) -> None:
@@ -197,7 +201,7 @@ class Hasher:
             if furthest > offset:
                 self._blocks.give_back(self._pieces.pop(furthest)[0])
         is_near = 0 <= offset - self._queued_bytes < BLOCKS_LIMIT * BLOCK_BYTES
-        if is_near and self._blocks.taken <= BLOCKS_LIMIT and offset not in self._pieces:
+        if is_near and self._blocks.taken < BLOCKS_LIMIT and offset not in self._pieces:
             self._blocks.share(block)
             self._pieces[offset] = (block, count)
             self.follow()
@@ -238,7 +242,7 @@ class Hasher:
 
     def _read_ahead(self) -> None:
         """Have what comes next read from the disk, where it is not in memory any more."""
-        if self.thread.pending > QUEUE_LIMIT // 2:
+        if self.thread.pending > READ_AHEAD_BLOCKS:
             return
         offset = self._queued_bytes
         while len(self._reading) < READS_LIMIT:
@@ -258,7 +262,7 @@ class Hasher:
 
     def _on_disk(self, offset: int) -> int:
         """How many bytes are to be read at `offset`, worth the while and not in memory."""
-        if offset - self._queued_bytes >= QUEUE_LIMIT * BLOCK_BYTES:
+        if offset - self._queued_bytes >= READ_AHEAD_BLOCKS * BLOCK_BYTES:
             return 0
         size_bytes = self._layout.size_bytes
         known = (at for at in (*self._pieces, *self._reading) if at >= offset)

@@ -10,7 +10,7 @@ from olmkit.registry.errors import RemoteError, RemoteRejected
 from olmkit.registry.segments import MIB, STEAL_MIN_BYTES, Segment
 
 FIRST_STREAMS: Final = 4
-MOST_STREAMS: Final = 32
+MOST_STREAMS: Final = 24
 GAIN: Final = 1.15
 """Twice the connections must bring so much more, or they are too many."""
 DOUBTS: Final = 1
@@ -32,7 +32,7 @@ CHUNK_MAX_BYTES: Final = 32 * MIB
 shorter the parts, the sooner they can be hashed."""
 CHUNKS_BYTES: Final = 48 * MIB
 """The parts of all connections need be no shorter than this: they are hashed from memory."""
-BACKLOG_BYTES: Final = 32 * MIB
+BACKLOG_BYTES: Final = 4 * MIB
 """So far behind, hashing is what limits, and more connections do not help."""
 RATES_KEPT: Final = 30
 TRIES: Final = 6

@@ -37,10 +37,10 @@ class Reactor:
         self._is_closed = False
         self._selector.register(self._woken_fd, selectors.EVENT_READ, self._woken)
 
-    def post(self, callback: Callback, *, is_urgent: bool = True) -> None:
-        """Have `callback` called soon, or else with the next; never, once the reactor is closed."""
+    def post(self, callback: Callback) -> None:
+        """Have `callback` called soon; never, once the reactor is closed."""
         self._posted.append(callback)
-        if is_urgent and self._is_waiting:
+        if self._is_waiting:
             self._is_waiting = False
             with self._lock, contextlib.suppress(BlockingIOError):
                 if not self._is_closed:
@@ -59,8 +59,12 @@ class Reactor:
         self._is_waiting = True
         ready = self._selector.select(0 if self._posted else max(0.0, timeout_s))
         self._is_waiting = False
+        self._call_posted()
         for key, _ in ready:
             key.data()
+            self._call_posted()
+
+    def _call_posted(self) -> None:
         for _ in range(len(self._posted)):
             self._posted.popleft()()
 
@@ -84,13 +88,9 @@ class Reactor:
 
 
 class Workers:
-    """Up to `limit` threads for one reactor, started when there is work for them.
+    """Up to `limit` threads for one reactor, started when there is work for them."""
 
-    With `is_lazy` they tell of what they did when there is nothing more to do.
-    """
-
-    def __init__(self, reactor: Reactor, name: str, limit: int, *, is_lazy: bool = False) -> None:
-        self._is_lazy = is_lazy
+    def __init__(self, reactor: Reactor, name: str, limit: int) -> None:
         self._reactor = reactor
         self._name = name
         self._limit = limit
@@ -135,8 +135,7 @@ class Workers:
             done = partial(then, job())
         except Exception as error:
             done = partial(failed, error)
-        is_urgent = not self._is_lazy or self._jobs.empty()
-        self._reactor.post(partial(self._done, done), is_urgent=is_urgent)
+        self._reactor.post(partial(self._done, done))
 
     def _done(self, callback: Callback) -> None:
         self.pending -= 1

@@ -40,19 +40,6 @@ def test_what_another_thread_posts_ends_the_wait(reactor: Reactor) -> None:
     assert done == [threading.current_thread()]
 
 
-def test_what_is_not_urgent_waits_for_the_next(reactor: Reactor) -> None:
-    done: list[object] = []
-    reactor.post(lambda: done.append("first"), is_urgent=False)
-    reactor.wait(LONG_S)  # it was there already
-    assert done == ["first"]
-    threading.Timer(0.1, lambda: reactor.post(lambda: done.append(2), is_urgent=False)).start()
-    threading.Timer(0.5, lambda: reactor.post(lambda: done.append(3))).start()
-    began_s = time.monotonic()
-    reactor.wait(LONG_S)
-    assert 0.4 < time.monotonic() - began_s < LONG_S / 2
-    assert done == ["first", 2, 3]
-
-
 def test_ten_thousand_posts_of_ten_threads_all_arrive(reactor: Reactor) -> None:
     done: list[object] = []
 
@@ -81,9 +68,8 @@ def test_a_descriptor_is_told_of_until_it_is_no_longer_watched(reactor: Reactor)
         assert done == [b"a", b"b"]
 
 
-@pytest.mark.parametrize("is_lazy", [False, True])
-def test_jobs_run_side_by_side_and_tell_here(reactor: Reactor, is_lazy: bool) -> None:
-    workers = Workers(reactor, "test", 3, is_lazy=is_lazy)
+def test_jobs_run_side_by_side_and_tell_here(reactor: Reactor) -> None:
+    workers = Workers(reactor, "test", 3)
     together = threading.Barrier(3)
     done: list[object] = []
     for _ in range(9):
