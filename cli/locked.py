@@ -38,6 +38,7 @@ def pull_locked(
             continue
         if not _digest(client, entry.digest):
             pinned = lockfile.pinned(name, entry)
+            revision, quantization = lockfile.hub_choice(entry)
             fetch(
                 client,
                 pinned,
@@ -45,7 +46,8 @@ def pull_locked(
                 quiet=quiet,
                 progress=progress,
                 insecure=insecure,
-                revision=lockfile.revision(entry) or "",
+                quant=quantization,
+                revision=revision,
             )
             _require(client, pinned, name, entry)
         if _digest(client, name) != entry.digest:

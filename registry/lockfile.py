@@ -32,7 +32,7 @@ from olmkit.registry.reference import PYPI_SCHEME, Reference, is_address
 
 FILE_NAME: Final = "olm.lock"
 VERSION: Final = 1
-_HUB_SOURCE: Final = re.compile(r"hf\.co/[^@]+@([0-9a-f]{40})")
+_HUB_SOURCE: Final = re.compile(r"hf\.co/[^@:]+(?::([^@]+))?@([0-9a-f]{40})")
 _LIMIT_BYTES: Final = 4 << 20
 _HEAD: Final = "# Written by `olm lock`; `olm pull --locked` gets exactly these.\n"
 
@@ -137,7 +137,7 @@ def pinned(name: str, entry: Locked) -> str:
 
     Registries are asked by digest. What comes from a package index is asked for by version, a file
     at an address by its digest there: their manifests are made here, and compared afterwards. So
-    are Hugging Face's, of the `revision` that the lock has.
+    are Hugging Face's, of the commit that `hub_choice` tells.
     """
     reference = Reference.parse(name)
     if entry.source is not None and (
@@ -147,7 +147,10 @@ def pinned(name: str, entry: Locked) -> str:
     return replace(reference, digest=entry.digest).short
 
 
-def revision(entry: Locked) -> str | None:
-    """The commit that a source `hf.co/USER/REPO@COMMIT` names; `None` for other sources."""
+def hub_choice(entry: Locked) -> tuple[str, str]:
+    """The commit and the quantization that a source `hf.co/USER/REPO[:QUANT]@COMMIT` names.
+
+    Empty where it names none, or is no such source.
+    """
     found = _HUB_SOURCE.fullmatch(entry.source or "")
-    return found[1] if found else None
+    return (found[2], found[1] or "") if found else ("", "")

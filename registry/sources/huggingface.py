@@ -110,8 +110,9 @@ def pull(
         small = _small_layers(host, base, files, store)
     layers = [_layer(file, mediatypes.OLLAMA_MODEL) for file in weights]
     layers += [_layer(file, mediatypes.OLLAMA_PROJECTOR) for file in chosen[len(weights) :]]
+    quantization = f":{options.quantization}" if options.quantization else ""
     source = ModelSource(
-        reference=f"hf.co/{reference.repository}@{revision}",
+        reference=f"hf.co/{reference.repository}{quantization}@{revision}",
         files=tuple(SourceFile(name=f.path, digest=f.digest) for f in chosen if f.digest),
     )
     config = replace(describe(store.blobs.path(layers[0].digest)), olm_source=source).to_json()

@@ -208,6 +208,22 @@ def test_a_model_of_hugging_face_is_locked_by_its_commit(tmp_path: Path) -> None
             assert out(olm(daemon.environ, "ls", "-q")) == ""
 
 
+def test_a_quantization_that_was_asked_for_is_locked_too(tmp_path: Path) -> None:
+    usual = write_llama(tmp_path / "tiny.gguf").read_bytes()
+    other = write_llama(tmp_path / "other.gguf", layers=1).read_bytes()
+    files = {"tiny-Q4_K_M.gguf": usual, "tiny-Q8_0.gguf": other}
+    name = "hf.co/user/Tiny-GGUF"
+    with serving_hub(Hub("user/Tiny-GGUF", files)) as hub:
+        environ = {"HF_ENDPOINT": hub.address}
+        with running_daemon(tmp_path / "home", environ=environ) as daemon:
+            out(olm(daemon.environ, "pull", "--quant", "Q8_0", name))
+            out(olm(daemon.environ, "lock", name, cwd=tmp_path))
+        with running_daemon(tmp_path / "other-home", environ=environ) as daemon:
+            out(olm(daemon.environ, "pull", "--locked", cwd=tmp_path))
+            (there,) = json.loads(out(olm(daemon.environ, "inspect", name)))
+    assert there["id"] in (tmp_path / "olm.lock").read_text()
+
+
 @pytest.mark.parametrize("format", ["modelpack", "ollama", "docker"])
 def test_what_was_pushed_from_here_is_locked_by_the_registrys_digest(
     daemon: Daemon, format: str, tmp_path: Path
