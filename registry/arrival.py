@@ -290,7 +290,7 @@ class Hasher:
         if expected in (None, digest):
             install = partial(self._blobs.install, self._partial.path, digest, wanted.size_bytes)
             self.thread.submit(install, partial(self._installed, digest), self._failed)
-        elif self._was_wrong:
+        elif self._was_wrong or not wanted.size_bytes:
             self._failed(
                 RemoteMisbehaved(
                     f"digest mismatch, file must be downloaded again: {wanted.host} sent "

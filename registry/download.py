@@ -395,7 +395,11 @@ class _Download:
         layout.finish(segment)
         self._pace.ended(segment, time.monotonic())
         if error is not None and is_short and not self._is_stopped:
-            self._retry_later(work, layout, error)
+            status = error.status if isinstance(error, RemoteError) else None
+            if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and not stream.is_whole:
+                layout.is_sequential = True
+            else:
+                self._retry_later(work, layout, error)
         if work in self._alone:
             if self._alone[work][0] is stream:
                 del self._alone[work]
@@ -406,7 +410,9 @@ class _Download:
         """Pause the blob after a failure, or fail for good."""
         if not isinstance(error, RemoteError):
             self._fail(error)
-        elif error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
+        elif (
+            error.status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and not layout.is_sequential
+        ):
             layout.is_sequential = True
         elif not error.is_temporary:
             self._fail(error)

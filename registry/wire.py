@@ -8,11 +8,12 @@ methods go through httpx's own. Knows no proxies.
 import contextlib
 import http.client
 import io
+import re
 import select
 import socket
 import ssl
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -57,6 +58,7 @@ class Body(httpx.SyncByteStream):
         """Of the answer to `ask_again`, as far as it came."""
         self._early = memoryview(b"")
         """What came of the body with the head."""
+        self._is_unblocked = False
         self._socket = connection_socket
         self._done = done
         self._lock = threading.Lock()
@@ -76,6 +78,10 @@ class Body(httpx.SyncByteStream):
         if self._response.chunked:
             return None
         self._socket.settimeout(0)
+        # What http.client has read with the head; over TLS its buffer loses that where it waits.
+        with contextlib.suppress(OSError):
+            self._early = memoryview(self._response.fp.peek())
+        self._is_unblocked = True
         return self._socket.fileno()
 
     def readinto(self, view: memoryview) -> int | None:
@@ -110,10 +116,12 @@ class Body(httpx.SyncByteStream):
             count = min(len(self._early), len(room))
             room[:count], self._early = self._early[:count], self._early[count:]
             return count
-        try:
+        if not self._is_unblocked:
             # Not HTTPResponse.readinto, which waits until all of `room` is full.
             return self._response.fp.readinto1(room)
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+        try:
+            return self._socket.recv_into(room)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return None
 
     def ask_again(self, headers: Mapping[str, str]) -> bool:
@@ -121,7 +129,7 @@ class Body(httpx.SyncByteStream):
 
         False where that cannot be: the request is to be made anew. `answer` tells what comes.
         """
-        if not (self._is_over and self._is_kept) or self._socket.gettimeout() != 0:
+        if not (self._is_over and self._is_kept and self._is_unblocked):
             return False
         replaced = {name.lower() for name in headers}
         kept = [(k, v) for k, v in self._request.headers.items() if k not in replaced]
@@ -154,13 +162,13 @@ class Body(httpx.SyncByteStream):
             told = http.client.parse_headers(io.BytesIO(fields + b"\r\n\r\n"))
             length = told.get("content-length", "")
             is_part = status.startswith(b"HTTP/1.1 206") and "transfer-encoding" not in told
-            if not is_part or not (length.isascii() and length.isdecimal()):
+            if not is_part or not re.fullmatch(r"[0-9]{1,18}", length):
                 raise http.client.BadStatusLine("not what was asked for")
         self._head = bytearray()
         self._early, self._left = memoryview(early), int(length)
         self._is_over = not self._left
         self._is_kept = "close" not in told.get("connection", "").lower()
-        return httpx.Response(206, headers=told.items(), request=self._request)
+        return httpx.Response(206, headers=_encoded(told.items()), request=self._request)
 
     def __iter__(self) -> Iterator[bytes]:
         view = memoryview(bytearray(ITERATED_BYTES))
@@ -287,10 +295,14 @@ class Transport(httpx.BaseTransport):
         body = Body(request, response, used, done)
         return httpx.Response(
             response.status,
-            headers=[(k.encode("latin-1"), v.encode("latin-1")) for k, v in response.getheaders()],
+            headers=_encoded(response.getheaders()),
             stream=body,
             extensions={_BODY: body},
         )
+
+
+def _encoded(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def body_of(response: httpx.Response) -> "Body | Copied":

@@ -215,7 +215,7 @@ def read_now(body: wire.Body) -> bytes:
     found, deadline_s = b"", time.monotonic() + 5
     while not body.is_read:
         assert time.monotonic() < deadline_s
-        view = memoryview(bytearray(1000))
+        view = memoryview(bytearray(1 << 16))
         found += view[: body.readinto(view) or 0]
     return found
 
@@ -264,6 +264,28 @@ def test_a_connection_is_asked_again_without_waiting(
     )
 
 
+@pytest.mark.parametrize("is_secure", [False, True])
+def test_what_comes_with_a_head_is_not_lost(authority: trustme.CA, is_secure: bool) -> None:
+    tls = secured(authority) if is_secure else None
+    content = os.urandom(100_000)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+    part = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 100000\r\nX-Name: mod\xe8le\r\n\r\n"
+    first: list[bytes | float | None] = [head + content[:5000], 0.2, content[5000:]]
+    second: list[bytes | float | None] = [part + content[:5000], 0.2, content[5000:]]
+    with (
+        raw_server(first, second, tls=tls) as server,
+        trusting(authority) as client,
+        client.stream("GET", server.address) as response,
+    ):
+        body = wire.body_of(response)
+        assert isinstance(body, wire.Body)
+        body.unblock()
+        assert read_now(body) == content
+        assert body.ask_again({"Range": "bytes=0-99999"})
+        assert answer_to(body).headers["x-name"] == "modèle"
+        assert read_now(body) == content
+
+
 @pytest.mark.parametrize(
     "second",
     [
@@ -274,6 +296,7 @@ def test_a_connection_is_asked_again_without_waiting(
         [PART.replace(b"Content-Length: 5", b"Transfer-Encoding: chunked"), b"0\r\n\r\n"],
         [PART.replace(b"Content-Length: 5", b"Content-Length: -5")],
         [PART.replace(b"Content-Length: 5\r\n", b"")],
+        [PART.replace(b"Content-Length: 5", b"Content-Length: " + b"5" * 5000)],
         [b"HTTP/1.1 206 Partial Content\r\nX: " + b"1" * 100_000],
         [b"HTTP/1.1 206 Partial Content\r\nContent-Len", CLOSE],
     ],

@@ -21,7 +21,12 @@ from olmkit.registry.arrival import Wanted
 from olmkit.registry.blobs import BlobStore
 from olmkit.registry.digest import Digest
 from olmkit.registry.download import fetch
-from olmkit.registry.errors import RemoteRejected, TransferCancelled, Unreachable
+from olmkit.registry.errors import (
+    RemoteMisbehaved,
+    RemoteRejected,
+    TransferCancelled,
+    Unreachable,
+)
 from olmkit.registry.events import Event
 from olmkit.registry.ranges import Ranges
 from olmkit.registry.reference import Reference
@@ -319,6 +324,23 @@ def test_a_server_that_sends_nothing_any_more_is_told_of_in_one_sentence(
     registry.faults.append(Fault("stall", path="blobs/", after_bytes=5000, times=999))
     download = Download(registry, BlobStore(tmp_path), bytes(8 * MIB))
     with pytest.raises(Unreachable, match=f"^{registry.host} sends nothing any more$"):
+        download.run()
+
+
+def test_a_server_that_has_no_range_and_not_the_whole_is_not_asked_for_ever(
+    registry: Registry, tmp_path: Path
+) -> None:
+    registry.faults.append(Fault("status", path="blobs/", status=416, times=999))
+    download = Download(registry, BlobStore(tmp_path), bytes(8 * MIB))
+    with pytest.raises(RemoteRejected, match="416"):
+        download.run(streams=1)
+    assert len(download.asked) == 2
+
+
+def test_an_empty_blob_of_another_digest_is_refused(registry: Registry, tmp_path: Path) -> None:
+    download = Download(registry, BlobStore(tmp_path), b"")
+    download.digest = Digest.of(b"something")
+    with pytest.raises(RemoteMisbehaved, match="digest mismatch"):
         download.run()
 
 
