@@ -218,10 +218,10 @@ class _Download:
                 self._retry_later(stream.work, stream.layout, error)
 
     def _is_excused(self, stream: Stream) -> bool:
-        """Whether it waits for the hash, for other streams, or for the first answer of all."""
+        """Whether it waits for hash or disk, for other streams, or for the first answer of all."""
         work, layout = stream.work, stream.layout
         is_first = stream.is_asking and layout.completed_bytes == work.resumed_bytes
-        return stream.is_held or is_first or work in self._alone
+        return stream.is_waiting or is_first or work in self._alone
 
     def _give_up(self, stream: Stream) -> None:
         """Leave the rest of its segment to others."""
@@ -254,8 +254,8 @@ class _Download:
             stream.close()
         crew = self._crew
         quick = [crew.writers, crew.readers, *(hasher.thread for hasher in hashers)]
-        self._reactor.wait_for(lambda: not any(workers.pending for workers in quick), STOP_S)
         self._reactor.wait_for(lambda: not crew.network.pending, ASKING_STOP_S)
+        self._reactor.wait_for(lambda: not any(workers.pending for workers in quick), STOP_S)
         deadline_s = time.monotonic() + ASKING_STOP_S
         for workers in (*quick, crew.network):
             workers.end()

@@ -74,13 +74,16 @@ class Stream:
         self._error: Exception | None = None
         self._line: Line | None = None
         self._asked_at_s = 0.0
-        self.is_held = False
-        """Whether it waits for the hash."""
-        self._is_watched = self._is_reading = self._is_writing = False
+        self._is_watched = self._is_reading = self._is_writing = self._is_held = False
         self._block: memoryview | None = None
         self._filled = self._skip_bytes = 0
         self._waits_since_s = 0.0
         """The oldest byte that is not on its way to the disk."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it reads nothing because of the hash or the disk."""
+        return self._is_held or (self._is_writing and not self._is_watched)
 
     # --- the request
 
@@ -192,13 +195,13 @@ class Stream:
 
     def _has_to_wait(self) -> bool:
         offset = self.segment.claimed
-        if not self.is_held and not self.hasher.has_room(offset):
-            self.is_held = True
+        if not self._is_held and not self.hasher.has_room(offset):
+            self._is_held = True
             self.hasher.when_room(offset, self._go_on)
-        return self.is_held
+        return self._is_held
 
     def _go_on(self) -> None:
-        self.is_held = False
+        self._is_held = False
         self._resume()
 
     def _watch(self, is_wanted: bool) -> None:

@@ -109,8 +109,8 @@ class Workers:
         self.pending += 1
         if self.pending > len(self._threads) < self._limit:
             thread = threading.Thread(target=self._work, name=self._name, daemon=True)
-            self._threads.append(thread)
             thread.start()
+            self._threads.append(thread)
         self._jobs.put(partial(self._do, job, then, failed))
 
     def end(self) -> None:
