@@ -135,8 +135,8 @@ class Body(httpx.SyncByteStream):
         kept = [(k, v) for k, v in self._request.headers.items() if k not in replaced]
         lines = [f"GET {self._request.url.raw_path.decode('ascii')} HTTP/1.1"]
         lines += [f"{name}: {value}" for name, value in (*kept, *headers.items())]
-        asked = "\r\n".join((*lines, "\r\n")).encode("latin-1")
         with contextlib.suppress(httpx.TransportError), _reading():
+            asked = "\r\n".join((*lines, "\r\n")).encode("latin-1")
             self._is_over = False
             is_silent = self._receive(memoryview(bytearray(1))) is None  # else that is no answer
             return is_silent and self._socket.send(asked) == len(asked)
