@@ -1,7 +1,7 @@
 """What one connection brings, written where it belongs.
 
-Bytes are gathered in a block of memory, written when it is full or has waited long enough, and then
-left in memory for the hash as long as there is room.
+Bytes are gathered in a block of memory, and written when it is full or has waited long enough; the
+hash has it meanwhile, as long as there is room.
 """
 
 import time
