@@ -9,7 +9,7 @@ from typing import Final
 from olmkit.registry.errors import RemoteError, RemoteRejected
 from olmkit.registry.segments import MIB, STEAL_MIN_BYTES, Segment
 
-FIRST_STREAMS: Final = 4
+FIRST_STREAMS: Final = 8
 MOST_STREAMS: Final = 24
 GAIN: Final = 1.15
 """Twice the connections must bring so much more, or they are too many."""
