@@ -68,6 +68,15 @@ def llama_server() -> Path:
     return binary
 
 
+def elapsed_s(
+    command: list[str], environ: dict[str, str] | None = None, *, stderr: int | None = None
+) -> float:
+    """How long a command takes, which must not fail; its output goes nowhere."""
+    begun_s = time.perf_counter()
+    subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL, stderr=stderr)
+    return time.perf_counter() - begun_s
+
+
 def free_port() -> int:
     """A TCP port of 127.0.0.1 that nothing listens on."""
     with socket.socket() as probe:

@@ -1,19 +1,11 @@
 """How long light commands take, as multiples of an empty Python."""
 
-import subprocess
 import sys
-import time
 
-from anchors import OLM, demo_home, olm_daemon
+from anchors import OLM, demo_home, elapsed_s, olm_daemon
 from report import Row, median
 
 ROUNDS = 25
-
-
-def _elapsed_ms(command: list[str], environ: dict[str, str] | None = None) -> float:
-    started_ns = time.perf_counter_ns()
-    subprocess.run(command, env=environ, check=True, stdout=subprocess.DEVNULL)
-    return (time.perf_counter_ns() - started_ns) / 1e6
 
 
 def rows() -> list[Row]:
@@ -21,9 +13,9 @@ def rows() -> list[Row]:
     bare, version, ls = [], [], []
     with olm_daemon(demo_home()) as daemon:
         for _ in range(ROUNDS):
-            bare.append(_elapsed_ms([sys.executable, "-c", "pass"]))
-            version.append(_elapsed_ms([OLM, "--version"]))
-            ls.append(_elapsed_ms([OLM, "ls"], daemon.environ))
+            bare.append(elapsed_s([sys.executable, "-c", "pass"]) * 1e3)
+            version.append(elapsed_s([OLM, "--version"]) * 1e3)
+            ls.append(elapsed_s([OLM, "ls"], daemon.environ) * 1e3)
     python_ms = median(bare)
     common = {"anchor": python_ms, "unit": "ms", "anchor_name": "python -c pass", "at_most": True}
     return [

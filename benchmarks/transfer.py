@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from anchors import OLM, olm_daemon
+from anchors import OLM, elapsed_s, olm_daemon
 from report import Row, median
 
 SIZE_BYTES = int(os.environ.get("TRANSFER_BYTES") or 1 << 30)
@@ -117,24 +117,11 @@ def serving(folder: Path) -> Iterator[Server]:
         server.shutdown()
 
 
-def seconds(command: list[str] | str, environ: dict[str, str] | None = None) -> float:
-    begun_s = time.monotonic()
-    subprocess.run(
-        command,
-        env=environ,
-        check=True,
-        shell=isinstance(command, str),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    return time.monotonic() - begun_s
-
-
 def pull_s(server: Server, environ: dict[str, str]) -> float:
     name = f"{server.host}/library/m:1"
-    elapsed_s = seconds([OLM, "pull", name], environ)
-    seconds([OLM, "rm", name], environ)
-    return elapsed_s
+    pulled_s = elapsed_s([OLM, "pull", name], environ, stderr=subprocess.DEVNULL)
+    elapsed_s([OLM, "rm", name], environ, stderr=subprocess.DEVNULL)
+    return pulled_s
 
 
 def rows() -> Iterator[Row]:
@@ -152,10 +139,10 @@ def rows() -> Iterator[Row]:
         for _ in range(ROUNDS):
             server.rate = None
             ours.append(megabytes / pull_s(server, daemon.environ))
-            curl.append(megabytes / seconds(piped))
+            curl.append(megabytes / elapsed_s(["sh", "-c", piped]))
             server.rate = LIMITED_RATE
             limited.append(megabytes / pull_s(server, daemon.environ))
-            hashing.append(megabytes / seconds(hashed))
+            hashing.append(megabytes / elapsed_s(hashed))
         yield Row(
             name="pull from loopback",
             ours=median(ours),
