@@ -131,7 +131,7 @@ class _Download:
                 continue
             saved_at_s = now_s
             for stream in list(self._streams):
-                stream.flush_old(now_s)
+                stream.flush_old(now_s - lag_s)
             for work in self._works:
                 if work.hasher is not None:
                     work.hasher.look(now_s)

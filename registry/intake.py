@@ -260,9 +260,9 @@ class Stream:
 
     # --- the disk
 
-    def flush_old(self, now_s: float) -> None:
-        """Have what waited long enough written."""
-        is_old = now_s - self._waits_since_s >= self._crew.pace.lag_s(now_s)
+    def flush_old(self, until_s: float) -> None:
+        """Have what waits since `until_s` or longer written."""
+        is_old = self._waits_since_s <= until_s
         if self._filled and is_old and not self._is_reading:
             self._flush()
 

@@ -14,7 +14,7 @@ import pytest
 import trustme
 
 from olmkit.registry import wire
-from support.rawserver import CLOSE, raw_server
+from support.rawserver import CLOSE, Step, raw_server
 
 LENGTH_5 = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
 SECOND = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nsecond"
@@ -61,9 +61,7 @@ def test_answers_that_are_not_the_last_are_passed_over(client: httpx.Client, sta
     ],
     ids=["1.0", "1.0-length", "until-close", "close", "chunked"],
 )
-def test_a_body_is_whole_however_its_end_is_told(
-    client: httpx.Client, answer: list[bytes | float | None]
-) -> None:
+def test_a_body_is_whole_however_its_end_is_told(client: httpx.Client, answer: list[Step]) -> None:
     before = open_files()
     with raw_server(answer, [SECOND]) as server:
         assert client.get(server.address).content == b"first"
@@ -87,7 +85,7 @@ def test_a_body_is_whole_however_its_end_is_told(
     ],
 )
 def test_a_broken_answer_is_an_error_and_leaves_no_descriptor(
-    client: httpx.Client, answer: list[bytes | float | None]
+    client: httpx.Client, answer: list[Step]
 ) -> None:
     before = open_files()
     with raw_server(answer) as server, pytest.raises(httpx.TransportError):
@@ -244,7 +242,7 @@ def test_a_connection_is_asked_again_without_waiting(
     authority: trustme.CA, is_secure: bool
 ) -> None:
     tls = secured(authority) if is_secure else None
-    part: list[bytes | float | None] = [PART[:20], 0.1, PART[20:] + b"se", 0.1, b"con"]
+    part: list[Step] = [PART[:20], 0.1, PART[20:] + b"se", 0.1, b"con"]
     with (
         raw_server([LENGTH_5, b"first"], part, [SECOND], tls=tls) as server,
         trusting(authority) as client,
@@ -270,8 +268,8 @@ def test_what_comes_with_a_head_is_not_lost(authority: trustme.CA, is_secure: bo
     content = os.urandom(100_000)
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
     part = b"HTTP/1.1 206 Partial Content\r\nContent-Length: 100000\r\nX-Name: mod\xe8le\r\n\r\n"
-    first: list[bytes | float | None] = [head + content[:5000], 0.2, content[5000:]]
-    second: list[bytes | float | None] = [part + content[:5000], 0.2, content[5000:]]
+    first: list[Step] = [head + content[:5000], 0.2, content[5000:]]
+    second: list[Step] = [part + content[:5000], 0.2, content[5000:]]
     with (
         raw_server(first, second, tls=tls) as server,
         trusting(authority) as client,
@@ -301,9 +299,7 @@ def test_what_comes_with_a_head_is_not_lost(authority: trustme.CA, is_secure: bo
         [b"HTTP/1.1 206 Partial Content\r\nContent-Len", CLOSE],
     ],
 )
-def test_what_is_no_part_is_to_be_asked_for_anew(
-    client: httpx.Client, second: list[bytes | float | None]
-) -> None:
+def test_what_is_no_part_is_to_be_asked_for_anew(client: httpx.Client, second: list[Step]) -> None:
     before = open_files()
     with raw_server([LENGTH_5, b"first"], second, [SECOND]) as server:
         with read_once(client, server.address) as body:
@@ -326,7 +322,7 @@ def test_what_is_no_part_is_to_be_asked_for_anew(
     ids=["more", "ended", "close"],
 )
 def test_a_connection_that_is_over_or_has_more_to_say_is_not_asked_again(
-    client: httpx.Client, first: list[bytes | float | None]
+    client: httpx.Client, first: list[Step]
 ) -> None:
     with raw_server(first, [PART, b"parts"]) as server:
         with read_once(client, server.address) as body:

@@ -104,8 +104,9 @@ class Registry:
     spans: list[tuple[int, int]] = field(default_factory=list)
     """Start and end of what each answer with a blob's bytes got across."""
     answering: int = 0
-    most_answering: int = 0
     """Answers with a blob's bytes that are not over."""
+    most_answering: int = 0
+    """So many there were at a time."""
     tls: bool = False
     port: int = 0
     cdn_port: int = 0
