@@ -41,7 +41,7 @@ unit: dev       ## the tests alone: make unit ARGS="-k store"
 	$(BIN)/pytest $(ARGS)
 
 generated: dev  ## write man pages and completions again from the command tree
-	$(BIN)/python -m olmkit.cli.manpages
+	$(BIN)/python -m olmkit.cli.generated.manpages
 
 build: dev      ## wheel and sdist, checked by installing the wheel elsewhere
 	.ci/build $(VENV)

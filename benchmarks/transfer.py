@@ -93,9 +93,9 @@ class Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(folder: Path) -> Iterator[Server]:
-    from olmkit.registry import mediatypes
-    from olmkit.registry.digest import Digest, hash_file
-    from olmkit.registry.manifest import Descriptor, Manifest
+    from olmkit.registry.oci import mediatypes
+    from olmkit.registry.oci.digest import Digest, hash_file
+    from olmkit.registry.oci.manifest import Descriptor, Manifest
 
     weights, config = folder / "weights", b'{"model_format":"gguf"}'
     block = os.urandom(1 << 20)

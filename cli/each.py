@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from olmkit.cli.errors import SomeFailed
-from olmkit.cli.terminal import Terminal
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.errors import ApiError
 
 
@@ -22,7 +22,7 @@ def for_each(names: Sequence[str], action: Callable[[str], None], terminal: Term
         try:
             action(name)
         except ApiError as error:
-            from olmkit.cli.report import tell
+            from olmkit.cli.screen.report import tell
 
             tell(error, terminal)
             failed += 1

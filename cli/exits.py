@@ -7,7 +7,7 @@ import enum
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
 from olmkit.engine import errors as engine
-from olmkit.engine.client import wire
+from olmkit.engine.client import http1
 from olmkit.modelfile import errors as modelfile
 from olmkit.registry import errors as registry
 
@@ -48,8 +48,8 @@ CODES: dict[type[Exception], ExitCode] = {
     engine.DaemonNotRunning: ExitCode.DAEMON_UNREACHABLE,
     engine.DaemonStartFailed: ExitCode.DAEMON_UNREACHABLE,
     engine.AddressInUse: ExitCode.DAEMON_UNREACHABLE,
-    wire.ConnectionBroken: ExitCode.DAEMON_UNREACHABLE,
-    wire.NoAnswer: ExitCode.DAEMON_UNREACHABLE,
+    http1.ConnectionBroken: ExitCode.DAEMON_UNREACHABLE,
+    http1.NoAnswer: ExitCode.DAEMON_UNREACHABLE,
     modelfile.ModelfileError: ExitCode.FAILED,
     registry.RegistryError: ExitCode.FAILED,
     registry.InvalidReference: ExitCode.USAGE,

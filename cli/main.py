@@ -17,7 +17,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return _say(f"olm version {__version__}\n")
         if words[:1] == ["__complete"]:
-            from olmkit.cli.completion import candidates
+            from olmkit.cli.generated.shapes import candidates
 
             return _say("".join(f"{name}\n" for name in candidates(words[1:])))
         from olmkit.cli.app import run
@@ -29,7 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _silence_stdout()
         return 141
     except Exception as error:
-        from olmkit.cli.report import report
+        from olmkit.cli.screen.report import report
 
         code = report(error)
         _give_up_unwritten()

@@ -1,6 +1,6 @@
 """The settings of this process, and the daemon that they name."""
 
-from olmkit.cli.terminal import Terminal
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.client import Client, connect
 from olmkit.engine.settings import Settings
 

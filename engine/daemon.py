@@ -23,12 +23,12 @@ import uvicorn
 import uvloop
 
 from olmkit.engine import logs
-from olmkit.engine.chat.process import TemplateProcess
+from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.listening import announced, listen, tell_supervisor
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 
 DRAIN_S: Final = 3.0
 """Answers under way at a shutdown may end by themselves for so long; then their models are
@@ -62,7 +62,7 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
 
 
 def _own_app(services: Services) -> Any:
-    from olmkit.engine.api.app import create_app
+    from olmkit.engine.api.application import create_app
 
     return create_app(services)
 

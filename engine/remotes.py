@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import olmkit
 
 if TYPE_CHECKING:  # an HTTP client is imported by the first transfer, not by every command
-    from olmkit.registry.credentials import CredentialStore
-    from olmkit.registry.signing import SigningKey
-    from olmkit.registry.web import Connection
+    from olmkit.registry.http.credentials import CredentialStore
+    from olmkit.registry.http.signing import SigningKey
+    from olmkit.registry.http.web import Connection
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Remotes:
     @property
     def credentials(self) -> "CredentialStore":
         """Where logins are kept."""
-        from olmkit.registry.credentials import CredentialStore
+        from olmkit.registry.http.credentials import CredentialStore
 
         return CredentialStore(self.docker_config, self.auth_files)
 
@@ -66,17 +66,17 @@ class Remotes:
         Raises:
             CredentialError: the key cannot be read or made.
         """
-        from olmkit.registry.reference import OLLAMA_HOSTS
+        from olmkit.registry.oci.reference import OLLAMA_HOSTS
 
         if host not in OLLAMA_HOSTS:
             return None
-        from olmkit.registry.signing import load_key
+        from olmkit.registry.http.signing import load_key
 
         return load_key(self.key, (self.ollama_key,))
 
     def connection(self, *, streams: int | None = None) -> "Connection":
         """How the registry's code reaches remote hosts; `streams` limits a transfer."""
-        from olmkit.registry.web import Connection
+        from olmkit.registry.http.web import Connection
 
         return Connection(
             user_agent=f"olm/{olmkit.__version__}",

@@ -5,11 +5,11 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime
 
-from olmkit.engine.chat.process import TemplateProcess
+from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
 from olmkit.registry.errors import StoreError
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from olmkit.registry.digest import Digest
+from olmkit.registry.oci.digest import Digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     InvalidDigest,
     InvalidReference,
@@ -28,7 +27,8 @@ from olmkit.registry.errors import (
     StoreError,
     store_errors,
 )
-from olmkit.registry.reference import PYPI_SCHEME, Reference, is_address
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import PYPI_SCHEME, Reference, is_address
 
 FILE_NAME: Final = "olm.lock"
 VERSION: Final = 1

@@ -5,8 +5,8 @@ from typing import Annotated
 
 from typer import Argument
 
-from olmkit.cli.shells import script
-from olmkit.cli.terminal import Terminal
+from olmkit.cli.generated.shells import script
+from olmkit.cli.screen.terminal import Terminal
 
 
 class Shell(StrEnum):

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from typer import Argument
 
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 
 
 def cp(

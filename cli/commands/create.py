@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 
 if TYPE_CHECKING:
-    from olmkit.cli.modelfiles import Parts
+    from olmkit.cli.building.modelfiles import Parts
     from olmkit.modelfile.instructions import Modelfile
 
 MAX_MODELFILE_BYTES = 64 * 1024 * 1024
@@ -66,15 +66,15 @@ def create(
     types = {"quantize": quantize, "draft_quantize": draft_quantize}
     types = {key: text for key, text in types.items() if text}
     if types:
-        from olmkit.engine.models.quantize import type_name
+        from olmkit.engine.create.quantize import type_name
 
         for text in types.values():
             type_name(text)
     if check:
         _check(file, arguments, terminal, as_json=as_json, compatible=compatible)
         return
-    from olmkit.cli.modelfiles import read_parts
-    from olmkit.registry.reference import Reference
+    from olmkit.cli.building.modelfiles import read_parts
+    from olmkit.registry.oci.reference import Reference
 
     Reference.parse(model)
     modelfile, parts = read_parts(
@@ -148,7 +148,7 @@ def _check(
     as_json: bool,
     compatible: bool,
 ) -> None:
-    from olmkit.cli.modelfiles import read_parts
+    from olmkit.cli.building.modelfiles import read_parts
     from olmkit.modelfile.errors import ModelfileErrors
 
     failure: ModelfileErrors | None = None
@@ -174,9 +174,9 @@ def _check(
 def _build(
     model: str, modelfile: "Modelfile", parts: "Parts", types: dict[str, str], terminal: Terminal
 ) -> None:
-    from olmkit.cli.handover import hand_over
-    from olmkit.cli.modelfiles import create_request
-    from olmkit.cli.progress import progress_display
+    from olmkit.cli.building.handover import hand_over
+    from olmkit.cli.building.modelfiles import create_request
+    from olmkit.cli.screen.progress import progress_display
 
     client = daemon(terminal)
     with progress_display(terminal) as display:

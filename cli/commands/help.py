@@ -6,7 +6,7 @@ import typer
 
 from olmkit.cli.app import LazyGroup
 from olmkit.cli.errors import UsageError
-from olmkit.cli.terminal import Terminal
+from olmkit.cli.screen.terminal import Terminal
 
 
 def help(

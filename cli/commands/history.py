@@ -5,11 +5,11 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from olmkit.cli.commands.ls import Format
-from olmkit.cli.output import json_lines, table
+from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.screen.terminal import Terminal, visible
+from olmkit.cli.screen.units import size_text
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal, visible
-from olmkit.cli.units import size_text
-from olmkit.engine.client.store import inspect
+from olmkit.engine.client.storereplies import inspect
 
 HEADER = ("INSTRUCTION", "SIZE", "DIGEST", "COMMENT")
 SHORT_DIGEST = slice(7, 19)

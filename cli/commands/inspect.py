@@ -6,9 +6,9 @@ from typing import Annotated, Any
 from typer import Argument, Option
 
 from olmkit.cli.errors import SomeFailed, UsageError
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
-from olmkit.engine.client.store import inspect as inspect_model
+from olmkit.engine.client.storereplies import inspect as inspect_model
 from olmkit.engine.errors import ApiError
 
 
@@ -55,7 +55,7 @@ def _warn(value: dict[str, Any], terminal: Terminal) -> None:
 
 def _rendered(text: str, values: list[dict[str, Any]]) -> list[str]:
     from olmkit.modelfile.gotemplate import Template
-    from olmkit.modelfile.gotemplate.errors import TemplateError
+    from olmkit.modelfile.gotemplate.templateerrors import TemplateError
 
     try:
         template = Template.parse(text)

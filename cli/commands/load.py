@@ -10,12 +10,12 @@ from typing import Annotated, BinaryIO
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
-from olmkit.cli.progress import ProgressDisplay, progress_display
+from olmkit.cli.screen.progress import ProgressDisplay, progress_display
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client
 from olmkit.engine.client.replies import Progress
-from olmkit.engine.client.store import load as load_archive
+from olmkit.engine.client.storereplies import load as load_archive
 
 PIECE_BYTES = 1 << 20
 

@@ -6,13 +6,13 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import UsageError
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client
-from olmkit.engine.client.store import inspect
+from olmkit.engine.client.storereplies import inspect
 from olmkit.registry import lockfile
-from olmkit.registry.digest import Digest
-from olmkit.registry.reference import Reference, is_address
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference, is_address
 
 
 def lock(

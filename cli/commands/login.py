@@ -6,11 +6,11 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, UsageError
-from olmkit.cli.options import Insecure
+from olmkit.cli.flags import Insecure
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
-from olmkit.cli.terminal import Terminal
-from olmkit.registry.credentials import DOCKER_HUB, Credential
-from olmkit.registry.reference import Reference
+from olmkit.registry.http.credentials import DOCKER_HUB, Credential
+from olmkit.registry.oci.reference import Reference
 
 PASSWORD_LIMIT_BYTES = 64 << 10
 
@@ -56,7 +56,7 @@ def login(
         secret=_from_stdin(terminal) if password_stdin else password or _asked_password(terminal),
     )
     remotes = load_settings(terminal).remotes
-    from olmkit.registry.remote import check_login
+    from olmkit.registry.http.remote import check_login
 
     check_login(host, credential, remotes.connection(), insecure=insecure)
     if remotes.credentials.save(host, credential) is None:

@@ -5,9 +5,9 @@ from typing import Annotated
 from typer import Argument
 
 from olmkit.cli.commands.login import host_of
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
-from olmkit.cli.terminal import Terminal
-from olmkit.registry.credentials import DOCKER_HUB
+from olmkit.registry.http.credentials import DOCKER_HUB
 
 
 def logout(

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.asking import parse_think
+from olmkit.cli.chat.asking import parse_think
 from olmkit.cli.commands.run import RunCommand, called, join_prompt, local_file
 from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
 COMMAND_CLASS = RunCommand

@@ -6,10 +6,10 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.commands.ls import ID_DIGITS, Format
-from olmkit.cli.output import json_lines, table
+from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.screen.terminal import Terminal, visible
+from olmkit.cli.screen.units import age_text, size_text
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal, visible
-from olmkit.cli.units import age_text, size_text
 from olmkit.engine.client.replies import RunningModel
 from olmkit.engine.errors import DaemonNotRunning
 

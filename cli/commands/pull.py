@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import UsageError
-from olmkit.cli.options import Insecure, QuietName
-from olmkit.cli.progress import ProgressOption, ProgressStyle, progress_display
+from olmkit.cli.flags import Insecure, QuietName
+from olmkit.cli.screen.progress import ProgressOption, ProgressStyle, progress_display
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def pull(
     client = daemon(terminal)
     names = [model]
     if locked:
-        from olmkit.cli.locked import pull_locked
+        from olmkit.cli.building.locked import pull_locked
 
         names = pull_locked(
             client, model, terminal, quiet=quiet, progress=progress, insecure=insecure

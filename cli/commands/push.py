@@ -4,10 +4,10 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.options import Insecure, QuietName
-from olmkit.cli.progress import ProgressOption, ProgressStyle, progress_display
+from olmkit.cli.flags import Insecure, QuietName
+from olmkit.cli.screen.progress import ProgressOption, ProgressStyle, progress_display
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 
 
 def push(

@@ -10,11 +10,17 @@ from typer import Argument, Option
 from typer._click import Context
 
 from olmkit.cli.app import Command
-from olmkit.cli.asking import THINK_LEVELS, Asking, parse_format, parse_keep_alive, parse_think
+from olmkit.cli.chat.asking import (
+    THINK_LEVELS,
+    Asking,
+    parse_format,
+    parse_keep_alive,
+    parse_think,
+)
 from olmkit.cli.errors import CliError, NotFound, UsageError
-from olmkit.cli.options import Insecure
+from olmkit.cli.flags import Insecure
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.client import Client, connect
 from olmkit.engine.client.replies import ModelDetails
 from olmkit.engine.errors import ApiError
@@ -119,7 +125,7 @@ def run(
         if "embedding" in details.capabilities:
             _embed(client, name, text, asking, terminal, truncate=truncate, dimensions=dimensions)
         elif chats:
-            from olmkit.cli.chat import chat
+            from olmkit.cli.chat.repl import chat
 
             chat(client, name, details, asking, terminal, settings)
         else:
@@ -181,15 +187,15 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
         )
     if "-of-" in path.name:
         _require_whole(path)
-    from olmkit.cli.handover import hand_over
-    from olmkit.cli.progress import progress_display
+    from olmkit.cli.building.handover import hand_over
+    from olmkit.cli.screen.progress import progress_display
 
     with progress_display(terminal) as display:
         return hand_over(client, path, display)
 
 
 def _require_whole(path: Path) -> None:
-    from olmkit.engine.models.shards import parse_name
+    from olmkit.engine.gguf.shards import parse_name
 
     shard = parse_name(path.name)
     if shard is not None:
@@ -204,7 +210,7 @@ def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool)
     address names by digest."""
     wanted = None
     if name.startswith("http"):
-        from olmkit.registry.reference import address_digest
+        from olmkit.registry.oci.reference import address_digest
 
         wanted = address_digest(name)
     try:
@@ -220,7 +226,7 @@ def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool)
 
 
 def _has_layer(client: Client, name: str, digest: str) -> bool:
-    from olmkit.engine.client.store import inspect
+    from olmkit.engine.client.storereplies import inspect
 
     return any(layer["digest"] == digest for layer in inspect(client, name)["layers"])
 
@@ -257,11 +263,11 @@ def _generate(
     asking: Asking,
     terminal: Terminal,
 ) -> None:
-    from olmkit.cli.answer import AnswerView, timings_text
+    from olmkit.cli.chat.answer import AnswerView, timings_text
 
     body = asking.body(name)
     if details.is_multimodal:
-        from olmkit.cli.media import extract_files
+        from olmkit.cli.chat.media import extract_files
 
         text, attachments = extract_files(text)
         for attachment in attachments:

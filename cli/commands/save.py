@@ -11,12 +11,12 @@ from typing import Annotated, BinaryIO
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, UsageError
-from olmkit.cli.progress import ProgressDisplay, progress_display
+from olmkit.cli.screen.progress import ProgressDisplay, progress_display
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.client.replies import Progress
-from olmkit.engine.client.store import Archive
-from olmkit.engine.client.store import save as save_archive
+from olmkit.engine.client.storereplies import Archive
+from olmkit.engine.client.storereplies import save as save_archive
 from olmkit.engine.errors import DaemonError
 
 

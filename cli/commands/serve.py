@@ -5,8 +5,8 @@ from typing import Annotated
 from typer import Option
 
 from olmkit.cli.errors import CliError
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.settings import Settings
 
 STOP_TIMEOUT_S = 30.0

@@ -5,8 +5,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import UsageError
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 
 
 def show(
@@ -57,6 +57,6 @@ def show(
     elif system:
         terminal.data(details.system)
     else:
-        from olmkit.cli.describe import describe
+        from olmkit.cli.screen.showsections import describe
 
         terminal.data(describe(details, verbose=verbose))

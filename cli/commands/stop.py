@@ -5,8 +5,8 @@ from typing import Annotated
 from typer import Argument
 
 from olmkit.cli.each import for_each
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.errors import ApiError, DaemonNotRunning
 
 

@@ -8,13 +8,13 @@ from typer import Argument, Option
 
 from olmkit.cli.commands.ls import Format
 from olmkit.cli.errors import UsageError
-from olmkit.cli.output import json_lines, table
-from olmkit.cli.progress import progress_display
+from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.screen.progress import progress_display
+from olmkit.cli.screen.terminal import Terminal, visible
+from olmkit.cli.screen.units import age_text, size_text
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal, visible
-from olmkit.cli.units import age_text, size_text
 from olmkit.engine.client import Client
-from olmkit.engine.client.store import prune, usage
+from olmkit.engine.client.storereplies import prune, usage
 
 HEADER = ("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE")
 ID_DIGITS = 12

@@ -5,12 +5,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import SomeFailed
-from olmkit.cli.progress import progress_display
+from olmkit.cli.screen.progress import progress_display
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.client.replies import Progress
-from olmkit.engine.client.store import Checked
-from olmkit.engine.client.store import verify as verify_models
+from olmkit.engine.client.storereplies import Checked
+from olmkit.engine.client.storereplies import verify as verify_models
 
 
 def verify(

@@ -7,8 +7,8 @@ from typer import Option
 
 from olmkit import __version__
 from olmkit.cli.commands.ls import Format
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.terminal import Terminal
 from olmkit.engine.errors import DaemonError
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from olmkit.engine.api.native.types import InferenceRequest
 from olmkit.engine.api.state import Api
-from olmkit.engine.api.types import InferenceRequest
 from olmkit.engine.chat.conversation import Think
 from olmkit.engine.errors import InvalidRequest, UnsupportedCapability
 from olmkit.engine.models.options import Options, parse_keep_alive

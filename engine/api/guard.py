@@ -15,7 +15,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from olmkit.engine.api.errors import Failure
+from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import JSON
 from olmkit.engine.settings import Address
 

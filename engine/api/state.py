@@ -6,11 +6,11 @@ from typing import Final, cast
 
 from starlette.requests import Request
 
-from olmkit.engine.api.transfers import Transfers
+from olmkit.engine.api.storework import Transfers
 from olmkit.engine.chat.rendering import Renderer
 from olmkit.engine.models.catalog import Catalog
 from olmkit.engine.services import Services
-from olmkit.registry.digest import Digest
+from olmkit.registry.oci.digest import Digest
 
 WARM_AFTER_S: Final = 5.0
 MAX_VOCABULARIES: Final = 2

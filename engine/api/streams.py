@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from olmkit.engine.api.errors import KNOWN_ERRORS, classify
-from olmkit.engine.api.types import Progress
+from olmkit.engine.api.native.types import Progress
+from olmkit.engine.api.statuses import KNOWN_ERRORS, classify
 from olmkit.engine.errors import RequestCancelled
 from olmkit.registry.events import BlobProgress, Event, Status
 

@@ -7,10 +7,10 @@ of a begun answer. Source: modelfile-and-templates reference, sections 2.1, 2.2 
 from collections.abc import Mapping
 from typing import Any
 
-from olmkit.engine.chat.choice import Choice, TemplateKind, choose
 from olmkit.engine.chat.conversation import Conversation, Message, Prompt, Think
-from olmkit.engine.chat.process import TemplateProcess
-from olmkit.engine.chat.protocol import Call, InsertGo, RenderGo, RenderJinja, Turn
+from olmkit.engine.chat.templates.choice import Choice, TemplateKind, choose
+from olmkit.engine.chat.templates.renderprocess import TemplateProcess
+from olmkit.engine.chat.templates.renderprotocol import Call, InsertGo, RenderGo, RenderJinja, Turn
 from olmkit.engine.errors import TemplateFailed
 from olmkit.engine.models.capabilities import TemplateFacts
 from olmkit.engine.models.spec import ModelSpec

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any, Final
 
 from olmkit import __version__
-from olmkit.engine.client import replies, wire
+from olmkit.engine.client import http1, replies
 from olmkit.engine.client.replies import (
     Chunk,
     DaemonStatus,
@@ -224,7 +224,7 @@ class Client:
                 self._checked(reply)
             yield from self.lines(reply)
 
-    def lines(self, reply: wire.Reply) -> Generator[dict[str, Any], None, None]:
+    def lines(self, reply: http1.Reply) -> Generator[dict[str, Any], None, None]:
         """The objects of a reply that is open; raises as `stream`."""
         for line in reply.lines():
             value = replies.parse_object(line)
@@ -238,7 +238,7 @@ class Client:
         body: Body | Iterable[bytes],
         *,
         body_bytes: int | None = None,
-    ) -> wire.Reply:
+    ) -> http1.Reply:
         """The reply to a POST that went well so far, its body still to be read.
 
         A body in pieces goes as it is; `body_bytes` is its length where that is known.
@@ -275,7 +275,7 @@ class Client:
         body_bytes: int | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-    ) -> wire.Reply:
+    ) -> http1.Reply:
         connection = self._connect()
         all_headers = {
             "User-Agent": f"olm/{__version__} ({os.uname().machine} {os.uname().sysname.lower()})",
@@ -284,7 +284,7 @@ class Client:
             **(headers or {}),
         }
         try:
-            return wire.send(
+            return http1.send(
                 connection,
                 method,
                 path,
@@ -293,19 +293,19 @@ class Client:
                 body_bytes=body_bytes,
                 timeout_s=timeout_s,
             )
-        except (wire.NotHttp, wire.NoAnswer) as error:
+        except (http1.NotHttp, http1.NoAnswer) as error:
             raise self._foreign(None) or error from error
 
-    def _connect(self) -> wire.Connection:
+    def _connect(self) -> http1.Connection:
         try:
-            return wire.connect(self.address)
+            return http1.connect(self.address)
         except DaemonNotRunning as error:
             if self._starter is None or not isinstance(error.__cause__, ConnectionRefusedError):
                 raise with_advice(error, self.address) from error
         self._starter()
-        return wire.connect(self.address)
+        return http1.connect(self.address)
 
-    def _checked(self, reply: wire.Reply) -> bytes:
+    def _checked(self, reply: http1.Reply) -> bytes:
         """The body of a reply, if it is no error."""
         raw = reply.read()
         if reply.status < 400:
@@ -321,7 +321,7 @@ class Client:
             text or f"the daemon answered with status {reply.status}", status=reply.status
         )
 
-    def _foreign(self, reply: wire.Reply | None) -> AddressInUse | None:
+    def _foreign(self, reply: http1.Reply | None) -> AddressInUse | None:
         """The error to raise if another program than a daemon holds a port of this machine."""
         if reply is not None and reply.headers.get("server", "").startswith("olm/"):
             return None

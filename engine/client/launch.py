@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.client import wire
+from olmkit.engine.client import http1
 from olmkit.engine.errors import DaemonError, DaemonNotRunning, DaemonStartFailed
 from olmkit.engine.settings import Address, Settings
 
@@ -48,8 +48,8 @@ def start_daemon(settings: Settings) -> None:
 def answers(address: Address) -> bool:
     """Whether something at the address answers a request for its version."""
     try:
-        with wire.send(
-            wire.connect(address), "GET", "/api/version", headers={}, timeout_s=START_TIMEOUT_S
+        with http1.send(
+            http1.connect(address), "GET", "/api/version", headers={}, timeout_s=START_TIMEOUT_S
         ) as reply:
             return reply.status == 200
     except DaemonNotRunning:

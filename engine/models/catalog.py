@@ -13,16 +13,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from olmkit.engine.create.configblob import config_of
 from olmkit.engine.errors import EngineError
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
-from olmkit.engine.models.describe import config_of
 from olmkit.engine.models.spec import ModelSpec, spec_of, spec_of_file
 from olmkit.registry import shortnames
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import ModelNotFound, RegistryError
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store, StoredModel
 
 MAX_SPECS: Final = 16
 MAX_SUMMARIES: Final = 1024

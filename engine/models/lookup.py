@@ -9,7 +9,7 @@ from typing import Final
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.catalog import Catalog
 from olmkit.registry.errors import InvalidReference, ModelNotFound
-from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.store.store import Store, StoredModel
 
 _ID: Final = re.compile(r"(sha256:)?[0-9a-fA-F]{4,64}")
 

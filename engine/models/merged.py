@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Final
 
 from olmkit.engine.errors import EngineError
-from olmkit.engine.models import shards
-from olmkit.registry import formats, unpacked
-from olmkit.registry.digest import Digest
+from olmkit.engine.gguf import shards
+from olmkit.registry import formats
 from olmkit.registry.errors import DiskFull, RegistryError, TransferCancelled
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.formats import Part
-from olmkit.registry.locks import locked
-from olmkit.registry.store import Store, StoredModel
-from olmkit.registry.unpacked import File, Record
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.store import unpacked
+from olmkit.registry.store.locks import locked
+from olmkit.registry.store.store import Store, StoredModel
+from olmkit.registry.store.unpacked import File, Record
 
 log = logging.getLogger(__name__)
 _NEVER: Final = threading.Event()

@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import Any, Final
 
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable
+from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.models import merged
-from olmkit.engine.models.gguf import GgufHeader, read_header
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.runner.protocol import ModelFiles
 from olmkit.registry import formats
-from olmkit.registry.digest import Digest
 from olmkit.registry.formats import ModelParts, Part, Role
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.store.store import Store, StoredModel
 
 MAX_TEXT_LAYER_BYTES: Final = 4 << 20
 """Of a template, system prompt, licence, parameters or messages layer."""

@@ -3,7 +3,7 @@
 from typing import Final
 
 from olmkit.engine.errors import OutOfMemory
-from olmkit.engine.planning.memory import MemoryPlan
+from olmkit.engine.planning.footprint import MemoryPlan
 
 DEFAULT_CONTEXT_TOKENS: Final = 4096
 """Where neither the request, the model nor the settings say."""

@@ -15,16 +15,16 @@ from typing import Final
 from olmkit.engine.errors import EngineError, OutOfMemory, RunnerFailed
 from olmkit.engine.planning.admission import check_memory
 from olmkit.engine.planning.available import available_bytes, has_accelerator
-from olmkit.engine.planning.memory import MemoryPlan
-from olmkit.engine.runner.interface import Runner
-from olmkit.engine.runner.local import LocalRunner
+from olmkit.engine.planning.footprint import MemoryPlan
 from olmkit.engine.runner.protocol import Loaded, LoadOptions
-from olmkit.engine.scheduling import loading
+from olmkit.engine.scheduling import bringup
+from olmkit.engine.scheduling.bringup import Loadable, StartRunner
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import Instance, InstanceId, TicketId
-from olmkit.engine.scheduling.loading import Loadable, StartRunner
 from olmkit.engine.scheduling.scheduler import Scheduler
 from olmkit.engine.settings import Settings
+from olmkit.engine.supervision.interface import Runner
+from olmkit.engine.supervision.localrunner import LocalRunner
 
 DEFAULT_MAX_LOADED: Final = 3
 """Where the settings do not say: memory is the true limit, this keeps the list short."""
@@ -206,7 +206,7 @@ class Pool:
             granted.set_result(answer)
 
     def _start(self, instance: InstanceId, spec: Loadable, options: LoadOptions) -> None:
-        options = loading.effective_options(spec, options)
+        options = bringup.effective_options(spec, options)
         tenant = self._tenants[instance] = _Tenant(id=instance, spec=spec, options=options)
         tenant.life = self._spawn(self._live(tenant))
 
@@ -262,11 +262,11 @@ class Pool:
         """Plan, start and load, and tell the scheduler; or why that did not work."""
         spec, options = tenant.spec, tenant.options
         try:
-            plan = loading.plan_for(spec, options)
+            plan = bringup.plan_for(spec, options)
             self._admit(spec, plan, options)
             tenant.plan = plan
             tenant.runner = await self._start_runner(spec.name)
-            loaded = await loading.load(
+            loaded = await bringup.load(
                 tenant.runner, spec, options, timeout_s=self._load_timeout_s
             )
         except EngineError as error:
@@ -284,7 +284,7 @@ class Pool:
                 tenant.id,
                 context_tokens=loaded.context_tokens,
                 trained_context_tokens=loaded.trained_context_tokens,
-                size_bytes=plan.process_bytes + loading.host_bytes(loaded),
+                size_bytes=plan.process_bytes + bringup.host_bytes(loaded),
                 now_s=self._loop.time(),
             )
         )
@@ -303,14 +303,14 @@ class Pool:
             if other.loaded is None:
                 reserved_bytes += other.plan.total_bytes if other.plan else 0
             elif other.options.use_mmap is not False:
-                reserved_bytes += loading.host_weights_bytes(other.loaded)
+                reserved_bytes += bringup.host_weights_bytes(other.loaded)
         free_bytes = self._free_bytes() - reserved_bytes
         check_memory(spec.name, plan, context_tokens=options.context_tokens, free_bytes=free_bytes)
 
     def _info(self, instance: Instance) -> InstanceInfo:
         tenant = self._tenants[instance.id]
         buffers = tenant.loaded.buffers if tenant.loaded else []
-        size_bytes = sum(map(loading.buffer_bytes, buffers))
+        size_bytes = sum(map(bringup.buffer_bytes, buffers))
         if tenant.loaded is None and tenant.plan is not None:
             size_bytes = tenant.plan.total_bytes
         left_s = min(instance.deadline_s - self._loop.time(), instance.keep_alive_s)
@@ -323,7 +323,7 @@ class Pool:
             model_key=tenant.spec.model_key,
             state=instance.state,
             size_bytes=size_bytes,
-            size_vram_bytes=sum(map(loading.buffer_bytes, filter(loading.is_on_card, buffers))),
+            size_vram_bytes=sum(map(bringup.buffer_bytes, filter(bringup.is_on_card, buffers))),
             context_tokens=instance.context_tokens or tenant.options.context_tokens,
             expires_at=expires_at,
             leases=len(instance.leases),

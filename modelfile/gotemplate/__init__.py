@@ -4,14 +4,14 @@ Pure: no files but the grammar, no network, no clock. `Template` is the interpre
 conversations as Ollama does; `inference` tells what a template says about its model.
 """
 
-from olmkit.modelfile.gotemplate.errors import (
+from olmkit.modelfile.gotemplate.limits import Limits
+from olmkit.modelfile.gotemplate.template import Template
+from olmkit.modelfile.gotemplate.templateerrors import (
     TemplateError,
     TemplateExecutionError,
     TemplateLimitExceeded,
     TemplateSyntaxError,
 )
-from olmkit.modelfile.gotemplate.limits import Limits
-from olmkit.modelfile.gotemplate.template import Template
 
 __all__ = [
     "Limits",

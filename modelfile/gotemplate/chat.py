@@ -11,29 +11,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from olmkit.modelfile.gotemplate import parser
-from olmkit.modelfile.gotemplate.errors import (
-    TemplateError,
-    TemplateLimitExceeded,
-    TemplateSyntaxError,
-)
-from olmkit.modelfile.gotemplate.functions import FUNCTIONS
-from olmkit.modelfile.gotemplate.limits import DEFAULT_LIMITS, Execution, Limits
-from olmkit.modelfile.gotemplate.quoting import clean
-from olmkit.modelfile.gotemplate.schema import tools_value
-from olmkit.modelfile.gotemplate.surgery import (
-    append_field,
-    call_without_data,
-    cut_after_field,
-)
-from olmkit.modelfile.gotemplate.template import Template
-from olmkit.modelfile.gotemplate.values import (
+from olmkit.modelfile.gotemplate.evaluation.functions import FUNCTIONS
+from olmkit.modelfile.gotemplate.evaluation.toolschema import tools_value
+from olmkit.modelfile.gotemplate.evaluation.values import (
     Field,
     Struct,
     StructType,
     TypedList,
     TypedMap,
     from_json,
+)
+from olmkit.modelfile.gotemplate.limits import DEFAULT_LIMITS, Execution, Limits
+from olmkit.modelfile.gotemplate.printing.goquoting import clean
+from olmkit.modelfile.gotemplate.syntax import templateparser
+from olmkit.modelfile.gotemplate.syntax.surgery import (
+    append_field,
+    call_without_data,
+    cut_after_field,
+)
+from olmkit.modelfile.gotemplate.template import Template
+from olmkit.modelfile.gotemplate.templateerrors import (
+    TemplateError,
+    TemplateLimitExceeded,
+    TemplateSyntaxError,
 )
 
 Think = bool | str | None
@@ -69,7 +69,7 @@ def find_errors(text: str) -> list[TemplateError]:
     One error for an action at most; empty when `ChatTemplate.parse` takes it.
     """
     found: list[TemplateError] = []
-    found += parser.find_errors(text, functions=FUNCTIONS, limits=DEFAULT_LIMITS)
+    found += templateparser.find_errors(text, functions=FUNCTIONS, limits=DEFAULT_LIMITS)
     if not found:
         try:
             ChatTemplate.parse(text)

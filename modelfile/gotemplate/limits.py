@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from olmkit.modelfile.gotemplate.errors import TemplateLimitExceeded
+from olmkit.modelfile.gotemplate.templateerrors import TemplateLimitExceeded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,15 +5,15 @@ from collections.abc import Mapping
 from functools import cached_property
 from types import MappingProxyType
 
-from olmkit.modelfile.gotemplate.blocks import compile_program, run_body
-from olmkit.modelfile.gotemplate.errors import TemplateLimitExceeded
-from olmkit.modelfile.gotemplate.functions import FUNCTIONS, Function
+from olmkit.modelfile.gotemplate.evaluation.blocks import compile_program, run_body
+from olmkit.modelfile.gotemplate.evaluation.functions import FUNCTIONS, Function
+from olmkit.modelfile.gotemplate.evaluation.scope import Body
 from olmkit.modelfile.gotemplate.limits import DEFAULT_LIMITS, Execution, Limits
-from olmkit.modelfile.gotemplate.nodes import ListNode
-from olmkit.modelfile.gotemplate.parser import parse_trees
-from olmkit.modelfile.gotemplate.quoting import clean
-from olmkit.modelfile.gotemplate.scope import Body
-from olmkit.modelfile.gotemplate.surgery import mentioned_names
+from olmkit.modelfile.gotemplate.printing.goquoting import clean
+from olmkit.modelfile.gotemplate.syntax.nodes import ListNode
+from olmkit.modelfile.gotemplate.syntax.surgery import mentioned_names
+from olmkit.modelfile.gotemplate.syntax.templateparser import parse_trees
+from olmkit.modelfile.gotemplate.templateerrors import TemplateLimitExceeded
 
 
 class Template:

@@ -12,16 +12,16 @@ Manifests stay in the store as they came; reading one again gives the same parts
 
 import threading
 
-from olmkit.registry import mediatypes
 from olmkit.registry.errors import InvalidManifest, SourceError, StoreError
 from olmkit.registry.events import EventSink
 from olmkit.registry.formats import docker, generic, image, kitops, modelpack, ollama
 from olmkit.registry.formats.layers import whole_layers
 from olmkit.registry.formats.parts import Format, ModelParts, Part, Role
 from olmkit.registry.formats.unpacking import Bench
-from olmkit.registry.manifest import Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.manifest import Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.store.store import Store
 
 __all__ = [
     "Format",

@@ -6,7 +6,6 @@ Source: https://github.com/docker/model-spec, config.md; registry reference, sec
 import json
 from typing import Any, Final
 
-from olmkit.registry import mediatypes
 from olmkit.registry.errors import SourceError
 from olmkit.registry.formats.layers import assemble, is_tar, member, read_config, text
 from olmkit.registry.formats.parts import (
@@ -19,9 +18,10 @@ from olmkit.registry.formats.parts import (
     notes_for,
 )
 from olmkit.registry.formats.unpacking import Bench
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.store.store import Store
 
 PREFIX: Final = "application/vnd.docker.ai."
 CONFIG_TYPE: Final = PREFIX + "model.config.v0.1+json"

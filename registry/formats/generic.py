@@ -9,8 +9,8 @@ from typing import Final
 from olmkit.registry.formats.layers import assemble
 from olmkit.registry.formats.parts import Format, ModelParts
 from olmkit.registry.formats.unpacking import Bench
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
 
 ANNOTATION_UNPACK: Final = "io.deis.oras.content.unpack"
 _PACKED_TYPES: Final = (".tar+gzip", ".tar.gzip", ".tar+zstd", "/gzip", "/x-tar", "/zstd")

@@ -7,12 +7,12 @@ Only `models/` is looked at, in every layer; later layers win, as in an image.
 from dataclasses import replace
 from typing import Final
 
-from olmkit.registry import mediatypes
 from olmkit.registry.formats.layers import assemble, is_tar
 from olmkit.registry.formats.parts import Format, ModelParts, Part, Role
 from olmkit.registry.formats.unpacking import Bench, unpack
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
 
 FOLDER: Final = "models/"
 OCI_CONFIG: Final = "application/vnd.oci.image.config.v1+json"

@@ -10,8 +10,8 @@ from olmkit.registry.errors import SourceError
 from olmkit.registry.formats.layers import Object, assemble, member, read_config, text
 from olmkit.registry.formats.parts import Format, ModelParts
 from olmkit.registry.formats.unpacking import Bench
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
 
 PREFIXES: Final = (
     "application/vnd.kitops.modelkit.",

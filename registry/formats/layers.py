@@ -5,8 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import store_errors
 from olmkit.registry.formats.parts import (
     OLLAMA_ROLES,
@@ -20,9 +18,11 @@ from olmkit.registry.formats.parts import (
     role_of_name,
 )
 from olmkit.registry.formats.unpacking import GGUF_MAGIC, Bench, unpack
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig
+from olmkit.registry.store.store import Store
 
 TAR_SUFFIXES: Final = (".tar", ".tar+gzip", ".tar+zstd", ".tar.gzip", ".tar.zstd")
 Object = Mapping[str, Any]

@@ -9,8 +9,6 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import SourceError
 from olmkit.registry.formats import docker
 from olmkit.registry.formats.layers import assemble, member, read_config, text
@@ -24,9 +22,11 @@ from olmkit.registry.formats.parts import (
     notes_for,
 )
 from olmkit.registry.formats.unpacking import Bench
-from olmkit.registry.manifest import MANIFEST_LIMIT_BYTES, Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import MANIFEST_LIMIT_BYTES, Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.store.store import Store
 
 if TYPE_CHECKING:  # zstandard is seldom needed
     from olmkit.registry.formats.packing import Packed

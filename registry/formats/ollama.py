@@ -5,7 +5,6 @@ Source: registry reference, sections 1.3 to 1.5.
 
 from dataclasses import replace
 
-from olmkit.registry import mediatypes
 from olmkit.registry.errors import SourceError
 from olmkit.registry.formats.layers import whole_layers
 from olmkit.registry.formats.parts import (
@@ -19,9 +18,10 @@ from olmkit.registry.formats.parts import (
     Part,
 )
 from olmkit.registry.formats.unpacking import Bench
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig
+from olmkit.registry.store.store import Store
 
 
 def matches(manifest: Manifest) -> bool:

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
-from olmkit.registry.manifest import Descriptor
-from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor
+from olmkit.registry.oci.modelconfig import ModelConfig
 
 ANNOTATION_MEDIA_TYPE: Final = "dev.olmkit.media-type"
 """On a layer in another format: the media type that it has in Ollama's, so that nothing is lost."""

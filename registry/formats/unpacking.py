@@ -9,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from olmkit.registry import tarstream, unpacked
+from olmkit.registry.archives import tarstream
+from olmkit.registry.archives.tarstream import Kind, Member
 from olmkit.registry.errors import (
     SourceError,
     TransferCancelled,
@@ -17,10 +18,10 @@ from olmkit.registry.errors import (
 )
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.formats.parts import Role, role_of_name
-from olmkit.registry.manifest import Descriptor
-from olmkit.registry.store import Store
-from olmkit.registry.tarstream import Kind, Member
-from olmkit.registry.unpacked import File, Record
+from olmkit.registry.oci.manifest import Descriptor
+from olmkit.registry.store import unpacked
+from olmkit.registry.store.store import Store
+from olmkit.registry.store.unpacked import File, Record
 
 SMALL_FILE_LIMIT_BYTES: Final = 4 << 20
 """Of templates, licences and the like; longer ones are left where they are."""
@@ -58,7 +59,7 @@ def unpack(bench: Bench, layer: Descriptor, *, below: str = "") -> Record:
 
 
 def _unpacked(bench: Bench, layer: Descriptor, below: str) -> Record:
-    from olmkit.registry.compression import decompressed  # zstandard is seldom needed
+    from olmkit.registry.archives.compression import decompressed
 
     path = bench.store.blobs.check(layer.digest, layer.size_bytes)
     files: dict[str, File] = {}

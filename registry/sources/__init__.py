@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from olmkit.registry.events import EventSink
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import PYPI_HOST, Reference
-from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import PYPI_HOST, Reference
+from olmkit.registry.store.store import Store, StoredModel
 
 if TYPE_CHECKING:  # the daemon imports no HTTP client before the first pull
-    from olmkit.registry.web import Connection
+    from olmkit.registry.http.web import Connection
 
 Describe = Callable[[Path], ModelConfig]
 """Says what a weights file's header tells: format, family, parameters, quantization. The caller of

@@ -17,19 +17,19 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote
 
-from olmkit.registry import mediatypes
-from olmkit.registry.arrival import Wanted
-from olmkit.registry.digest import Digest
-from olmkit.registry.download import fetch
+from olmkit.registry.download.arrival import Wanted
+from olmkit.registry.download.download import fetch
 from olmkit.registry.errors import InvalidDigest, ModelNotFound, RemoteMisbehaved, SourceError
 from olmkit.registry.events import EventSink, Status
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelSource, SourceFile
-from olmkit.registry.reference import DEFAULT_TAG, Reference
+from olmkit.registry.http.web import Connection
+from olmkit.registry.http.webfile import WebHost
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelSource, SourceFile
+from olmkit.registry.oci.reference import DEFAULT_TAG, Reference
 from olmkit.registry.sources import Describe, PullOptions
-from olmkit.registry.store import Store, StoredModel
-from olmkit.registry.web import Connection
-from olmkit.registry.webfile import WebHost
+from olmkit.registry.store.store import Store, StoredModel
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 ADDRESS: Final = "https://huggingface.co"

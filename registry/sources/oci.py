@@ -14,18 +14,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from olmkit.registry import formats, mediatypes, transfer, web
+from olmkit.registry import formats
 from olmkit.registry.errors import InvalidManifest, ModelNotFound
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
-from olmkit.registry.manifest import Descriptor, Index, Manifest
-from olmkit.registry.modelconfig import CONFIG_LIMIT_BYTES
-from olmkit.registry.quantizations import QUANTIZATION, WEIGHT_BYTES
-from olmkit.registry.reference import Reference
-from olmkit.registry.remote import RemoteManifest, RemoteRepository
+from olmkit.registry.http import web
+from olmkit.registry.http.remote import RemoteManifest, RemoteRepository
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.manifest import Descriptor, Index, Manifest
+from olmkit.registry.oci.modelconfig import CONFIG_LIMIT_BYTES
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push import transfer
+from olmkit.registry.push.quantizations import QUANTIZATION, WEIGHT_BYTES
 from olmkit.registry.sources import Describe, PullOptions
-from olmkit.registry.store import Store, StoredModel
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store, StoredModel
 
 MEMORY_SHARE: Final = 0.8
 """Weights beyond this share of the memory leave too little for the context."""

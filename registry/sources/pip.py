@@ -25,7 +25,7 @@ from olmkit.registry.errors import (
     disk_full,
 )
 from olmkit.registry.events import BlobProgress, EventSink
-from olmkit.registry.reference import PYPI_SCHEME, normalized_package
+from olmkit.registry.oci.reference import PYPI_SCHEME, normalized_package
 
 _POLL_S = 0.1
 _TERMINATE_S = 3.0

@@ -15,8 +15,6 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest, hash_file
 from olmkit.registry.errors import (
     InvalidManifest,
     ModelNotFound,
@@ -25,12 +23,14 @@ from olmkit.registry.errors import (
     TransferCancelled,
 )
 from olmkit.registry.events import BlobProgress, EventSink, Status
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelSource, SourceFile
-from olmkit.registry.reference import PYPI_SCHEME, Reference
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest, hash_file
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelSource, SourceFile
+from olmkit.registry.oci.reference import PYPI_SCHEME, Reference
 from olmkit.registry.sources import Describe, pip, wheel
 from olmkit.registry.sources.wheel import Blocks, Pin, Wheel
-from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.store.store import Store, StoredModel
 
 _PARTS_LIMIT = 1000
 _SUMS_LIMIT_BYTES = 64 << 10

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path, PurePosixPath
 
-from olmkit.registry.digest import BLOCK_BYTES, Digest
 from olmkit.registry.errors import InvalidDigest, SourceError
-from olmkit.registry.reference import normalized_package
+from olmkit.registry.oci.digest import BLOCK_BYTES, Digest
+from olmkit.registry.oci.reference import normalized_package
 
 _ENTRIES_LIMIT = 20_000
 _METADATA_LIMIT_BYTES = 4 << 20

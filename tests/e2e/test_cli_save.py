@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from olmkit.registry import formats, lockfile
-from olmkit.registry.digest import Digest
 from olmkit.registry.formats import Format
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.daemon import Daemon, running_daemon
 from support.models import smollm2
 from support.olm import OLM, environment, olm, out

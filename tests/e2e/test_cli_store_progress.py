@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.daemon import Daemon, running_daemon
 from support.eager_program import COMMAND as EAGER
 from support.formats import put_shards

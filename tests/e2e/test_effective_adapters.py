@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.engine.models.convert import convert_adapter, directory_files
-from olmkit.engine.models.gguf import read_header
+from olmkit.engine.create.convert import convert_adapter, directory_files
+from olmkit.engine.gguf.header import read_header
 from support.api import Api
 from support.checkpoints import lora, write_checkpoint
 from support.daemon import Daemon, running_daemon

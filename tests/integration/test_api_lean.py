@@ -16,7 +16,7 @@ MAX_IDLE_BYTES = 60_000_000
 
 def test_the_api_imports_nothing_heavy() -> None:
     code = (
-        "import sys, olmkit.engine.daemon, olmkit.engine.api.app\n"
+        "import sys, olmkit.engine.daemon, olmkit.engine.api.application\n"
         f"print(sorted(set({HEAVY!r}) & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from olmkit.engine.api.transfers import Transfers, Work
+from olmkit.engine.api.storework import Transfers, Work
 from olmkit.registry.errors import SourceError, TransferCancelled
 from olmkit.registry.events import BlobProgress, Event, EventSink, Status
 

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.client import Client, connect
-from olmkit.engine.client.store import load, prune, usage
+from olmkit.engine.client.storereplies import load, prune, usage
 from olmkit.engine.models.spec import spec_of
 from olmkit.engine.settings import Settings
-from olmkit.registry.archive import to_save, write_archive
-from olmkit.registry.digest import Digest
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.archives.archive import to_save, write_archive
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.daemon import Daemon, running_daemon, start_daemon, wait_until
 from support.formats import put_shards
 from support.ggufsplit import split

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from olmkit.registry import formats, mediatypes
-from olmkit.registry.archive import archive_size, load_archive, to_save, write_archive
-from olmkit.registry.digest import Digest
+from olmkit.registry import formats
+from olmkit.registry.archives.archive import archive_size, load_archive, to_save, write_archive
 from olmkit.registry.errors import CorruptBlob, RegistryError, SourceError
 from olmkit.registry.formats import Format
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.formats import tar
 from support.stores import GGUF, put_model
 

@@ -7,8 +7,8 @@ from collections.abc import Awaitable, Callable
 import psutil
 import pytest
 
-from olmkit.engine.chat.process import TemplateProcess
-from olmkit.engine.chat.protocol import InsertGo, RenderGo, RenderJinja, Turn
+from olmkit.engine.chat.templates.renderprocess import TemplateProcess
+from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja, Turn
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
 
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
@@ -35,7 +35,7 @@ def children() -> list[psutil.Process]:
     return [
         child
         for child in psutil.Process().children()
-        if "olmkit.engine.chat.worker" in child.cmdline()
+        if "olmkit.engine.chat.templates.renderworker" in child.cmdline()
     ]
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from olmkit.engine.client import Client, wire
-from olmkit.engine.client.wire import ConnectionBroken, NoAnswer
+from olmkit.engine.client import Client, http1
+from olmkit.engine.client.http1 import ConnectionBroken, NoAnswer
 from olmkit.engine.errors import AddressInUse, ApiError, DaemonError, DaemonNotRunning
 from olmkit.engine.settings import Address
 
@@ -183,9 +183,9 @@ def test_another_program_at_the_address_is_named(reply: bytes) -> None:
 
 def test_a_silent_program_does_not_hold_a_command_for_ever() -> None:
     with scripted([b"<hold>"]) as server:
-        connection = wire.connect(server.address)
+        connection = http1.connect(server.address)
         with pytest.raises(NoAnswer, match=r"within 0\.1 s"):
-            wire.send(connection, "GET", "/", headers={}, timeout_s=0.1)
+            http1.send(connection, "GET", "/", headers={}, timeout_s=0.1)
 
 
 def test_closing_a_stream_early_closes_the_connection() -> None:

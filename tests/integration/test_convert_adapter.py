@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from olmkit.engine.create.convert import convert_adapter, convert_directory, directory_files
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.convert import convert_adapter, convert_directory, directory_files
-from olmkit.engine.models.gguf import GgufHeader, read_header
+from olmkit.engine.gguf.header import GgufHeader, read_header
 from support.checkpoints import HEADS, KV_HEADS, LAYERS, WIDTH, lora, write_checkpoint
 from support.models import minilm_gguf, smollm2
 from support.runner import RunnerClient

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from olmkit.engine.models.convert import convert_adapter, convert_directory, directory_files
-from olmkit.engine.models.gguf import read_header
+from olmkit.engine.create.convert import convert_adapter, convert_directory, directory_files
+from olmkit.engine.gguf.header import read_header
 from olmkit.engine.runner import bindings, protocol
 from support.checkpoints import CHECKPOINTS, lora, write_checkpoint
 from support.convert_oracle import GENERATORS, PAIR, TOKENS, describe

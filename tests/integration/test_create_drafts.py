@@ -7,17 +7,17 @@ from typing import Any
 
 import pytest
 
-from olmkit.engine.models.create import Recipe, Workshop, create
-from olmkit.engine.models.drafts import NOTICE
-from olmkit.engine.models.gguf import read_header
+from olmkit.engine.create.assembly import Recipe, Workshop, create
+from olmkit.engine.create.drafts import NOTICE
+from olmkit.engine.gguf.header import read_header
 from olmkit.engine.models.spec import ModelSpec, spec_of
-from olmkit.registry import transfer
-from olmkit.registry.manifest import Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.manifest import Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push import transfer
 from olmkit.registry.sources import PullOptions, pull
-from olmkit.registry.store import Store
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store
 from support.api import Api
 from support.checkpoints import write_checkpoint
 from support.daemon import running_daemon

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import journal
-from olmkit.registry.digest import Digest
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store import journal
+from olmkit.registry.store.store import Store
 from support.daemon import Daemon, running_daemon, start_daemon, wait_until
 from support.kills import MIB, succeed, until_killed
 from support.registry import Registry, serving

@@ -64,7 +64,7 @@ def test_an_idle_daemon_takes_little_memory_and_has_no_children(tmp_path: Path) 
 
 
 def test_the_daemon_starts_without_what_only_some_requests_need() -> None:
-    code = "import sys, olmkit.engine.daemon, olmkit.engine.api.app; print(*sys.modules)"
+    code = "import sys, olmkit.engine.daemon, olmkit.engine.api.application; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", code], text=True).split()
     heavy = {"llama_cpp", "numpy", "jinja2", "httpx", "gguf", "lark", "psutil", "typer", "rich"}
     assert not heavy & set(loaded)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from olmkit.engine.models.spec import spec_of
 from olmkit.registry import formats
-from olmkit.registry.digest import Digest, hash_file
 from olmkit.registry.formats import Format
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.digest import Digest, hash_file
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.formats import put_shards
 from support.ggufsplit import split
 from support.randommodel import write_llama

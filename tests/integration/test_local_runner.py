@@ -22,9 +22,6 @@ from olmkit.engine.errors import (
     RunnerDied,
     UnsupportedCapability,
 )
-from olmkit.engine.runner import local
-from olmkit.engine.runner.interface import ExitReason
-from olmkit.engine.runner.local import LocalRunner
 from olmkit.engine.runner.protocol import (
     Completed,
     EndReason,
@@ -34,6 +31,9 @@ from olmkit.engine.runner.protocol import (
     Piece,
     Sampling,
 )
+from olmkit.engine.supervision import localrunner
+from olmkit.engine.supervision.interface import ExitReason
+from olmkit.engine.supervision.localrunner import LocalRunner
 from support import runner_program
 from support.daemon import wait_until
 from support.models import smollm2
@@ -69,7 +69,7 @@ class Kind:
 @pytest.fixture(params=["program", "llama.cpp"])
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Kind:
     if request.param == "llama.cpp":
-        return Kind(local.COMMAND, smollm2())
+        return Kind(localrunner.COMMAND, smollm2())
     model = runner_program.write_model(tmp_path / "m.json", token_s=0.005, context_tokens=8192)
     return Kind(runner_program.COMMAND, model)
 
@@ -327,8 +327,8 @@ def test_garbage_from_a_runner_ends_it(program: Kind) -> None:
 def test_a_runner_that_hears_nothing_is_killed(
     program: Kind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(local, "EOF_GRACE_S", 0.1)
-    monkeypatch.setattr(local, "TERM_GRACE_S", 0.1)
+    monkeypatch.setattr(localrunner, "EOF_GRACE_S", 0.1)
+    monkeypatch.setattr(localrunner, "TERM_GRACE_S", 0.1)
 
     async def test() -> None:
         async with program.loaded() as runner:
@@ -351,7 +351,7 @@ def test_a_program_that_cannot_be_started_is_a_death(tmp_path: Path) -> None:
 def test_an_answer_that_nobody_reads_is_cancelled_not_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("olmkit.engine.runner.multiplex.MAX_UNREAD_REPLIES", 20)
+    monkeypatch.setattr("olmkit.engine.supervision.multiplex.MAX_UNREAD_REPLIES", 20)
     kind = Kind(runner_program.COMMAND, runner_program.write_model(tmp_path / "m.json"))
 
     async def test() -> None:
@@ -367,7 +367,7 @@ def test_an_answer_that_nobody_reads_is_cancelled_not_kept(
 
 
 def test_a_dry_run_measures_and_leaves_the_runner_usable() -> None:
-    kind = Kind(local.COMMAND, smollm2())
+    kind = Kind(localrunner.COMMAND, smollm2())
 
     async def test() -> None:
         runner = await kind.start()

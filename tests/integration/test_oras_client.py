@@ -11,16 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import formats, transfer
-from olmkit.registry.archive import load_archive, to_save, write_archive
-from olmkit.registry.digest import Digest
+from olmkit.registry import formats
+from olmkit.registry.archives.archive import load_archive, to_save, write_archive
 from olmkit.registry.formats import Format
-from olmkit.registry.manifest import Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push import transfer
 from olmkit.registry.sources import pull
-from olmkit.registry.store import Store, StoredModel
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store, StoredModel
 from support.api import Api
 from support.daemon import Daemon, running_daemon
 from support.debian_registry import DebianRegistry, debian_registry

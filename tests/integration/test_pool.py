@@ -24,13 +24,13 @@ from olmkit.engine.errors import (
     RequestCancelled,
     RunnerDied,
 )
-from olmkit.engine.planning.memory import PROCESS_BYTES
-from olmkit.engine.runner.interface import Runner
-from olmkit.engine.runner.local import LocalRunner
+from olmkit.engine.planning.footprint import PROCESS_BYTES
 from olmkit.engine.runner.protocol import Completed, LoadOptions, Piece
-from olmkit.engine.scheduling.loading import StartRunner
+from olmkit.engine.scheduling.bringup import StartRunner
 from olmkit.engine.scheduling.pool import Lease, Pool
 from olmkit.engine.settings import Settings
+from olmkit.engine.supervision.interface import Runner
+from olmkit.engine.supervision.localrunner import LocalRunner
 from support.filespec import FileSpec, spec_of
 from support.models import smollm2
 from support.runner_program import COMMAND, write_model

@@ -9,15 +9,15 @@ import httpx
 import pytest
 import trustme
 
-from olmkit.registry import transfer
-from olmkit.registry.credentials import Credential
 from olmkit.registry.errors import RemoteError
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.proxies import is_direct
-from olmkit.registry.reference import Reference
+from olmkit.registry.http.credentials import Credential
+from olmkit.registry.http.proxies import is_direct
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push import transfer
 from olmkit.registry.sources import PullOptions, pull
-from olmkit.registry.store import Store
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store
 from support.forward_proxy import ForwardProxy, forward_proxy
 from support.registry import Registry, serving
 from support.stores import put_model

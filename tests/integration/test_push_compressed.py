@@ -12,17 +12,18 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from olmkit.registry import formats, transfer
-from olmkit.registry.digest import Digest
+from olmkit.registry import formats
 from olmkit.registry.errors import SourceError
 from olmkit.registry.events import BlobProgress, Event
-from olmkit.registry.manifest import Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push import transfer
+from olmkit.registry.push.transfer import PushOptions
 from olmkit.registry.sources import pull
-from olmkit.registry.store import Store
-from olmkit.registry.transfer import PushOptions
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store
 from support.debian_registry import DebianRegistry, debian_registry
 from support.stores import files_of, manifest
 

@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import mediatypes, transfer
 from olmkit.registry.errors import ModelNotFound, SourceError
 from olmkit.registry.events import Event, Status
-from olmkit.registry.manifest import Descriptor, Index, Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.quantizations import QUANTIZATION, push_quantizations
-from olmkit.registry.reference import Reference
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.manifest import Descriptor, Index, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push import transfer
+from olmkit.registry.push.quantizations import QUANTIZATION, push_quantizations
+from olmkit.registry.push.transfer import PushOptions
 from olmkit.registry.sources import PullOptions, pull
 from olmkit.registry.sources.oci import choose
-from olmkit.registry.store import Store
-from olmkit.registry.transfer import PushOptions
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store
 from support.debian_registry import debian_registry
 from support.registry import Registry, serving
 from support.stores import descriptor

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import formats, pace, transfer, upload
+from olmkit.registry import formats
+from olmkit.registry.download import pace
 from olmkit.registry.errors import (
     ModelNotFound,
     RemoteRejected,
@@ -15,12 +16,13 @@ from olmkit.registry.errors import (
     Unauthorized,
 )
 from olmkit.registry.events import BlobProgress, Event
-from olmkit.registry.manifest import Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.manifest import Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push import transfer, upload
 from olmkit.registry.sources import PullOptions, pull
-from olmkit.registry.store import Store
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store
 from support.registry import Fault, Registry, serving
 from support.stores import manifest as model_manifest
 

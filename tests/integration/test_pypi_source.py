@@ -12,8 +12,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     CorruptBlob,
     ModelNotFound,
@@ -24,10 +22,12 @@ from olmkit.registry.errors import (
     Unreachable,
 )
 from olmkit.registry.events import BlobProgress, Event, Status
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
 from olmkit.registry.sources import pull
-from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.store.store import Store, StoredModel
 from support.index import PackageIndex, serving
 from support.smalldisk import run_on_small_disk
 from support.stores import files_of

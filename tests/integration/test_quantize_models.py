@@ -12,9 +12,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from olmkit.engine.create.quantize import quantize, type_name
 from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, RequestCancelled
-from olmkit.engine.models.gguf import read_header
-from olmkit.engine.models.quantize import quantize, type_name
+from olmkit.engine.gguf.header import read_header
 from support.models import minilm_gguf, smollm2
 from support.runner import loaded_runner, wait_for_end
 
@@ -120,7 +120,7 @@ def test_cancelling_ends_the_process_and_leaves_nothing(tmp_path: Path) -> None:
 
 def test_the_process_does_not_outlive_the_one_that_wanted_the_file(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from olmkit.engine.models.quantize import quantize;"
+        "import sys; from pathlib import Path; from olmkit.engine.create.quantize import quantize;"
         "quantize(Path(sys.argv[1]), Path(sys.argv[2]), 'IQ3_S',"
         " on_progress=lambda *_: print(flush=True))"
     )

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from olmkit.registry.reactor import Reactor, Workers
+from olmkit.registry.download.reactor import Reactor, Workers
 
 LONG_S = 10.0
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import trustme
 
-from olmkit.registry import wire
+from olmkit.registry.http import wire
 from support.rawserver import CLOSE, Step, raw_server
 
 LENGTH_5 = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 import trustme
 
-from olmkit.registry import transfer
-from olmkit.registry.credentials import Credential
 from olmkit.registry.errors import RemoteError, Unauthorized, Unreachable, Untrusted
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
-from olmkit.registry.remote import RemoteRepository, check_login
+from olmkit.registry.http.credentials import Credential
+from olmkit.registry.http.remote import RemoteRepository, check_login
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push import transfer
 from olmkit.registry.sources import PullOptions, pull
-from olmkit.registry.store import Store
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store
 from support.daemon import free_port
 from support.debian_registry import debian_registry
 from support.registry import Fault, Registry, serving
@@ -196,7 +196,7 @@ def test_debians_registry_plain(tmp_path: Path) -> None:
 def test_debians_registry_mounts_and_takes_chunks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from olmkit.registry import upload
+    from olmkit.registry.push import upload
 
     monkeypatch.setattr(upload, "CHUNK_BYTES", 30_000)
     with debian_registry(tmp_path / "server") as registry:

@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     InvalidReference,
     ModelNotFound,
@@ -14,11 +12,13 @@ from olmkit.registry.errors import (
     SourceError,
     Unauthorized,
 )
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference, is_address
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference, is_address
 from olmkit.registry.sources import PullOptions, pull, url
-from olmkit.registry.store import Store, StoredModel
-from olmkit.registry.web import Connection
+from olmkit.registry.store.store import Store, StoredModel
 from support.hub import COMMIT, Hub, serving_hub
 
 

@@ -21,7 +21,7 @@ from olmkit.engine import framing
 from olmkit.engine.runner import protocol as p
 ours, theirs = socket.socketpair()
 runner = subprocess.Popen(
-    [sys.executable, "-m", "olmkit.engine.runner.main", "--fd", str(theirs.fileno())],
+    [sys.executable, "-m", "olmkit.engine.runner.process.main", "--fd", str(theirs.fileno())],
     pass_fds=(theirs.fileno(),),
 )
 theirs.close()
@@ -132,7 +132,13 @@ def test_a_log_that_nobody_reads_does_not_stop_it() -> None:
     ours, theirs = socket.socketpair()
     reader, writer = os.pipe()
     with ours, theirs:
-        command = [sys.executable, "-m", "olmkit.engine.runner.main", "--log-level", "debug"]
+        command = [
+            sys.executable,
+            "-m",
+            "olmkit.engine.runner.process.main",
+            "--log-level",
+            "debug",
+        ]
         process = subprocess.Popen(
             [*command, "--fd", str(theirs.fileno())],
             pass_fds=(theirs.fileno(),),

@@ -17,13 +17,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_ssh_public_key
 
 from olmkit.engine.remotes import Remotes
-from olmkit.registry.credentials import Credential
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import CredentialError, RegistryError, Unauthorized
-from olmkit.registry.reference import Reference
-from olmkit.registry.remote import RemoteRepository
-from olmkit.registry.signing import load_key
-from olmkit.registry.web import Connection
+from olmkit.registry.http.credentials import Credential
+from olmkit.registry.http.remote import RemoteRepository
+from olmkit.registry.http.signing import load_key
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
 
 EMPTY = base64.b64encode(hashlib.sha256(b"").hexdigest().encode()).decode()
 BLOB = Digest.of(b"x")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import StoreError
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.smalldisk import run_on_small_disk
 from support.store_program import WEIGHTS
 from support.stores import GGUF, files_of, put_model

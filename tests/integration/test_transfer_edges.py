@@ -16,11 +16,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from olmkit.registry import journal, pace
-from olmkit.registry.arrival import Wanted
-from olmkit.registry.blobs import BlobStore
-from olmkit.registry.digest import Digest
-from olmkit.registry.download import fetch
+from olmkit.registry.download import pace
+from olmkit.registry.download.arrival import Wanted
+from olmkit.registry.download.download import fetch
+from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.errors import (
     RemoteMisbehaved,
     RemoteRejected,
@@ -28,10 +27,12 @@ from olmkit.registry.errors import (
     Unreachable,
 )
 from olmkit.registry.events import Event
-from olmkit.registry.ranges import Ranges
-from olmkit.registry.reference import Reference
-from olmkit.registry.remote import RemoteRepository
-from olmkit.registry.web import Connection
+from olmkit.registry.http.remote import RemoteRepository
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store import journal
+from olmkit.registry.store.blobs import BlobStore
 from support.pulling import use_short_ranges
 from support.registry import Fault, Registry, serving
 from support.smalldisk import run_on_small_disk

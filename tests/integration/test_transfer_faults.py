@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import journal, pace, wire
-from olmkit.registry.digest import Digest
+from olmkit.registry.download import pace
+from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.errors import (
     DiskFull,
     RemoteError,
@@ -19,13 +19,15 @@ from olmkit.registry.errors import (
     TransferCancelled,
 )
 from olmkit.registry.events import BlobProgress, Event
-from olmkit.registry.manifest import Descriptor
-from olmkit.registry.ranges import Ranges
-from olmkit.registry.reference import Reference
-from olmkit.registry.remote import RemoteRepository
-from olmkit.registry.store import Store
-from olmkit.registry.transfer import pull_blobs
-from olmkit.registry.web import Connection
+from olmkit.registry.http import wire
+from olmkit.registry.http.remote import RemoteRepository
+from olmkit.registry.http.web import Connection
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.push.transfer import pull_blobs
+from olmkit.registry.store import journal
+from olmkit.registry.store.store import Store
 from support.daemon import wait_until
 from support.pulling import use_short_ranges
 from support.registry import Fault, Registry, serving

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import journal
-from olmkit.registry.ranges import Ranges
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.download.ranges import Ranges
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store import journal
+from olmkit.registry.store.store import Store
 from support.daemon import wait_until
 from support.kills import KILLS, MIB
 from support.pulling import publish, start

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olmkit.registry.blobs import BlobStore
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import CorruptBlob
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.store.blobs import BlobStore
 
 
 @pytest.fixture(scope="module")

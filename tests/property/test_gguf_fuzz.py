@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from olmkit.engine.errors import ModelUnloadable
-from olmkit.engine.models.gguf import read_header
+from olmkit.engine.gguf.header import read_header
 from support import gguffile, models
 from support.gguffile import GgufFile, Row
 

@@ -14,8 +14,12 @@ from olmkit.modelfile.gotemplate.chat import (
     find_errors,
     render_chat,
 )
-from olmkit.modelfile.gotemplate.functions import FUNCTIONS
-from olmkit.modelfile.gotemplate.inference import capabilities, has_tool_round_trip, tool_call_tag
+from olmkit.modelfile.gotemplate.evaluation.functions import FUNCTIONS
+from olmkit.modelfile.gotemplate.introspection import (
+    capabilities,
+    has_tool_round_trip,
+    tool_call_tag,
+)
 
 LIMITS = Limits(steps=20_000, output_chars=50_000, allocated_chars=100_000, calls=20, nesting=30)
 

@@ -5,9 +5,9 @@ import os
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olmkit.registry import names
 from olmkit.registry.errors import InvalidReference
-from olmkit.registry.reference import Reference
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store import nametree
 
 segments = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,12}", fullmatch=True)
 hosts = st.one_of(
@@ -51,16 +51,16 @@ def test_a_name_has_one_place_inside_the_folder_and_is_read_back_from_it(text: s
     if reference is None:
         return
     try:
-        parts = names.parts_of(reference)
+        parts = nametree.parts_of(reference)
     except InvalidReference:  # too long for a file name
         return
-    assert len(parts) == names.LEVELS
+    assert len(parts) == nametree.LEVELS
     assert os.path.normpath("/".join(parts)) == "/".join(parts)
     for part in parts:
         assert part not in ("", ".", "..")
         assert "/" not in part and "\\" not in part and "\0" not in part
         assert part.isascii() and not part.startswith((".", "-", "~"))
-    restored = names.reference_of(parts)
+    restored = nametree.reference_of(parts)
     assert restored is not None
     assert (restored.host, restored.repository, restored.tag) == (
         reference.host,
@@ -71,9 +71,9 @@ def test_a_name_has_one_place_inside_the_folder_and_is_read_back_from_it(text: s
 
 @given(st.lists(segments, min_size=4, max_size=4))
 def test_a_path_that_is_a_name_leads_back_to_the_same_path(parts: list[str]) -> None:
-    reference = names.reference_of((parts[0].lower(), *parts[1:]))
+    reference = nametree.reference_of((parts[0].lower(), *parts[1:]))
     if reference is not None:
-        again = names.reference_of(names.parts_of(reference))
+        again = nametree.reference_of(nametree.parts_of(reference))
         assert again == reference
 
 

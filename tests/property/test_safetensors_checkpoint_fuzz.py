@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from olmkit.engine.create.convert import convert_directory, directory_files
+from olmkit.engine.create.convert.tokenizers.sentencepiece import read_pieces
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.convert import convert_directory, directory_files
-from olmkit.engine.models.convert.tokenizers.sentencepiece import read_pieces
-from olmkit.engine.models.gguf import read_header
+from olmkit.engine.gguf.header import read_header
 from support.checkpoints import CHECKPOINTS, write_checkpoint
 
 JSON_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json", "added_tokens.json")

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from olmkit.engine.create.safetensors import DType, read_tensors
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.safetensors import DType, read_tensors
 from support.weights import stored, values, write_safetensors
 
 ANY = st.recursive(

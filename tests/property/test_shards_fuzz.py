@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
-from olmkit.engine.models.gguf import read_header
-from olmkit.engine.models.shards import merge
+from olmkit.engine.gguf.header import read_header
+from olmkit.engine.gguf.shards import merge
 from support.gguffile import STRING, UINT32, GgufFile, Row, array, number, string
 
 NAMES = ("m-00001-of-00002.gguf", "m-00002-of-00002.gguf")

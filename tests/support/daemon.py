@@ -93,7 +93,9 @@ class Daemon:
             children = psutil.Process(self.process.pid).children()
         except psutil.NoSuchProcess:
             return []
-        return [child for child in children if "olmkit.engine.runner.main" in _command(child)]
+        return [
+            child for child in children if "olmkit.engine.runner.process.main" in _command(child)
+        ]
 
     def wait_until_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
         deadline_s = time.monotonic() + timeout_s

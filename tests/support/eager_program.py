@@ -8,7 +8,7 @@ COMMAND = (sys.executable, str(Path(__file__)), "serve")
 
 def main() -> None:
     from olmkit.cli.main import main as olm
-    from olmkit.registry.store import Store
+    from olmkit.registry.store.store import Store
 
     assert Store.collect.__kwdefaults__ is not None
     Store.collect.__kwdefaults__["grace_s"] = 0.0

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from olmkit.engine.models.gguf import GgufHeader, is_gguf, read_header
+from olmkit.engine.gguf.header import GgufHeader, is_gguf, read_header
 from olmkit.engine.runner.protocol import ModelFiles
 
 

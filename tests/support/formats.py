@@ -9,10 +9,10 @@ from typing import Any
 
 import zstandard
 
-from olmkit.registry import mediatypes
-from olmkit.registry.manifest import Manifest
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.manifest import Manifest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 
 WEIGHTS = b"GGUF" + bytes(range(256)) * 16
 PROJECTOR = b"GGUF projector" + bytes(512)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from olmkit.registry.reference import normalized_package
+from olmkit.registry.oci.reference import normalized_package
 from support.httpservers import answering
 
 

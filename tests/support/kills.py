@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from olmkit.engine.errors import DaemonError
-from olmkit.registry.digest import Digest
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.daemon import COMMAND, Daemon, start_daemon
 from support.stores import put_model
 

@@ -136,7 +136,7 @@ def minilm_directory() -> Path:
 
 def minilm_gguf() -> Path:
     """all-MiniLM-L6-v2 as an F16 GGUF, converted by olm: 384 dimensions, mean pooling."""
-    from olmkit.engine.models.convert import REVISION, convert_directory, directory_files
+    from olmkit.engine.create.convert import REVISION, convert_directory, directory_files
 
     directory = minilm_directory()
     target = CACHE / f"all-minilm-l6-v2-r{REVISION}.gguf"

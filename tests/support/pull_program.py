@@ -7,10 +7,10 @@ import sys
 import threading
 from pathlib import Path
 
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
 from olmkit.registry.sources import pull
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 
 
 def main() -> None:

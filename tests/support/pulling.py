@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import mediatypes, pace
-from olmkit.registry.digest import Digest
-from olmkit.registry.manifest import Descriptor, Manifest
+from olmkit.registry.download import pace
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor, Manifest
 from support.registry import Registry
 
 PROGRAM = Path(__file__).with_name("pull_program.py")

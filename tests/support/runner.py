@@ -52,7 +52,7 @@ class RunnerClient:
     def __init__(self, *arguments: str) -> None:
         self.socket, theirs = socket.socketpair()
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed by close()
-        command = [sys.executable, "-P", "-m", "olmkit.engine.runner.main", *arguments]
+        command = [sys.executable, "-P", "-m", "olmkit.engine.runner.process.main", *arguments]
         with theirs:
             self.process = subprocess.Popen(
                 [*command, "--fd", str(theirs.fileno())],

@@ -11,8 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from olmkit.registry.errors import ModelNotFound
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.stores import GGUF, manifest
 
 NAMES = [f"m{number}" for number in range(6)]

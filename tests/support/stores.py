@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 
 GGUF = b"GGUF" + bytes(range(256)) * 16
 """Looks like weights to the registry, which reads no more than the magic."""

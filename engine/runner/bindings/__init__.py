@@ -6,6 +6,7 @@ the runner. Failures raise `NativeError`; the reason stands in llama.cpp's log l
 in range.
 """
 
+from olmkit.engine.runner.bindings.breakdown import DeviceBytes, memory_by_device
 from olmkit.engine.runner.bindings.context import (
     KV_TYPES,
     MOST_SEQUENCES,
@@ -21,7 +22,6 @@ from olmkit.engine.runner.bindings.library import (
     set_log_sink,
     take_errors,
 )
-from olmkit.engine.runner.bindings.memory import DeviceBytes, memory_by_device
 from olmkit.engine.runner.bindings.model import Adapter, Model, load_adapter
 from olmkit.engine.runner.bindings.quantizer import quantize
 from olmkit.engine.runner.bindings.sampler import Candidates, Sampler

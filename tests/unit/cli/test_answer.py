@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import pyte
 import pytest
 
-from olmkit.cli.answer import AnswerView, timings_text
-from olmkit.cli.terminal import Terminal
+from olmkit.cli.chat.answer import AnswerView, timings_text
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.client.replies import Chunk, Timings, chunk
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from olmkit.cli.asking import Asking, parse_format, parse_keep_alive, parse_think
+from olmkit.cli.chat.asking import Asking, parse_format, parse_keep_alive, parse_think
 from olmkit.cli.errors import UsageError
 
 

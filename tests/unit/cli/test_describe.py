@@ -1,4 +1,4 @@
-from olmkit.cli.describe import describe, parameter_rows
+from olmkit.cli.screen.showsections import describe, parameter_rows
 from olmkit.engine.client.replies import ModelDetails, model_details
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from olmkit.cli.app import COMMANDS
-from olmkit.cli.environment import VARIABLES
-from olmkit.cli.manpages import generated, pages
+from olmkit.cli.generated.environment import VARIABLES
+from olmkit.cli.generated.manpages import generated, pages
 from olmkit.engine.settings import Settings
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -3,7 +3,13 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.cli.lineeditor import KEPT_ENTRIES, TRIM_ABOVE_BYTES, ChatHistory, is_open, unquoted
+from olmkit.cli.chat.lineeditor import (
+    KEPT_ENTRIES,
+    TRIM_ABOVE_BYTES,
+    ChatHistory,
+    is_open,
+    unquoted,
+)
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
+from olmkit.cli.chat.media import extract_files, sniff
 from olmkit.cli.errors import CliError
-from olmkit.cli.media import extract_files, sniff
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.cli.modelfiles import (
+from olmkit.cli.building.modelfiles import (
     Parts,
     checked_parts,
     create_request,

@@ -1,4 +1,4 @@
-from olmkit.cli.output import columns, display_width, json_lines, reflow, table
+from olmkit.cli.screen.output import columns, display_width, json_lines, reflow, table
 
 
 def test_columns_are_padded_by_display_width_without_trailing_blanks() -> None:

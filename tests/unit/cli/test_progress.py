@@ -3,8 +3,8 @@
 import io
 import json
 
-from olmkit.cli.progress import Bar, PlainDisplay, ProgressStyle, Spinner, progress_display
-from olmkit.cli.terminal import Terminal, visible
+from olmkit.cli.screen.progress import Bar, PlainDisplay, ProgressStyle, Spinner, progress_display
+from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.engine.client.replies import Progress
 
 

@@ -2,7 +2,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from olmkit.cli.units import age_text, count_text, duration_text, eta_text, size_text, span_text
+from olmkit.cli.screen.units import (
+    age_text,
+    count_text,
+    duration_text,
+    eta_text,
+    size_text,
+    span_text,
+)
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

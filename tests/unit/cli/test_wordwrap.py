@@ -1,7 +1,7 @@
 import pyte
 import pytest
 
-from olmkit.cli.wordwrap import WordWrap
+from olmkit.cli.screen.wordwrap import WordWrap
 
 
 def shown(pieces: list[str], width: int = 20, height: int = 12) -> list[str]:

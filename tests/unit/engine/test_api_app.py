@@ -8,10 +8,10 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from olmkit.engine.api.app import create_app
+from olmkit.engine.api.application import create_app
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 
 
 def ask(home: Path, method: str, path: str, **options: Any) -> httpx.Response:

@@ -1,7 +1,7 @@
 import pytest
 
 from olmkit.engine.api.decoding import decode, parse_json
-from olmkit.engine.api.types import ChatRequest, GenerateRequest
+from olmkit.engine.api.native.types import ChatRequest, GenerateRequest
 from olmkit.engine.errors import InvalidRequest
 
 

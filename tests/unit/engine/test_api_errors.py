@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from olmkit.engine import errors as engine
-from olmkit.engine.api.errors import ERROR_TABLE, classify
+from olmkit.engine.api.statuses import ERROR_TABLE, classify
 from olmkit.registry import errors as registry
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from olmkit.engine.create.convert import convert_directory, directory_files
+from olmkit.engine.create.convert.checkpoint import Checkpoint
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.convert import convert_directory, directory_files
-from olmkit.engine.models.convert.checkpoint import Checkpoint
-from olmkit.engine.models.gguf import read_header
+from olmkit.engine.gguf.header import read_header
 from support.checkpoints import write_checkpoint
 
 
@@ -166,7 +166,7 @@ def test_broken_advice_on_sampling_does_not_matter(files: dict[str, Path], tmp_p
 def test_a_file_over_the_limit_is_not_read_into_memory(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("olmkit.engine.models.convert.checkpoint.MAX_JSON_BYTES", 50)
+    monkeypatch.setattr("olmkit.engine.create.convert.checkpoint.MAX_JSON_BYTES", 50)
     assert "config.json is larger than 50 bytes" in refused(files, tmp_path)
 
 

@@ -5,17 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from olmkit.engine.create.convert.architecture import interleave
+from olmkit.engine.create.convert.elements import from_float32, output_tensor, to_float32
+from olmkit.engine.create.convert.float8 import _e4m3, _e5m2, unpacked
+from olmkit.engine.create.convert.hyperparameters import Hyperparameters
+from olmkit.engine.create.safetensors import DType, Tensor, read_tensors
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.convert.architecture import interleave
-from olmkit.engine.models.convert.elements import (
-    from_float32,
-    output_tensor,
-    to_float32,
-)
-from olmkit.engine.models.convert.float8 import _e4m3, _e5m2, unpacked
-from olmkit.engine.models.convert.gguf_writer import GgmlType
-from olmkit.engine.models.convert.hyperparameters import Hyperparameters
-from olmkit.engine.models.safetensors import DType, Tensor, read_tensors
+from olmkit.engine.gguf.writer import GgmlType
 from support.weights import Array, stored, values, write_safetensors
 
 
@@ -133,7 +129,7 @@ def test_8_bit_floats_without_scales_are_refused(tmp_path: Path) -> None:
 def test_blocks_are_bounded_whatever_the_size_of_the_tensor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("olmkit.engine.models.convert.elements.BLOCK_BYTES", 64)
+    monkeypatch.setattr("olmkit.engine.create.convert.elements.BLOCK_BYTES", 64)
     array = stored(values("x", (32, 4)), "F32")
     tensor = output_tensor(one(tmp_path, array), "x", GgmlType.F32, row_multiple=2)
     blocks = list(tensor.blocks())

@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 
+from olmkit.engine.create.convert.checkpoint import Checkpoint
+from olmkit.engine.create.convert.tokenizers.detect import decoder_vocabulary
+from olmkit.engine.create.convert.tokenizers.pretokenizer import pretokenizer_name
+from olmkit.engine.create.convert.tokenizers.sentencepiece import read_pieces
+from olmkit.engine.create.convert.tokenizers.special import special_tokens
+from olmkit.engine.create.convert.tokenizers.vocabulary import TokenType
+from olmkit.engine.create.convert.tokenizers.wordpiece import wordpiece
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.convert.checkpoint import Checkpoint
-from olmkit.engine.models.convert.gguf_writer import Metadata
-from olmkit.engine.models.convert.tokenizers.detect import decoder_vocabulary
-from olmkit.engine.models.convert.tokenizers.pretokenizer import pretokenizer_name
-from olmkit.engine.models.convert.tokenizers.sentencepiece import read_pieces
-from olmkit.engine.models.convert.tokenizers.special import special_tokens
-from olmkit.engine.models.convert.tokenizers.vocabulary import TokenType
-from olmkit.engine.models.convert.tokenizers.wordpiece import wordpiece
+from olmkit.engine.gguf.writer import Metadata
 from support.tokenizers import (
     added,
     bpe_parts,

@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models.convert.gguf_writer import (
-    GgmlType,
-    Int32,
-    Metadata,
-    OutputTensor,
-    write_gguf,
-)
-from olmkit.engine.models.gguf import read_header
+from olmkit.engine.gguf.header import read_header
+from olmkit.engine.gguf.writer import GgmlType, Int32, Metadata, OutputTensor, write_gguf
 from support.weights import Array
 
 METADATA: Metadata = {

@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
+from olmkit.engine.create.assembly import Recipe, Workshop, create
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable, ModelUnloadable
-from olmkit.engine.models.create import Recipe, Workshop, create
 from olmkit.engine.models.spec import ModelSpec, StoredMessage, spec_of
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import ModelNotFound, StoreError, TransferCancelled
 from olmkit.registry.events import Event, EventSink, Status
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store, StoredModel
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store, StoredModel
 from support import gguffile
 from support.gguffile import UINT32, GgufFile, Row, number, string
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.errors import ModelUnloadable
-from olmkit.engine.models.gguf import GgufArray, read_header
+from olmkit.engine.gguf.header import GgufArray, read_header
 from support import gguffile, models
 from support.gguffile import GgufFile, Row
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from olmkit.engine.chat import jinja
-from olmkit.engine.chat.limits import MAX_OUTPUT_CHARACTERS
+from olmkit.engine.chat.templates import jinja
+from olmkit.engine.chat.templates.renderlimits import MAX_OUTPUT_CHARACTERS
 from olmkit.engine.errors import TemplateFailed
-from olmkit.engine.models.gguf import read_header
+from olmkit.engine.gguf.header import read_header
 from support import models
 
 RECORDED = json.loads(

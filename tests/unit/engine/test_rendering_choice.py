@@ -3,14 +3,14 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.engine.chat.choice import TemplateKind, choose
 from olmkit.engine.chat.conversation import Conversation, Message, ToolCall
 from olmkit.engine.chat.rendering import jinja_variables, plain_text, without_bos
+from olmkit.engine.chat.templates.choice import TemplateKind, choose
+from olmkit.engine.gguf.header import GgufHeader
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, jinja_facts
-from olmkit.engine.models.gguf import GgufHeader
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.runner.protocol import ModelFiles
-from olmkit.registry.modelconfig import ModelConfig
+from olmkit.registry.oci.modelconfig import ModelConfig
 
 TOOL_JINJA = (
     "{% if tools %}{{ tools|tojson }}{% endif %}{% for m in messages %}{{ m.tool_calls }}"

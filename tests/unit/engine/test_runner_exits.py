@@ -2,8 +2,8 @@ import signal
 
 import pytest
 
-from olmkit.engine.runner.exits import classify, oom_kills
-from olmkit.engine.runner.interface import ExitReason
+from olmkit.engine.supervision.interface import ExitReason
+from olmkit.engine.supervision.runnerexits import classify, oom_kills
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 
 from olmkit.engine import framing
 from olmkit.engine.runner import protocol as p
-from olmkit.engine.runner.frames import CONGESTED_BYTES, FrameSocket, PeerGone
+from olmkit.engine.runner.process.frames import CONGESTED_BYTES, FrameSocket, PeerGone
 
 
 @pytest.fixture

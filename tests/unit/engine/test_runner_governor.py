@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from olmkit.engine.runner.governor import ThreadGovernor
+from olmkit.engine.runner.decoding.governor import ThreadGovernor
 
 
 @dataclass

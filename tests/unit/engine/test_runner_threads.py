@@ -1,7 +1,7 @@
 import os
 from pathlib import Path
 
-from olmkit.engine.runner.threads import default_threads, physical_cores, quota_cores
+from olmkit.engine.runner.decoding.threads import default_threads, physical_cores, quota_cores
 
 
 def write(path: Path, text: str) -> None:

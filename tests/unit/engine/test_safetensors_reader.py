@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from olmkit.engine.create import safetensors
+from olmkit.engine.create.safetensors import DType, read_tensors
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.models import safetensors
-from olmkit.engine.models.safetensors import DType, read_tensors
 from support.weights import write_safetensors
 
 Header = dict[str, Any]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
-from olmkit.engine.models.gguf import read_header
-from olmkit.engine.models.shards import merge, parse_name, require_whole, sets_of
+from olmkit.engine.gguf.header import read_header
+from olmkit.engine.gguf.shards import merge, parse_name, require_whole, sets_of
 from support.gguffile import UINT32, GgufFile, Row, number, string
 from support.ggufsplit import split
 from support.models import smollm2

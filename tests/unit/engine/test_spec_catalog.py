@@ -5,18 +5,18 @@ from typing import Any, TypeVar
 
 import pytest
 
+from olmkit.engine.create.configblob import describe, human_count
 from olmkit.engine.errors import ModelUnloadable
 from olmkit.engine.models.capabilities import TemplateFacts
 from olmkit.engine.models.catalog import Catalog
-from olmkit.engine.models.describe import describe, human_count
 from olmkit.engine.models.spec import special_tokens
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidReference, ModelNotFound, StoreError
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support import gguffile
 from support.gguffile import GgufFile
 
@@ -178,7 +178,7 @@ def test_the_header_describes_the_model(shelf: Shelf, tmp_path: Path) -> None:
     config = describe(path)
     assert (config.model_format, config.model_family, config.model_type) == ("gguf", "llama", "32")
     assert config.file_type == "F32"
-    from olmkit.engine.models.gguf import read_header
+    from olmkit.engine.gguf.header import read_header
 
     assert special_tokens(read_header(path)) == {"bos_token": "<s>", "eos_token": "</s>"}
 

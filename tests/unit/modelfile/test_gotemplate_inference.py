@@ -1,7 +1,7 @@
 import pytest
 
 from olmkit.modelfile.gotemplate import Template
-from olmkit.modelfile.gotemplate.inference import (
+from olmkit.modelfile.gotemplate.introspection import (
     Capability,
     ThinkTags,
     capabilities,

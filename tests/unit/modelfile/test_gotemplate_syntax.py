@@ -4,8 +4,9 @@ from collections.abc import Callable
 import lark
 import pytest
 
-from olmkit.modelfile.gotemplate import Template, TemplateSyntaxError, expressions
-from olmkit.modelfile.gotemplate.nodes import (
+from olmkit.modelfile.gotemplate import Template, TemplateSyntaxError
+from olmkit.modelfile.gotemplate.syntax import expressions
+from olmkit.modelfile.gotemplate.syntax.nodes import (
     ActionNode,
     FieldNode,
     IfNode,
@@ -14,7 +15,7 @@ from olmkit.modelfile.gotemplate.nodes import (
     TextNode,
     walk,
 )
-from olmkit.modelfile.gotemplate.treebuilder import InvalidExpression
+from olmkit.modelfile.gotemplate.syntax.treebuilder import InvalidExpression
 
 
 def test_saved_tables_belong_to_the_grammar() -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.blobs import BlobStore
-from olmkit.registry.digest import BLOCK_BYTES, Digest
 from olmkit.registry.errors import CorruptBlob, StoreError
+from olmkit.registry.oci.digest import BLOCK_BYTES, Digest
+from olmkit.registry.store.blobs import BlobStore
 
 DATA = bytes(range(256)) * 5000
 DIGEST = Digest.of(DATA)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.collect import remove_stale
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import TransferCancelled
 from olmkit.registry.events import BlobProgress, Event
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.collect import remove_stale
+from olmkit.registry.store.store import Store
 from support.stores import GGUF, files_of, put_model, write_raw_manifest
 
 

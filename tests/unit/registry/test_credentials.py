@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from olmkit.engine.remotes import Remotes
-from olmkit.registry.credentials import Credential, CredentialStore
 from olmkit.registry.errors import CredentialError
+from olmkit.registry.http.credentials import Credential, CredentialStore
 
 
 def encoded(login: str) -> dict[str, str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.digest import BLOCK_BYTES, Digest, hash_file
 from olmkit.registry.errors import InvalidDigest, StoreError
+from olmkit.registry.oci.digest import BLOCK_BYTES, Digest, hash_file
 
 HEX = "0123456789abcdef" * 4
 

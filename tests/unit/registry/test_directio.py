@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import journal
-from olmkit.registry.directio import (
+from olmkit.registry.download.directio import (
     ALIGNMENT_BYTES,
     BLOCK_BYTES,
     Blocks,
     DirectFile,
     allocate,
 )
+from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.errors import StoreError
-from olmkit.registry.ranges import Ranges
+from olmkit.registry.store import journal
 
 
 @pytest.fixture(params=["disk", "memory"])

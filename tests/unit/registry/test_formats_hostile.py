@@ -11,11 +11,12 @@ import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olmkit.registry import formats, tarstream
-from olmkit.registry.compression import decompressed
+from olmkit.registry import formats
+from olmkit.registry.archives import tarstream
+from olmkit.registry.archives.compression import decompressed
+from olmkit.registry.archives.tarstream import Kind
 from olmkit.registry.errors import RegistryError, SourceError
-from olmkit.registry.store import Store
-from olmkit.registry.tarstream import Kind
+from olmkit.registry.store.store import Store
 from support.formats import WEIGHTS, stored, tar
 
 

@@ -5,12 +5,13 @@ from typing import Any
 
 import pytest
 
-from olmkit.registry import formats, mediatypes
-from olmkit.registry.digest import Digest
+from olmkit.registry import formats
 from olmkit.registry.errors import SourceError
 from olmkit.registry.formats import Format, Role
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import Store
 from support.formats import JINJA, LICENSE, PROJECTOR, WEIGHTS, packed, stored, tar
 
 GGUF = Digest.of(WEIGHTS)

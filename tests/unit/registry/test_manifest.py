@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from olmkit.registry import mediatypes
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidManifest
-from olmkit.registry.manifest import MANIFEST_LIMIT_BYTES, Descriptor, Index, Manifest
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import MANIFEST_LIMIT_BYTES, Descriptor, Index, Manifest
 
 A, B = Digest.of(b"a"), Digest.of(b"b")
 CONFIG = Descriptor(media_type=mediatypes.DOCKER_CONFIG, digest=A, size_bytes=486)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidManifest
-from olmkit.registry.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig, ModelSource, SourceFile
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig, ModelSource, SourceFile
 
 OLLAMAS = {
     "model_format": "gguf",

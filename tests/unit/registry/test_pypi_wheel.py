@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import SourceError
+from olmkit.registry.oci.digest import Digest
 from olmkit.registry.sources import wheel
 from support.wheels import write_wheel
 

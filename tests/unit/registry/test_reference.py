@@ -2,9 +2,9 @@
 
 import pytest
 
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import InvalidReference
-from olmkit.registry.reference import Reference
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
 
 HEX = "ab" * 32
 DIGEST = Digest(f"sha256:{HEX}")

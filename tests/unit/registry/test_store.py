@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import names
-from olmkit.registry.digest import Digest
 from olmkit.registry.errors import (
     CorruptBlob,
     InvalidManifest,
@@ -14,9 +12,11 @@ from olmkit.registry.errors import (
     ModelNotFound,
     StoreError,
 )
-from olmkit.registry.manifest import MANIFEST_LIMIT_BYTES, Manifest
-from olmkit.registry.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import MANIFEST_LIMIT_BYTES, Manifest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store import nametree
+from olmkit.registry.store.store import Store
 from support.stores import GGUF, files_of, manifest, put_model, write_raw_manifest
 
 
@@ -82,9 +82,9 @@ def test_what_is_put_is_loaded_with_the_bytes_verbatim(store: Store) -> None:
 def test_every_name_has_a_place_of_four_levels_and_is_read_back_from_it(
     name: str, path: str
 ) -> None:
-    parts = names.parts_of(parse(name))
+    parts = nametree.parts_of(parse(name))
     assert "/".join(parts) == path
-    assert names.reference_of(parts) == parse(name)
+    assert nametree.reference_of(parts) == parse(name)
 
 
 def test_ollamas_own_spelling_of_such_a_name_is_found_and_written_again(store: Store) -> None:
@@ -198,7 +198,7 @@ def test_the_newest_model_is_listed_first(store: Store) -> None:
     made = manifest(store)
     for age, name in ((3, "c"), (1, "a"), (2, "b")):
         store.put(parse(name), made)
-        os.utime(store.names.path(names.parts_of(parse(name))), (1e9 - age, 1e9 - age))
+        os.utime(store.names.path(nametree.parts_of(parse(name))), (1e9 - age, 1e9 - age))
     assert [model.reference.short for model in store.list()] == ["a:latest", "b:latest", "c:latest"]
 
 

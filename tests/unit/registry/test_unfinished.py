@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry import journal
-from olmkit.registry.digest import Digest
-from olmkit.registry.locks import claimed_folder
-from olmkit.registry.ranges import Ranges
-from olmkit.registry.receiving import receiving
-from olmkit.registry.store import Store
-from olmkit.registry.usage import unfinished, usage
+from olmkit.registry.download.ranges import Ranges
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.store import journal
+from olmkit.registry.store.locks import claimed_folder
+from olmkit.registry.store.resumable import receiving
+from olmkit.registry.store.store import Store
+from olmkit.registry.store.usage import unfinished, usage
 
 DAY_S = 24 * 3600.0
 

@@ -1,0 +1,1 @@
+"""Modelfiles and local files on their way to the daemon."""

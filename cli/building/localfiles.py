@@ -1,0 +1,158 @@
+"""The local files that a FROM, ADAPTER or DRAFT stands for.
+
+Paths are relative to the Modelfile. A FROM that names something on disk is files, any other is
+a model's name (modelfile reference, section 1.7); one that is spelled as a path and is not
+there is an error here, not a name that no registry has.
+"""
+
+from pathlib import Path
+
+from olmkit.cli.errors import CliError
+
+WEIGHT_PATTERNS = (
+    ("model*.safetensors", "*/model*.safetensors"),
+    ("consolidated*.safetensors",),
+    ("*.safetensors",),
+    ("*.gguf",),
+    ("*.bin",),
+)
+"""The first group of which there is a file in a directory gives its weights; of `*.bin` only those
+that are GGUF, as llama.cpp's first ones were called."""
+COMPANION_PATTERNS = (
+    "*.json",
+    "*/*.json",
+    "chat_template.jinja",
+    "additional_chat_templates/*.jinja",
+    "vocab.txt",
+)
+"""What conversion reads beside safetensors. Templates by name are a habit of transformers, and
+vocab.txt is the tokenizer of old BERT models."""
+TOKENIZER_PATTERNS = ("tokenizer.model", "*/tokenizer.model")
+PICKLED = (".bin", ".pth", ".pt", ".ckpt")
+Files = dict[str, Path]
+"""By the name that each gets: its path in the directory given."""
+
+
+def is_path(text: str) -> bool:
+    """Whether a FROM can only mean a file."""
+    return (
+        text.startswith(("/", "./", "../", "~"))
+        or text in (".", "..")
+        or ("://" not in text and text.lower().endswith((".gguf", ".safetensors")))
+    )
+
+
+def local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | None:
+    """The files that the text stands for, by the names that they get; None: a model's name.
+
+    Raises:
+        CliError: they are missing, unsafe or hold no model.
+    """
+    path = find_existing(text, directory)
+    if path is None:
+        if may_be_name and not is_path(text):
+            return None
+        raise CliError(f"no such file: {text}", hint="paths are relative to the Modelfile")
+    if path.is_file():
+        if path.suffix in PICKLED and not _is_gguf(path):
+            raise _pickled(path.name, "is no GGUF file, and a pickle")
+        return _with_siblings(path)
+    if not path.is_dir():
+        raise CliError(f"{text} is neither a file nor a directory")
+    try:
+        found = _directory_files(path)
+        if not found and may_be_name and not is_path(text):
+            return None  # a directory that happens to be called like the model
+        if not found:
+            raise _no_weights(path)
+    except OSError as error:
+        raise CliError(f"cannot read {text}: {(error.strerror or '').lower()}") from error
+    return found
+
+
+def _with_siblings(path: Path) -> Files:
+    """The file; where it is one shard of a GGUF model, all of them, from the same directory."""
+    if "-of-" not in path.name:
+        return {path.name: path}
+    from olmkit.engine.gguf.shards import parse_name
+
+    shard = parse_name(path.name)
+    files = {name: path.with_name(name) for name in (shard.siblings if shard else (path.name,))}
+    missing = [name for name, each in files.items() if not each.is_file()]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise CliError(
+            f"the model is not complete: {missing[0]}{more} missing",
+            hint=f"they belong beside {path}",
+        )
+    return files
+
+
+def find_existing(text: str, directory: Path) -> Path | None:
+    """The path that the text means below the Modelfile's directory; None when nothing is there."""
+    try:
+        path = directory / Path(text).expanduser()
+        return path if path.exists() else None
+    except (OSError, ValueError, RuntimeError):
+        return None  # too long, a NUL in it, or a home that is nobody's
+
+
+def _no_weights(directory: Path) -> CliError:
+    if any(file.suffix in PICKLED for file in directory.iterdir()):
+        return _pickled(str(directory), "holds pickled weights only, which")
+    return CliError(f"no safetensors or GGUF files in {directory}")
+
+
+def _pickled(what: str, reason: str) -> CliError:
+    return CliError(
+        f"{what} {reason} could run any code", hint="convert the weights to safetensors first"
+    )
+
+
+def _is_gguf(path: Path) -> bool:
+    try:
+        with open(path, "rb") as file:
+            return file.read(4) == b"GGUF"
+    except OSError:
+        return False
+
+
+def _directory_files(directory: Path) -> Files:
+    """Weights, configuration and tokenizer by their path in the directory; empty: no weights.
+
+    Raises:
+        CliError: a file leads out of the directory, or a shard is missing.
+    """
+    root = directory.resolve()
+    weights = next((found for group in WEIGHT_PATTERNS if (found := _matching(root, group))), [])
+    if not weights:
+        return {}
+    others = []
+    if weights[0].suffix == ".gguf":
+        for path in weights:
+            _with_siblings(path)  # none of them may be missing
+    if weights[0].suffix == ".safetensors":
+        others = _matching(root, COMPANION_PATTERNS) + _matching(root, TOKENIZER_PATTERNS)[:1]
+    files = {}
+    for path in weights + others:
+        name = path.relative_to(root).as_posix()
+        target = path.resolve()
+        if not target.is_relative_to(root):
+            is_cached = ".cache" in target.parts or "blobs" in target.parts
+            hint = "download with `--local-dir` to get files instead of links into a cache"
+            raise CliError(
+                f"insecure path: {path} leads out of {root}", hint=hint if is_cached else None
+            )
+        files[name] = path
+    return files
+
+
+def _matching(root: Path, patterns: tuple[str, ...]) -> list[Path]:
+    found = (path for pattern in patterns for path in sorted(root.glob(pattern)))
+    return [
+        path
+        for path in found
+        if path.is_file()
+        and not path.name.startswith(".")
+        and (path.suffix != ".bin" or _is_gguf(path))
+    ]

@@ -1,0 +1,1 @@
+"""The interactive chat of `olm run`: prompt, answers, and the commands that begin with `/`."""

@@ -1,0 +1,127 @@
+"""Shows an answer as it arrives: wrapped and grey where thought on a terminal, bare elsewhere.
+
+When stdout is no terminal it carries the answer's own bytes and one newline at the end if the
+answer has none; what the model thinks goes to stderr then.
+"""
+
+from olmkit.cli.screen.progress import Waiting
+from olmkit.cli.screen.terminal import BOLD, GREY, RESET, Terminal, visible
+from olmkit.cli.screen.units import duration_text
+from olmkit.cli.screen.wordwrap import WordWrap
+from olmkit.engine.client.replies import Chunk, Timings
+
+
+class AnswerView:
+    """One answer on one terminal; a context in which a spinner turns until it begins."""
+
+    def __init__(
+        self, terminal: Terminal, *, wraps: bool = True, hides_thinking: bool = False
+    ) -> None:
+        self._terminal = terminal
+        self._wraps = wraps
+        self._hides_thinking = hides_thinking
+        self._wrap = WordWrap()
+        self._waiting = Waiting(terminal)
+        self._is_thinking = False
+        self._at_line_start = True
+        self.text = ""
+        """What was answered so far, thoughts not included."""
+        self.thinking = ""
+
+    def __enter__(self) -> "AnswerView":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self._waiting.end()
+        if kind is BrokenPipeError:
+            return
+        if self._is_thinking:
+            self._end_thinking()
+        if self._terminal.shows_data:
+            # A cut answer ends its line; a whole one is set off by an empty line.
+            if not self._at_line_start:
+                self._terminal.data("\n")
+            if kind is None and self.text:
+                self._terminal.data("\n")
+        elif self.text and not self.text.endswith("\n"):
+            self._terminal.data("\n")
+
+    def show(self, chunk: Chunk) -> None:
+        """Shows a piece of the answer."""
+        if chunk.thinking:
+            self.thinking += chunk.thinking
+            if not self._hides_thinking:
+                self._show_thinking(chunk.thinking)
+        if chunk.text:
+            self._waiting.end()
+            if self._is_thinking:
+                self._end_thinking()
+            self.text += chunk.text
+            self._write(chunk.text)
+        for call in chunk.tool_calls:
+            self._waiting.end()
+            name, arguments = call.get("name"), call.get("arguments")
+            self._terminal.message(f"the model called {name}({arguments}), which nobody offers\n")
+
+    def _show_thinking(self, text: str) -> None:
+        self._waiting.end()
+        if not self._is_thinking:
+            self._is_thinking = True
+            self._mark("Thinking...\n")
+        if self._terminal.has_colour:
+            self._terminal.data(GREY)
+        if self._terminal.shows_data:
+            self._write(text)
+        else:
+            self._terminal.message(text)
+            self._at_line_start = text.endswith("\n")
+        if self._terminal.has_colour:
+            self._terminal.data(RESET)
+
+    def _end_thinking(self) -> None:
+        self._is_thinking = False
+        self._mark(("" if self._at_line_start else "\n") + "...done thinking.\n\n")
+
+    def _mark(self, text: str) -> None:
+        if self._terminal.has_colour:
+            self._terminal.data(f"{GREY}{BOLD}{text}{RESET}")
+        elif self._terminal.shows_data:
+            self._terminal.data(text)
+        else:
+            self._terminal.message(text)
+        self._wrap, self._at_line_start = WordWrap(), True
+
+    def _write(self, text: str) -> None:
+        self._at_line_start = text.endswith("\n")
+        if self._terminal.shows_data:
+            text = visible(text)
+            if self._wraps:
+                text = self._wrap.feed(text, self._terminal.size[0])
+        self._terminal.data(text)
+
+
+def timings_text(timings: Timings) -> str:
+    """The timings as `--verbose` shows them; what is zero is left out."""
+    rows = [
+        ("total duration", _duration(timings.total_ns)),
+        ("load duration", _duration(timings.load_ns)),
+        ("prompt eval count", _tokens(timings.prompt_tokens)),
+        ("prompt eval duration", _duration(timings.prompt_ns)),
+        ("prompt eval rate", _rate(timings.prompt_tokens, timings.prompt_ns)),
+        ("eval count", _tokens(timings.completion_tokens)),
+        ("eval duration", _duration(timings.completion_ns)),
+        ("eval rate", _rate(timings.completion_tokens, timings.completion_ns)),
+    ]
+    return "".join(f"{name + ':':<22}{value}\n" for name, value in rows if value)
+
+
+def _duration(nanoseconds: int) -> str:
+    return duration_text(nanoseconds) if nanoseconds else ""
+
+
+def _tokens(count: int) -> str:
+    return f"{count} token(s)" if count else ""
+
+
+def _rate(tokens: int, nanoseconds: int) -> str:
+    return f"{tokens / nanoseconds * 1e9:.2f} tokens/s" if tokens and nanoseconds else ""

@@ -1,0 +1,1 @@
+"""What is generated from the command tree: manual pages, completion scripts."""

@@ -1,0 +1,141 @@
+"""Manual pages from the command tree: `python -m olmkit.cli.generated.manpages [DIRECTORY]`.
+
+It writes the completion scripts too, both below the checkout. What is written there is checked
+in, and a test compares it with what this module makes. Format: man(7) macros.
+"""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from olmkit import __version__
+
+if TYPE_CHECKING:
+    from typer.core import TyperOption
+
+    from olmkit.cli.app import Command
+
+FILES = {
+    "$OLM_HOME/models": "the store, in Ollama's layout",
+    "$OLM_HOME/shortnames.toml": 'short names of models: name = "reference" below [shortnames]',
+    "$OLM_HOME/history": "lines of chats",
+    "$OLM_HOME/logs/daemon.log": "the log of a daemon that was started by another command",
+    "$OLM_HOME/daemon.json": "process number and address of the running daemon",
+}
+
+
+def pages() -> dict[str, str]:
+    """Every page by its file name: `olm.1`, and `olm-COMMAND.1` each."""
+    from olmkit.cli.app import COMMANDS, load_command
+
+    made = {"olm.1": _main_page(COMMANDS)}
+    for name, help_ in COMMANDS.items():
+        made[f"olm-{name}.1"] = _command_page(name, help_, load_command(name))
+    return made
+
+
+def generated() -> dict[Path, str]:
+    """Everything that is generated and checked in, by path below the checkout."""
+    from olmkit.cli.generated.shells import script
+
+    files = {Path("man/man1") / name: text for name, text in pages().items()}
+    files[Path("completions/bash/olm")] = script("bash")
+    files[Path("completions/zsh/_olm")] = script("zsh")
+    files[Path("completions/fish/olm.fish")] = script("fish")
+    return files
+
+
+def _main_page(commands: dict[str, str]) -> str:
+    from olmkit.cli.app import ALIASES
+    from olmkit.cli.exits import MEANINGS
+    from olmkit.cli.generated.environment import OTHERS, VARIABLES
+
+    rows = {
+        ", ".join([name, *(a for a, target in ALIASES.items() if target == name)]): help_
+        for name, help_ in commands.items()
+    }
+    parts = [
+        _head("olm", "build, pull, run and serve local language models"),
+        ".SH SYNOPSIS\n.B olm\n.I command\n[\n.I argument\n\\&...\n]",
+        ".SH DESCRIPTION",
+        "Commands speak to a daemon, which loads models and answers Ollama's HTTP API. A command "
+        "that needs the daemon starts it in the background. Each command has a page of its own, "
+        "such as\n.BR olm\\-run (1).",
+        _definitions("COMMANDS", rows),
+        _definitions("EXIT STATUS", {str(int(code)): text for code, text in MEANINGS.items()}),
+        ".SH ENVIRONMENT\nEach\n.BI OLM_ X\nbut OLM_HOME falls back to its twin\n.BI OLLAMA_ X.",
+        _definitions("", VARIABLES | OTHERS),
+        _definitions("FILES", FILES),
+        ".SH SEE ALSO\n" + ",\n".join(f".BR olm\\-{name} (1)" for name in commands),
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _command_page(name: str, summary: str, command: "Command") -> str:
+    from olmkit.cli.app import is_option
+
+    arguments = command.explained_arguments()
+    options = {
+        _spelling(option): option.help or "" for option in command.params if is_option(option)
+    }
+    parts = [
+        _head(f"olm-{name}", summary[:1].lower() + summary[1:]),
+        f".SH SYNOPSIS\n.B olm {name}\n[\n.I options\n]",
+        *(f".I {_escaped(metavar)}" for metavar, _ in arguments),
+        ".SH DESCRIPTION",
+        _paragraphs(command.help or ""),
+        _definitions("ARGUMENTS", dict(arguments)),
+        _definitions("OPTIONS", options | {"-h, --help": "Show help."}),
+        ".SH EXIT STATUS\nSee\n.BR olm (1).\n.SH SEE ALSO\n.BR olm (1)",
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _spelling(option: "TyperOption") -> str:
+    names = ", ".join([*option.opts, *option.secondary_opts])
+    if option.is_flag:
+        return names
+    choices = getattr(option.type, "choices", ())
+    value = "|".join(map(str, choices)) or option.metavar or "VALUE"
+    return f"{names} {value}"
+
+
+def _head(name: str, summary: str) -> str:
+    title = _escaped(name.upper())
+    return (
+        f'.TH {title} 1 "" "olm {__version__}" "olm manual"\n'
+        f".SH NAME\n{_escaped(name)} \\- {_escaped(summary)}"
+    )
+
+
+def _paragraphs(text: str) -> str:
+    blocks = (" ".join(block.split()) for block in text.split("\n\n"))
+    return "\n.PP\n".join(_escaped(block) for block in blocks if block)
+
+
+def _definitions(title: str, rows: dict[str, str]) -> str:
+    if not rows:
+        return ""
+    lines = [f".SH {title}"] if title else []
+    for term, text in rows.items():
+        lines += [".TP", f".B {_escaped(term)}", _escaped(text) or "\\&"]
+    return "\n".join(lines)
+
+
+def _escaped(text: str) -> str:
+    """The text with what roff would take for its own made plain."""
+    text = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\`")
+    return f"\\&{text}" if text.startswith((".", "'")) else text
+
+
+def main() -> None:
+    """Writes what is generated below the directory given, or the present one."""
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else ".")
+    for path, text in generated().items():
+        target = root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

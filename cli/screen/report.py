@@ -1,0 +1,33 @@
+"""How an error that ends a command is told on stderr."""
+
+import traceback
+
+from olmkit.cli.errors import CliError, SomeFailed
+from olmkit.cli.exits import exit_code
+from olmkit.cli.screen.terminal import Terminal
+from olmkit.engine.errors import EngineError
+from olmkit.modelfile.errors import ModelfileError
+from olmkit.registry.errors import RegistryError
+
+OUR_ERRORS = (CliError, EngineError, RegistryError, ModelfileError)
+
+
+def report(error: Exception, terminal: Terminal | None = None) -> int:
+    """Tells the error on stderr; returns the exit code that it gives."""
+    terminal = terminal or Terminal()
+    if isinstance(error, SomeFailed):
+        return int(exit_code(error))
+    if isinstance(error, OUR_ERRORS):
+        tell(error, terminal)
+        return int(exit_code(error))
+    terminal.message("".join(traceback.format_exception(error)))
+    terminal.message(f"Error: {type(error).__name__}: {error}\n")
+    terminal.message("hint: this is a defect of olm; the lines above say where\n")
+    return int(exit_code(error))
+
+
+def tell(error: Exception, terminal: Terminal) -> None:
+    """`Error: …` and, where there is one, `hint: …`."""
+    terminal.message(f"Error: {error}\n")
+    if hint := getattr(error, "hint", None):
+        terminal.message(f"hint: {hint}\n")

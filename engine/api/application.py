@@ -1,0 +1,124 @@
+"""The daemon's ASGI application: routes, and what every reply has in common."""
+
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+import olmkit
+from olmkit.engine.api.guard import Guard
+from olmkit.engine.api.native import (
+    blobuploads,
+    housekeeping,
+    listing,
+    pullcreate,
+    push,
+    saveload,
+    status,
+    tokenize,
+)
+from olmkit.engine.api.native.chat import chat
+from olmkit.engine.api.native.embed import embed, embeddings
+from olmkit.engine.api.native.generate import generate
+from olmkit.engine.api.state import Api
+from olmkit.engine.api.statuses import KNOWN_ERRORS
+from olmkit.engine.api.streams import error_reply
+from olmkit.engine.services import Services
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+log = logging.getLogger(__name__)
+
+
+def create_app(services: Services) -> ASGIApp:
+    """The application that serves olm's API with these services. Call it in the event loop."""
+    api = Api(services)
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        api.start()
+        yield
+        await api.close()
+
+    app = Starlette(
+        routes=_routes(),
+        exception_handlers={
+            404: _not_found,
+            405: _wrong_method,
+            Exception: _failed,
+            **dict.fromkeys(KNOWN_ERRORS, _failed),
+        },
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.api = api
+    settings = services.settings
+    # Outermost, so that also an internal error carries the server's name.
+    return Guard(
+        app,
+        address=settings.address,
+        origins=settings.origins,
+        server=f"olm/{olmkit.__version__}",
+    )
+
+
+def _routes() -> list[Route]:
+    table: tuple[tuple[str, Handler, str], ...] = (
+        ("/", status.root, "GET HEAD"),
+        ("/api/version", status.version, "GET HEAD"),
+        ("/api/status", status.status, "GET"),
+        ("/api/ps", status.ps, "GET"),
+        ("/api/tags", listing.tags, "GET HEAD"),
+        ("/api/show", listing.show, "POST"),
+        ("/api/copy", listing.copy, "POST"),
+        ("/api/delete", listing.delete, "DELETE"),
+        ("/api/generate", generate, "POST"),
+        ("/api/chat", chat, "POST"),
+        ("/api/embed", embed, "POST"),
+        ("/api/embeddings", embeddings, "POST"),
+        ("/api/tokenize", tokenize.tokenize, "POST"),
+        ("/api/detokenize", tokenize.detokenize, "POST"),
+        ("/api/pull", pullcreate.pull, "POST"),
+        ("/api/push", push.push, "POST"),
+        ("/api/create", pullcreate.create_model, "POST"),
+        ("/api/import", pullcreate.import_file, "POST"),
+        ("/api/inspect", housekeeping.inspect, "POST"),
+        ("/api/usage", housekeeping.used, "GET"),
+        ("/api/prune", housekeeping.prune, "POST"),
+        ("/api/verify", housekeeping.verify, "POST"),
+        ("/api/save", saveload.save, "POST"),
+        ("/api/load", saveload.load, "POST"),
+        ("/api/blobs/{digest}", blobuploads.blob, "HEAD POST"),
+    )
+    return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]
+
+
+class _ExactRoute(Route):
+    """A route whose methods are those given: Starlette's own adds HEAD to every GET."""
+
+    def __init__(self, path: str, endpoint: Handler, *, methods: list[str]) -> None:
+        super().__init__(path, endpoint, methods=methods)
+        self.methods = set(methods)
+
+
+async def _not_found(request: Request, error: Exception) -> Response:
+    path = request.url.path
+    if path.endswith("/") and path.rstrip("/") in {route.path for route in _routes()}:
+        status = 301 if request.method == "GET" else 307
+        return Response(status_code=status, headers={"Location": path.rstrip("/")})
+    return PlainTextResponse("404 page not found", 404)
+
+
+async def _wrong_method(request: Request, error: Exception) -> Response:
+    headers = error.headers if isinstance(error, HTTPException) else None
+    return PlainTextResponse("405 method not allowed", 405, headers)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    return error_reply(error)

@@ -1,0 +1,1 @@
+"""Ollama's HTTP API, and olm's own additions to it."""

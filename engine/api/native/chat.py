@@ -1,0 +1,152 @@
+"""POST /api/chat. Source: http-api reference, section 6."""
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from olmkit.engine.api import inference
+from olmkit.engine.api.checks import (
+    Wish,
+    find_model,
+    parse_wish,
+    require_capability,
+    require_extras,
+    require_model,
+    require_no_images,
+    settle_think,
+)
+from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.inference import Ask, Finished, Text
+from olmkit.engine.api.native import types
+from olmkit.engine.api.native.endings import debug_reply, ending, logprobs
+from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
+from olmkit.engine.chat.conversation import Conversation, Message, ToolCall
+from olmkit.engine.models.spec import ModelSpec
+
+
+async def chat(request: Request) -> Response:
+    """Answer a conversation; load or unload the model when there is none."""
+    api, body = api_of(request), await decode_body(request, ChatRequest)
+    wish = parse_wish(body)
+    require_model(body.model)
+    messages = tuple(_message(given) for given in body.messages or ())
+    spec = await find_model(api, wish.name, not_found=f"model '{wish.name}' not found")
+    if not messages and wish.keep_alive_s == 0:
+        api.services.pool.unload(spec.model_key)
+        return _idle_reply(wish, "unload")
+    found = await api.catalog.capabilities(spec)
+    require_capability(spec, wish.name, found, verb="chat")
+    require_extras(spec, ["tools"] if body.tools else [], found)
+    for given in body.messages or ():
+        require_no_images(given.images, spec)
+    think = settle_think(wish.think, wish.name, spec, found)
+    options = wish.options(spec)
+    if not messages:
+        loading = inference.load(api, spec, options, wish.keep_alive_s)
+        await until_disconnect(request.receive, loading)
+        return _idle_reply(wish, "load")
+    conversation = Conversation(
+        messages=with_stored(spec, messages), tools=tuple(body.tools or ()), think=think
+    )
+    if body.debug_render_only:
+        prompt = await _render(api, spec, conversation)
+        return debug_reply(wish.name, {"message": {"role": "", "content": ""}}, prompt)
+    ask = Ask(
+        spec=spec,
+        options=options,
+        render=lambda: _render(api, spec, conversation),
+        began_ns=wish.began_ns,
+        keep_alive_s=wish.keep_alive_s,
+        top_logprobs=wish.top_logprobs,
+        constraint=wish.constraint,
+    )
+    replies = _replies(inference.complete(api, ask), wish.name)
+    return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
+
+
+def with_stored(spec: ModelSpec, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The request's turns behind those that the model starts with.
+
+    The model's system prompt comes first, unless the request begins with one of its own.
+    """
+    stored = tuple(Message(role=turn.role, content=turn.content) for turn in spec.messages)
+    if spec.system and messages[0].role != "system":
+        stored = (Message(role="system", content=spec.system), *stored)
+    return stored + messages
+
+
+async def _render(api: Api, spec: ModelSpec, conversation: Conversation) -> str:
+    facts = await api.catalog.template_facts(spec)
+    return (await api.renderer.render(spec, conversation, go_facts=facts)).text
+
+
+def _message(given: types.Message) -> Message:
+    functions = [(call.id or "", call.function) for call in given.tool_calls or ()]
+    return Message(
+        role=(given.role or "").lower(),
+        content=given.content or "",
+        thinking=given.thinking or "",
+        tool_calls=tuple(
+            ToolCall(
+                name=function.name or "",
+                arguments=function.arguments or {},
+                id=call_id,
+                index=position,
+            )
+            for position, (call_id, function) in enumerate(functions)
+            if function is not None
+        ),
+        tool_name=given.tool_name or "",
+        tool_call_id=given.tool_call_id or "",
+    )
+
+
+def _idle_reply(wish: Wish, reason: str) -> Response:
+    return json_reply(
+        ChatReply(
+            model=wish.name,
+            created_at=types.now(),
+            message=ReplyMessage(),
+            done=True,
+            done_reason=reason,
+        )
+    )
+
+
+async def _replies(
+    events: AsyncGenerator[Text | Finished, None], name: str
+) -> AsyncGenerator[ChatReply, None]:
+    try:
+        async for event in events:
+            match event:
+                case Text():
+                    yield ChatReply(
+                        model=name,
+                        created_at=types.now(),
+                        message=ReplyMessage(content=event.text),
+                        done=False,
+                        logprobs=logprobs(event.logprobs),
+                    )
+                case Finished():
+                    yield ChatReply(
+                        model=name,
+                        created_at=types.now(),
+                        message=ReplyMessage(),
+                        done=True,
+                        **ending(event),
+                    )
+    finally:
+        await events.aclose()
+
+
+async def _collect(replies: AsyncGenerator[ChatReply, None]) -> ChatReply:
+    every = [reply async for reply in replies]
+    return msgspec.structs.replace(
+        every[-1],
+        message=ReplyMessage(content="".join(reply.message.content for reply in every)),
+        logprobs=[entry for reply in every for entry in reply.logprobs],
+    )

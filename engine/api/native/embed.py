@@ -1,0 +1,141 @@
+"""POST /api/embed and the older /api/embeddings. Source: http-api reference, section 7."""
+
+import asyncio
+import math
+import time
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from olmkit.engine.api import inference
+from olmkit.engine.api.checks import find_model, require_model
+from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.inference import load_options
+from olmkit.engine.api.native.types import EmbeddingsRequest, EmbedReply, EmbedRequest
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import json_reply, until_disconnect
+from olmkit.engine.errors import (
+    ContextExceeded,
+    InvalidRequest,
+    ModelUnloadable,
+    UnsupportedCapability,
+)
+from olmkit.engine.models.options import Options, parse_keep_alive
+from olmkit.engine.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Vectors:
+    vectors: list[list[float]]
+    prompt_tokens: int
+    load_ns: int
+
+
+async def embed(request: Request) -> Response:
+    """The vectors of one text or several, in order, each of length 1."""
+    began_ns = time.perf_counter_ns()
+    api, body = api_of(request), await decode_body(request, EmbedRequest)
+    name = body.model or ""
+    inputs = _inputs(body.input)
+    keep_alive_s = parse_keep_alive(body.keep_alive)
+    not_found = f'model "{name}" not found, try pulling it first' if name else "model '' not found"
+    spec = await find_model(api, name, not_found=not_found)
+    options = Options.layered(spec.parameters, body.options or {})
+    if not inputs:
+        await until_disconnect(request.receive, inference.load(api, spec, options, keep_alive_s))
+        return json_reply(EmbedReply(model=name, embeddings=[]))
+    work = _embedded(
+        api,
+        spec,
+        options,
+        inputs,
+        began_ns=began_ns,
+        keep_alive_s=keep_alive_s,
+        truncate=body.truncate is not False,
+    )
+    result = await until_disconnect(request.receive, work)
+    return json_reply(
+        EmbedReply(
+            model=name,
+            embeddings=[shortened(vector, body.dimensions or 0) for vector in result.vectors],
+            total_duration=time.perf_counter_ns() - began_ns,
+            load_duration=result.load_ns,
+            prompt_eval_count=result.prompt_tokens,
+        )
+    )
+
+
+async def embeddings(request: Request) -> Response:
+    """The vector of one text, in the older form."""
+    began_ns = time.perf_counter_ns()
+    api, body = api_of(request), await decode_body(request, EmbeddingsRequest)
+    name = require_model(body.model)
+    keep_alive_s = parse_keep_alive(body.keep_alive)
+    not_found = f'model "{name}" not found, try pulling it first'
+    spec = await find_model(api, name, not_found=not_found)
+    options = Options.layered(spec.parameters, body.options or {})
+    if not body.prompt:
+        await until_disconnect(request.receive, inference.load(api, spec, options, keep_alive_s))
+        return json_reply({"embedding": []})
+    work = _embedded(
+        api, spec, options, [body.prompt], began_ns=began_ns, keep_alive_s=keep_alive_s
+    )
+    result = await until_disconnect(request.receive, work)
+    return json_reply({"embedding": result.vectors[0]})
+
+
+def _inputs(given: Any) -> list[str]:
+    """The texts to embed; none for nothing. Raises: InvalidRequest."""
+    if given is None or given == "":
+        return []
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, list) and all(isinstance(item, str) for item in given):
+        return given
+    raise InvalidRequest("invalid input type", field="input")
+
+
+async def _embedded(
+    api: Api,
+    spec: ModelSpec,
+    options: Options,
+    inputs: Sequence[str],
+    *,
+    began_ns: int,
+    keep_alive_s: float | None,
+    truncate: bool = True,
+) -> _Vectors:
+    if not spec.computes_embeddings:
+        raise UnsupportedCapability(
+            f'"{spec.name}" does not support embeddings', model=spec.name, capability="embedding"
+        )
+    settings = load_options(api, spec, options)
+    async with api.services.pool.lease(spec, settings, keep_alive_s) as lease:
+        load_ns = time.perf_counter_ns() - began_ns
+        try:
+            reply = await lease.runner.embed(inputs, truncate=truncate)
+        except ContextExceeded as error:
+            text = "the input length exceeds the context length"
+            numbers = f"({error.given_tokens} tokens, {error.limit_tokens} fit)"
+            raise InvalidRequest(f"{text} {numbers}", field="input") from error
+    vectors = await asyncio.to_thread(_unpacked, reply.vectors)
+    if not all(math.isfinite(sum(vector)) for vector in vectors):
+        raise ModelUnloadable("embedding contains NaN or Inf values", model=spec.name)
+    return _Vectors(vectors=vectors, prompt_tokens=reply.prompt_tokens, load_ns=load_ns)
+
+
+def _unpacked(packed: Sequence[bytes]) -> list[list[float]]:
+    return [array("f", vector).tolist() for vector in packed]
+
+
+def shortened(vector: list[float], dimensions: int) -> list[float]:
+    """The first `dimensions` of a vector, at length 1 again; all of it for 0 or too many."""
+    if not 0 < dimensions < len(vector):
+        return vector
+    head = vector[:dimensions]
+    length = math.sqrt(sum(value * value for value in head))
+    return [value / length for value in head] if length else head

@@ -1,0 +1,61 @@
+"""What the answers to generate and chat have in common."""
+
+from typing import Any
+
+from starlette.responses import Response
+
+from olmkit.engine.api.inference import Finished
+from olmkit.engine.api.native import types
+from olmkit.engine.api.streams import json_reply
+from olmkit.engine.runner.protocol import EndReason, TokenLogprob
+
+DONE_REASONS = {
+    EndReason.STOP: "stop",
+    EndReason.LENGTH: "length",
+    EndReason.REPEAT_LIMIT: "repeat",
+}
+
+
+def ending(event: Finished) -> dict[str, Any]:
+    """The members that the last object has."""
+    return {
+        "done_reason": DONE_REASONS.get(event.reason, str(event.reason)),
+        "total_duration": event.total_ns,
+        "load_duration": event.load_ns,
+        "prompt_eval_count": event.prompt_tokens,
+        "prompt_eval_cached_count": event.cached_tokens,
+        "prompt_eval_duration": event.prompt_ns,
+        "eval_count": event.completion_tokens,
+        "eval_duration": event.completion_ns,
+    }
+
+
+def logprobs(given: tuple[TokenLogprob, ...]) -> list[types.TokenLogprob]:
+    """Log-probabilities in the API's form."""
+    return [
+        types.TokenLogprob(
+            token=entry.token,
+            logprob=entry.logprob,
+            bytes=list(entry.raw),
+            top_logprobs=[
+                types.TokenAlternative(
+                    token=other.token, logprob=other.logprob, bytes=list(other.raw)
+                )
+                for other in entry.top
+            ],
+        )
+        for entry in given
+    ]
+
+
+def debug_reply(name: str, empty: dict[str, Any], prompt: str) -> Response:
+    """The answer to `_debug_render_only`: the prompt instead of a generation."""
+    return json_reply(
+        {
+            "model": name,
+            "created_at": types.now(),
+            **empty,
+            "done": False,
+            "_debug_info": types.DebugInfo(rendered_template=prompt),
+        }
+    )

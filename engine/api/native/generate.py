@@ -1,0 +1,137 @@
+"""POST /api/generate. Source: http-api reference, section 5."""
+
+from collections.abc import AsyncGenerator
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from olmkit.engine.api import inference
+from olmkit.engine.api.checks import (
+    Wish,
+    find_model,
+    parse_wish,
+    require_capability,
+    require_extras,
+    require_no_images,
+    settle_think,
+)
+from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.inference import Ask, Finished, Text
+from olmkit.engine.api.native import types
+from olmkit.engine.api.native.endings import debug_reply, ending, logprobs
+from olmkit.engine.api.native.types import GenerateReply, GenerateRequest
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
+from olmkit.engine.chat.conversation import Conversation, Message, Think
+from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.models.spec import ModelSpec
+
+
+async def generate(request: Request) -> Response:
+    """Answer a prompt; load or unload the model when there is none."""
+    api, body = api_of(request), await decode_body(request, GenerateRequest)
+    wish = parse_wish(body)
+    spec = await find_model(api, wish.name, not_found=f"model '{wish.name}' not found")
+    is_empty = not body.prompt and not body.images
+    if is_empty and wish.keep_alive_s == 0:
+        api.services.pool.unload(spec.model_key)
+        return _idle_reply(wish, "unload")
+    think = await _check(api, body, wish, spec)
+    options = wish.options(spec)
+    if is_empty:
+        loading = inference.load(api, spec, options, wish.keep_alive_s)
+        await until_disconnect(request.receive, loading)
+        return _idle_reply(wish, "load")
+    if body.debug_render_only:
+        return debug_reply(wish.name, {"response": ""}, await _render(api, spec, body, think))
+    ask = Ask(
+        spec=spec,
+        options=options,
+        render=lambda: _render(api, spec, body, think),
+        began_ns=wish.began_ns,
+        keep_alive_s=wish.keep_alive_s,
+        top_logprobs=wish.top_logprobs,
+        constraint=wish.constraint,
+        earlier_tokens=tuple(body.context or ()),
+        wants_tokens=not body.raw,
+    )
+    replies = _replies(inference.complete(api, ask), wish.name)
+    return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
+
+
+async def _check(api: Api, body: GenerateRequest, wish: Wish, spec: ModelSpec) -> Think:
+    """Refuse what cannot be; returns whether the model shall think."""
+    if body.raw and (body.template or body.system or body.context):
+        raise InvalidRequest("raw mode does not support template, system, or context", field="raw")
+    found = await api.catalog.capabilities(spec)
+    require_capability(spec, wish.name, found, verb="generate")
+    require_extras(spec, ["insert"] if body.suffix else [], found)
+    require_no_images(body.images, spec)
+    return settle_think(wish.think, wish.name, spec, found)
+
+
+async def _render(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think) -> str:
+    if body.raw:
+        return body.prompt or ""
+    facts = await api.catalog.template_facts(spec)
+    if body.suffix:
+        return await api.renderer.render_insert(
+            spec, prompt=body.prompt or "", suffix=body.suffix, template=body.template
+        )
+    system = body.system or spec.system
+    stored = () if body.context else spec.messages
+    messages = (
+        *((Message(role="system", content=system),) if system else ()),
+        *(Message(role=turn.role, content=turn.content) for turn in stored),
+        Message(role="user", content=body.prompt or ""),
+    )
+    conversation = Conversation(messages=messages, think=think)
+    prompt = await api.renderer.render(
+        spec, conversation, go_facts=facts, request_template=body.template
+    )
+    return prompt.text
+
+
+def _idle_reply(wish: Wish, reason: str) -> Response:
+    return json_reply(
+        GenerateReply(
+            model=wish.name, created_at=types.now(), response="", done=True, done_reason=reason
+        )
+    )
+
+
+async def _replies(
+    events: AsyncGenerator[Text | Finished, None], name: str
+) -> AsyncGenerator[GenerateReply, None]:
+    try:
+        async for event in events:
+            match event:
+                case Text():
+                    yield GenerateReply(
+                        model=name,
+                        created_at=types.now(),
+                        response=event.text,
+                        done=False,
+                        logprobs=logprobs(event.logprobs),
+                    )
+                case Finished():
+                    yield GenerateReply(
+                        model=name,
+                        created_at=types.now(),
+                        response="",
+                        done=True,
+                        context=list(event.tokens),
+                        **ending(event),
+                    )
+    finally:
+        await events.aclose()
+
+
+async def _collect(replies: AsyncGenerator[GenerateReply, None]) -> GenerateReply:
+    every = [reply async for reply in replies]
+    return msgspec.structs.replace(
+        every[-1],
+        response="".join(reply.response for reply in every),
+        logprobs=[entry for reply in every for entry in reply.logprobs],
+    )

@@ -1,0 +1,163 @@
+"""POST /api/pull, /api/create and /api/import.
+
+Source: http-api reference, sections 8.6 and 8.9; import is olm's own.
+"""
+
+import asyncio
+import stat
+import threading
+from functools import partial
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.native.recipes import recipe_of
+from olmkit.engine.api.native.types import CreateRequest, ImportRequest, Progress, PullRequest
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import reply_with_progress
+from olmkit.engine.create.assembly import Workshop, create
+from olmkit.engine.create.configblob import describe
+from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
+from olmkit.engine.gguf.header import is_gguf, read_header
+from olmkit.engine.models.merged import prepare
+from olmkit.engine.planning.available import total_bytes
+from olmkit.registry import shortnames, sources
+from olmkit.registry.errors import InvalidReference
+from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference, is_address
+from olmkit.registry.store.store import StoredModel
+
+
+async def pull(request: Request) -> Response:
+    """Fetch a model; those who ask for the same one share the work."""
+    api, body = api_of(request), await decode_body(request, PullRequest)
+    if not body.wanted:
+        raise InvalidReference("no name was given", text="")
+    path = api.services.settings.home / "shortnames.toml"
+    name = await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
+    source = name if is_address(name) else Reference.parse(name)
+    insecure, quantization = bool(body.insecure), body.quantization or None
+    revision = body.revision or None
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        pull_into(
+            api,
+            source,
+            on_event,
+            cancelled,
+            insecure=insecure,
+            quantization=quantization,
+            revision=revision,
+        )
+
+    full = source if isinstance(source, str) else source.full
+    key = f"pull {full} {insecure} {quantization} {revision}"
+    events = api.transfers.follow(work, key=key)
+    return await reply_with_progress(request, events, stream=body.stream)
+
+
+def pull_into(
+    api: Api,
+    source: Reference | str,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    *,
+    insecure: bool = False,
+    quantization: str | None = None,
+    revision: str | None = None,
+) -> StoredModel:
+    """Fetch the model of a name, or of the web address of a file. Blocking.
+
+    Raises as `sources.pull`.
+    """
+    settings, store = api.services.settings, api.services.store
+    options = sources.PullOptions(
+        insecure=insecure,
+        connection=settings.remotes.connection(streams=settings.streams),
+        quantization=quantization,
+        memory_bytes=total_bytes(),
+        revision=revision,
+    )
+    if isinstance(source, str):
+        fetch = partial(sources.pull_address, source)
+    else:
+        fetch = partial(sources.pull, source)
+    stored = fetch(
+        store, on_event=on_event, cancelled=cancelled, describe=describe, options=options
+    )
+    prepare(store, stored, on_event=on_event, cancelled=cancelled)
+    return stored
+
+
+async def create_model(request: Request) -> Response:
+    """Make a model from files of the store or from another model."""
+    api, body = api_of(request), await decode_body(request, CreateRequest)
+    recipe = await recipe_of(api, body)
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        def pull_parent(
+            reference: Reference, sink: EventSink, stop: threading.Event
+        ) -> StoredModel:
+            return pull_into(api, reference, sink, stop)
+
+        create(
+            recipe,
+            Workshop(
+                store=api.services.store, pull=pull_parent, on_event=on_event, cancelled=cancelled
+            ),
+        )
+
+    events = api.transfers.follow(work)
+    return await reply_with_progress(request, events, stream=body.stream)
+
+
+async def import_file(request: Request) -> Response:
+    """Take a file that a client of the same user put into `incoming` among the blobs."""
+    api, body = api_of(request), await decode_body(request, ImportRequest)
+    name = body.file or ""
+    if not name or not name.isalnum():
+        raise InvalidRequest("file must be the name of a file in incoming", field="file")
+    done: list[Digest] = []
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        done.append(_adopt(api, name, body.name or name, on_event, cancelled))
+
+    return await reply_with_progress(
+        request,
+        api.transfers.follow(work),
+        stream=body.stream,
+        result=lambda: Progress(status="success", digest=str(done[0])),
+    )
+
+
+def _adopt(
+    api: Api, file: str, name: str, on_event: EventSink, cancelled: threading.Event
+) -> Digest:
+    """Make the file a blob; a broken GGUF file is refused before it takes a place there."""
+    store = api.services.store
+    size_bytes = 0
+    path = store.incoming / file
+    try:
+        found = path.stat(follow_symlinks=False)
+        size_bytes = found.st_size
+        is_model = stat.S_ISREG(found.st_mode) and is_gguf(path)
+    except OSError:
+        is_model = False  # `adopt` says what is wrong
+    if is_model:
+        try:
+            read_header(path, name=name)
+        except ModelUnloadable:
+            path.unlink(missing_ok=True)
+            raise
+
+    def on_bytes(completed_bytes: int) -> None:
+        if cancelled.is_set():
+            raise RequestCancelled("request canceled")
+        on_event(
+            BlobProgress(label="hashing", completed_bytes=completed_bytes, total_bytes=size_bytes)
+        )
+
+    digest, _ = store.adopt(file, on_bytes)
+    return digest

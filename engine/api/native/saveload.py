@@ -1,0 +1,149 @@
+"""POST /api/save and /api/load: models as archives; olm's own.
+
+An archive goes out with its length, so a client knows when it got all; a blob that turns out
+corrupt breaks the connection off. It comes in as the request's body, whatever its length.
+"""
+
+import asyncio
+import logging
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from olmkit.engine.api.decoding import body_pieces, decode_body
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import in_thread, reply_with_progress
+from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.models.lookup import find_models
+from olmkit.engine.models.merged import prepare
+from olmkit.registry.archives.archive import (
+    Saved,
+    archive_size,
+    load_archive,
+    to_save,
+    write_archive,
+)
+from olmkit.registry.errors import RegistryError
+from olmkit.registry.events import EventSink
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.store import StoredModel
+
+log = logging.getLogger(__name__)
+DRAIN_LIMIT_BYTES = 256 << 20
+"""So much of a refused archive is still read, so that its sender gets to read why."""
+
+
+class SaveRequest(msgspec.Struct, kw_only=True, frozen=True):
+    """POST /api/save."""
+
+    models: list[str] = []
+
+
+async def save(request: Request) -> Response:
+    """An archive of models, as it is read from the store."""
+    api, body = api_of(request), await decode_body(request, SaveRequest)
+    if not body.models:
+        raise InvalidRequest("models is required", field="models")
+    stack = ExitStack()
+    try:
+        stack.enter_context(api.services.store.lease())
+        saved = await in_thread(_saved, api, body.models)
+    except BaseException:
+        stack.close()
+        raise
+    pieces = write_archive(api.services.store, saved)
+    return StreamingResponse(
+        _sent(pieces, stack),
+        media_type="application/x-tar",
+        headers={"Content-Length": str(archive_size(saved))},
+    )
+
+
+def _saved(api: Api, names: list[str]) -> tuple[Saved, ...]:
+    models: dict[Reference, StoredModel] = {}
+    for name in names:
+        for model in find_models(api.catalog, api.services.store, name):
+            models[model.reference] = model
+    return to_save(api.services.store, list(models.values()))
+
+
+async def _sent(pieces: Iterator[bytes], stack: ExitStack) -> AsyncIterator[bytes]:
+    with stack:
+        try:
+            while piece := await in_thread(next, pieces, b""):
+                yield piece
+        except RegistryError as error:
+            log.error("an archive was broken off", extra={"reason": str(error)})
+            raise
+
+
+class _BodyReader:
+    """A request's body, to be read in a thread."""
+
+    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+        self._pieces = pieces
+        self._loop = asyncio.get_running_loop()
+        self._rest = b""
+
+    def read(self, size: int) -> bytes:
+        if not self._rest:
+            following = asyncio.run_coroutine_threadsafe(self._next(), self._loop)
+            self._rest = following.result()
+        data, self._rest = self._rest[:size], self._rest[size:]
+        return data
+
+    async def _next(self) -> bytes:
+        return await anext(self._pieces, b"")
+
+
+async def load(request: Request) -> Response:
+    """Take the models of an archive into the store.
+
+    `?only=` takes one of them, `?name=` gives it another name. What is left to do when all of the
+    archive is there goes on in lines of progress; `?stream=false` gives the last one alone.
+    """
+    api, query = api_of(request), request.query_params
+    text = query.get("name")
+    name = Reference.parse(text) if text else None
+    only = query.get("only") or None
+    pieces = body_pieces(request)
+    try:
+        models = await in_thread(_load, api, _BodyReader(pieces), name, only)
+    except RegistryError:
+        await _drain(pieces)
+        raise
+
+    def work(on_event: EventSink, cancelled: threading.Event) -> None:
+        for model in models:
+            prepare(api.services.store, model, on_event=on_event, cancelled=cancelled)
+
+    return await reply_with_progress(
+        request,
+        api.transfers.follow(work),
+        stream=query.get("stream") != "false",
+        result=lambda: {
+            "status": "success",
+            "models": [
+                {"name": model.reference.short, "digest": str(model.manifest_digest)}
+                for model in models
+            ],
+        },
+    )
+
+
+def _load(
+    api: Api, source: _BodyReader, name: Reference | None, only: str | None
+) -> list[StoredModel]:
+    return load_archive(api.services.store, source, name=name, only=only)
+
+
+async def _drain(pieces: AsyncIterator[bytes]) -> None:
+    left_bytes = DRAIN_LIMIT_BYTES
+    async for piece in pieces:
+        left_bytes -= len(piece)
+        if left_bytes < 0:
+            return

@@ -1,0 +1,82 @@
+"""GET / /api/version /api/status /api/ps: is it alive, what is it, what has it loaded."""
+
+import asyncio
+import os
+from datetime import datetime, timedelta
+
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+import olmkit
+from olmkit.engine.api.native.types import Details, RunningModel
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import json_reply
+from olmkit.engine.models.catalog import Summary
+from olmkit.engine.scheduling.pool import InstanceInfo
+from olmkit.registry.errors import RegistryError
+
+FOREVER = timedelta(days=365 * 292)
+"""From now: what Ollama's largest duration comes to."""
+
+
+async def root(request: Request) -> Response:
+    """The text that clients take for a sign of life."""
+    return PlainTextResponse("Ollama is running")
+
+
+async def version(request: Request) -> Response:
+    """The version alone."""
+    return json_reply({"version": olmkit.__version__})
+
+
+async def status(request: Request) -> Response:
+    """That there is no cloud; to clients on this machine also where files are handed over."""
+    answer: dict[str, object] = {"cloud": {"disabled": True, "source": "none"}}
+    api = api_of(request)
+    if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
+        store = api.services.store
+        try:
+            incoming = str(await asyncio.to_thread(lambda: store.incoming))
+        except RegistryError:
+            incoming = ""  # a store that cannot be written takes no files
+        answer["olm"] = {
+            "version": olmkit.__version__,
+            "pid": os.getpid(),
+            "models": str(store.root),
+            "incoming": incoming,
+        }
+    return json_reply(answer)
+
+
+async def ps(request: Request) -> Response:
+    """The loaded models, the one that stays longest first."""
+    api = api_of(request)
+    running = [await _running(api, instance) for instance in api.services.pool.instances()]
+    return json_reply({"models": running})
+
+
+async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
+    summary = await api.catalog.summary_by_digest(instance.digest)
+    return RunningModel(
+        name=instance.name,
+        model=instance.name,
+        size=instance.size_bytes,
+        digest=instance.digest.removeprefix("sha256:"),
+        details=Details() if summary is None else details_of(summary),
+        expires_at=instance.expires_at or datetime.now().astimezone() + FOREVER,
+        size_vram=instance.size_vram_bytes,
+        context_length=instance.context_tokens,
+    )
+
+
+def details_of(summary: Summary) -> Details:
+    """What tags, ps and show say of a model's make."""
+    config = summary.config
+    return Details(
+        parent_model=summary.parent,
+        format=config.model_format or "",
+        family=config.model_family or "",
+        families=list(config.model_families) or None,
+        parameter_size=config.model_type or "",
+        quantization_level=config.file_type or "",
+    )

@@ -1,0 +1,1 @@
+"""Prompt templates, Jinja and Go, rendered in a process of their own."""

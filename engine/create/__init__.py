@@ -1,0 +1,1 @@
+"""New models: from files, checkpoints or other models, converted and quantized."""

@@ -1,0 +1,1 @@
+"""One module per architecture of checkpoints that can be converted."""

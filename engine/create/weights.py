@@ -1,0 +1,121 @@
+"""The layers that a model begins with: weights, projectors, adapters.
+
+Source: modelfile-and-templates reference, section 1.8.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from olmkit.engine.create.configblob import config_of
+from olmkit.engine.create.conversion import ConvertAdapter
+from olmkit.engine.create.pieces import Site, Source, is_checkpoint, piece_of, sources_of
+from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.gguf.header import read_header
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor
+from olmkit.registry.oci.modelconfig import ModelConfig
+
+_ORDER: Final = (
+    mediatypes.OLLAMA_MODEL,
+    mediatypes.OLLAMA_PROJECTOR,
+    mediatypes.OLLAMA_ADAPTER,
+)
+"""Of a model's layers."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weights:
+    """The layers that a model begins with, and the config that they deserve."""
+
+    layers: tuple[Descriptor, ...]
+    config: ModelConfig
+
+
+def weights_of(files: Mapping[str, Digest], site: Site, *, type_text: str | None = None) -> Weights:
+    """The layers of a model that is made of blobs of the store; safetensors are converted.
+
+    With `type_text`, such as `q4_k_m`, the model's numbers are in that type.
+
+    Raises:
+        ModelNotCreatable: they make no model, or it is quantized already.
+        ModelUnloadable: one is no readable GGUF.
+        StoreError: one is not in the store.
+    """
+    with sources_of(files, site) as sources:
+        models = [each for each in sources if each.media_type == mediatypes.OLLAMA_MODEL]
+        if len(models) != 1:
+            raise _wrong_number(len(models))
+        sources.sort(key=lambda each: (_ORDER.index(each.media_type), each.header.name))
+        model, *others = sources
+        pieces = [piece_of(model, site, type_text=type_text)]
+        pieces += [piece_of(other, site) for other in others]
+    config = config_of(pieces[0].header)
+    projectors = (p for p in pieces if p.layer.media_type == mediatypes.OLLAMA_PROJECTOR)
+    families = dict.fromkeys((*config.model_families, *(p.header.architecture for p in projectors)))
+    return Weights(
+        layers=tuple(piece.layer for piece in pieces),
+        config=replace(config, model_families=tuple(families)),
+    )
+
+
+def adapter_layers(
+    files: Mapping[str, Digest], base: Sequence[Descriptor], site: Site
+) -> tuple[Descriptor, ...]:
+    """The layer of a LoRA adapter for the model of `base`; none when there are no files.
+
+    Raises:
+        ModelNotCreatable: more than one GGUF file, or no adapter.
+        ModelUnloadable: a file is no readable GGUF.
+    """
+    if not files:
+        return ()
+    if len(files) > 1 and not is_checkpoint(files):
+        raise ModelNotCreatable("only one adapter is currently supported")
+    model = str(site.store.blobs.path(_model_layer(base).digest)) if is_checkpoint(files) else ""
+    with sources_of(
+        files,
+        site,
+        what="adapter",
+        order=lambda target, paths: ConvertAdapter(target=target, files=paths, base=model),
+    ) as (source,):
+        if source.media_type != mediatypes.OLLAMA_ADAPTER:
+            raise ModelNotCreatable(f"{source.header.name} is no adapter")
+        return (piece_of(source, site).layer,)
+
+
+def quantized(weights: Weights, type_text: str, site: Site) -> Weights:
+    """The same with the model's numbers in another type, such as `q4_k_m`.
+
+    Raises:
+        ModelNotCreatable: no such type, or the model is quantized already.
+    """
+    old = _model_layer(weights.layers)
+    path = site.store.blobs.check(old.digest, old.size_bytes)
+    source = Source(
+        path=path,
+        digest=old.digest,
+        header=read_header(path, name=f"model {old.digest.short}"),
+        media_type=old.media_type,
+    )
+    new = piece_of(source, site, type_text=type_text)
+    return Weights(
+        layers=tuple(new.layer if layer is old else layer for layer in weights.layers),
+        config=replace(weights.config, file_type=new.header.quantization),
+    )
+
+
+def _model_layer(layers: Sequence[Descriptor]) -> Descriptor:
+    for layer in layers:
+        if layer.media_type == mediatypes.OLLAMA_MODEL:
+            return layer
+    raise ModelNotCreatable("the model holds no GGUF weights")
+
+
+def _wrong_number(count: int) -> ModelNotCreatable:
+    return ModelNotCreatable(
+        "none of the files holds a model's weights"
+        if not count
+        else f"{count} of the files hold a model's weights, one is wanted"
+    )

@@ -1,0 +1,1 @@
+"""GGUF files: headers, tables, shards, and the writer."""

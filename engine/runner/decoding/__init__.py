@@ -1,0 +1,1 @@
+"""What the runner does with tokens: batching, sampling, constraints, embeddings."""

@@ -1,0 +1,411 @@
+"""Continuous batching: every step decodes one token of each generating request and, in what is
+left of the batch, chunks of the prompts that are still being read.
+
+**The pool.** All requests share one KV pool of `limit_tokens` tokens, and each may use all of
+it. Requests wait in the order of arrival for a slot and for room for their prompt. When running
+requests grow over the pool, the one that came last waits: it gives up its slot, goes back to the
+front of the queue with all its tokens, and goes on once there is room. So the oldest always goes
+on, nobody's answer is cut short by a neighbour, and a request ends with LENGTH only when its own
+tokens fill the context.
+
+Knows the protocol's messages and the bindings; nothing of frames and sockets.
+"""
+
+import time
+from collections import deque
+from typing import Final
+
+from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
+from olmkit.engine.runner.decoding.constraint import GuideMaker, Preparation
+from olmkit.engine.runner.decoding.detokenizer import Detokenizer
+from olmkit.engine.runner.decoding.governor import ThreadGovernor
+from olmkit.engine.runner.decoding.logprobs import token_logprobs
+from olmkit.engine.runner.decoding.promptshare import PromptPace
+from olmkit.engine.runner.decoding.sampling import build_sampler, check_sampling
+from olmkit.engine.runner.decoding.sequences import Sequence, SlotPool
+from olmkit.engine.runner.decoding.stops import StopScanner
+from olmkit.engine.runner.process import log
+from olmkit.engine.runner.process.failures import RequestFailed, context_exceeded
+from olmkit.engine.runner.protocol import (
+    Completed,
+    Completion,
+    EndReason,
+    FailureKind,
+    Piece,
+    PromptProgress,
+    Reply,
+)
+
+REPEAT_LIMIT_TOKENS: Final = 256
+"""The same token so many times in a row ends a completion: no text does that, stuck models do.
+
+Rules of dashes and runs of blanks are far shorter, for their tokens hold many characters.
+"""
+
+_GROWTH_TOKENS: Final = 32
+"""Room for each running request that must be left when another one is let in."""
+
+_PREPARING_WAIT_S: Final = 0.01
+"""How long a step without other work waits for a grammar, before it looks for new requests."""
+
+_NO_ROOM: Final = 1
+"""llama_decode's status when the KV cache has no cells for the batch."""
+
+
+class Generator:
+    """All completions of one loaded model."""
+
+    def __init__(
+        self,
+        model: Model,
+        context: Context,
+        *,
+        limit_tokens: int,
+        governor: ThreadGovernor | None = None,
+    ) -> None:
+        """`governor` None: the number of threads stays what the context was made with."""
+        self._governor = governor
+        self._model = model
+        self._context = context
+        self._limit_tokens = limit_tokens
+        self._slots = SlotPool(
+            context, window_tokens=model.window_tokens, capacity_tokens=limit_tokens
+        )
+        self._batch = Batch(context.batch_tokens)
+        self._batch_tokens = context.batch_tokens
+        self._pace = PromptPace()
+        self._guides = GuideMaker(model)
+        self._preparing: list[tuple[Sequence, Preparation]] = []
+        """Requests whose grammar is still being made."""
+        self._waiting: deque[Sequence] = deque()
+        self._running: list[Sequence] = []
+        self.steps = 0
+
+    @property
+    def running_requests(self) -> int:
+        """Requests in a slot."""
+        return len(self._running)
+
+    @property
+    def waiting_requests(self) -> int:
+        """Requests in the queue."""
+        return len(self._waiting) + len(self._preparing)
+
+    @property
+    def held_tokens(self) -> int:
+        """Tokens in the KV pool."""
+        return self._slots.held_tokens
+
+    def submit(self, request: Completion) -> None:
+        """Queues a completion.
+
+        Raises:
+            RequestFailed: its options or its prompt are wrong, or the prompt is too long.
+        """
+        check_sampling(request.sampling)
+        tokens = self._prompt_tokens(request.prompt)
+        if len(tokens) + 1 > self._limit_tokens:
+            raise context_exceeded(len(tokens), self._limit_tokens)
+        sequence = Sequence(
+            request=request,
+            tokens=tokens,
+            prompt_tokens=len(tokens),
+            detokenizer=Detokenizer(self._model.piece),
+            stops=StopScanner(request.stop),
+            stop_tokens=self._stop_tokens(request.stop),
+        )
+        if request.constraint is None:
+            self._waiting.append(sequence)
+        else:
+            self._preparing.append((sequence, self._guides.prepare(request.constraint)))
+
+    def cancel(self, request_id: int) -> list[Reply]:
+        """Ends a request, wherever it is; nothing for an unknown id."""
+        preparing = [sequence for sequence, _ in self._preparing]
+        for sequence in (*self._running, *self._waiting, *preparing):
+            if sequence.id == request_id:
+                return [self._complete(sequence, EndReason.CANCELLED)]
+        return []
+
+    def step(self) -> list[Reply]:
+        """Decodes one batch, if there is work, and returns all replies that come of it."""
+        was_idle = not self._running
+        replies = self._take_prepared() + self._admit()
+        if not self._running:
+            return replies
+        if self._governor and was_idle:
+            self._context.use_threads(self._governor.wake())
+        self._suspend_youngest_over_pool()
+        started_ns = time.monotonic_ns()
+        prompt_tokens = self._fill_batch(started_ns)
+        self._slots.make_room(self._batch.count)
+        status = self._context.decode(self._batch)
+        self.steps += 1
+        if status != 0:
+            return replies + self._recover(status)
+        self._batch_tokens = self._context.batch_tokens
+        if self._governor and not prompt_tokens:
+            elapsed_ns = time.monotonic_ns() - started_ns
+            self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
+        for sequence in [one for one in self._running if one.chunk]:
+            replies += self._advance(sequence)
+        self._pace.record(prompt_tokens, time.monotonic_ns() - started_ns)
+        return replies
+
+    # --- before a step -----------------------------------------------------------------------
+
+    def _prompt_tokens(self, prompt: str | list[int]) -> list[int]:
+        if isinstance(prompt, str):
+            tokens = self._model.tokenize(prompt, add_special=True, parse_special=True)
+        else:
+            tokens = list(prompt)
+            size = self._model.vocabulary_tokens
+            if not all(0 <= token < size for token in tokens):
+                raise RequestFailed(
+                    FailureKind.BAD_REQUEST, f"a token of the prompt is not in 0 to {size - 1}"
+                )
+        if not tokens:
+            raise RequestFailed(FailureKind.BAD_REQUEST, "the prompt is empty")
+        return tokens
+
+    def _stop_tokens(self, stops: list[str]) -> dict[int, str]:
+        found = {}
+        for stop in stops:
+            tokens = self._model.tokenize(stop, add_special=False, parse_special=True)
+            if len(tokens) == 1 and self._model.is_control(tokens[0]):
+                found[tokens[0]] = stop
+        return found
+
+    def _take_prepared(self) -> list[Reply]:
+        """Queues the requests whose grammar is ready; waits a little where nothing else is to do.
+
+        Not in the queue before: those behind need not wait for it.
+        """
+        if not self._preparing:
+            return []
+        if not self._running and not self._waiting:
+            self._preparing[0][1].wait(_PREPARING_WAIT_S)
+        replies: list[Reply] = []
+        for sequence, preparation in [one for one in self._preparing if one[1].is_done]:
+            self._preparing.remove((sequence, preparation))
+            try:
+                sequence.guide = preparation.guide()
+            except RequestFailed as error:
+                replies.append(error.reply(sequence.id))
+            except Exception as error:
+                log.write_exception("constraint", error)
+                message = f"the constraint failed: {type(error).__name__}"
+                failure = RequestFailed(FailureKind.INTERNAL, message)
+                replies.append(failure.reply(sequence.id))
+            else:
+                self._waiting.append(sequence)
+        return replies
+
+    def _admit(self) -> list[Reply]:
+        """Lets waiting requests in, in order, while there are slots and room."""
+        replies: list[Reply] = []
+        while self._waiting and self._slots.has_free_slot:
+            sequence = self._waiting[0]
+            demand = self._demand_tokens() + len(sequence.tokens)
+            growth = _GROWTH_TOKENS * (len(self._running) + 1)
+            if self._running and demand + growth > self._limit_tokens:
+                break
+            self._waiting.popleft()
+            self._running.append(sequence)
+            try:
+                self._enter(sequence)
+            except Exception as error:
+                replies.append(self._fail_unforeseen(sequence, "admission", error))
+        return replies
+
+    def _enter(self, sequence: Sequence) -> None:
+        """Gives a request a slot and, the first time, its sampler."""
+        sequence.slot = self._slots.acquire(sequence.tokens)
+        if sequence.sampler is None:
+            sequence.cached_tokens = sequence.slot.length
+            sequence.sampler = build_sampler(
+                self._model, sequence.request.sampling, sequence.tokens, self._limit_tokens
+            )
+
+    def _demand_tokens(self) -> int:
+        """Tokens of the pool that the running requests have or are about to take."""
+        return sum(len(sequence.tokens) for sequence in self._running)
+
+    def _suspend_youngest_over_pool(self) -> None:
+        while self._demand_tokens() > self._limit_tokens:
+            self._suspend_youngest()
+
+    def _suspend_youngest(self) -> None:
+        """Sends the running request that came last back to the front of the queue.
+
+        The queue is left in order, so the running ones are always in the order of arrival.
+        """
+        sequence = self._running[-1]
+        self._leave(sequence)
+        self._waiting.appendleft(sequence)
+
+    def _fill_batch(self, now_ns: int) -> int:
+        """Puts the step together; returns how many tokens of prompts are in it."""
+        self._batch.clear()
+        left = self._batch_tokens
+        is_generating = False
+        prompts = []
+        for sequence in self._running:
+            sequence.chunk, sequence.output_index = 0, -1
+            sequence.started_ns = sequence.started_ns or now_ns
+            if len(sequence.tokens) - self._held(sequence) > 1:
+                prompts.append(sequence)
+            elif left:
+                is_generating = is_generating or sequence.generated_tokens > 0
+                self._add(sequence, 1)
+                left -= 1
+        if is_generating:
+            left = min(left, self._pace.limit_tokens(self._batch_tokens))
+        prompt_tokens = 0
+        for sequence in prompts:
+            chunk = min(left - prompt_tokens, len(sequence.tokens) - self._held(sequence))
+            if chunk > 0:
+                self._add(sequence, chunk)
+                prompt_tokens += chunk
+        return prompt_tokens
+
+    def _held(self, sequence: Sequence) -> int:
+        return sequence.slot.length if sequence.slot else 0
+
+    def _add(self, sequence: Sequence, chunk: int) -> None:
+        assert sequence.slot is not None
+        start = sequence.slot.length
+        is_last = start + chunk == len(sequence.tokens)
+        index = self._batch.add(
+            sequence.tokens[start : start + chunk],
+            position=start,
+            sequence=sequence.slot.index,
+            outputs=int(is_last),
+        )
+        sequence.chunk = chunk
+        sequence.output_index = index if is_last else -1
+
+    # --- after a step ------------------------------------------------------------------------
+
+    def _recover(self, status: int) -> list[Reply]:
+        """After a batch that was not decoded: makes room and tries again, or gives it up."""
+        log.write(LogLevel.WARN, f"a step of {self._batch.count} tokens failed: status {status}")
+        if status == _NO_ROOM:
+            if self._slots.forget_oldest():
+                return []
+            if len(self._running) > 1:
+                self._suspend_youngest()
+                return []
+            if self._batch.count > 1:
+                self._batch_tokens = self._batch.count // 2
+                return []
+        error = RequestFailed(FailureKind.INTERNAL, f"decoding failed with status {status}")
+        return [self._fail(one, error) for one in [one for one in self._running if one.chunk]]
+
+    def _advance(self, sequence: Sequence) -> list[Reply]:
+        """Takes in what the step did for one request."""
+        assert sequence.slot is not None
+        sequence.slot.length += sequence.chunk
+        if sequence.output_index < 0:
+            if sequence.generated_tokens:
+                return []
+            done = sequence.slot.length
+            total = sequence.prompt_tokens
+            return [PromptProgress(id=sequence.id, processed_tokens=done, total_tokens=total)]
+        sequence.prompt_ended_ns = sequence.prompt_ended_ns or time.monotonic_ns()
+        try:
+            return self._sample(sequence)
+        except RequestFailed as error:
+            return [self._fail(sequence, error)]
+        except Exception as error:
+            return [self._fail_unforeseen(sequence, "sampling", error)]
+
+    def _sample(self, sequence: Sequence) -> list[Reply]:
+        """Samples the next token of a request, and ends the request where that ends it."""
+        request = sequence.request
+        if request.max_tokens == 0:
+            return [self._complete(sequence, EndReason.LENGTH)]
+        assert sequence.sampler is not None
+        if sequence.guide is None:
+            token = sequence.sampler.sample(self._context, sequence.output_index)
+        else:
+            token = sequence.guide.sample(sequence.sampler, self._context, sequence.output_index)
+        sequence.repeats = sequence.repeats + 1 if token == sequence.tokens[-1] else 1
+        sequence.tokens.append(token)
+        if self._model.is_end_of_generation(token) and not request.ignore_eos:
+            return [self._complete(sequence, EndReason.STOP)]
+        text, stop = sequence.stops.push(sequence.detokenizer.push(token))
+        stop = stop or sequence.stop_tokens.get(token)
+        logprobs = []
+        if request.top_logprobs is not None:
+            top, index = request.top_logprobs, sequence.output_index
+            logprobs = [token_logprobs(self._model, self._context, index, token, top)]
+        piece = Piece(id=sequence.id, text=text, tokens=[token], logprobs=logprobs)
+        is_whole = sequence.guide is not None and sequence.guide.is_complete
+        is_over = is_whole or stop is not None
+        reason = EndReason.STOP if is_over else self._limit_reached(sequence)
+        if reason is None:
+            return [piece]
+        return [piece, self._complete(sequence, reason, stop)]
+
+    def _limit_reached(self, sequence: Sequence) -> EndReason | None:
+        request = sequence.request
+        if 0 <= request.max_tokens <= sequence.generated_tokens:
+            return EndReason.LENGTH
+        if len(sequence.tokens) >= self._limit_tokens:
+            return EndReason.LENGTH
+        if sequence.repeats >= REPEAT_LIMIT_TOKENS and not request.ignore_eos:
+            return EndReason.REPEAT_LIMIT
+        return None
+
+    # --- the end of a request ----------------------------------------------------------------
+
+    def _complete(
+        self, sequence: Sequence, reason: EndReason, stop: str | None = None
+    ) -> Completed:
+        self._remove(sequence)
+        now_ns = time.monotonic_ns()
+        started_ns = sequence.started_ns or now_ns
+        prompt_ended_ns = sequence.prompt_ended_ns or now_ns
+        return Completed(
+            id=sequence.id,
+            text=sequence.stops.flush(),
+            reason=reason,
+            stop_string=stop,
+            prompt_tokens=sequence.prompt_tokens,
+            cached_tokens=sequence.cached_tokens,
+            prompt_ns=prompt_ended_ns - started_ns,
+            completion_tokens=sequence.generated_tokens,
+            completion_ns=now_ns - prompt_ended_ns,
+        )
+
+    def _fail(self, sequence: Sequence, error: RequestFailed) -> Reply:
+        """Ends a request after which its part of the pool cannot be trusted."""
+        slot = sequence.slot
+        self._remove(sequence)
+        if slot is not None:
+            self._slots.forget(slot)
+        return error.reply(sequence.id)
+
+    def _fail_unforeseen(self, sequence: Sequence, what: str, error: Exception) -> Reply:
+        """Ends a request for an error of our own; the others go on."""
+        log.write_exception(what, error)
+        message = f"{what} failed: {type(error).__name__}"
+        return self._fail(sequence, RequestFailed(FailureKind.INTERNAL, message))
+
+    def _remove(self, sequence: Sequence) -> None:
+        if sequence in self._waiting:
+            self._waiting.remove(sequence)
+        elif sequence in self._running:
+            self._leave(sequence)
+        else:
+            self._preparing = [one for one in self._preparing if one[0] is not sequence]
+        if sequence.sampler is not None:
+            sequence.sampler.close()
+
+    def _leave(self, sequence: Sequence) -> None:
+        """Takes a running request out of its slot."""
+        self._running.remove(sequence)
+        if sequence.slot is not None:
+            self._slots.release(sequence.slot, self.steps)
+            sequence.slot = None

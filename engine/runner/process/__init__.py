@@ -1,0 +1,1 @@
+"""The runner process itself: its start, its loop, loading."""

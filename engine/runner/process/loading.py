@@ -1,0 +1,335 @@
+"""From a load request to a model that is ready, or to the bytes that it would take.
+
+Every failure becomes one sentence and a kind. Options are checked here, before llama.cpp sees
+them: what it cannot take, it may answer by ending the process.
+"""
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from olmkit.engine.runner.bindings import (
+    KV_TYPES,
+    MOST_SEQUENCES,
+    Adapter,
+    Context,
+    ContextOptions,
+    Model,
+    NativeError,
+    load_adapter,
+    memory_by_device,
+    take_errors,
+)
+from olmkit.engine.runner.decoding.embedding import Embedder, EmbeddingPlan, plan_embedding
+from olmkit.engine.runner.decoding.generation import Generator
+from olmkit.engine.runner.decoding.governor import ThreadGovernor
+from olmkit.engine.runner.decoding.threads import default_threads
+from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
+from olmkit.engine.runner.protocol import (
+    Buffer,
+    FailureKind,
+    Load,
+    Loaded,
+    LoadOperation,
+    LoadOptions,
+)
+
+_MAGIC: Final = b"GGUF"
+_PROBE_TOKENS: Final = 32
+_ENCODER_SEQUENCES: Final = 32
+"""Inputs that an encoder embeds side by side: it keeps nothing of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Instance:
+    """A model that is ready."""
+
+    model: Model
+    generator: Generator | None
+    """None: the model, or the way in which it was loaded, only embeds."""
+    embedder: Embedder
+    loaded: Loaded
+
+
+def load(request: Load, on_progress: Callable[[float], bool]) -> Instance:
+    """Carries out a COMMIT; `on_progress` gets fractions of the weights, False gives up.
+
+    Raises:
+        RequestFailed: the file, the options or the memory are not what it takes.
+    """
+    check_files(request)
+    loading = _Loading(request)
+    loading.load_model(on_progress)
+    try:
+        return loading.instance()
+    except RequestFailed:
+        loading.close()
+        raise
+
+
+def fit(request: Load) -> Loaded:
+    """Carries out a FIT: the same answer as a COMMIT gives, with nothing allocated.
+
+    Weights that llama.cpp repacks for the CPU count once here and twice when loaded.
+
+    Raises:
+        RequestFailed: as `load`; out of memory only where the plan itself has no room.
+    """
+    check_files(request)
+    loading = _Loading(request)
+    loading.load_model(lambda _: True)
+    try:
+        return loading.instance().loaded
+    finally:
+        loading.close()
+
+
+def load_vocabulary(request: Load) -> tuple[Model, Loaded]:
+    """Carries out a VOCABULARY: a model that only tokenizes, in some ten milliseconds.
+
+    Raises:
+        RequestFailed: the file cannot be read, or has no vocabulary that llama.cpp knows.
+    """
+    check_files(request)
+    started_ns = time.monotonic_ns()
+    take_errors()
+    try:
+        model = Model(request.files.weights_path, vocabulary_only=True)
+    except NativeError as error:
+        raise model_failure(take_errors()) from error
+    return model, Loaded(
+        id=request.id,
+        buffers=[],
+        context_tokens=0,
+        trained_context_tokens=0,
+        vocabulary_tokens=model.vocabulary_tokens,
+        embedding_length=0,
+        has_encoder_only=False,
+        adds_bos=model.adds_bos,
+        adds_eos=model.adds_eos,
+        bos_token=model.token_name(model.bos),
+        eos_token=model.token_name(model.eos),
+        threads=0,
+        load_ns=time.monotonic_ns() - started_ns,
+    )
+
+
+def check_files(request: Load) -> None:
+    """Refuses files and options of which llama.cpp would make nonsense.
+
+    Raises:
+        RequestFailed: BAD_MODEL for files, BAD_REQUEST for options.
+    """
+    path, options = request.files.weights_path, request.options
+    try:
+        with open(path, "rb") as file:
+            magic = file.read(len(_MAGIC))
+    except OSError as error:
+        reason = (error.strerror or "unreadable").lower()
+        raise RequestFailed(
+            FailureKind.BAD_MODEL, f"the model file {path} cannot be read: {reason}"
+        ) from error
+    if magic != _MAGIC:
+        size = os.path.getsize(path)
+        problem = "is no GGUF file" if size else "is empty"
+        raise RequestFailed(FailureKind.BAD_MODEL, f"the model file {problem}")
+    _check_options(options)
+
+
+def _check_options(options: LoadOptions) -> None:
+    problems = (
+        (options.context_tokens < 1, "the context needs at least 1 token"),
+        (options.batch_tokens < 1, "a batch needs at least 1 token"),
+        (
+            not 1 <= options.sequences <= MOST_SEQUENCES,
+            f"sequences must be 1 to {MOST_SEQUENCES}, not {options.sequences}",
+        ),
+        (options.threads < 0, "threads must not be negative"),
+        (
+            options.kv_cache_type not in KV_TYPES,
+            f"unknown KV cache type '{options.kv_cache_type}': one of {', '.join(KV_TYPES)}",
+        ),
+    )
+    for is_wrong, message in problems:
+        if is_wrong:
+            raise RequestFailed(FailureKind.BAD_REQUEST, message)
+
+
+class _Loading:
+    """One load request on its way; owns what it made until `instance` has returned."""
+
+    def __init__(self, request: Load) -> None:
+        self._request = request
+        self._options = request.options
+        self._is_dry = request.operation is LoadOperation.FIT
+        self._threads = self._options.threads or default_threads()
+        self._adapters: list[Adapter] = []
+        self._contexts: list[Context] = []
+        self._started_ns = time.monotonic_ns()
+        self._model: Model | None = None
+
+    @property
+    def model(self) -> Model:
+        """The model, once it is loaded."""
+        assert self._model is not None
+        return self._model
+
+    def close(self) -> None:
+        """Frees all that was made."""
+        for context in self._contexts:
+            context.close()
+        if self._model is not None:
+            self._model.close()
+
+    def load_model(self, on_progress: Callable[[float], bool]) -> None:
+        """Reads the file.
+
+        Raises:
+            RequestFailed: it cannot be loaded.
+        """
+        take_errors()
+        try:
+            self._model = Model(
+                self._request.files.weights_path,
+                gpu_layers=self._options.gpu_layers,
+                main_gpu=self._options.main_gpu,
+                use_mmap=self._options.use_mmap,
+                dry_run=self._is_dry,
+                on_progress=on_progress,
+            )
+        except NativeError as error:
+            raise model_failure(take_errors()) from error
+
+    def instance(self) -> Instance:
+        """The contexts over the model, and what all of it takes.
+
+        Raises:
+            RequestFailed: the model is of a kind that cannot be run, or there is no memory.
+        """
+        model, options = self.model, self._options
+        _check_kind(model)
+        if not self._is_dry:
+            self._load_adapters()
+        limit = min(options.context_tokens, model.trained_context_tokens or options.context_tokens)
+        context = self._first_context(limit)
+        is_causal = context.is_causal and model.has_decoder
+        plan = plan_embedding(
+            model, is_causal=is_causal, context_tokens=limit, batch_tokens=options.batch_tokens
+        )
+
+        def embedding_context(tokens: int) -> Context:
+            return self._embedding_context(plan, tokens, is_causal=is_causal)
+
+        if is_causal and not options.embedding:
+            governor = None if self._options.threads else ThreadGovernor(self._threads)
+            generator = Generator(model, context, limit_tokens=limit, governor=governor)
+            embedder = Embedder(model, plan, embedding_context)
+        else:
+            context.close()
+            limit = plan.limit_tokens
+            context = self._reported(lambda: embedding_context(limit))
+            generator = None
+            embedder = Embedder(model, plan, embedding_context, context=context)
+        loaded = self._loaded(context, limit, is_encoder=not is_causal)
+        return Instance(model=model, generator=generator, embedder=embedder, loaded=loaded)
+
+    def _load_adapters(self) -> None:
+        for path in self._request.files.adapter_paths:
+            take_errors()
+            try:
+                self._adapters.append(load_adapter(self.model, path))
+            except NativeError as error:
+                raise adapter_failure(path, take_errors()) from error
+
+    # --- contexts ----------------------------------------------------------------------------
+
+    def _first_context(self, limit_tokens: int) -> Context:
+        """The context for generation; only a small one to look at, when it is for embeddings."""
+        options = self._options
+        batch = max(options.batch_tokens, options.sequences)
+        if options.embedding:
+            limit_tokens, batch = _PROBE_TOKENS, _PROBE_TOKENS
+        context_options = ContextOptions(
+            context_tokens=limit_tokens,
+            batch_tokens=batch,
+            sequences=1 if options.embedding else options.sequences,
+            threads=self._threads,
+            kv_type=KV_TYPES[options.kv_cache_type],
+            flash_attention=options.flash_attention,
+        )
+        return self._reported(lambda: self._context(context_options))
+
+    def _embedding_context(self, plan: EmbeddingPlan, tokens: int, *, is_causal: bool) -> Context:
+        options = self._options
+        return self._context(
+            ContextOptions(
+                context_tokens=tokens,
+                batch_tokens=plan.batch_tokens,
+                sequences=options.sequences if is_causal else _ENCODER_SEQUENCES,
+                threads=self._threads,
+                kv_type=KV_TYPES[options.kv_cache_type],
+                flash_attention=options.flash_attention,
+                pooling=plan.pooling,
+            )
+        )
+
+    def _context(self, options: ContextOptions) -> Context:
+        context = Context(self.model, options)
+        self._contexts.append(context)
+        if self._adapters:
+            context.apply_adapters(self._adapters)
+        return context
+
+    def _reported(self, make: Callable[[], Context]) -> Context:
+        """Makes a context; its failure is that of the load."""
+        take_errors()
+        try:
+            return make()
+        except NativeError as error:
+            raise context_failure(take_errors()) from error
+
+    # --- the answer --------------------------------------------------------------------------
+
+    def _loaded(self, context: Context, limit_tokens: int, *, is_encoder: bool) -> Loaded:
+        model = self.model
+        buffers = [
+            Buffer(
+                device=one.device,
+                weights_bytes=one.weights_bytes,
+                kv_bytes=one.kv_bytes,
+                compute_bytes=one.compute_bytes,
+            )
+            for one in memory_by_device(model, context)
+        ]
+        return Loaded(
+            id=self._request.id,
+            buffers=buffers,
+            context_tokens=limit_tokens,
+            trained_context_tokens=model.trained_context_tokens,
+            vocabulary_tokens=model.vocabulary_tokens,
+            embedding_length=model.embedding_length,
+            has_encoder_only=is_encoder,
+            adds_bos=model.adds_bos,
+            adds_eos=model.adds_eos,
+            bos_token=model.token_name(model.bos),
+            eos_token=model.token_name(model.eos),
+            threads=self._threads,
+            load_ns=time.monotonic_ns() - self._started_ns,
+        )
+
+
+def _check_kind(model: Model) -> None:
+    """Refuses models for which there is no loop here."""
+    architecture = model.metadata("general.architecture")
+    if model.is_encoder_decoder:
+        kind = "an encoder-decoder"
+    elif model.is_diffusion:
+        kind = "a diffusion"
+    else:
+        return
+    raise RequestFailed(
+        FailureKind.UNSUPPORTED, f"'{architecture}' is {kind} model, which olm cannot run yet"
+    )

@@ -1,0 +1,241 @@
+"""The runner's one loop: frames in, a step, frames out.
+
+Everything happens in one thread, which owns llama.cpp: a second busy thread would halve the pace
+(gpu-facts, section 8). While there is work frames are read between steps without blocking; else
+the loop sleeps until one comes. A cancelled request is gone by the next step.
+"""
+
+import time
+from collections import deque
+from typing import Final
+
+from olmkit.engine.framing import ProtocolViolation
+from olmkit.engine.runner.bindings import LogLevel, Model
+from olmkit.engine.runner.decoding.detokenizer import detokenize
+from olmkit.engine.runner.process import log
+from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
+from olmkit.engine.runner.process.loading import Instance, fit, load, load_vocabulary
+from olmkit.engine.runner.protocol import (
+    Cancel,
+    Completion,
+    Detokenize,
+    Embedding,
+    FailureKind,
+    Health,
+    Healthy,
+    Load,
+    LoadOperation,
+    LoadProgress,
+    Reply,
+    Request,
+    Text,
+    Tokenize,
+    Tokens,
+)
+
+_PROGRESS_STEP: Final = 0.01
+_PROGRESS_PAUSE_NS: Final = 50_000_000
+
+
+class Loop:
+    """Serves one daemon until it is gone."""
+
+    def __init__(self, peer: FrameSocket) -> None:
+        self._peer = peer
+        self._instance: Instance | None = None
+        self._vocabulary: Model | None = None
+        """What tokenizes while there is no instance."""
+        self._requests: deque[Request] = deque()
+        """Read, not yet handled."""
+
+    def run(self) -> None:
+        """Runs until the daemon closes its end.
+
+        Raises:
+            PeerGone: it has.
+            ProtocolViolation: it sent what is no frame.
+        """
+        while True:
+            if not self._has_work or self._peer.is_congested:
+                self._peer.wait()
+            self._requests += self._peer.receive()
+            replies: list[Reply] = []
+            while self._requests:
+                replies += self._answer(self._requests.popleft())
+            if not self._peer.is_congested:
+                replies += self._step()
+            self._peer.send(replies)
+
+    @property
+    def _has_work(self) -> bool:
+        one = self._instance
+        if one is None:
+            return False
+        generator = one.generator
+        is_generating = generator is not None and (
+            generator.running_requests or generator.waiting_requests
+        )
+        return bool(is_generating or one.embedder.waiting_inputs)
+
+    def _step(self) -> list[Reply]:
+        """One decode step of each kind that has work."""
+        replies: list[Reply] = []
+        if self._instance is not None:
+            if self._instance.generator is not None:
+                replies += self._instance.generator.step()
+            replies += self._instance.embedder.step()
+        return replies
+
+    # --- requests ----------------------------------------------------------------------------
+
+    def _answer(self, request: Request) -> list[Reply]:
+        """What can be said at once; whatever goes wrong is this request's failure alone."""
+        try:
+            return self._handle(request)
+        except RequestFailed as error:
+            return [error.reply(request.id)]
+        except (PeerGone, ProtocolViolation):
+            raise
+        except Exception as error:
+            log.write_exception(type(request).__name__, error)
+            message = f"{type(request).__name__.lower()} failed: {type(error).__name__}"
+            return [RequestFailed(FailureKind.INTERNAL, message).reply(request.id)]
+
+    def _handle(self, request: Request) -> list[Reply]:
+        match request:
+            case Cancel():
+                return self._cancel(request.id)
+            case Health():
+                return [self._health(request.id)]
+            case Load(operation=LoadOperation.FIT):
+                return [fit(request)]
+            case Load(operation=LoadOperation.VOCABULARY):
+                self._vocabulary, loaded = load_vocabulary(request)
+                return [loaded]
+            case Load():
+                return [self._load(request)]
+            case Completion():
+                self._generator_submit(request)
+                return []
+            case Embedding():
+                return self._ready().embedder.submit(request)
+            case Tokenize():
+                tokens = self._tokenizer().tokenize(
+                    request.text,
+                    add_special=request.add_special,
+                    parse_special=request.parse_special,
+                )
+                return [Tokens(id=request.id, tokens=tokens)]
+            case Detokenize():
+                return [self._detokenize(request)]
+
+    def _ready(self) -> Instance:
+        if self._instance is None:
+            raise RequestFailed(FailureKind.BAD_REQUEST, "no model is loaded")
+        return self._instance
+
+    def _tokenizer(self) -> Model:
+        if self._instance is None and self._vocabulary is not None:
+            return self._vocabulary
+        return self._ready().model
+
+    def _generator_submit(self, request: Completion) -> None:
+        generator = self._ready().generator
+        if generator is None:
+            raise RequestFailed(
+                FailureKind.UNSUPPORTED, "the model only computes embeddings, it cannot generate"
+            )
+        generator.submit(request)
+
+    def _cancel(self, request_id: int) -> list[Reply]:
+        if self._instance is None:
+            return []
+        replies = self._instance.embedder.cancel(request_id)
+        if self._instance.generator is not None:
+            replies += self._instance.generator.cancel(request_id)
+        return replies
+
+    def _detokenize(self, request: Detokenize) -> Reply:
+        model = self._tokenizer()
+        if not all(0 <= token < model.vocabulary_tokens for token in request.tokens):
+            last = model.vocabulary_tokens - 1
+            raise RequestFailed(FailureKind.BAD_REQUEST, f"a token is not in 0 to {last}")
+        return Text(id=request.id, text=detokenize(model, request.tokens))
+
+    def _health(self, request_id: int) -> Reply:
+        running = waiting = held = steps = 0
+        if self._instance is not None:
+            steps = self._instance.embedder.steps
+            if (generator := self._instance.generator) is not None:
+                running, waiting = generator.running_requests, generator.waiting_requests
+                held, steps = generator.held_tokens, steps + generator.steps
+        return Healthy(
+            id=request_id,
+            active_sequences=running,
+            queued_requests=waiting,
+            cached_tokens=held,
+            steps=steps,
+        )
+
+    # --- load --------------------------------------------------------------------------------
+
+    def _load(self, request: Load) -> Reply:
+        if self._instance is not None:
+            raise RequestFailed(FailureKind.BAD_REQUEST, "a model is loaded already")
+        progress = _LoadProgress(self._peer, request.id)
+        try:
+            self._instance = load(request, progress.report)
+        except RequestFailed:
+            progress.raise_for_end()
+            raise
+        finally:
+            self._requests += progress.requests
+        loaded = self._instance.loaded
+        sizes = ", ".join(
+            f"{one.device} {(one.weights_bytes + one.kv_bytes + one.compute_bytes) >> 20} MiB"
+            for one in loaded.buffers
+        )
+        log.write(
+            LogLevel.INFO,
+            f"loaded in {loaded.load_ns // 1_000_000} ms: context {loaded.context_tokens},"
+            f" threads {loaded.threads}, {sizes}",
+        )
+        return loaded
+
+
+class _LoadProgress:
+    """Reports a load to the daemon and listens to it meanwhile, from inside llama.cpp."""
+
+    def __init__(self, peer: FrameSocket, request_id: int) -> None:
+        self._peer = peer
+        self._request_id = request_id
+        self._reported = 0.0
+        self._reported_ns = 0
+        self._ended: Exception | None = None
+        self.requests: list[Request] = []
+        """What came in for later."""
+
+    def report(self, fraction: float) -> bool:
+        """Takes a fraction; False when the load is not wanted any more."""
+        now_ns = time.monotonic_ns()
+        is_due = now_ns - self._reported_ns >= _PROGRESS_PAUSE_NS
+        if not is_due or fraction - self._reported < _PROGRESS_STEP:
+            return True
+        self._reported, self._reported_ns = fraction, now_ns
+        # An exception must not go through llama.cpp's frames: it is kept for `raise_for_end`.
+        try:
+            self._peer.send([LoadProgress(id=self._request_id, fraction=fraction)])
+            for request in self._peer.receive():
+                if isinstance(request, Cancel) and request.id == self._request_id:
+                    self._ended = RequestFailed(FailureKind.CANCELLED, "the load was cancelled")
+                else:
+                    self.requests.append(request)
+        except Exception as error:
+            self._ended = error
+        return self._ended is None
+
+    def raise_for_end(self) -> None:
+        """Raises what ended the load from outside, if anything did."""
+        if self._ended is not None:
+            raise self._ended

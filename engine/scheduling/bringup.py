@@ -1,0 +1,118 @@
+"""Bringing one model up: plan its memory, start a runner, load with an eye on the progress.
+
+Knows one model at a time; who gets it, and what must leave for it, is the scheduler's.
+"""
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from olmkit.engine.errors import LoadTimeout, ModelUnloadable
+from olmkit.engine.gguf.header import GgufHeader
+from olmkit.engine.planning.admission import choose_context_tokens
+from olmkit.engine.planning.footprint import MemoryPlan, plan_memory
+from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions, ModelFiles
+from olmkit.engine.supervision.interface import Runner
+
+StartRunner = Callable[[str], Awaitable[Runner]]
+"""Makes a fresh runner for the model of that name, not loaded yet."""
+
+
+class Loadable(Protocol):
+    """What must be known of a model to load it (`models.spec.ModelSpec`)."""
+
+    @property
+    def name(self) -> str:
+        """For people: `smollm2:latest`."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """Of the manifest, `sha256:…`."""
+        ...
+
+    @property
+    def model_key(self) -> str:
+        """The same for all names whose weights, projector and adapters are the same."""
+        ...
+
+    @property
+    def files(self) -> ModelFiles:
+        """Absolute paths."""
+        ...
+
+    @property
+    def gguf(self) -> GgufHeader:
+        """The header of the weights."""
+        ...
+
+
+def effective_options(spec: Loadable, options: LoadOptions) -> LoadOptions:
+    """The options with the context length that the model gets."""
+    tokens = choose_context_tokens(options.context_tokens, trained=spec.gguf.context_length)
+    return msgspec.structs.replace(options, context_tokens=tokens)
+
+
+def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
+    """What loading with these effective `options` takes.
+
+    Raises:
+        ModelUnloadable: a file of the model is not there.
+    """
+    extra_bytes = 0
+    projector = spec.files.projector_path
+    for path in (*spec.files.adapter_paths, *([projector] if projector else [])):
+        try:
+            extra_bytes += Path(path).stat().st_size
+        except OSError as error:
+            text = f"{spec.name} cannot be loaded: {path}: {error.strerror}"
+            raise ModelUnloadable(text, model=spec.name) from error
+    return plan_memory(spec.gguf, options, extra_weights_bytes=extra_bytes)
+
+
+async def load(runner: Runner, spec: Loadable, options: LoadOptions, *, timeout_s: float) -> Loaded:
+    """Load the model; give up when for `timeout_s` no more of it was read.
+
+    Raises:
+        LoadTimeout, ModelUnloadable, OutOfMemory, RunnerDied: close the runner then.
+    """
+    loop = asyncio.get_running_loop()
+    furthest = 0.0
+    try:
+        async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s) as limit:
+
+            def on_progress(fraction: float) -> None:
+                nonlocal furthest
+                if fraction > furthest and not math.isinf(timeout_s):
+                    furthest = fraction
+                    limit.reschedule(loop.time() + timeout_s)
+
+            return await runner.load(spec.files, options, on_progress=on_progress)
+    except TimeoutError as error:
+        text = f"loading {spec.name} made no progress for {timeout_s:g} s"
+        hint = "OLM_LOAD_TIMEOUT sets how long to wait"
+        raise LoadTimeout(text, timeout_s=timeout_s, hint=hint) from error
+
+
+def buffer_bytes(buffer: Buffer) -> int:
+    """All that the model takes on that device."""
+    return buffer.weights_bytes + buffer.kv_bytes + buffer.compute_bytes
+
+
+def is_on_card(buffer: Buffer) -> bool:
+    """Whether the buffer is in a card's memory, not in the machine's."""
+    return not buffer.device.startswith(("CPU", "BLAS")) and not buffer.device.endswith("_Host")
+
+
+def host_bytes(loaded: Loaded) -> int:
+    """All that the model takes of the machine's own memory."""
+    return sum(buffer_bytes(buffer) for buffer in loaded.buffers if not is_on_card(buffer))
+
+
+def host_weights_bytes(loaded: Loaded) -> int:
+    """The weights among `host_bytes`."""
+    return sum(buffer.weights_bytes for buffer in loaded.buffers if not is_on_card(buffer))

@@ -1,0 +1,310 @@
+"""A runner in a process of its own on this machine, the first implementation of `Runner`.
+
+The process gets one end of a socketpair and nothing else: no path, port or token, and EOF tells
+either side that the other is gone. Its output goes to the daemon's log, below warnings at debug
+level; the last lines are kept for the error that tells of its death.
+"""
+
+import asyncio
+import logging
+import socket
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Final, TypeVar
+
+from olmkit.engine.errors import (
+    ContextExceeded,
+    EngineError,
+    InvalidRequest,
+    ModelUnloadable,
+    OutOfMemory,
+    RequestCancelled,
+    RunnerDied,
+    RunnerFailed,
+    UnsupportedCapability,
+)
+from olmkit.engine.runner.protocol import (
+    Completed,
+    Completion,
+    Constraint,
+    Detokenize,
+    Embedded,
+    Embedding,
+    Failed,
+    FailureKind,
+    Health,
+    Healthy,
+    Load,
+    Loaded,
+    LoadOperation,
+    LoadOptions,
+    LoadProgress,
+    ModelFiles,
+    Piece,
+    PromptProgress,
+    Reply,
+    Request,
+    Sampling,
+    Text,
+    Tokenize,
+    Tokens,
+)
+from olmkit.engine.supervision.interface import ExitInfo, ExitReason
+from olmkit.engine.supervision.multiplex import Multiplex
+from olmkit.engine.supervision.runnerexits import classify, oom_kills
+
+EOF_GRACE_S: Final = 1.0
+"""A runner ends by itself within this time after EOF, or gets SIGTERM."""
+TERM_GRACE_S: Final = 2.0
+"""And within this time after SIGTERM, or gets SIGKILL."""
+TAIL_LINES: Final = 40
+MAX_LINE_BYTES: Final = 2000
+OOM_SCORE: Final = 300
+"""The kernel takes a runner before the daemon when memory runs out."""
+
+COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.runner.process.main")
+"""`-P`: the current directory is no place to import from."""
+
+_HINTS: Final = {ExitReason.OUT_OF_MEMORY: "use a smaller num_ctx or model, or stop other programs"}
+_LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
+"""First words of a runner's log lines that the daemon's log shows at any level."""
+
+R = TypeVar("R")
+log = logging.getLogger(__name__)
+
+
+class LocalRunner:
+    """A `Runner`: see `interface` for what every method promises."""
+
+    def __init__(self, model: str, process: asyncio.subprocess.Process, stream: Multiplex) -> None:
+        self.model = model
+        self.died: asyncio.Future[ExitInfo] = asyncio.get_running_loop().create_future()
+        self._process = process
+        self._stream = stream
+        self._was_closed = False
+        self._tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self._oom_kills = oom_kills()
+        self._log_task = asyncio.create_task(self._read_log())
+        self._supervisor = asyncio.create_task(self._supervise())
+
+    @classmethod
+    async def start(cls, model: str, *, command: Sequence[str] = COMMAND) -> "LocalRunner":
+        """A fresh runner for `model` (its name in errors and logs), not loaded yet.
+
+        Raises:
+            RunnerDied: the process could not be started.
+        """
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = await asyncio.create_subprocess_exec(
+                    *command,
+                    *("--fd", str(theirs.fileno())),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=asyncio.subprocess.PIPE,
+                    stderr=asyncio.subprocess.STDOUT,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                    cwd="/",
+                )
+            reader, writer = await asyncio.open_unix_connection(sock=ours)
+        except OSError as error:
+            ours.close()
+            text = f"the runner of {model} cannot be started: {error.strerror or error}"
+            raise RunnerDied(text, model=model, exit_status=None) from error
+        except BaseException:
+            ours.close()  # EOF ends a process that was started already
+            raise
+        with suppress(OSError):
+            Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE), "ascii")
+        log.debug("runner started", extra={"model": model, "runner": process.pid})
+        return cls(model, process, Multiplex(reader, writer))
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    async def load(
+        self,
+        files: ModelFiles,
+        options: LoadOptions,
+        *,
+        operation: LoadOperation = LoadOperation.COMMIT,
+        on_progress: Callable[[float], None] | None = None,
+    ) -> Loaded:
+        """See `Runner.load`."""
+        request = Load(id=self._stream.next_id(), operation=operation, files=files, options=options)
+        async with aclosing(self._stream.stream(request)) as replies:
+            async for reply in replies:
+                if isinstance(reply, LoadProgress):
+                    if on_progress is not None:
+                        on_progress(reply.fraction)
+                else:
+                    return self._expect(reply, Loaded)
+        raise AssertionError("a load ends with a reply or raises")
+
+    async def complete(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        sampling: Sampling | None = None,
+        max_tokens: int = -1,
+        stop: Sequence[str] = (),
+        top_logprobs: int | None = None,
+        ignore_eos: bool = False,
+        constraint: Constraint | None = None,
+    ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
+        """See `Runner.complete`."""
+        request = Completion(
+            id=self._stream.next_id(),
+            prompt=prompt if isinstance(prompt, str) else list(prompt),
+            sampling=sampling or Sampling(),
+            max_tokens=max_tokens,
+            stop=list(stop),
+            top_logprobs=top_logprobs,
+            ignore_eos=ignore_eos,
+            constraint=constraint,
+        )
+        async with aclosing(self._stream.stream(request)) as replies:
+            async for reply in replies:
+                if isinstance(reply, PromptProgress | Piece):
+                    yield reply
+                else:
+                    yield self._expect(reply, Completed)
+
+    async def embed(self, inputs: Sequence[str], *, truncate: bool = True) -> Embedded:
+        """See `Runner.embed`."""
+        request = Embedding(id=self._stream.next_id(), inputs=list(inputs), truncate=truncate)
+        return await self._call(request, Embedded)
+
+    async def tokenize(
+        self, text: str, *, add_special: bool = True, parse_special: bool = True
+    ) -> list[int]:
+        """See `Runner.tokenize`."""
+        request = Tokenize(
+            id=self._stream.next_id(),
+            text=text,
+            add_special=add_special,
+            parse_special=parse_special,
+        )
+        return (await self._call(request, Tokens)).tokens
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        """See `Runner.detokenize`."""
+        request = Detokenize(id=self._stream.next_id(), tokens=list(tokens))
+        return (await self._call(request, Text)).text
+
+    async def health(self) -> Healthy:
+        """See `Runner.health`."""
+        return await self._call(Health(id=self._stream.next_id()), Healthy)
+
+    async def close(self) -> None:
+        """See `Runner.close`. EOF, then SIGTERM, then SIGKILL, with time in between."""
+        self._was_closed = True
+        self._stream.close()
+        await asyncio.shield(self.died)
+
+    async def _call(self, request: Request, kind: type[R]) -> R:
+        return self._expect(await self._stream.call(request), kind)
+
+    def _expect(self, reply: Reply, kind: type[R]) -> R:
+        if isinstance(reply, kind):
+            return reply
+        if isinstance(reply, Failed):
+            raise self._failure(reply, "embedding" if kind is Embedded else "completion")
+        text = f"the runner of {self.model} answered with {type(reply).__name__}"
+        raise RunnerFailed(text, model=self.model)
+
+    def _failure(self, failed: Failed, capability: str) -> EngineError:
+        text = failed.message
+        match failed.kind:
+            case FailureKind.BAD_MODEL:
+                return ModelUnloadable(text, model=self.model)
+            case FailureKind.OUT_OF_MEMORY:
+                return OutOfMemory(text)
+            case FailureKind.CONTEXT_EXCEEDED:
+                return ContextExceeded(
+                    text,
+                    given_tokens=failed.given_tokens or 0,
+                    limit_tokens=failed.limit_tokens or 0,
+                )
+            case FailureKind.UNSUPPORTED:
+                return UnsupportedCapability(text, model=self.model, capability=capability)
+            case FailureKind.BAD_REQUEST:
+                return InvalidRequest(text)
+            case FailureKind.CANCELLED:
+                return RequestCancelled(text)
+            case FailureKind.INTERNAL:
+                return RunnerFailed(text, model=self.model)
+
+    async def _supervise(self) -> None:
+        """Wait for the end, see to it that it is one, and tell everybody."""
+        exited = asyncio.create_task(self._process.wait())
+        await asyncio.wait((exited, self._stream.ended), return_when=asyncio.FIRST_COMPLETED)
+        for grace_s, end in (
+            (EOF_GRACE_S, self._process.terminate),
+            (TERM_GRACE_S, self._process.kill),
+        ):
+            await asyncio.wait((exited,), timeout=grace_s)
+            if exited.done():
+                break
+            with suppress(ProcessLookupError):
+                end()
+        status = await exited
+        self._stream.close()
+        violation = await self._stream.ended
+        await asyncio.wait((self._log_task,), timeout=1.0)
+        self._log_task.cancel()
+        info = classify(
+            status,
+            log_tail="\n".join(self._tail),
+            was_closed=self._was_closed,
+            violation=violation,
+            was_oom_killed=oom_kills() > self._oom_kills,
+        )
+        self._tell(info)
+
+    def _tell(self, info: ExitInfo) -> None:
+        def death() -> EngineError:
+            if info.reason is ExitReason.CLOSED:
+                return RequestCancelled(f"{self.model} was unloaded")
+            return RunnerDied(
+                f"the runner of {self.model} {info.description}",
+                model=self.model,
+                exit_status=info.exit_status,
+                log_tail=info.log_tail,
+                hint=_HINTS.get(info.reason),
+            )
+
+        facts = {"model": self.model, "runner": self.pid, "status": info.exit_status}
+        if info.reason is ExitReason.CLOSED:
+            log.debug("runner closed", extra=facts)
+        else:
+            log.error(f"runner {info.description}", extra=facts | {"log": info.log_tail})
+        self.died.set_result(info)
+        self._stream.fail(death)
+
+    async def _read_log(self) -> None:
+        """Keep the last lines, hand all of them on; a line without end is cut."""
+        stream = self._process.stdout
+        assert stream is not None
+        rest = b""
+        while block := await stream.read(8192):
+            *lines, rest = (rest + block).split(b"\n")
+            if len(rest) > MAX_LINE_BYTES:
+                lines, rest = [*lines, rest], b""
+            for line in lines:
+                self._keep(line)
+        if rest:
+            self._keep(rest)
+
+    def _keep(self, line: bytes) -> None:
+        text = line[:MAX_LINE_BYTES].decode("utf-8", "replace").rstrip()
+        if text:
+            self._tail.append(text)
+            level = _LEVELS.get(text.partition(" ")[0], logging.DEBUG)
+            log.log(level, text, extra={"runner": self.pid})

@@ -1,0 +1,1 @@
+"""Trees carried out: operands, functions, scopes, Go's values."""

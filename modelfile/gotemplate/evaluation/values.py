@@ -1,0 +1,174 @@
+"""What templates work on: Go's kinds for Python values, and values with a Go type of their own.
+
+Plain data is `None`, `bool`, `int`, `float`, `complex`, `str`, lists (or tuples) and dicts with
+string keys; they stand for Go's nil, bool, int, float64, complex128, string, []any and
+map[string]any. Whole numbers stay whole: where Ollama turns every JSON number into a float64 and
+prints 1.7e+09, olm prints 1700000000.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import ClassVar, Final
+
+from olmkit.modelfile.gotemplate.templateerrors import FunctionFailed
+
+
+class Kind(Enum):
+    """Go's kinds, as far as comparing and printing tell them apart."""
+
+    NIL = "nil"
+    BOOL = "bool"
+    INT = "int"
+    UINT = "uint8"
+    FLOAT = "float64"
+    COMPLEX = "complex128"
+    STRING = "string"
+    LIST = "[]interface {}"
+    MAP = "map[string]interface {}"
+    STRUCT = "struct"
+
+
+class _Null:
+    """A null that a range came across: unlike nil, asking it for a field is an error."""
+
+
+NULL: Final = _Null()
+
+
+class Byte(int):
+    """An element of a string (Go's uint8)."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Field:
+    """One field of a struct type: its name in templates and in JSON."""
+
+    name: str
+    json_name: str
+    omit_empty: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StructType:
+    """A Go struct type: its name in errors, its fields in order, whether it prints as JSON."""
+
+    name: str
+    fields: tuple[Field, ...]
+    prints_json: bool = False
+
+
+class Struct:
+    """A value of a `StructType`; a name that is no field is an error, never missing."""
+
+    __slots__ = ("fields", "type")
+
+    def __init__(self, type: StructType, fields: dict[str, object]) -> None:
+        self.type = type
+        self.fields = fields
+
+
+class TypedList(list[object]):
+    """A list with a Go type of its own that prints as JSON; None given for it is a nil list."""
+
+    __slots__ = ("is_nil", "type_name")
+
+    def __init__(self, type_name: str, values: Sequence[object] | None) -> None:
+        super().__init__(values or ())
+        self.type_name = type_name
+        self.is_nil = values is None
+
+
+class TypedMap(dict[str, object]):
+    """A map with a Go type of its own that prints as JSON; `zero` is what missing keys give."""
+
+    __slots__ = ("type_name", "zero")
+
+    def __init__(
+        self, type_name: str, values: Mapping[str, object], *, zero: object = None
+    ) -> None:
+        super().__init__(values)
+        self.type_name = type_name
+        self.zero = zero
+
+
+class SchemaTypes(list[object]):
+    """The types of a JSON schema: one prints bare (`string`), several as `[string null]`."""
+
+    __slots__ = ()
+    type_name: ClassVar[str] = "api.PropertyType"
+
+
+_KINDS: Final[dict[type, Kind]] = {
+    type(None): Kind.NIL,
+    _Null: Kind.NIL,
+    bool: Kind.BOOL,
+    int: Kind.INT,
+    Byte: Kind.UINT,
+    float: Kind.FLOAT,
+    complex: Kind.COMPLEX,
+    str: Kind.STRING,
+    list: Kind.LIST,
+    tuple: Kind.LIST,
+    TypedList: Kind.LIST,
+    SchemaTypes: Kind.LIST,
+    dict: Kind.MAP,
+    TypedMap: Kind.MAP,
+    Struct: Kind.STRUCT,
+}
+
+
+def kind_of(value: object) -> Kind:
+    """The kind of a value.
+
+    Raises:
+        FunctionFailed: the caller passed a Python type that templates do not know.
+    """
+    kind = _KINDS.get(type(value))
+    if kind is None:
+        raise FunctionFailed(f"templates cannot use a Python {type(value).__name__}")
+    return kind
+
+
+def type_name(value: object) -> str:
+    """The name of the value's Go type, as in errors and in `%T`."""
+    if isinstance(value, Struct):
+        return f"*{value.type.name}"
+    if isinstance(value, TypedList | TypedMap | SchemaTypes):
+        return value.type_name
+    kind = kind_of(value)
+    return "interface {}" if kind is Kind.NIL else kind.value
+
+
+def is_nil(value: object) -> bool:
+    """Whether the value is nil, of any type."""
+    return value is None or value is NULL or (type(value) is TypedList and value.is_nil)
+
+
+def from_json(value: object) -> object:
+    """Decoded JSON as values of a template; integers beyond 64 bits become floats, as in Go."""
+    if isinstance(value, Mapping):
+        return {key: from_json(element) for key, element in value.items()}
+    if isinstance(value, list | tuple):
+        return [from_json(element) for element in value]
+    if type(value) is int and not -(1 << 63) <= value < 1 << 64:
+        return float(value) if abs(value) < 1 << 1023 else math.copysign(math.inf, value)
+    return value
+
+
+def sorted_items(mapping: Mapping[str, object]) -> list[tuple[str, object]]:
+    """The entries of a map in Go's order, which is that of the keys' bytes.
+
+    Raises:
+        FunctionFailed: the caller passed a key that is no string.
+    """
+    if not all(type(key) is str for key in mapping):
+        raise FunctionFailed("templates need maps with string keys")
+    return sorted(mapping.items(), key=_key)
+
+
+def _key(entry: tuple[str, object]) -> str:
+    return entry[0]

@@ -1,0 +1,1 @@
+"""How Go prints values: fmt's verbs, numbers, quoting, JSON."""

@@ -1,0 +1,1 @@
+"""Template text to trees: scanner, expression grammar, nodes."""

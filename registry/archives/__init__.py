@@ -1,0 +1,1 @@
+"""Models as files: tar streams, compression, OCI layouts."""

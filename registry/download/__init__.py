@@ -1,0 +1,1 @@
+"""Blobs out of the network: parallel ranges, a journal, hashing while they arrive."""

@@ -1,0 +1,162 @@
+"""How many connections a transfer uses, which are too slow, when to try again: no I/O."""
+
+import random
+import statistics
+from collections import deque
+from collections.abc import Sequence
+from typing import Final
+
+from olmkit.registry.download.segments import MIB, STEAL_MIN_BYTES, Segment
+from olmkit.registry.errors import RemoteError, RemoteRejected
+
+FIRST_STREAMS: Final = 8
+MOST_STREAMS: Final = 24
+GAIN: Final = 1.15
+"""Twice the connections must bring so much more, or they are too many."""
+DOUBTS: Final = 1
+"""So often they may fail to: connections that are new begin slowly."""
+SLOW_S: Final = 5.0
+SLOW_SHARE: Final = 0.15
+"""A connection below this share of the median, for `SLOW_S`, is replaced."""
+SILENCE_S: Final = 15.0
+RAMP_LEAST_S: Final = 0.1
+RAMP_MOST_S: Final = 2.0
+RAMP_ANSWERS: Final = 4.0
+"""A number of connections is judged after the time of so many answers, within the two limits."""
+FAST_RATE: Final = 200e6
+"""Bytes per second from which on the page cache holds a download up."""
+CHUNK_ANSWERS: Final = 20
+CHUNK_MIN_BYTES: Final = MIB
+CHUNK_MAX_BYTES: Final = 32 * MIB
+"""A connection is asked for what it brings in the time of so many answers, within the limits: the
+shorter the parts, the sooner they can be hashed."""
+CHUNKS_BYTES: Final = 48 * MIB
+"""The parts of all connections need be no shorter than this: they are hashed from memory."""
+BACKLOG_BYTES: Final = 4 * MIB
+"""So far behind, hashing is what limits, and more connections do not help."""
+RATES_KEPT: Final = 30
+TRIES: Final = 6
+FIRST_PAUSE_S: Final = 0.25
+LONGEST_PAUSE_S: Final = 10.0
+LAG_SHARE: Final = 0.01
+LAG_LEAST_S: Final = 0.005
+LAG_MOST_S: Final = 0.05
+PROGRESS_BYTES: Final = MIB
+"""A failure after so many new bytes counts as the first one."""
+
+
+class Pace:
+    """The number of connections, doubled for as long as that brings more bytes."""
+
+    def __init__(self, limit: int | None, now_s: float) -> None:
+        self._begun_at_s = now_s
+        self._most = max(1, limit or MOST_STREAMS)
+        self.streams = min(FIRST_STREAMS, self._most)
+        self._best_rate = 0.0
+        self._is_growing = True
+        self._doubts = 0
+        self._rates: deque[float] = deque(maxlen=RATES_KEPT)
+        """Of the segments that ended lately."""
+        self._answer_s = RAMP_MOST_S
+        self._rate = 0.0
+
+    @property
+    def is_slow(self) -> bool:
+        """The bytes come so slowly that the page cache costs nothing: it has them for who loads."""
+        return 0 < self._rate < FAST_RATE
+
+    @property
+    def ramp_s(self) -> float:
+        """How long a number of connections is tried."""
+        return min(max(self._answer_s * RAMP_ANSWERS, RAMP_LEAST_S), RAMP_MOST_S)
+
+    def lag_s(self, now_s: float) -> float:
+        """How long bytes may wait to be written, and the journal to tell of them, by now.
+
+        A kill costs what came in twice this time: some 2 percent of what arrived.
+        """
+        return min(max((now_s - self._begun_at_s) * LAG_SHARE, LAG_LEAST_S), LAG_MOST_S)
+
+    def answered(self, elapsed_s: float) -> None:
+        """A connection was asked, and its answer began so much later."""
+        self._answer_s = min(self._answer_s, elapsed_s)
+
+    @property
+    def chunk_bytes(self) -> int:
+        """How much a connection is asked for at once."""
+        rate = self._rate / self.streams
+        wanted = int(rate * self._answer_s * CHUNK_ANSWERS)
+        least = max(CHUNK_MIN_BYTES, CHUNKS_BYTES // self.streams)
+        return min(max(wanted, least), CHUNK_MAX_BYTES)
+
+    @property
+    def fits_in_memory(self) -> bool:
+        """Whether what all connections bring at a time is hashed before it has to be read again."""
+        return not self.is_slow and self.chunk_bytes * self.streams <= CHUNKS_BYTES
+
+    def measured(self, rate: float, backlog_bytes: int) -> None:
+        """All connections brought `rate` bytes per second; so many bytes wait to be hashed."""
+        self._rate = max(self._rate, rate)
+        if not self._is_growing or rate <= 0 or backlog_bytes > BACKLOG_BYTES:
+            return
+        if rate >= self._best_rate * GAIN:
+            self._best_rate, self._doubts = rate, 0
+            self._is_growing = self.streams < self._most
+            self.streams = min(self.streams * 2, self._most)
+        elif self._doubts < DOUBTS:
+            self._doubts += 1
+        else:
+            self._is_growing = False
+            self.streams = max(self.streams // 2, min(FIRST_STREAMS, self._most))
+
+    def ended(self, segment: Segment, now_s: float) -> None:
+        """A segment ended: its rate counts among the usual ones."""
+        count = segment.position - segment.start
+        if count >= STEAL_MIN_BYTES and not segment.is_given_up:
+            self._rates.append(count / max(now_s - segment.begun_at_s, 1e-3))
+
+    def too_slow(self, segments: Sequence[Segment], now_s: float) -> list[Segment]:
+        """The segments whose connections stalled, or are far slower than usual."""
+        rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.watched_at_s > 1.0]
+        rates += self._rates
+        least = statistics.median(rates) * SLOW_SHARE if len(rates) >= 3 else 0.0
+        return [
+            s
+            for s in segments
+            if s.silent_s(now_s) >= SILENCE_S
+            or (now_s - s.watched_at_s >= SLOW_S and s.rate(now_s, SLOW_S) < least)
+        ]
+
+
+class Retries:
+    """The failures of one blob, and the pause after them."""
+
+    def __init__(self) -> None:
+        self.paused_until_s = 0.0
+        self.failed_at_bytes = 0
+        self._failures = 0
+
+    def failed(self, error: RemoteError, completed_bytes: int, now_s: float) -> None:
+        """Begin a pause after a failure.
+
+        Failures within a pause are the same trouble, told by other connections.
+
+        Raises:
+            RemoteError: `error`, after too many without progress.
+        """
+        if now_s < self.paused_until_s:
+            return
+        if completed_bytes - self.failed_at_bytes >= PROGRESS_BYTES:
+            self._failures = 0
+        self._failures += 1
+        self.failed_at_bytes = completed_bytes
+        if self._failures >= TRIES:
+            raise error
+        self.paused_until_s = now_s + pause_s(self._failures, error)
+
+
+def pause_s(failures: int, error: RemoteError) -> float:
+    """How long to wait after so many failures: longer each time, or what the server asked for."""
+    own_s = FIRST_PAUSE_S * float(1 << (failures - 1)) * random.uniform(0.7, 1.3)
+    told_s = error.retry_after_s if isinstance(error, RemoteRejected) else None
+    return max(min(own_s, LONGEST_PAUSE_S), told_s or 0.0)

@@ -1,0 +1,1 @@
+"""HTTP as registries need it: clients, proxies, credentials, challenges, bodies."""

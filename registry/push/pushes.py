@@ -1,0 +1,54 @@
+"""What registries call models that went there in another format than the store has them in.
+
+    pushed/<sha256 of the name>     {"stored": "sha256:…", "pushed": "sha256:…"}
+
+A lock file has to hold the registry's digest, or no other machine could pull by it. A record counts
+for the manifest that was pushed only: a name that means another one since has none.
+"""
+
+import hashlib
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from olmkit.registry.errors import InvalidDigest, StoreError, store_errors
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
+from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
+from olmkit.registry.store.store import Store
+
+_LIMIT_BYTES: Final = 4096
+
+
+def record(store: Store, reference: Reference, stored: Digest, pushed: Digest) -> None:
+    """Keep that the manifest `stored` of a name is `pushed` at its registry.
+
+    Nothing is kept where the store cannot be written: the push succeeded all the same.
+    """
+    path = _path(store, reference)
+    with suppress(StoreError):
+        if stored == pushed:
+            with store_errors(path, "remove"):
+                path.unlink(missing_ok=True)
+            return
+        with claimed_folder(store.names.staging) as folder, store_errors(path, "write"):
+            staged = folder / "pushed"
+            staged.write_text(json.dumps({"stored": stored, "pushed": pushed}))
+            path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+            staged.replace(path)
+
+
+def find(store: Store, reference: Reference, stored: Digest) -> Digest | None:
+    """What the registry calls the manifest `stored` of a name; `None` for the same, or unknown."""
+    try:
+        with open(_path(store, reference), "rb") as file:
+            known = json.loads(file.read(_LIMIT_BYTES))
+        return Digest(str(known["pushed"])) if known["stored"] == stored else None
+    except (OSError, ValueError, KeyError, TypeError, InvalidDigest):
+        return None
+
+
+def _path(store: Store, reference: Reference) -> Path:
+    name = hashlib.sha256(reference.full.casefold().encode()).hexdigest()
+    return store.root / "pushed" / name

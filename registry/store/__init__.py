@@ -1,0 +1,1 @@
+"""The local store: blobs, names, locks, collection; Ollama's layout on the disk."""

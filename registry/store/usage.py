@@ -1,0 +1,87 @@
+"""What a store's disk space goes to, and what housekeeping may take back.
+
+Decides what counts as used, unused and unfinished; removes nothing.
+"""
+
+from dataclasses import dataclass
+
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.store import journal, unpacked
+from olmkit.registry.store.collect import Collection
+from olmkit.registry.store.journal import Unfinished
+from olmkit.registry.store.store import Store, StoredModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUsage:
+    """What one name costs."""
+
+    model: StoredModel
+    size_bytes: int
+    """Of its blobs, each once, with what was unpacked of them."""
+    unique_bytes: int
+    """Of those that no other model needs: what its removal gives back."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """What a store holds."""
+
+    models: tuple[ModelUsage, ...]
+    models_bytes: int
+    """Of all blobs that models need, each once."""
+    unused: Collection
+    partials: tuple[Unfinished, ...]
+    """Downloads and uploads that are not over, and files that were being written."""
+
+
+def usage(store: Store) -> Usage:
+    """What the store holds; reads manifests, no blobs.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    models = store.list()
+    needed = {model.reference: _blobs_of(store, model) for model in models}
+    users: dict[Digest, set[Digest]] = {}
+    for model in models:
+        for digest in needed[model.reference]:
+            users.setdefault(digest, set()).add(model.manifest_digest)
+    sizes = {digest: size for blobs in needed.values() for digest, size in blobs.items()}
+    listed = tuple(
+        ModelUsage(
+            model=model,
+            size_bytes=sum(needed[model.reference].values()),
+            unique_bytes=sum(
+                size for digest, size in needed[model.reference].items() if len(users[digest]) == 1
+            ),
+        )
+        for model in models
+    )
+    return Usage(
+        models=listed,
+        models_bytes=sum(sizes.values()),
+        unused=store.collect(is_dry_run=True),
+        partials=unfinished(store),
+    )
+
+
+def unfinished(store: Store) -> tuple[Unfinished, ...]:
+    """Downloads and uploads that are not over, and files that were being written.
+
+    Raises:
+        StoreError: the store cannot be read.
+    """
+    folders = sorted({store.blobs.staging, store.names.staging})
+    found = journal.unfinished(store.blobs.partial)
+    return (*found, *(entry for folder in folders for entry in journal.staged(folder)))
+
+
+def _blobs_of(store: Store, model: StoredModel) -> dict[Digest, int]:
+    sizes = {blob.digest: blob.size_bytes for blob in model.manifest.blobs}
+    for digest in unpacked.wanted_with(store.blobs.unpacked, sizes.keys()):
+        try:
+            sizes.setdefault(digest, store.blobs.path(digest).stat().st_size)
+        except OSError:
+            continue
+    return sizes
