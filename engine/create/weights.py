@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from olmkit.engine.create.configblob import config_of
 from olmkit.engine.create.conversion import ConvertAdapter
 from olmkit.engine.create.pieces import Site, Source, is_checkpoint, piece_of, sources_of
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.gguf.header import read_header
+from olmkit.engine.models.configblob import config_of
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor
