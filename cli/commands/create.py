@@ -149,7 +149,7 @@ def _check(
     compatible: bool,
 ) -> None:
     from olmkit.cli.building.modelfiles import read_parts
-    from olmkit.modelfile.errors import ModelfileErrors
+    from olmkit.modelfile.problems import ModelfileErrors
 
     failure: ModelfileErrors | None = None
     try:

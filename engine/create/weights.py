@@ -78,7 +78,7 @@ def adapter_layers(
         files,
         site,
         what="adapter",
-        order=lambda target, paths: ConvertAdapter(target=target, files=paths, base=model),
+        work=lambda target, paths: ConvertAdapter(target=target, files=paths, base=model),
     ) as (source,):
         if source.media_type != mediatypes.OLLAMA_ADAPTER:
             raise ModelNotCreatable(f"{source.header.name} is no adapter")

@@ -249,7 +249,7 @@ THREADS = ("download", "hash", "read", "write")
 
 WRITE_ERROR = """
 import os, resource, threading, time
-from olmkit.registry.blobs import BlobStore
+from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.errors import StoreError
 from integration.test_transfer_edges import MIB, THREADS, Download
 from support.registry import serving
@@ -289,7 +289,7 @@ def test_a_write_that_fails_ends_the_download_in_one_sentence(tmp_path: Path) ->
 FULL = """
 import os
 from contextlib import suppress
-from olmkit.registry.blobs import BlobStore
+from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.errors import DiskFull
 from integration.test_transfer_edges import MIB, Download
 from support.registry import serving
