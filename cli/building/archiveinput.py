@@ -52,7 +52,7 @@ def _opened(path: str, terminal: Terminal) -> Iterator[tuple[Iterator[bytes], in
         yield _pieces(terminal.stdin.buffer, "stdin"), None
         return
     if Path(path).is_dir():
-        from olmkit.registry.sources.layout import folder_archive
+        from olmkit.registry.archives.layout import folder_archive
 
         yield folder_archive(Path(path)), None
         return

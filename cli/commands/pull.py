@@ -12,7 +12,7 @@ from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 
 if TYPE_CHECKING:
-    from olmkit.registry.sources.layout import Location
+    from olmkit.registry.archives.layout import Location
 
 
 def pull(
@@ -76,6 +76,6 @@ def _location(model: str) -> "Location | None":
     """The layout on this machine that the model is to come from."""
     if not model.startswith("oci"):
         return None
-    from olmkit.registry.sources.layout import parse_location
+    from olmkit.registry.archives.layout import parse_location
 
     return parse_location(model)

@@ -15,31 +15,12 @@ from olmkit.engine import childjob
 from olmkit.engine.childjob import OnProgress
 from olmkit.engine.errors import ModelNotCreatable, RequestCancelled
 from olmkit.engine.gguf.header import read_header
-from olmkit.engine.gguf.tensortypes import FILE_TYPES
+from olmkit.engine.gguf.tensortypes import quantization_name, quantization_number
 from olmkit.engine.runner.protocol import Quantization
 
 SOURCE_TYPES: Final = ("F16", "BF16", "F32")
-_NOT_MADE: Final = frozenset({"NVFP4"})
-"""File types that llama.cpp reads and its quantizer does not write."""
-_ALIASES: Final = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4_MOE": "MXFP4"}
-_NUMBERS: Final = {name: number for number, name in FILE_TYPES.items() if name not in _NOT_MADE}
 _MODULE: Final = "olmkit.engine.runner.process.quantize_worker"
 _MESSAGE: Final = re.compile(r"^.*failed to quantize: ")
-
-
-def type_name(text: str) -> str:
-    """The canonical name of a quantization type, `Q4_K_M` for `q4_k_m` and for `Q4_K`.
-
-    Raises:
-        ModelNotCreatable: no such type; the message lists them.
-    """
-    name = _ALIASES.get(text.upper(), text.upper())
-    if name not in _NUMBERS:
-        raise ModelNotCreatable(
-            f"unsupported quantization type {text[:80]} - "
-            f"supported types are {', '.join(sorted(_NUMBERS))}"
-        )
-    return name
 
 
 def quantize(
@@ -64,7 +45,7 @@ def quantize(
         ModelUnloadable: the source is no valid GGUF file.
         RequestCancelled: `cancelled` was set; within a fraction of a second.
     """
-    name = type_name(type_text)
+    name = quantization_name(type_text)
     header = read_header(source)
     if header.quantization not in SOURCE_TYPES:
         raise ModelNotCreatable(
@@ -76,7 +57,7 @@ def quantize(
         order = Quantization(
             source=str(source),
             target=str(partial),
-            file_type=_NUMBERS[name],
+            file_type=quantization_number(name),
             threads=threads or len(os.sched_getaffinity(0)),
             tensor_bytes={tensor.name: tensor.size_bytes for tensor in header.tensors},
         )
