@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import RequestCancelled
@@ -34,6 +34,7 @@ __all__ = [
     "Finished",
     "Text",
     "TokenLogprob",
+    "asks_of",
     "complete",
     "load",
     "load_options",
@@ -83,6 +84,15 @@ class Finished:
     completion_tokens: int
     completion_ns: int
     tokens: tuple[int, ...] = ()
+
+
+def asks_of(ask: Ask, count: int) -> list[Ask]:
+    """The request `count` times, with seeds that follow each other where it has one."""
+    seed = ask.options.sampling.seed
+    return [
+        replace(ask, options=ask.options.with_seed(seed + index)) if seed >= 0 and index else ask
+        for index in range(count)
+    ]
 
 
 def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadOptions:

@@ -114,6 +114,10 @@ class Options:
             values |= coerce(layer)
         return cls(values=values)
 
+    def with_seed(self, seed: int) -> "Options":
+        """The same with another seed."""
+        return Options(values={**self.values, "seed": seed})
+
     @property
     def sampling(self) -> Sampling:
         """Those that shape the choice of tokens."""

@@ -29,7 +29,9 @@ from olmkit.engine.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Vectors:
+class Vectors:
+    """Embeddings of all inputs of a request, in order."""
+
     vectors: list[list[float]]
     prompt_tokens: int
     load_ns: int
@@ -50,7 +52,7 @@ async def embed(request: Request) -> Response:
             request.receive, inference.load(api.services, spec, options, keep_alive_s)
         )
         return json_reply(EmbedReply(model=name, embeddings=[]))
-    work = _embedded(
+    work = embedded(
         api,
         spec,
         options,
@@ -85,9 +87,7 @@ async def embeddings(request: Request) -> Response:
             request.receive, inference.load(api.services, spec, options, keep_alive_s)
         )
         return json_reply({"embedding": []})
-    work = _embedded(
-        api, spec, options, [body.prompt], began_ns=began_ns, keep_alive_s=keep_alive_s
-    )
+    work = embedded(api, spec, options, [body.prompt], began_ns=began_ns, keep_alive_s=keep_alive_s)
     result = await until_disconnect(request.receive, work)
     return json_reply({"embedding": result.vectors[0]})
 
@@ -103,7 +103,7 @@ def _inputs(given: Any) -> list[str]:
     raise InvalidRequest("invalid input type", field="input")
 
 
-async def _embedded(
+async def embedded(
     api: Api,
     spec: ModelSpec,
     options: Options,
@@ -112,7 +112,13 @@ async def _embedded(
     began_ns: int,
     keep_alive_s: float | None,
     truncate: bool = True,
-) -> _Vectors:
+) -> Vectors:
+    """The vectors of the inputs: texts, or token ids.
+
+    Raises:
+        UnsupportedCapability: the model computes none.
+        InvalidRequest: an input is too long and not to be cut.
+    """
     if not spec.computes_embeddings:
         raise UnsupportedCapability(
             f'"{spec.name}" does not support embeddings', model=spec.name, capability="embedding"
@@ -129,7 +135,7 @@ async def _embedded(
     vectors = await asyncio.to_thread(_unpacked, reply.vectors)
     if not all(math.isfinite(sum(vector)) for vector in vectors):
         raise ModelUnloadable("embedding contains NaN or Inf values", model=spec.name)
-    return _Vectors(vectors=vectors, prompt_tokens=reply.prompt_tokens, load_ns=load_ns)
+    return Vectors(vectors=vectors, prompt_tokens=reply.prompt_tokens, load_ns=load_ns)
 
 
 def _unpacked(packed: Sequence[bytes]) -> list[list[float]]:

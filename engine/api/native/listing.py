@@ -36,12 +36,14 @@ async def tags(request: Request) -> Response:
     """The stored models, the last modified first; without details those that cannot be read."""
     api = api_of(request)
     listed = [
-        await _listed(api, stored) for stored in await asyncio.to_thread(api.services.store.list)
+        await listed_model(api, stored)
+        for stored in await asyncio.to_thread(api.services.store.list)
     ]
     return json_reply({"models": listed})
 
 
-async def _listed(api: Api, stored: StoredModel) -> ListedModel:
+async def listed_model(api: Api, stored: StoredModel) -> ListedModel:
+    """What a list tells of a model; only its name and size where its files cannot be read."""
     known = ListedModel(
         name=stored.reference.short,
         model=stored.reference.short,

@@ -1,0 +1,1 @@
+"""Anthropic's HTTP API, /v1/messages."""

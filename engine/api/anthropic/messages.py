@@ -1,0 +1,167 @@
+"""POST /v1/messages and /v1/messages/count_tokens.
+
+Source: https://docs.anthropic.com/en/api/messages, …/messages-count-tokens
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from olmkit.engine.api.anthropic.blocks import Blocks
+from olmkit.engine.api.anthropic.failures import error_frame
+from olmkit.engine.api.anthropic.messagesrequest import (
+    MessagesRequest,
+    check_required,
+    parse_conversation,
+    parse_options,
+    parse_output_format,
+    parse_thinking,
+    parse_tool_choice,
+    parse_tools,
+)
+from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.dialogues import DialogueWish, prepare
+from olmkit.engine.api.openai.wire import new_id
+from olmkit.engine.api.sse import event_frame, event_stream
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.streams import json_reply, until_disconnect
+from olmkit.engine.inference.dialogue import Dialogue, Logprobs, converse
+from olmkit.engine.inference.inference import EndReason, Finished
+
+_REASONS: Final = {EndReason.LENGTH: "max_tokens"}
+
+
+async def messages(request: Request) -> Response:
+    """Answer a conversation."""
+    began_ns = time.perf_counter_ns()
+    api, body = api_of(request), await decode_body(request, MessagesRequest)
+    check_required(body, needs_max_tokens=True)
+    dialogue = await prepare(api, _wish(body, began_ns))
+    reply = _Reply(model=body.model or "")
+    if body.stream:
+        return await event_stream(
+            request, _frames(api, dialogue, reply), on_failure=error_frame
+        )
+    return json_reply(await until_disconnect(request.receive, _collected(api, dialogue, reply)))
+
+
+async def count_tokens(request: Request) -> Response:
+    """How many tokens the prompt of a request has, its template and tools included."""
+    began_ns = time.perf_counter_ns()
+    api, body = api_of(request), await decode_body(request, MessagesRequest)
+    check_required(body, needs_max_tokens=False)
+    dialogue = await prepare(api, _wish(body, began_ns))
+
+    async def count() -> int:
+        prompt = await dialogue.ask.render()
+        tokens = await api.vocabularies.tokenize(dialogue.ask.spec, prompt, add_special=True)
+        return len(tokens)
+
+    return json_reply({"input_tokens": await until_disconnect(request.receive, count())})
+
+
+def _wish(body: MessagesRequest, began_ns: int) -> DialogueWish:
+    tools = parse_tools(body.tools)
+    return DialogueWish(
+        name=body.model or "",
+        began_ns=began_ns,
+        messages=parse_conversation(body),
+        tools=tools,
+        tool_choice=parse_tool_choice(body.tool_choice, tools),
+        think=parse_thinking(body),
+        drops_think=True,
+        constraint=parse_output_format(body),
+        options=parse_options(body),
+        keep_alive=body.keep_alive,
+    )
+
+
+@dataclass(slots=True)
+class _Reply:
+    """One message, from its beginning to its end."""
+
+    model: str
+    id: str = field(default_factory=lambda: new_id("msg_"))
+    blocks: Blocks = field(default_factory=Blocks)
+    end: Finished | None = None
+
+    def head(self) -> dict[str, Any]:
+        """The message before its first block."""
+        return {
+            "id": self.id,
+            "type": "message",
+            "role": "assistant",
+            "model": self.model,
+            "content": [],
+            "stop_reason": None,
+            "stop_sequence": None,
+        }
+
+    def stop(self) -> dict[str, Any]:
+        """Why the message ended."""
+        assert self.end is not None
+        reason = _REASONS.get(self.end.reason, "end_turn")
+        if self.end.stop_string:
+            return {"stop_reason": "stop_sequence", "stop_sequence": self.end.stop_string}
+        if self.blocks.has_calls and reason == "end_turn":
+            reason = "tool_use"
+        return {"stop_reason": reason, "stop_sequence": None}
+
+    def usage(self) -> dict[str, Any]:
+        """Token counts; those of the prompt that came from the cache stand apart."""
+        assert self.end is not None
+        return {
+            "input_tokens": self.end.prompt_tokens - self.end.cached_tokens,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": self.end.cached_tokens,
+            "output_tokens": self.end.completion_tokens,
+        }
+
+
+async def _frames(
+    api: Api, dialogue: Dialogue, reply: _Reply
+) -> AsyncGenerator[bytes, None]:
+    def frame(name: str, members: dict[str, Any]) -> bytes:
+        return event_frame(name, {"type": name} | members)
+
+    events = converse(api.services, dialogue)
+    try:
+        begun = False
+        async for event in events:
+            if not begun:
+                begun = True
+                usage = {"input_tokens": 0, "output_tokens": 0}
+                yield frame("message_start", {"message": reply.head() | {"usage": usage}})
+            match event:
+                case Finished():
+                    reply.end = event
+                case Logprobs():
+                    pass
+                case _:
+                    for name, members in reply.blocks.add(event):
+                        yield frame(name, members)
+        for name, members in reply.blocks.close():
+            yield frame(name, members)
+        yield frame("message_delta", {"delta": reply.stop(), "usage": reply.usage()})
+        yield frame("message_stop", {})
+    finally:
+        await events.aclose()
+
+
+async def _collected(api: Api, dialogue: Dialogue, reply: _Reply) -> dict[str, Any]:
+    async for event in converse(api.services, dialogue):
+        match event:
+            case Finished():
+                reply.end = event
+            case Logprobs():
+                pass
+            case _:
+                for _ in reply.blocks.add(event):
+                    pass
+    for _ in reply.blocks.close():
+        pass
+    return reply.head() | {"content": reply.blocks.finished} | reply.stop() | {"usage": reply.usage()}

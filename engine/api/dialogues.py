@@ -1,0 +1,83 @@
+"""A request for the next turn of a conversation, checked against its model: for every API alike."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from olmkit.engine.api.checks import (
+    check_top_logprobs,
+    find_model,
+    require_capability,
+    require_extras,
+    require_model,
+    settle_think,
+)
+from olmkit.engine.api.state import Api
+from olmkit.engine.chat.conversation import (
+    Conversation,
+    Message,
+    PartKind,
+    Think,
+    Tool,
+    ToolChoice,
+    ToolChoiceMode,
+)
+from olmkit.engine.errors import UnsupportedCapability
+from olmkit.engine.inference.dialogue import Dialogue
+from olmkit.engine.inference.inference import Constraint
+from olmkit.engine.models.options import parse_keep_alive
+from olmkit.engine.models.spec import ModelSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DialogueWish:
+    """What a request says, in olm's own values."""
+
+    name: str
+    """The model's, as the client sent it."""
+    began_ns: int
+    """`time.perf_counter_ns()` when the request came in."""
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    tool_choice: ToolChoice = field(default_factory=ToolChoice)
+    think: Think = None
+    drops_think: bool = False
+    """A model that cannot think answers all the same when it shall."""
+    constraint: Constraint | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+    keep_alive: Any = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+
+
+async def prepare(api: Api, wish: DialogueWish) -> Dialogue:
+    """The request as the model gets it.
+
+    Raises:
+        InvalidRequest, ModelNotFound, UnsupportedCapability: it cannot be answered.
+    """
+    name = require_model(wish.name)
+    keep_alive_s = parse_keep_alive(wish.keep_alive)
+    top_logprobs = check_top_logprobs(logprobs=wish.logprobs, top_logprobs=wish.top_logprobs)
+    spec = await find_model(api, name, not_found=f"model '{name}' not found")
+    found = await api.catalog.capabilities(spec)
+    require_capability(spec, name, found, verb="chat")
+    tools = () if wish.tool_choice.mode is ToolChoiceMode.NONE else wish.tools
+    require_extras(spec, ["tools"] if tools else [], found)
+    _require_text(spec, wish.messages)
+    think = None if wish.drops_think and "thinking" not in found else wish.think
+    conversation = Conversation(
+        messages=wish.messages, tools=tools, think=settle_think(think, name, spec, found)
+    )
+    return await converse_with(api, spec, conversation, wish, keep_alive_s, top_logprobs)
+
+
+def _require_text(spec: ModelSpec, messages: tuple[Message, ...]) -> None:
+    for message in messages:
+        for part in message.parts:
+            if part.kind is not PartKind.TEXT:
+                capability = "vision" if part.kind is PartKind.IMAGE else "audio"
+                raise UnsupportedCapability(
+                    f"{spec.full_name} does not support {part.kind} input",
+                    model=spec.name,
+                    capability=capability,
+                )

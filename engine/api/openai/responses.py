@@ -1,0 +1,202 @@
+"""POST /v1/responses, without a state between requests.
+
+Source: https://platform.openai.com/docs/api-reference/responses. What would need stored answers
+(`previous_response_id`, `conversation`, `background`) is refused.
+"""
+
+import time
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.dialogues import DialogueWish, prepare
+from olmkit.engine.api.openai.conversation import parse_effort, parse_tool_choice
+from olmkit.engine.api.openai.failures import error_object
+from olmkit.engine.api.openai.requests import ResponseRequest
+from olmkit.engine.api.openai.responseinput import (
+    parse_input,
+    parse_response_tools,
+    parse_text_format,
+)
+from olmkit.engine.api.openai.responseoutput import Event, ResponseItems
+from olmkit.engine.api.openai.wire import new_id
+from olmkit.engine.api.sse import event_frame, event_stream
+from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.statuses import Failure
+from olmkit.engine.api.streams import json_reply, until_disconnect
+from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.inference.dialogue import Dialogue, Logprobs, converse
+from olmkit.engine.inference.inference import EndReason, Finished
+
+
+async def responses(request: Request) -> Response:
+    """Answer an input."""
+    began_ns = time.perf_counter_ns()
+    api, body = api_of(request), await decode_body(request, ResponseRequest)
+    _refuse_state(body)
+    tools = parse_response_tools(body.tools)
+    wish = DialogueWish(
+        name=body.model or "",
+        began_ns=began_ns,
+        messages=parse_input(body.input, body.instructions),
+        tools=tools,
+        tool_choice=parse_tool_choice(body.tool_choice, tools, parallel=body.parallel_tool_calls),
+        think=parse_effort(None, body.reasoning),
+        constraint=parse_text_format(body.text),
+        options=_options(body),
+        keep_alive=body.keep_alive,
+    )
+    dialogue = await prepare(api, wish)
+    reply = _Reply(body=body)
+    if body.stream:
+        stream = _Stream(reply)
+        frames = _frames(api, dialogue, reply, stream)
+        return await event_stream(request, frames, on_failure=stream.failed)
+    return json_reply(await until_disconnect(request.receive, _collected(api, dialogue, reply)))
+
+
+def _refuse_state(body: ResponseRequest) -> None:
+    for name in ("previous_response_id", "conversation", "background"):
+        if getattr(body, name):
+            raise InvalidRequest(
+                f"{name} is not supported: no response is stored; send the whole input", field=name
+            )
+
+
+def _options(body: ResponseRequest) -> dict[str, Any]:
+    if body.max_output_tokens is not None and body.max_output_tokens < 1:
+        raise InvalidRequest("max_output_tokens must be at least 1", field="max_output_tokens")
+    given = {
+        "temperature": body.temperature,
+        "top_p": body.top_p,
+        "num_predict": body.max_output_tokens,
+    }
+    said = {name: value for name, value in given.items() if value is not None}
+    return (body.options or {}) | said
+
+
+@dataclass(slots=True)
+class _Reply:
+    """The response object, from its beginning to its end."""
+
+    body: ResponseRequest
+    id: str = field(default_factory=lambda: new_id("resp_"))
+    created_at: int = field(default_factory=lambda: int(time.time()))
+    items: ResponseItems = field(default_factory=ResponseItems)
+    end: Finished | None = None
+
+    def object(self, status: str, *, error: dict[str, Any] | None = None) -> dict[str, Any]:
+        """The response as it is now."""
+        body, end = self.body, self.end
+        is_cut = end is not None and end.reason is EndReason.LENGTH
+        details = {"reason": "max_output_tokens"} if is_cut else None
+        return {
+            "id": self.id,
+            "object": "response",
+            "created_at": self.created_at,
+            "completed_at": int(time.time()) if end else None,
+            "status": status,
+            "error": error,
+            "incomplete_details": details,
+            "instructions": body.instructions,
+            "max_output_tokens": body.max_output_tokens,
+            "model": body.model,
+            "output": list(self.items.finished),
+            "parallel_tool_calls": body.parallel_tool_calls is not False,
+            "previous_response_id": None,
+            "reasoning": body.reasoning,
+            "store": False,
+            "background": False,
+            "temperature": body.temperature,
+            "text": body.text or {"format": {"type": "text"}},
+            "tool_choice": body.tool_choice or "auto",
+            "tools": body.tools or [],
+            "top_p": body.top_p,
+            "truncation": body.truncation or "disabled",
+            "metadata": body.metadata or {},
+            "usage": _usage(end) if end else None,
+        }
+
+    @property
+    def status(self) -> str:
+        """What became of the response."""
+        assert self.end is not None
+        return "incomplete" if self.end.reason is EndReason.LENGTH else "completed"
+
+
+def _usage(end: Finished) -> dict[str, Any]:
+    return {
+        "input_tokens": end.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": end.cached_tokens},
+        "output_tokens": end.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": end.prompt_tokens + end.completion_tokens,
+    }
+
+
+class _Stream:
+    """Numbers the events of one stream."""
+
+    def __init__(self, reply: _Reply) -> None:
+        self._reply = reply
+        self._sequence = 0
+
+    def frame(self, event: Event) -> bytes:
+        """One event as a frame."""
+        name, members = event
+        numbered = {"type": name, "sequence_number": self._sequence} | members
+        self._sequence += 1
+        return event_frame(name, numbered)
+
+    def failed(self, failure: Failure) -> bytes:
+        """The last event of a stream that fails."""
+        told = error_object(failure)
+        error = {"code": told["code"], "message": told["message"]}
+        members = {"response": self._reply.object("failed", error=error)}
+        return self.frame(("response.failed", members))
+
+
+async def _frames(
+    api: Api, dialogue: Dialogue, reply: _Reply, stream: _Stream
+) -> AsyncGenerator[bytes, None]:
+    events = converse(api.services, dialogue)
+    try:
+        begun = False
+        async for event in events:
+            if not begun:
+                begun = True
+                for name in ("response.created", "response.in_progress"):
+                    yield stream.frame((name, {"response": reply.object("in_progress")}))
+            match event:
+                case Finished():
+                    reply.end = event
+                case Logprobs():
+                    pass
+                case _:
+                    for told in reply.items.add(event):
+                        yield stream.frame(told)
+        for told in reply.items.close():
+            yield stream.frame(told)
+        name = f"response.{reply.status}"
+        yield stream.frame((name, {"response": reply.object(reply.status)}))
+    finally:
+        await events.aclose()
+
+
+async def _collected(api: Api, dialogue: Dialogue, reply: _Reply) -> dict[str, Any]:
+    async for event in converse(api.services, dialogue):
+        match event:
+            case Finished():
+                reply.end = event
+            case Logprobs():
+                pass
+            case _:
+                for _ in reply.items.add(event):
+                    pass
+    for _ in reply.items.close():
+        pass
+    return reply.object(reply.status)

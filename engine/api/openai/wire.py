@@ -1,0 +1,49 @@
+"""Members that the replies of OpenAI's API have in common."""
+
+import secrets
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from olmkit.engine.inference.inference import EndReason, Finished, TokenLogprob
+
+_REASONS: Final = {EndReason.STOP: "stop", EndReason.LENGTH: "length"}
+
+
+def new_id(prefix: str) -> str:
+    """An id that no other reply has."""
+    return prefix + secrets.token_hex(12)
+
+
+def finish_reason(end: Finished, has_calls: bool) -> str:
+    """Why an answer ended; other ends than OpenAI's keep their own word."""
+    if has_calls and end.reason is EndReason.STOP:
+        return "tool_calls"
+    return _REASONS.get(end.reason, str(end.reason))
+
+
+def usage(ends: Sequence[Finished]) -> dict[str, Any]:
+    """Token counts: the prompt once, however many answers it has."""
+    prompt = ends[0].prompt_tokens if ends else 0
+    completion = sum(end.completion_tokens for end in ends)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+        "prompt_tokens_details": {"cached_tokens": ends[0].cached_tokens if ends else 0},
+    }
+
+
+def logprob_entries(entries: Iterable[TokenLogprob]) -> list[dict[str, Any]]:
+    """Log-probabilities of tokens and of their rivals."""
+    return [
+        {
+            "token": entry.token,
+            "logprob": entry.logprob,
+            "bytes": list(entry.raw),
+            "top_logprobs": [
+                {"token": other.token, "logprob": other.logprob, "bytes": list(other.raw)}
+                for other in entry.top
+            ],
+        }
+        for entry in entries
+    ]
