@@ -78,6 +78,11 @@ class Calls:
         tool = self._tools.get(name)
         return tool.parameters if tool is not None else {}
 
+    def parameter_names(self, name: str) -> frozenset[str]:
+        """The arguments that a tool's schema names."""
+        properties = self.parameters(name).get("properties")
+        return frozenset(properties) if isinstance(properties, Mapping) else frozenset()
+
     def types(self, name: str, parameter: str) -> frozenset[str]:
         """The JSON types of one argument; empty where the schema does not say."""
         root = self.parameters(name)

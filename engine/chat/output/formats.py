@@ -13,6 +13,8 @@ class ThoughtTags:
 
     open: str
     close: str
+    before: tuple[str, ...] = ()
+    """Texts that come only after a thought: they end one that lacks its closing tag."""
     anywhere: bool = False
     """They are control tokens: they count in the midst of an answer too, where tags are text."""
 

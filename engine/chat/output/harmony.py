@@ -20,7 +20,7 @@ _MESSAGE: Final = "<|message|>"
 _ENDS: Final = ("<|end|>", "<|return|>", "<|start|>assistant")
 _CALL_ENDS: Final = ("<|call|>", "<|end|>", "<|return|>")
 _HEADER: Final = re.compile(
-    r"(?:<\|start\|>)?(?:assistant)?(?P<parts>(?:(?!<\|end\|>|<\|start\|>|<\|message\|>).)*?)"
+    r"(?P<parts>(?:(?!<\|end\|>|<\|start\|>|<\|message\|>).)*?)"
     r"(?P<end><\|message\|>|<\|end\|>|(?=<\|start\|>assistant))",
     re.DOTALL,
 )
@@ -36,12 +36,14 @@ def read_harmony(context: Context, on_failure: Callable[[bool], Steps[None]]) ->
         if (yield from cursor.peek()) == "":
             return
         context.done()
+        start = cursor.position
         try:
             yield from _message(context)
             context.done()
         except Unfinished:
             yield from on_failure(True)
         except Malformed:
+            cursor.position = max(cursor.position, start + 1)
             yield from on_failure(False)
 
 
@@ -50,6 +52,8 @@ def _message(context: Context) -> Steps[None]:
     if not (yield from _has_header(cursor)):
         yield from _body(cursor, AnswerDelta)
         return
+    yield from cursor.take(_START)
+    yield from cursor.take("assistant")
     header = yield from cursor.match(_HEADER, most=_MAX_HEADER)
     if header["end"] != _MESSAGE:
         raise Malformed("a header without a message")

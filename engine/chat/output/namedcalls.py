@@ -92,8 +92,8 @@ class NamedCalls:
             yield from cursor.skip_space()
             if (yield from cursor.take(text)):
                 before = cursor.position
-            elif self.is_close_needed and not cursor.is_at_end:
-                raise Malformed("the call does not end")
+            elif text == self.call_close and self.is_close_needed:
+                raise Unfinished if cursor.is_at_end else Malformed("the call does not end")
         cursor.position = before
         yield context.calls.finish()
         context.done()

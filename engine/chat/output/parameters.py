@@ -136,14 +136,15 @@ class ParameterCalls:
         key, attributes = _head(head, self.key_attribute)
         types = self._types(context, name, key, attributes)
         yield context.calls.arguments(writer.key(key))
+        others = context.calls.parameter_names(name) - {key}
         if types == _STRING:
             yield context.calls.arguments('"')
-            for piece in self._value(context.cursor):
+            for piece in self._value(context.cursor, others):
                 yield None if piece is None else context.calls.arguments(escaped(piece))
             yield context.calls.arguments('"')
             return
         pieces = []
-        for piece in self._value(context.cursor):
+        for piece in self._value(context.cursor, others):
             if piece is None:
                 yield None
             else:
@@ -162,47 +163,62 @@ class ParameterCalls:
             return frozenset((given,))
         return context.calls.types(name, key)
 
-    def _value(self, cursor: Cursor) -> Generator[str | None, None, None]:
+    def _value(
+        self, cursor: Cursor, others: frozenset[str]
+    ) -> Generator[str | None, None, None]:
         """The pieces of a parameter's value; the cursor ends behind its closing text.
 
         The closing text counts only before another parameter or the end of the call: inside a
-        value it is part of it.
+        value it is part of it. Where it is forgotten, a line that opens one of the `others` or
+        ends the call stands for it.
         """
         if self.lines and not (yield from cursor.take("\r\n")):
             yield from cursor.take("\n")
+        ends = self._ends(others)
+        marks = (self.parameter_close, *((f"\n{self.parameter_close}",) if self.lines else ()))
         followers = (self.parameter_open, self.call_close)
-        closing = f"\n{self.parameter_close}" if self.lines else self.parameter_close
-        closings = (closing, self.parameter_close)
         searched = cursor.position
         while True:
-            found = cursor.text.find(self.parameter_close, searched)
-            if found < 0:
-                safe = len(cursor.text) - held_back(cursor.text, cursor.position, closings)
+            found = ends.search(cursor.text, searched)
+            if found is None:
+                safe = len(cursor.text) - self._held_back(cursor, marks)
                 if safe > cursor.position:
                     piece = cursor.text[cursor.position : safe]
                     cursor.position = safe
                     yield piece
-                searched = max(searched, cursor.position)
+                searched = cursor.position
                 yield from cursor.more()
                 continue
-            behind = found + len(self.parameter_close)
-            if not (yield from _follows(cursor, behind, followers)):
-                searched = found + 1
-                yield from self._kept(cursor, searched)
+            is_closed = found[0].endswith(self.parameter_close)
+            if is_closed and not (yield from _follows(cursor, found.end(), followers)):
+                searched = found.end()
+                piece = cursor.text[cursor.position : searched]
+                cursor.position = searched
+                yield piece
                 continue
-            end = found
-            if self.lines and end > cursor.position and cursor.text[end - 1] == "\n":
-                end -= 1
-            if end > cursor.position:
-                yield cursor.text[cursor.position : end]
-            cursor.position = behind
+            if found.start() > cursor.position:
+                yield cursor.text[cursor.position : found.start()]
+            cursor.position = found.end()
             return
 
-    def _kept(self, cursor: Cursor, end: int) -> Generator[str | None, None, None]:
-        """The text up to `end`, which is surely of the value."""
-        piece = cursor.text[cursor.position : end]
-        cursor.position = end
-        yield piece
+    def _ends(self, others: frozenset[str]) -> re.Pattern[str]:
+        close = re.escape(self.parameter_close)
+        if not self.lines:
+            return re.compile(close)
+        opened = "|".join(re.escape(f"{self.parameter_open}{name}>") for name in sorted(others))
+        ended = f"{re.escape(self.call_close)}\\s*{re.escape(self.section_close)}"
+        return re.compile(f"\n?{close}|\n(?={opened or '(?!)'}|{ended})")
+
+    def _held_back(self, cursor: Cursor, marks: tuple[str, ...]) -> int:
+        """How much of the end may belong to what ends the value."""
+        count = held_back(cursor.text, cursor.position, marks)
+        line = cursor.text.rfind("\n", cursor.position)
+        if self.lines and line >= 0:
+            tail = cursor.text[line + 1 :].rstrip()
+            starts = (self.parameter_open, self.call_close)
+            if any(start.startswith(tail) or tail.startswith(start) for start in starts):
+                count = max(count, len(cursor.text) - line)
+        return count
 
 
 def _head(head: re.Match[str], name_attribute: str) -> tuple[str, dict[str, str]]:

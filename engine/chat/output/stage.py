@@ -184,12 +184,13 @@ class OutputStage:
     def _think(self, tags: ThoughtTags) -> Steps[None]:
         """A thought up to its closing tag, without the white space around it."""
         cursor, space, has_begun = self._cursor, "", False
+        ends = re.compile("|".join(map(re.escape, (tags.close, *tags.before))))
         while True:
             cursor.forget()
-            found = cursor.text.find(tags.close)
-            end = found if found >= 0 else len(cursor.text)
-            if found < 0 and not cursor.has_ended:
-                end -= held_back(cursor.text, 0, (tags.close,))
+            found = ends.search(cursor.text)
+            end = found.start() if found else len(cursor.text)
+            if found is None and not cursor.has_ended:
+                end -= held_back(cursor.text, 0, (tags.close, *tags.before))
             body = cursor.text[:end].rstrip()
             if body:
                 piece = space + body
@@ -199,8 +200,8 @@ class OutputStage:
             else:
                 space += cursor.text[:end]
             cursor.position = end
-            if found >= 0:
-                cursor.position += len(tags.close)
+            if found is not None:
+                cursor.position += len(tags.close) if found[0] == tags.close else 0
                 self._space, self._is_fresh = "", True
                 yield from self._drop_space()
                 return
