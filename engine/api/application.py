@@ -12,6 +12,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import olmkit
+from olmkit.engine.api import dialects
+from olmkit.engine.api.anthropic.messages import count_tokens, messages
 from olmkit.engine.api.guard import Guard
 from olmkit.engine.api.native import (
     blobuploads,
@@ -26,9 +28,13 @@ from olmkit.engine.api.native import (
 from olmkit.engine.api.native.chat import chat
 from olmkit.engine.api.native.embed import embed, embeddings
 from olmkit.engine.api.native.generate import generate
+from olmkit.engine.api.openai.chat import chat_completions
+from olmkit.engine.api.openai.completions import completions
+from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
+from olmkit.engine.api.openai.models import get_model, list_models
+from olmkit.engine.api.openai.responses import responses
 from olmkit.engine.api.state import Api
 from olmkit.engine.api.statuses import KNOWN_ERRORS
-from olmkit.engine.api.streams import error_reply
 from olmkit.engine.services import Services
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -95,6 +101,14 @@ def _routes() -> list[Route]:
         ("/api/save", saveload.save, "POST"),
         ("/api/load", saveload.load, "POST"),
         ("/api/blobs/{digest}", blobuploads.blob, "HEAD POST"),
+        ("/v1/chat/completions", chat_completions, "POST"),
+        ("/v1/completions", completions, "POST"),
+        ("/v1/embeddings", openai_embeddings, "POST"),
+        ("/v1/models", list_models, "GET"),
+        ("/v1/models/{name:path}", get_model, "GET"),
+        ("/v1/responses", responses, "POST"),
+        ("/v1/messages", messages, "POST"),
+        ("/v1/messages/count_tokens", count_tokens, "POST"),
     )
     return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]
 
@@ -112,7 +126,7 @@ async def _not_found(request: Request, error: Exception) -> Response:
     if path.endswith("/") and path.rstrip("/") in {route.path for route in _routes()}:
         status = 301 if request.method == "GET" else 307
         return Response(status_code=status, headers={"Location": path.rstrip("/")})
-    return PlainTextResponse("404 page not found", 404)
+    return dialects.no_such_endpoint(path, [route.path for route in _routes()])
 
 
 async def _wrong_method(request: Request, error: Exception) -> Response:
@@ -121,4 +135,4 @@ async def _wrong_method(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    return error_reply(error)
+    return dialects.error_reply(request.url.path, error)

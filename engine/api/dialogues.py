@@ -11,6 +11,7 @@ from olmkit.engine.api.checks import (
     require_model,
     settle_think,
 )
+from olmkit.engine.api.native.chat import with_stored
 from olmkit.engine.api.state import Api
 from olmkit.engine.chat.conversation import (
     Conversation,
@@ -21,10 +22,11 @@ from olmkit.engine.chat.conversation import (
     ToolChoice,
     ToolChoiceMode,
 )
+from olmkit.engine.chat.output.families import FAMILIES
 from olmkit.engine.errors import UnsupportedCapability
 from olmkit.engine.inference.dialogue import Dialogue
-from olmkit.engine.inference.inference import Constraint
-from olmkit.engine.models.options import parse_keep_alive
+from olmkit.engine.inference.inference import Ask, Constraint
+from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -66,9 +68,25 @@ async def prepare(api: Api, wish: DialogueWish) -> Dialogue:
     _require_text(spec, wish.messages)
     think = None if wish.drops_think and "thinking" not in found else wish.think
     conversation = Conversation(
-        messages=wish.messages, tools=tools, think=settle_think(think, name, spec, found)
+        messages=with_stored(spec, wish.messages),
+        tools=tools,
+        think=settle_think(think, name, spec, found),
     )
-    return await converse_with(api, spec, conversation, wish, keep_alive_s, top_logprobs)
+
+    async def render() -> str:
+        facts = await api.catalog.template_facts(spec)
+        return (await api.renderer.render(spec, conversation, go_facts=facts)).text
+
+    ask = Ask(
+        spec=spec,
+        options=Options.layered(spec.parameters, wish.options),
+        render=render,
+        began_ns=wish.began_ns,
+        keep_alive_s=keep_alive_s,
+        top_logprobs=top_logprobs,
+        constraint=wish.constraint,
+    )
+    return Dialogue(ask=ask, output_format=FAMILIES["json"], tools=tools)
 
 
 def _require_text(spec: ModelSpec, messages: tuple[Message, ...]) -> None:

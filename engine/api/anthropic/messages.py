@@ -43,9 +43,7 @@ async def messages(request: Request) -> Response:
     dialogue = await prepare(api, _wish(body, began_ns))
     reply = _Reply(model=body.model or "")
     if body.stream:
-        return await event_stream(
-            request, _frames(api, dialogue, reply), on_failure=error_frame
-        )
+        return await event_stream(request, _frames(api, dialogue, reply), on_failure=error_frame)
     return json_reply(await until_disconnect(request.receive, _collected(api, dialogue, reply)))
 
 
@@ -122,9 +120,7 @@ class _Reply:
         }
 
 
-async def _frames(
-    api: Api, dialogue: Dialogue, reply: _Reply
-) -> AsyncGenerator[bytes, None]:
+async def _frames(api: Api, dialogue: Dialogue, reply: _Reply) -> AsyncGenerator[bytes, None]:
     def frame(name: str, members: dict[str, Any]) -> bytes:
         return event_frame(name, {"type": name} | members)
 
@@ -164,4 +160,6 @@ async def _collected(api: Api, dialogue: Dialogue, reply: _Reply) -> dict[str, A
                     pass
     for _ in reply.blocks.close():
         pass
-    return reply.head() | {"content": reply.blocks.finished} | reply.stop() | {"usage": reply.usage()}
+    return (
+        reply.head() | {"content": reply.blocks.finished} | reply.stop() | {"usage": reply.usage()}
+    )

@@ -132,8 +132,7 @@ def _image(block: Mapping[str, Any]) -> Part:
         raise InvalidRequest("invalid image source", field="messages")
     if source.get("type") != "base64":
         raise InvalidRequest(
-            f"invalid image source type: {source.get('type')}. "
-            "Only base64 images are supported.",
+            f"invalid image source type: {source.get('type')}. Only base64 images are supported.",
             field="messages",
         )
     return Part(kind=PartKind.IMAGE, data=decoded(source.get("data"), "image"))
@@ -222,7 +221,9 @@ def parse_tool_choice(given: Mapping[str, Any] | None, tools: Sequence[Tool]) ->
         case "tool" if given.get("name") in {tool.name for tool in tools}:
             return ToolChoice(mode=ToolChoiceMode.NAMED, name=str(given["name"]), parallel=several)
         case "any" | "tool":
-            raise InvalidRequest("tool_choice asks for a tool that is not given", field="tool_choice")
+            raise InvalidRequest(
+                "tool_choice asks for a tool that is not given", field="tool_choice"
+            )
         case kind:
             raise InvalidRequest(f"unknown tool_choice type: {kind!r}", field="tool_choice")
 
