@@ -3,7 +3,7 @@
 Decides how requests are built and what counts as a right answer; which blobs move when, and what
 is tried again, is `download`'s and `upload`'s business.
 
-Source: OCI distribution-spec 1.1, section "Endpoints"; registry reference, section 2.1.
+Source: https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#endpoints
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Decides what such an index holds; `sources.oci` takes one of them, `transfer` moves the blobs.
 
-Source: OCI image-spec 1.1, image-index.md.
+Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md
 """
 
 import threading

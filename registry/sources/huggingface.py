@@ -5,7 +5,7 @@ names, a projector beside them, and the small files that Ollama gives a meaning.
 the sha256 of every large file before its download.
 
 Sources: https://huggingface.co/docs/hub/api (tree, resolve); the choice of files follows llama.cpp
-and the Hub's own endpoint for Ollama (registry reference, section 3.5).
+and the Hub's own endpoint for Ollama, https://huggingface.co/docs/hub/ollama.
 """
 
 import re

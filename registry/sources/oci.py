@@ -3,7 +3,8 @@
 An image index is followed to one of its manifests: the quantization that is asked for or fits this
 machine, else the one for its platform.
 
-Sources: OCI distribution-spec 1.1; image-spec 1.1, image-index.md.
+Sources: https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
+and https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md
 """
 
 import json

@@ -1,7 +1,8 @@
 """HEAD and POST of /api/blobs/…: the files that a create from elsewhere uploads.
 
-Source: http-api reference, section 8.8. That an upload can go on where it broke off is olm's own:
-HEAD tells in `Olm-Upload-Offset` how much is there, `Content-Range` of a POST where it begins.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#push-a-blob
+That an upload can go on where it broke off is olm's own: HEAD tells in `Olm-Upload-Offset` how
+much is there, `Content-Range` of a POST where it begins.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """POST /api/pull, /api/create and /api/import.
 
-Source: http-api reference, sections 8.6 and 8.9; import is olm's own.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#create-a-model
+Import is olm's own.
 """
 
 import asyncio

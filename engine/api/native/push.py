@@ -1,6 +1,7 @@
 """POST /api/push.
 
-Source: http-api reference, section 8.7; `format`, `all_quantizations` and `compress` are olm's own.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#push-a-model
+`format`, `all_quantizations` and `compress` are olm's own.
 """
 
 import threading
