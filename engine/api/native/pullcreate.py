@@ -76,7 +76,7 @@ def pull_into(
     settings, store = api.services.settings, api.services.store
     options = sources.PullOptions(
         insecure=insecure,
-        access=settings.remotes.access(streams=settings.streams),
+        access=settings.remotes.access(streams=settings.transfer_streams),
         quantization=quantization,
         memory_bytes=total_bytes(),
         revision=revision,
