@@ -25,13 +25,13 @@ from olmkit.engine.chat.conversation import (
 from olmkit.engine.chat.output.families import FAMILIES
 from olmkit.engine.errors import UnsupportedCapability
 from olmkit.engine.inference.dialogue import Dialogue
-from olmkit.engine.inference.inference import Ask, Constraint
+from olmkit.engine.inference.inference import CompletionRequest, Constraint
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DialogueWish:
+class DialogueRequest:
     """What a request says, in olm's own values."""
 
     name: str
@@ -51,24 +51,24 @@ class DialogueWish:
     top_logprobs: int | None = None
 
 
-async def prepare(api: Api, wish: DialogueWish) -> Dialogue:
+async def prepare(api: Api, wanted: DialogueRequest) -> Dialogue:
     """The request as the model gets it.
 
     Raises:
         InvalidRequest, ModelNotFound, UnsupportedCapability: it cannot be answered.
     """
-    name = require_model(wish.name)
-    keep_alive_s = parse_keep_alive(wish.keep_alive)
-    top_logprobs = check_top_logprobs(logprobs=wish.logprobs, top_logprobs=wish.top_logprobs)
+    name = require_model(wanted.name)
+    keep_alive_s = parse_keep_alive(wanted.keep_alive)
+    top_logprobs = check_top_logprobs(logprobs=wanted.logprobs, top_logprobs=wanted.top_logprobs)
     spec = await find_model(api, name, not_found=f"model '{name}' not found")
     found = await api.catalog.capabilities(spec)
     require_capability(spec, name, found, verb="chat")
-    tools = () if wish.tool_choice.mode is ToolChoiceMode.NONE else wish.tools
+    tools = () if wanted.tool_choice.mode is ToolChoiceMode.NONE else wanted.tools
     require_extras(spec, ["tools"] if tools else [], found)
-    _require_text(spec, wish.messages)
-    think = None if wish.drops_think and "thinking" not in found else wish.think
+    _require_text(spec, wanted.messages)
+    think = None if wanted.drops_think and "thinking" not in found else wanted.think
     conversation = Conversation(
-        messages=with_stored(spec, wish.messages),
+        messages=with_stored(spec, wanted.messages),
         tools=tools,
         think=settle_think(think, name, spec, found),
     )
@@ -77,16 +77,16 @@ async def prepare(api: Api, wish: DialogueWish) -> Dialogue:
         facts = await api.catalog.template_facts(spec)
         return (await api.renderer.render(spec, conversation, go_facts=facts)).text
 
-    ask = Ask(
+    request = CompletionRequest(
         spec=spec,
-        options=Options.layered(spec.parameters, wish.options),
+        options=Options.layered(spec.parameters, wanted.options),
         render=render,
-        began_ns=wish.began_ns,
+        began_ns=wanted.began_ns,
         keep_alive_s=keep_alive_s,
         top_logprobs=top_logprobs,
-        constraint=wish.constraint,
+        constraint=wanted.constraint,
     )
-    return Dialogue(ask=ask, output_format=FAMILIES["json"], tools=tools)
+    return Dialogue(request=request, output_format=FAMILIES["json"], tools=tools)
 
 
 def _require_text(spec: ModelSpec, messages: tuple[Message, ...]) -> None:

@@ -10,13 +10,13 @@ from olmkit.engine.chat.output.events import OutputEvent
 from olmkit.engine.chat.output.formats import OutputFormat
 from olmkit.engine.chat.output.stage import OutputStage
 from olmkit.engine.inference.inference import (
-    Ask,
+    CompletionRequest,
     EndReason,
     Finished,
     Text,
     TokenLogprob,
-    asks_of,
     complete,
+    repeated,
 )
 from olmkit.engine.services import Services
 
@@ -25,7 +25,7 @@ from olmkit.engine.services import Services
 class Dialogue:
     """A request for the next turn of a conversation."""
 
-    ask: Ask
+    request: CompletionRequest
     output_format: OutputFormat
     tools: tuple[Tool, ...] = ()
 
@@ -49,11 +49,11 @@ async def converse(
 
     async def render() -> str:
         nonlocal prompt
-        prompt = await dialogue.ask.render()
+        prompt = await dialogue.request.render()
         return prompt
 
     stage: OutputStage | None = None
-    async with aclosing(complete(services, replace(dialogue.ask, render=render))) as events:
+    async with aclosing(complete(services, replace(dialogue.request, render=render))) as events:
         async for event in events:
             if stage is None:
                 stage = OutputStage(
@@ -79,6 +79,6 @@ def choices(
 ) -> list[Callable[[], AsyncGenerator[OutputEvent | Logprobs | Finished, None]]]:
     """Makers of `count` answers to one request."""
     return [
-        partial(converse, services, replace(dialogue, ask=ask))
-        for ask in asks_of(dialogue.ask, count)
+        partial(converse, services, replace(dialogue, request=request))
+        for request in repeated(dialogue.request, count)
     ]

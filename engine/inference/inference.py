@@ -35,10 +35,10 @@ __all__ = [
     "Finished",
     "Text",
     "TokenLogprob",
-    "asks_of",
     "complete",
     "load",
     "load_options",
+    "repeated",
 ]
 
 
@@ -87,12 +87,13 @@ class Finished:
     tokens: tuple[int, ...] = ()
 
 
-def asks_of(ask: Ask, count: int) -> list[Ask]:
+def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
     """The request `count` times, with seeds that follow each other where it has one."""
-    seed = ask.options.sampling.seed
+    seed = request.options.sampling.seed
+    if seed < 0:
+        return [request] * count
     return [
-        replace(ask, options=ask.options.with_seed(seed + index)) if seed >= 0 and index else ask
-        for index in range(count)
+        replace(request, options=request.options.with_seed(seed + index)) for index in range(count)
     ]
 
 

@@ -13,8 +13,8 @@ from starlette.responses import Response
 
 from olmkit.engine.api.anthropic.blocks import Blocks
 from olmkit.engine.api.anthropic.failures import error_frame
-from olmkit.engine.api.anthropic.messagesrequest import (
-    MessagesRequest,
+from olmkit.engine.api.anthropic.messagesbody import (
+    MessagesBody,
     check_required,
     parse_conversation,
     parse_options,
@@ -24,7 +24,7 @@ from olmkit.engine.api.anthropic.messagesrequest import (
     parse_tools,
 )
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.dialogues import DialogueWish, prepare
+from olmkit.engine.api.dialogues import DialogueRequest, prepare
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
@@ -38,9 +38,9 @@ _REASONS: Final = {EndReason.LENGTH: "max_tokens"}
 async def messages(request: Request) -> Response:
     """Answer a conversation."""
     began_ns = time.perf_counter_ns()
-    api, body = api_of(request), await decode_body(request, MessagesRequest)
+    api, body = api_of(request), await decode_body(request, MessagesBody)
     check_required(body, needs_max_tokens=True)
-    dialogue = await prepare(api, _wish(body, began_ns))
+    dialogue = await prepare(api, _request_of(body, began_ns))
     reply = _Reply(model=body.model or "")
     if body.stream:
         return await event_stream(request, _frames(api, dialogue, reply), on_failure=error_frame)
@@ -50,21 +50,21 @@ async def messages(request: Request) -> Response:
 async def count_tokens(request: Request) -> Response:
     """How many tokens the prompt of a request has, its template and tools included."""
     began_ns = time.perf_counter_ns()
-    api, body = api_of(request), await decode_body(request, MessagesRequest)
+    api, body = api_of(request), await decode_body(request, MessagesBody)
     check_required(body, needs_max_tokens=False)
-    dialogue = await prepare(api, _wish(body, began_ns))
+    dialogue = await prepare(api, _request_of(body, began_ns))
 
     async def count() -> int:
-        prompt = await dialogue.ask.render()
-        tokens = await api.vocabularies.tokenize(dialogue.ask.spec, prompt, add_special=True)
+        prompt = await dialogue.request.render()
+        tokens = await api.vocabularies.tokenize(dialogue.request.spec, prompt, add_special=True)
         return len(tokens)
 
     return json_reply({"input_tokens": await until_disconnect(request.receive, count())})
 
 
-def _wish(body: MessagesRequest, began_ns: int) -> DialogueWish:
+def _request_of(body: MessagesBody, began_ns: int) -> DialogueRequest:
     tools = parse_tools(body.tools)
-    return DialogueWish(
+    return DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
         messages=parse_conversation(body),

@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.dialogues import DialogueWish, prepare
+from olmkit.engine.api.dialogues import DialogueRequest, prepare
+from olmkit.engine.api.openai.bodies import ChatCompletionBody
 from olmkit.engine.api.openai.conversation import (
     parse_effort,
     parse_messages,
@@ -22,7 +23,6 @@ from olmkit.engine.api.openai.conversation import (
     parse_tools,
 )
 from olmkit.engine.api.openai.failures import error_frames
-from olmkit.engine.api.openai.requests import ChatCompletionRequest
 from olmkit.engine.api.openai.sampling import parse_count, parse_options
 from olmkit.engine.api.openai.wire import finish_reason, logprob_entries, new_id, usage
 from olmkit.engine.api.sse import DONE, data_frame, event_stream
@@ -44,10 +44,10 @@ from olmkit.engine.inference.several import several
 async def chat_completions(request: Request) -> Response:
     """Answer a conversation, once or several times."""
     began_ns = time.perf_counter_ns()
-    api, body = api_of(request), await decode_body(request, ChatCompletionRequest)
+    api, body = api_of(request), await decode_body(request, ChatCompletionBody)
     tools = parse_tools(body.tools)
     choice = parse_tool_choice(body.tool_choice, tools, parallel=body.parallel_tool_calls)
-    wish = DialogueWish(
+    wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
         messages=parse_messages(body.messages),
@@ -61,8 +61,8 @@ async def chat_completions(request: Request) -> Response:
         top_logprobs=body.top_logprobs,
     )
     count = parse_count(body.n)
-    dialogue = await prepare(api, wish)
-    reply = _Reply(model=wish.name)
+    dialogue = await prepare(api, wanted)
+    reply = _Reply(model=wanted.name)
     if body.stream:
         wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         frames = _frames(api, dialogue, reply, count, wants_usage=wants_usage)

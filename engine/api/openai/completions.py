@@ -22,16 +22,23 @@ from olmkit.engine.api.checks import (
     require_model,
 )
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.openai.bodies import CompletionBody
 from olmkit.engine.api.openai.embeddings import parse_inputs
 from olmkit.engine.api.openai.failures import error_frames
-from olmkit.engine.api.openai.requests import CompletionRequest
 from olmkit.engine.api.openai.sampling import parse_count, parse_options
 from olmkit.engine.api.openai.wire import finish_reason, new_id, usage
 from olmkit.engine.api.sse import DONE, data_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.inference.inference import Ask, Finished, Text, TokenLogprob, asks_of, complete
+from olmkit.engine.inference.inference import (
+    CompletionRequest,
+    Finished,
+    Text,
+    TokenLogprob,
+    complete,
+    repeated,
+)
 from olmkit.engine.inference.several import several
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
@@ -40,7 +47,7 @@ from olmkit.engine.models.spec import ModelSpec
 async def completions(request: Request) -> Response:
     """Continue one text or several, each once or several times."""
     began_ns = time.perf_counter_ns()
-    api, body = api_of(request), await decode_body(request, CompletionRequest)
+    api, body = api_of(request), await decode_body(request, CompletionBody)
     name = require_model(body.model)
     options = parse_options(body, max_tokens=body.max_tokens)
     count = parse_count(body.n)
@@ -56,7 +63,7 @@ async def completions(request: Request) -> Response:
     found = await api.catalog.capabilities(spec)
     require_capability(spec, name, found, verb="completions")
     require_extras(spec, ["insert"] if body.suffix else [], found)
-    ask = Ask(
+    wanted = CompletionRequest(
         spec=spec,
         options=Options.layered(spec.parameters, options),
         render=_no_text,
@@ -64,18 +71,18 @@ async def completions(request: Request) -> Response:
         keep_alive_s=parse_keep_alive(body.keep_alive),
         top_logprobs=top_logprobs,
     )
-    asks = [
+    requests = [
         choice
         for prompt in prompts
-        for choice in asks_of(_prompted(api, spec, ask, prompt, body.suffix), count)
+        for choice in repeated(_prompted(api, spec, wanted, prompt, body.suffix), count)
     ]
     echoes = [await _shown(api, spec, prompt) if body.echo else "" for prompt in prompts]
     reply = _Reply(model=name, echoes=[echo for echo in echoes for _ in range(count)])
     if body.stream:
         wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        frames = _frames(api, asks, reply, wants_usage=wants_usage)
+        frames = _frames(api, requests, reply, wants_usage=wants_usage)
         return await event_stream(request, frames, on_failure=error_frames)
-    return json_reply(await until_disconnect(request.receive, _collected(api, asks, reply)))
+    return json_reply(await until_disconnect(request.receive, _collected(api, requests, reply)))
 
 
 async def _no_text() -> str:
@@ -83,17 +90,21 @@ async def _no_text() -> str:
 
 
 def _prompted(
-    api: Api, spec: ModelSpec, ask: Ask, prompt: str | list[int], suffix: str | None
-) -> Ask:
+    api: Api,
+    spec: ModelSpec,
+    wanted: CompletionRequest,
+    prompt: str | list[int],
+    suffix: str | None,
+) -> CompletionRequest:
     if isinstance(prompt, list):
-        return replace(ask, earlier_tokens=tuple(prompt))
+        return replace(wanted, earlier_tokens=tuple(prompt))
 
     async def render() -> str:
         if suffix:
             return await api.renderer.render_insert(spec, prompt=prompt, suffix=suffix)
         return prompt
 
-    return replace(ask, render=render)
+    return replace(wanted, render=render)
 
 
 async def _shown(api: Api, spec: ModelSpec, prompt: str | list[int]) -> str:
@@ -125,7 +136,7 @@ class _Reply:
 
 
 async def _frames(
-    api: Api, asks: list[Ask], reply: _Reply, *, wants_usage: bool
+    api: Api, requests: list[CompletionRequest], reply: _Reply, *, wants_usage: bool
 ) -> AsyncGenerator[bytes, None]:
     ends: dict[int, Finished] = {}
     offsets = [len(echo) for echo in reply.echoes]
@@ -137,7 +148,7 @@ async def _frames(
     for index, echo in enumerate(reply.echoes):
         if echo:
             yield chunk(index, echo)
-    async for choice in several([partial(complete, api.services, ask) for ask in asks]):
+    async for choice in several([partial(complete, api.services, request) for request in requests]):
         match choice.event:
             case Text(text=text, logprobs=entries):
                 offset = offsets[choice.index]
@@ -151,11 +162,11 @@ async def _frames(
     yield DONE
 
 
-async def _collected(api: Api, asks: list[Ask], reply: _Reply) -> dict[str, Any]:
+async def _collected(api: Api, requests: list[CompletionRequest], reply: _Reply) -> dict[str, Any]:
     texts: list[list[str]] = [[echo] for echo in reply.echoes]
-    entries: list[list[TokenLogprob]] = [[] for _ in asks]
+    entries: list[list[TokenLogprob]] = [[] for _ in requests]
     ends: dict[int, Finished] = {}
-    async for choice in several([partial(complete, api.services, ask) for ask in asks]):
+    async for choice in several([partial(complete, api.services, request) for request in requests]):
         match choice.event:
             case Text(text=text, logprobs=some):
                 texts[choice.index].append(text)

@@ -15,7 +15,7 @@ from starlette.responses import Response
 from olmkit.engine.api.checks import find_model, require_model
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native.embed import embedded, shortened
-from olmkit.engine.api.openai.requests import EmbeddingRequest
+from olmkit.engine.api.openai.bodies import EmbeddingBody
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.errors import InvalidRequest
@@ -26,7 +26,7 @@ from olmkit.engine.models.spec import ModelSpec
 async def embeddings(request: Request) -> Response:
     """The vectors of texts, or of token ids, in order."""
     began_ns = time.perf_counter_ns()
-    api, body = api_of(request), await decode_body(request, EmbeddingRequest)
+    api, body = api_of(request), await decode_body(request, EmbeddingBody)
     encoding = (body.encoding_format or "float").lower()
     if encoding not in ("float", "base64"):
         raise InvalidRequest(

@@ -13,10 +13,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.dialogues import DialogueWish, prepare
+from olmkit.engine.api.dialogues import DialogueRequest, prepare
+from olmkit.engine.api.openai.bodies import ResponseBody
 from olmkit.engine.api.openai.conversation import parse_effort, parse_tool_choice
 from olmkit.engine.api.openai.failures import error_object
-from olmkit.engine.api.openai.requests import ResponseRequest
 from olmkit.engine.api.openai.responseinput import (
     parse_input,
     parse_response_tools,
@@ -36,10 +36,10 @@ from olmkit.engine.inference.inference import EndReason, Finished
 async def responses(request: Request) -> Response:
     """Answer an input."""
     began_ns = time.perf_counter_ns()
-    api, body = api_of(request), await decode_body(request, ResponseRequest)
+    api, body = api_of(request), await decode_body(request, ResponseBody)
     _refuse_state(body)
     tools = parse_response_tools(body.tools)
-    wish = DialogueWish(
+    wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
         messages=parse_input(body.input, body.instructions),
@@ -50,7 +50,7 @@ async def responses(request: Request) -> Response:
         options=_options(body),
         keep_alive=body.keep_alive,
     )
-    dialogue = await prepare(api, wish)
+    dialogue = await prepare(api, wanted)
     reply = _Reply(body=body)
     if body.stream:
         stream = _Stream(reply)
@@ -59,7 +59,7 @@ async def responses(request: Request) -> Response:
     return json_reply(await until_disconnect(request.receive, _collected(api, dialogue, reply)))
 
 
-def _refuse_state(body: ResponseRequest) -> None:
+def _refuse_state(body: ResponseBody) -> None:
     for name in ("previous_response_id", "conversation", "background"):
         if getattr(body, name):
             raise InvalidRequest(
@@ -67,7 +67,7 @@ def _refuse_state(body: ResponseRequest) -> None:
             )
 
 
-def _options(body: ResponseRequest) -> dict[str, Any]:
+def _options(body: ResponseBody) -> dict[str, Any]:
     if body.max_output_tokens is not None and body.max_output_tokens < 1:
         raise InvalidRequest("max_output_tokens must be at least 1", field="max_output_tokens")
     given = {
@@ -83,7 +83,7 @@ def _options(body: ResponseRequest) -> dict[str, Any]:
 class _Reply:
     """The response object, from its beginning to its end."""
 
-    body: ResponseRequest
+    body: ResponseBody
     id: str = field(default_factory=lambda: new_id("resp_"))
     created_at: int = field(default_factory=lambda: int(time.time()))
     items: ResponseItems = field(default_factory=ResponseItems)

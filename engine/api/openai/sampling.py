@@ -2,14 +2,14 @@
 
 from typing import Any, Final
 
-from olmkit.engine.api.openai.requests import SamplingRequest
+from olmkit.engine.api.openai.bodies import SamplingBody
 from olmkit.engine.errors import InvalidRequest
 
 MAX_CHOICES: Final = 16
 """Most answers to one request."""
 
 
-def parse_options(body: SamplingRequest, *, max_tokens: int | None) -> dict[str, Any]:
+def parse_options(body: SamplingBody, *, max_tokens: int | None) -> dict[str, Any]:
     """Options of the native API; what the request leaves out is left to the model.
 
     Raises:

@@ -27,7 +27,7 @@ from olmkit.engine.inference.inference import Constraint, ConstraintKind
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
 
 
-class MessagesRequest(msgspec.Struct, frozen=True, kw_only=True):
+class MessagesBody(msgspec.Struct, frozen=True, kw_only=True):
     """POST /v1/messages and /v1/messages/count_tokens; unknown members are ignored."""
 
     model: str | None = None
@@ -49,7 +49,7 @@ class MessagesRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Olm's own, as in the native API."""
 
 
-def check_required(body: MessagesRequest, *, needs_max_tokens: bool) -> None:
+def check_required(body: MessagesBody, *, needs_max_tokens: bool) -> None:
     """Refuse a request that lacks a member, in Ollama's order. Raises: InvalidRequest."""
     if not body.model:
         raise InvalidRequest("model is required", field="model")
@@ -59,7 +59,7 @@ def check_required(body: MessagesRequest, *, needs_max_tokens: bool) -> None:
         raise InvalidRequest("messages is required", field="messages")
 
 
-def parse_conversation(body: MessagesRequest) -> tuple[Message, ...]:
+def parse_conversation(body: MessagesBody) -> tuple[Message, ...]:
     """The turns, the system message first; results of tools are turns of their own.
 
     Raises:
@@ -228,7 +228,7 @@ def parse_tool_choice(given: Mapping[str, Any] | None, tools: Sequence[Tool]) ->
             raise InvalidRequest(f"unknown tool_choice type: {kind!r}", field="tool_choice")
 
 
-def parse_thinking(body: MessagesRequest) -> Think:
+def parse_thinking(body: MessagesBody) -> Think:
     """Whether the model shall think; only a request that asks for it gets thoughts.
 
     Raises:
@@ -246,7 +246,7 @@ def parse_thinking(body: MessagesRequest) -> Think:
             raise InvalidRequest(f"unknown thinking type: {kind!r}", field="thinking")
 
 
-def parse_output_format(body: MessagesRequest) -> Constraint | None:
+def parse_output_format(body: MessagesBody) -> Constraint | None:
     """What the answer must look like. Raises: InvalidRequest."""
     wanted = (body.output_config or {}).get("format")
     if wanted is None:
@@ -260,7 +260,7 @@ def parse_output_format(body: MessagesRequest) -> Constraint | None:
     return Constraint(kind=ConstraintKind.SCHEMA, text=text)
 
 
-def parse_options(body: MessagesRequest) -> dict[str, Any]:
+def parse_options(body: MessagesBody) -> dict[str, Any]:
     """Options of the native API; what the request leaves out is left to the model."""
     given = {
         "num_predict": body.max_tokens,

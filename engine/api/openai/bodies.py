@@ -14,7 +14,7 @@ class StreamOptions(msgspec.Struct, frozen=True, kw_only=True):
     include_usage: bool | None = None
 
 
-class SamplingRequest(msgspec.Struct, frozen=True, kw_only=True):
+class SamplingBody(msgspec.Struct, frozen=True, kw_only=True):
     """What requests for a generation have in common.
 
     What is absent is left to the model: its own parameters, then the daemon's defaults.
@@ -38,7 +38,7 @@ class SamplingRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Olm's own, as in the native API."""
 
 
-class ChatCompletionRequest(SamplingRequest, frozen=True, kw_only=True):
+class ChatCompletionBody(SamplingBody, frozen=True, kw_only=True):
     """POST /v1/chat/completions."""
 
     messages: list[dict[str, Any]] | None = None
@@ -53,7 +53,7 @@ class ChatCompletionRequest(SamplingRequest, frozen=True, kw_only=True):
     reasoning: dict[str, Any] | None = None
 
 
-class CompletionRequest(SamplingRequest, frozen=True, kw_only=True):
+class CompletionBody(SamplingBody, frozen=True, kw_only=True):
     """POST /v1/completions."""
 
     prompt: Any = None
@@ -64,7 +64,7 @@ class CompletionRequest(SamplingRequest, frozen=True, kw_only=True):
     logprobs: int | None = None
 
 
-class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
+class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
     """POST /v1/embeddings."""
 
     model: str | None = None
@@ -76,7 +76,7 @@ class EmbeddingRequest(msgspec.Struct, frozen=True, kw_only=True):
     keep_alive: Any = None
 
 
-class ResponseRequest(msgspec.Struct, frozen=True, kw_only=True):
+class ResponseBody(msgspec.Struct, frozen=True, kw_only=True):
     """POST /v1/responses."""
 
     model: str | None = None
