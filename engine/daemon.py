@@ -28,6 +28,8 @@ from olmkit.engine.listening import announced, listen, tell_supervisor
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
+from olmkit.engine.supervision.safeguard import Safeguard
+from olmkit.engine.supervision.steadyrunner import SteadyRunner
 from olmkit.registry.store.store import Store
 
 DRAIN_S: Final = 3.0
@@ -71,10 +73,16 @@ async def _serve(
     settings: Settings, listener: socket.socket, make_app: MakeApp, drain_s: float
 ) -> None:
     stop = asyncio.Event()
+    safeguard = Safeguard.of(settings)
+
+    async def start_runner(model: str) -> SteadyRunner:
+        return await SteadyRunner.start(model, safeguard)
+
     services = Services(
         settings=settings,
         store=Store(settings.models, keeps_replaced=settings.no_prune),
-        pool=Pool(settings),
+        pool=Pool(settings, start_runner=start_runner),
+        safeguard=safeguard,
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
     )

@@ -8,6 +8,7 @@ from datetime import datetime
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
+from olmkit.engine.supervision.safeguard import Safeguard
 from olmkit.registry.errors import StoreError
 from olmkit.registry.store.store import Store
 
@@ -22,6 +23,8 @@ class Services:
     """With the port that is really listened on."""
     store: Store
     pool: Pool
+    safeguard: Safeguard
+    """What is known of the engine, and what to do when it dies."""
     templates: TemplateProcess
     """Renders chat templates outside of this process."""
     started_at: datetime

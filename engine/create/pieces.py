@@ -8,7 +8,7 @@ Source: modelfile-and-templates reference, section 1.8.
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -17,6 +17,7 @@ from olmkit.engine.create.quantize import quantize
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.gguf import shards
 from olmkit.engine.gguf.header import GgufHeader, is_gguf, read_header
+from olmkit.engine.supervision.safeguard import Safeguard
 from olmkit.registry.errors import TransferCancelled, store_errors
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.oci import mediatypes
@@ -37,6 +38,8 @@ class Site:
     store: Store
     on_event: EventSink
     cancelled: threading.Event
+    guard: Safeguard = field(default_factory=Safeguard)
+    """What to do when the engine dies in the quantizer."""
 
     def require_wanted(self) -> None:
         """Go on, unless nobody wants the result any more.
@@ -153,6 +156,7 @@ def _quantized(source: Source, type_text: str, site: Site, what: str) -> Digest:
                 source.path,
                 target,
                 type_text,
+                guard=site.guard,
                 on_progress=site.progress(label),
                 cancelled=site.cancelled,
             )

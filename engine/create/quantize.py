@@ -4,6 +4,7 @@ A crash, a hang or an allocation failure in there ends that process only, and ca
 killing it. The result is what `llama-quantize` of the same llama.cpp writes.
 """
 
+import logging
 import os
 import re
 import selectors
@@ -11,14 +12,16 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from olmkit.engine.errors import ModelNotCreatable, RequestCancelled
 from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.gguf.tensortypes import FILE_TYPES
+from olmkit.engine.supervision.safeguard import Safeguard
 
 OnProgress = Callable[[int, int], None]
 """Called with completed and total bytes."""
@@ -30,6 +33,7 @@ _ALIASES: Final = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4_
 _NUMBERS: Final = {name: number for number, name in FILE_TYPES.items() if name not in _NOT_MADE}
 _POLL_S: Final = 0.1
 _OUTPUT_TAIL_BYTES: Final = 4096
+log = logging.getLogger(__name__)
 _MESSAGE: Final = re.compile(r"^.*failed to quantize: ")
 
 
@@ -53,6 +57,7 @@ def quantize(
     target: Path,
     type_text: str,
     *,
+    guard: Safeguard | None = None,
     threads: int = 0,
     on_progress: OnProgress | None = None,
     cancelled: threading.Event | None = None,
@@ -62,14 +67,17 @@ def quantize(
     Works in a hidden directory beside `target`, the only thing that a kill leaves behind. Not
     synced to disk: the store does that with what it takes in.
     `threads`: 0 for as many as this process may use. `on_progress` gets bytes of the source done
-    and in all, after each tensor. Blocks; for a thread of its own.
+    and in all, after each tensor. Blocks; for a thread of its own. Where the engine dies of what
+    the safe mode cures, the work is done again in that mode; `guard` remembers it.
 
     Raises:
+        EngineUnusable: the engine does not run on this machine.
         ModelNotCreatable: unknown type, a source that is quantized already, or one that
             llama.cpp cannot make the type of (some need an importance matrix).
         ModelUnloadable: the source is no valid GGUF file.
         RequestCancelled: `cancelled` was set; within a fraction of a second.
     """
+    guard = guard or Safeguard()
     name = type_name(type_text)
     header = read_header(source)
     if header.quantization not in SOURCE_TYPES:
@@ -79,17 +87,40 @@ def quantize(
         )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         partial = Path(scratch) / "quantized"
-        with _worker(source, partial, _NUMBERS[name], threads) as worker:
-            reason = _follow(worker, header, on_progress, cancelled)
-        if reason is not None:
-            raise ModelNotCreatable(_explain(reason, name))
+        known = began = guard.known()
+        while True:
+            environ = guard.environment(known.mode)
+            with _worker(source, partial, _NUMBERS[name], threads, environ) as worker:
+                end = _follow(worker, header, on_progress, cancelled)
+            following = guard.after(known, exit_status=end.status, log_tail=end.output)
+            if following is None:
+                break
+            log.warning(f"starting the quantizer again in the {following.caveat}")
+            known = following
+        if end.reason is not None:
+            unusable = guard.unusable(header.name, exit_status=end.status, log_tail=end.output)
+            raise unusable or ModelNotCreatable(_explain(end.reason, name))
+        if known is not began:
+            guard.learn(known)
         partial.chmod(0o644)
         os.replace(partial, target)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _End:
+    """How a worker ended."""
+
+    reason: str | None
+    """Why it failed; None: it did not."""
+    status: int | None = None
+    """Of a process that ended without a word."""
+    output: str = ""
+    """The last lines that were none of its messages."""
+
+
 @contextmanager
 def _worker(
-    source: Path, target: Path, file_type: int, threads: int
+    source: Path, target: Path, file_type: int, threads: int, environ: Mapping[str, str] | None
 ) -> Iterator[subprocess.Popen[bytes]]:
     """The process; killed when the block ends early. Its error output follows its lines."""
     threads = threads or len(os.sched_getaffinity(0))
@@ -108,6 +139,7 @@ def _worker(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
+        env=environ,
     )
     try:
         yield worker
@@ -124,25 +156,26 @@ def _follow(
     header: GgufHeader,
     on_progress: OnProgress | None,
     cancelled: threading.Event | None,
-) -> str | None:
-    """Read the worker's lines to the end: None for success, else why it failed."""
+) -> _End:
+    """Read the worker's lines to the end."""
     sizes = {tensor.name: tensor.size_bytes for tensor in header.tensors}
     total, completed, begun, tail = sum(sizes.values()), 0, "", ""
     for line in _lines(worker, cancelled):
         word, _, rest = line.partition(" ")
         if word == "failed":
-            return rest
+            return _End(reason=rest)
         if word in ("tensor", "done"):
             completed += sizes.pop(begun, 0)
             begun = rest
             if on_progress:
                 on_progress(completed, total)
             if word == "done":
-                return None
+                return _End(reason=None)
         else:
             tail = f"{tail}\n{line}"[-_OUTPUT_TAIL_BYTES:]
-    status = worker.wait()
-    return f"the process ended with status {status}: {tail.strip()}"
+    status, output = worker.wait(), tail.strip()
+    reason = f"the process ended with status {status}: {output}"
+    return _End(reason=reason, status=status, output=output)
 
 
 def _lines(worker: subprocess.Popen[bytes], cancelled: threading.Event | None) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The process that quantizes one file: `python -m olmkit.engine.create.quantize_worker`.
 
 Arguments: source, target, number of the file type, threads. Writes a line `tensor NAME` to
-standard output for each tensor begun, at last `done` or `failed REASON`. Ends at once when its
+standard output for each tensor begun, at last `done` or `failed REASON`; or `error REASON` where
+llama.cpp cannot be loaded. Ends at once when its
 standard input does: then the process that wanted the file is gone.
 """
 
@@ -11,7 +12,7 @@ import sys
 import threading
 from typing import Final
 
-from olmkit.engine.runner import bindings
+from olmkit.engine.runner.protocol import EXIT_NO_ENGINE
 
 _TENSOR: Final = re.compile(r"\[ *\d+/ *\d+\] +(\S+) +-")
 
@@ -20,9 +21,16 @@ def main(arguments: list[str]) -> int:
     """Quantize; the exit status, 0 for success."""
     source, target, file_type, threads = arguments
     threading.Thread(target=_end_with_input, daemon=True).start()
-    bindings.set_log_sink(_on_log)
     try:
+        # Here, not above: the import loads llama.cpp's libraries, and that may fail.
+        from olmkit.engine.runner import bindings
+
         bindings.initialize()
+    except ImportError as error:
+        _say("error " + " ".join(str(error).split()))
+        return EXIT_NO_ENGINE
+    bindings.set_log_sink(lambda _, line: _on_log(line))
+    try:
         bindings.quantize(source, target, file_type=int(file_type), threads=int(threads))
     except bindings.NativeError as error:
         _say("failed " + " ".join(str(error).split()))
@@ -37,7 +45,7 @@ def _end_with_input() -> None:
     os._exit(1)
 
 
-def _on_log(level: bindings.LogLevel, line: str) -> None:
+def _on_log(line: str) -> None:
     if match := _TENSOR.match(line):
         _say(f"tensor {match[1]}")
 

@@ -59,6 +59,8 @@ class InstanceInfo:
     expires_at: datetime | None
     """When it is unloaded if nobody asks for it; None: never. Aware, local time."""
     leases: int
+    caveat: str
+    """What the engine does without on this machine, and why; empty: nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -309,9 +311,11 @@ class Pool:
 
     def _info(self, instance: Instance) -> InstanceInfo:
         tenant = self._tenants[instance.id]
-        buffers = tenant.loaded.buffers if tenant.loaded else []
+        runner = tenant.runner
+        loaded = runner.loaded if runner else None
+        buffers = loaded.buffers if loaded else []
         size_bytes = sum(map(bringup.buffer_bytes, buffers))
-        if tenant.loaded is None and tenant.plan is not None:
+        if loaded is None and tenant.plan is not None:
             size_bytes = tenant.plan.total_bytes
         left_s = min(instance.deadline_s - self._loop.time(), instance.keep_alive_s)
         expires_at = None
@@ -327,6 +331,7 @@ class Pool:
             context_tokens=instance.context_tokens or tenant.options.context_tokens,
             expires_at=expires_at,
             leases=len(instance.leases),
+            caveat=runner.caveat if runner else "",
         )
 
 

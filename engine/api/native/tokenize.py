@@ -25,7 +25,7 @@ from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.runner.protocol import Loaded, LoadOperation, LoadOptions
-from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.engine.supervision.steadyrunner import SteadyRunner
 
 
 async def tokenize(request: Request) -> Response:
@@ -67,14 +67,14 @@ async def _detokenize(api: Api, spec: ModelSpec, tokens: list[int]) -> Detokeniz
 
 
 @asynccontextmanager
-async def _vocabulary(api: Api, spec: ModelSpec) -> AsyncIterator[tuple[LocalRunner, Loaded]]:
+async def _vocabulary(api: Api, spec: ModelSpec) -> AsyncIterator[tuple[SteadyRunner, Loaded]]:
     """A runner that knows the model's vocabulary, for the block.
 
     Raises:
         ModelUnloadable, RunnerDied: there is none.
     """
     async with api.vocabularies:
-        runner = await LocalRunner.start(spec.name)
+        runner = await SteadyRunner.start(spec.name, api.services.safeguard)
         try:
             options = LoadOptions(context_tokens=1)
             yield (

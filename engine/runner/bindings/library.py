@@ -23,6 +23,10 @@ class NativeError(Exception):
     """llama.cpp refused something; the log lines of the call tell why."""
 
 
+class LibraryUnusable(NativeError, ImportError):
+    """llama.cpp cannot be used at all: a library is missing or broken, or of another version."""
+
+
 class LogLevel(enum.IntEnum):
     """ggml's log levels."""
 
@@ -33,15 +37,23 @@ class LogLevel(enum.IntEnum):
 
 
 def _import_low_level() -> Any:
-    """The module `llama_cpp.llama_cpp`, with an empty package in front of it."""
+    """The module `llama_cpp.llama_cpp`, with an empty package in front of it.
+
+    Raises:
+        LibraryUnusable: it is not there, or the libraries that it loads are not.
+    """
     if "llama_cpp" not in sys.modules:
         spec = importlib.util.find_spec("llama_cpp")
         if spec is None or spec.submodule_search_locations is None:
-            raise NativeError("llama-cpp-python is not installed")
+            raise LibraryUnusable("llama-cpp-python is not installed")
         package = types.ModuleType("llama_cpp")
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules["llama_cpp"] = package
-    low_level = importlib.import_module("llama_cpp.llama_cpp")
+    try:
+        low_level = importlib.import_module("llama_cpp.llama_cpp")
+    except (OSError, RuntimeError, AttributeError) as error:
+        # A library, or one that it needs, is not there; or a function is not in it.
+        raise LibraryUnusable(f"llama.cpp cannot be loaded: {error}") from error
     # llguidance asks the package for what the low-level module has.
     vars(sys.modules["llama_cpp"]).setdefault("__getattr__", functools.partial(getattr, low_level))
     return low_level
@@ -55,7 +67,7 @@ def initialize() -> None:
     """Starts llama.cpp; to be called once, before anything else here.
 
     Raises:
-        NativeError: the library's structures are not those that the bindings describe: calls
+        LibraryUnusable: the library's structures are not those that the bindings describe: calls
             would pass garbage.
     """
     model, context = api.llama_model_default_params(), api.llama_context_default_params()
@@ -73,7 +85,7 @@ def initialize() -> None:
     )
     if not all(known):
         version = api.llama_version().decode()
-        raise NativeError(f"llama.cpp {version} does not match its Python bindings")
+        raise LibraryUnusable(f"llama.cpp {version} does not match its Python bindings")
     api.llama_backend_init()
 
 

@@ -198,6 +198,8 @@ class _Loading:
                 main_gpu=self._options.main_gpu,
                 use_mmap=self._options.use_mmap,
                 dry_run=self._is_dry,
+                plain_buffers=self._request.mode.plain_buffers,
+                cpu_only=self._request.mode.cpu_only,
                 on_progress=on_progress,
             )
         except NativeError as error:
