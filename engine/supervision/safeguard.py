@@ -143,6 +143,4 @@ class Safeguard:
 
 def rebuild_command() -> str:
     """The command that compiles the engine of this environment for this machine."""
-    python = shlex.quote(sys.executable)
-    options = "--force-reinstall --no-deps --no-cache-dir --no-binary llama-cpp-python"
-    return f"{python} -m pip install {options} llama-cpp-python"
+    return f"{shlex.quote(sys.executable)} -m olmkit.engine.install --build native"

@@ -15,6 +15,7 @@ from olmkit.engine.runner.bindings.context import (
     ContextOptions,
     Pooling,
 )
+from olmkit.engine.runner.bindings.devices import Device, DeviceKind, devices
 from olmkit.engine.runner.bindings.library import (
     LogLevel,
     NativeError,
@@ -34,12 +35,15 @@ __all__ = [
     "Candidates",
     "Context",
     "ContextOptions",
+    "Device",
     "DeviceBytes",
+    "DeviceKind",
     "LogLevel",
     "Model",
     "NativeError",
     "Pooling",
     "Sampler",
+    "devices",
     "initialize",
     "load_adapter",
     "memory_by_device",

@@ -4,10 +4,12 @@ Of llama-cpp-python only the low-level module is imported: its package would bri
 and diskcache along (three times the start-up time, twice the memory).
 """
 
+import ctypes
 import enum
 import functools
 import importlib
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Callable
@@ -68,7 +70,7 @@ def initialize() -> None:
 
     Raises:
         LibraryUnusable: the library's structures are not those that the bindings describe: calls
-            would pass garbage.
+            would pass garbage; or nothing of it runs on this processor.
     """
     model, context = api.llama_model_default_params(), api.llama_context_default_params()
     known = (
@@ -86,7 +88,23 @@ def initialize() -> None:
     if not all(known):
         version = api.llama_version().decode()
         raise LibraryUnusable(f"llama.cpp {version} does not match its Python bindings")
+    _load_backends()
     api.llama_backend_init()
+
+
+def _load_backends() -> None:
+    """Loads the backends of an engine that keeps them in libraries apart (GGML_BACKEND_DL).
+
+    Of several CPU libraries ggml takes the best that this processor can run. llama-cpp-python
+    leaves this to its caller (https://github.com/abetlen/llama-cpp-python/issues/2069); other
+    engines have their backends built in.
+    """
+    library = api._lib
+    if not library.ggml_backend_dev_count():
+        folder = os.path.dirname(os.path.abspath(library._name))
+        library.ggml_backend_load_all_from_path(ctypes.c_char_p(os.fsencode(folder)))
+    if not library.ggml_backend_dev_count():
+        raise NativeError("llama.cpp has no backend that runs on this processor")
 
 
 class _Log:
