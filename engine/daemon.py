@@ -25,10 +25,10 @@ import uvloop
 from olmkit.engine import logs
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.listening import announced, listen, tell_supervisor
+from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
-from olmkit.engine.supervision.safeguard import Safeguard
 from olmkit.engine.supervision.steadyrunner import SteadyRunner
 from olmkit.registry.store.store import Store
 

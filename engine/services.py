@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
+from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
-from olmkit.engine.supervision.safeguard import Safeguard
 from olmkit.registry.errors import StoreError
 from olmkit.registry.store.store import Store
 

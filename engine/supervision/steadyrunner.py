@@ -25,9 +25,9 @@ from olmkit.engine.runner.protocol import (
     PromptProgress,
     Sampling,
 )
+from olmkit.engine.safemode.safeguard import Known, Safeguard
 from olmkit.engine.supervision.interface import ExitInfo, ExitReason
 from olmkit.engine.supervision.localrunner import LocalRunner
-from olmkit.engine.supervision.safeguard import Known, Safeguard
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)

@@ -10,6 +10,7 @@ import enum
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 from olmkit.engine.facts.enginelibraries import find_libraries
 
@@ -102,6 +103,8 @@ def broken_engine(folder: Path, defect: Defect) -> Path:
     """A new directory of libraries with this defect."""
     from llama_cpp import llama_cpp as api  # the layout of what is passed by value
 
+    model_params: Any = api.llama_model_params
+
     directory = folder / "lib"
     directory.mkdir(parents=True)
     installed = find_libraries(None).installed
@@ -113,9 +116,9 @@ def broken_engine(folder: Path, defect: Defect) -> Path:
     source.write_text(
         _SHIM
         % {
-            "model_params_words": ctypes.sizeof(api.llama_model_params) // 8,
+            "model_params_words": ctypes.sizeof(model_params) // 8,
             "batch_words": ctypes.sizeof(api.llama_batch) // 8,
-            "use_extra_bufts": api.llama_model_params.use_extra_bufts.offset,
+            "use_extra_bufts": model_params.use_extra_bufts.offset,
         }
     )
     defaults = [f"-D{name}=0" for name in ("ALWAYS", "AT_LOAD", "AT_TOKENS")]

@@ -7,7 +7,6 @@ and diskcache along (three times the start-up time, twice the memory).
 import ctypes
 import enum
 import functools
-import importlib
 import importlib.util
 import os
 import sys
@@ -52,7 +51,7 @@ def _import_low_level() -> Any:
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules["llama_cpp"] = package
     try:
-        low_level = importlib.import_module("llama_cpp.llama_cpp")
+        from llama_cpp import llama_cpp as low_level
     except (OSError, RuntimeError, AttributeError) as error:
         # A library, or one that it needs, is not there; or a function is not in it.
         raise LibraryUnusable(f"llama.cpp cannot be loaded: {error}") from error
@@ -104,7 +103,7 @@ def _load_backends() -> None:
         folder = os.path.dirname(os.path.abspath(library._name))
         library.ggml_backend_load_all_from_path(ctypes.c_char_p(os.fsencode(folder)))
     if not library.ggml_backend_dev_count():
-        raise NativeError("llama.cpp has no backend that runs on this processor")
+        raise LibraryUnusable("llama.cpp has no backend that runs on this processor")
 
 
 class _Log:

@@ -51,8 +51,8 @@ def _serve(peer: socket.socket, log_level: str) -> int:
     """Serves the daemon; returns the exit status."""
     try:
         # Here, not above: the import loads llama.cpp's libraries, and that may fail.
+        from olmkit.engine.runner import log
         from olmkit.engine.runner.bindings import LogLevel, initialize, set_log_sink
-        from olmkit.engine.runner.process import log
         from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
         from olmkit.engine.runner.process.loop import Loop
 

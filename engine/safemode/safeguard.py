@@ -16,11 +16,9 @@ from olmkit.engine.errors import EngineUnusable
 from olmkit.engine.facts import suitability
 from olmkit.engine.facts.enginebuild import read_build
 from olmkit.engine.facts.enginelibraries import VARIABLE, EngineLibraries, find_libraries
-from olmkit.engine.facts.findings import Finding, Findings
 from olmkit.engine.facts.processor import this_processor
 from olmkit.engine.runner.protocol import SafeMode
-from olmkit.engine.settings import Settings
-from olmkit.engine.supervision.safemode import (
+from olmkit.engine.safemode.decisions import (
     NORMAL,
     Trouble,
     caveat_of,
@@ -28,6 +26,8 @@ from olmkit.engine.supervision.safemode import (
     reason_of,
     trouble_of,
 )
+from olmkit.engine.safemode.findings import Finding, Findings
+from olmkit.engine.settings import Settings
 
 log = logging.getLogger(__name__)
 
