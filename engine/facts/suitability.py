@@ -7,8 +7,9 @@ later; what it would die of can be told before the first prompt.
 
 from typing import Final
 
-from olmkit.engine.facts.enginebuild import EngineBuild
-from olmkit.engine.facts.processor import Processor
+from olmkit.engine.facts.enginebuild import EngineBuild, read_build
+from olmkit.engine.facts.enginelibraries import EngineLibraries
+from olmkit.engine.facts.processor import Processor, this_processor
 
 COMPILED_FLAGS: Final = frozenset(
     {
@@ -53,16 +54,20 @@ Source: ggml, src/ggml-cpu/ggml-cpu.cpp, `ggml_backend_cpu_get_features`.
 """
 
 
-def missing_flags(build: EngineBuild | None, processor: Processor) -> tuple[str, ...]:
+def missing_flags(
+    build: EngineBuild | None, processor: Processor, *, compiled: frozenset[str] = frozenset()
+) -> tuple[str, ...]:
     """What the engine may use and this processor lacks, by name; empty: all is well.
 
-    Empty too where nothing is known, where the engine chooses its code when it starts, and where
-    the system does not tell what the processor can do.
+    Without a `build`, `compiled` counts: what the engine says of itself (`flags_of_system_info`).
+    Empty too where the engine chooses its code when it starts, and where the system does not tell
+    what the processor can do.
     """
-    if build is None or build.is_portable or not processor.flags:
+    if not processor.flags or (build is not None and build.is_portable):
         return ()
-    used = (build.built_for_flags & COMPILED_FLAGS) - _turned_off(build.c_flags)
-    return tuple(sorted(used - processor.flags))
+    if build is not None:
+        compiled = (build.built_for_flags & COMPILED_FLAGS) - _turned_off(build.c_flags)
+    return tuple(sorted(compiled - processor.flags))
 
 
 def flags_of_system_info(text: str) -> frozenset[str]:
@@ -87,6 +92,16 @@ def warning(missing: tuple[str, ...], build: EngineBuild | None, processor: Proc
         f"the engine was built {built_for}with {', '.join(missing)}, "
         f"which this processor ({processor.model or processor.machine}) lacks"
     )
+
+
+def engine_warning(libraries: EngineLibraries, *, system_info: str = "") -> str:
+    """The warning for the engine and the processor of this machine; empty: there is none.
+
+    `system_info`: what the engine says of itself, where it was asked.
+    """
+    build, processor = read_build(libraries.directory), this_processor()
+    compiled = flags_of_system_info(system_info)
+    return warning(missing_flags(build, processor, compiled=compiled), build, processor)
 
 
 def _turned_off(c_flags: str) -> frozenset[str]:

@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from olmkit.engine.errors import EngineUnusable
-from olmkit.engine.facts import suitability
-from olmkit.engine.facts.enginebuild import read_build
 from olmkit.engine.facts.enginelibraries import VARIABLE, EngineLibraries, find_libraries
 from olmkit.engine.facts.processor import this_processor
 from olmkit.engine.runner.protocol import SafeMode
@@ -94,13 +92,16 @@ class Safeguard:
 
     def learn(self, known: Known) -> None:
         """Begin with this mode from now on: the engine has worked in it after it had died."""
-        engine = self._libraries.fingerprint
-        self._learned = (engine, known)
+        self._learned = (self._libraries.fingerprint, known)
         log.warning(known.caveat)
-        if self._findings is None or not known.is_lasting:
+        if known.is_lasting:
+            self._remember(known)
+
+    def _remember(self, known: Known) -> None:
+        if self._findings is None:
             return
         finding = Finding(
-            engine=engine,
+            engine=self._libraries.fingerprint,
             processor=self._processor.fingerprint,
             mode=known.mode,
             reason=known.reason,
@@ -111,6 +112,22 @@ class Safeguard:
         except OSError as error:
             facts = {"path": self._findings.path, "reason": error.strerror}
             log.warning("what was learned of the engine cannot be kept", extra=facts)
+
+    @property
+    def libraries(self) -> EngineLibraries:
+        """Those that runners load."""
+        return self._libraries
+
+    def is_unknown(self) -> bool:
+        """Whether this engine has never been looked at on this processor."""
+        return self._findings is not None and not self._findings.has(
+            engine=self._libraries.fingerprint, processor=self._processor.fingerprint
+        )
+
+    def approve(self) -> None:
+        """Remember that the engine was looked at, and nothing spoke against it."""
+        if self.is_unknown():
+            self._remember(Known())
 
     def environment(self, mode: SafeMode) -> dict[str, str] | None:
         """The variables of a process in that mode; None: those of this one."""
@@ -133,12 +150,6 @@ class Safeguard:
             log_tail=log_tail,
             hint=f"build it for this machine: {rebuild_command()}",
         )
-
-    def warning(self) -> str:
-        """That the engine was built for another processor; empty where that is not known."""
-        build = read_build(self._libraries.directory)
-        missing = suitability.missing_flags(build, self._processor)
-        return suitability.warning(missing, build, self._processor)
 
 
 def rebuild_command() -> str:

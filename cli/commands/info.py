@@ -1,0 +1,24 @@
+"""`olm info`: versions, engine, machine, places, settings."""
+
+import os
+from typing import Annotated
+
+from typer import Option
+
+from olmkit.cli.screen.factsections import report_json, report_text
+from olmkit.cli.screen.terminal import Terminal
+from olmkit.engine.diagnosis.report import gather
+from olmkit.engine.settings import Settings
+
+
+def info(
+    json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show what olm knows of itself, its engine and this machine.
+
+    Starts no daemon and needs no engine that works. Secrets are left out, so that the output can
+    go into a bug report.
+    """
+    terminal = Terminal()
+    report = gather(Settings.from_environment(), os.environ)
+    terminal.data(report_json(report) if json else report_text(report))
