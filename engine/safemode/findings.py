@@ -1,8 +1,9 @@
 """What was found out about engines the hard way, so that it is found out once.
 
 `$OLM_HOME/cache/engine-findings.json` says in which mode an engine runs on a processor: a safe one
-after it died there without, else the normal one after it was looked at. An engine that is built anew and another processor have other
-fingerprints, and start without. Taking the file away costs one more death.
+after it died there without, else the normal one after it was looked at. An engine that is built
+anew and another processor have other fingerprints, and start without. Taking the file away costs
+one more death.
 """
 
 import json
