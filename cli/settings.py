@@ -15,7 +15,11 @@ def load_settings(terminal: Terminal) -> Settings:
 
 def daemon(terminal: Terminal, *, start: bool = True) -> Client:
     """A client of the daemon; with `start`, its first request starts one that does not run."""
-    settings = load_settings(terminal)
+    return client_of(load_settings(terminal), terminal, start=start)
+
+
+def client_of(settings: Settings, terminal: Terminal, *, start: bool = True) -> Client:
+    """The same for settings that are known already."""
     return connect(settings, start=start, on_start=lambda: _tell_of_engine(settings, terminal))
 
 

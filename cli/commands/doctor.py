@@ -9,8 +9,8 @@ from typer import Exit, Option
 
 from olmkit.cli.screen.output import columns
 from olmkit.cli.screen.terminal import Terminal, visible
-from olmkit.engine.diagnosis.checks import Check, Verdict, checks
-from olmkit.engine.diagnosis.report import gather
+from olmkit.engine.diagnosis.factsheet import gather
+from olmkit.engine.diagnosis.verdicts import Check, Verdict, checks
 from olmkit.engine.settings import Settings
 
 MARKS = {Verdict.OK: "ok", Verdict.WARNING: "WARN", Verdict.FAILED: "FAIL"}

@@ -5,9 +5,9 @@ from typing import Annotated
 
 from typer import Option
 
-from olmkit.cli.screen.factsections import report_json, report_text
+from olmkit.cli.screen.factsections import sheet_json, sheet_text
 from olmkit.cli.screen.terminal import Terminal
-from olmkit.engine.diagnosis.report import gather
+from olmkit.engine.diagnosis.factsheet import gather
 from olmkit.engine.settings import Settings
 
 
@@ -17,8 +17,8 @@ def info(
     """Show what olm knows of itself, its engine and this machine.
 
     Starts no daemon and needs no engine that works. Secrets are left out, so that the output can
-    go into a bug report.
+    go into a bug sheet.
     """
     terminal = Terminal()
-    report = gather(Settings.from_environment(), os.environ)
-    terminal.data(report_json(report) if json else report_text(report))
+    sheet = gather(Settings.from_environment(), os.environ)
+    terminal.data(sheet_json(sheet) if json else sheet_text(sheet))

@@ -6,37 +6,37 @@ import json
 from olmkit.cli.screen.output import columns
 from olmkit.cli.screen.terminal import visible
 from olmkit.cli.screen.units import size_text
+from olmkit.engine.diagnosis.factsheet import FactSheet
 from olmkit.engine.diagnosis.places import Place
-from olmkit.engine.diagnosis.report import Report
 
 Rows = list[tuple[str, ...]]
 
 
-def report_json(report: Report) -> str:
+def sheet_json(sheet: FactSheet) -> str:
     """All of it as one JSON object, indented."""
-    said = json.loads(json.dumps(dataclasses.asdict(report), default=sorted))
+    said = json.loads(json.dumps(dataclasses.asdict(sheet), default=sorted))
     return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
 
 
-def report_text(report: Report) -> str:
+def sheet_text(sheet: FactSheet) -> str:
     """The sections, for people."""
     sections: dict[str, Rows] = {
-        "Versions": _versions(report),
-        "Engine": _engine(report),
-        "Processor": _processor(report),
-        "Devices": _devices(report),
-        "Places": _places(report),
-        "Limits": _limits(report),
-        "Settings": [(each.name, each.value, each.source) for each in report.settings],
-        "Environment": [(name, value) for name, value in report.variables.items()],
+        "Versions": _versions(sheet),
+        "Engine": _engine(sheet),
+        "Processor": _processor(sheet),
+        "Devices": _devices(sheet),
+        "Places": _places(sheet),
+        "Limits": _limits(sheet),
+        "Settings": [(each.name, each.value, each.source) for each in sheet.settings],
+        "Environment": [(name, value) for name, value in sheet.variables.items()],
     }
     return "\n".join(
         f"{title}\n{columns(_visible(rows), indent=2)}" for title, rows in sections.items() if rows
     )
 
 
-def _versions(report: Report) -> Rows:
-    versions, daemon = report.versions, report.daemon
+def _versions(sheet: FactSheet) -> Rows:
+    versions, daemon = sheet.versions, sheet.daemon
     if daemon.version:
         pid = f", pid {daemon.pid}" if daemon.pid else ""
         state = f"{daemon.version} ({daemon.address}{pid})"
@@ -48,14 +48,14 @@ def _versions(report: Report) -> Rows:
         ("daemon", state),
         *(("loaded", f"{model.name} {model.safe_mode}".strip()) for model in daemon.loaded),
         ("llama-cpp-python", versions.llama_cpp_python or "not installed"),
-        ("llama.cpp", report.engine.survey.llama_cpp or "not known"),
+        ("llama.cpp", sheet.engine.survey.llama_cpp or "not known"),
         ("Python", versions.python),
         ("system", versions.system),
     ]
 
 
-def _engine(report: Report) -> Rows:
-    engine, build = report.engine, report.engine.build
+def _engine(sheet: FactSheet) -> Rows:
+    engine, build = sheet.engine, sheet.engine.build
     rows: Rows = [("libraries", engine.libraries or "none")]
     if engine.survey.failure:
         rows.append(("state", f"the engine {engine.survey.failure}"))
@@ -85,38 +85,38 @@ def _target(is_portable: bool, built_for: str) -> str:
     return built_for or "not known"
 
 
-def _processor(report: Report) -> Rows:
-    processor = report.processor
+def _processor(sheet: FactSheet) -> Rows:
+    processor = sheet.processor
     return [
         ("model", processor.model or processor.machine),
         ("threads", str(processor.threads)),
-        ("engine uses", ", ".join(report.engine.used_flags) or "not known"),
+        ("engine uses", ", ".join(sheet.engine.used_flags) or "not known"),
     ]
 
 
-def _devices(report: Report) -> Rows:
+def _devices(sheet: FactSheet) -> Rows:
     rows: Rows = [
         (
             device.name,
             device.description,
             f"{size_text(device.free_bytes)} of {size_text(device.total_bytes)} free",
         )
-        for device in report.engine.survey.devices
+        for device in sheet.engine.survey.devices
     ]
-    if report.cards and not any(device.is_card for device in report.engine.survey.devices):
-        rows.append(("card", f"{', '.join(report.cards)}: not used by this engine"))
-    for driver in report.drivers:
+    if sheet.cards and not any(device.is_card for device in sheet.engine.survey.devices):
+        rows.append(("card", f"{', '.join(sheet.cards)}: not used by this engine"))
+    for driver in sheet.drivers:
         names = ", ".join(dict.fromkeys(driver.cards))
         version = driver.version or "of the kernel"
         rows.append(("driver", f"{driver.name} {version}", names))
     return rows
 
 
-def _places(report: Report) -> Rows:
+def _places(sheet: FactSheet) -> Rows:
     return [
-        ("home", *_place(report.home)),
-        ("store", *_place(report.store)),
-        ("log", report.log_path),
+        ("home", *_place(sheet.home)),
+        ("store", *_place(sheet.store)),
+        ("log", sheet.log_path),
     ]
 
 
@@ -131,8 +131,8 @@ def _place(place: Place) -> tuple[str, ...]:
     )
 
 
-def _limits(report: Report) -> Rows:
-    limits = report.limits
+def _limits(sheet: FactSheet) -> Rows:
+    limits = sheet.limits
     rows: Rows = [
         (
             "memory",

@@ -14,8 +14,8 @@ import olmkit
 from olmkit.engine.diagnosis.daemonstate import DaemonState, ask_daemon
 from olmkit.engine.diagnosis.drivers import Driver, find_drivers
 from olmkit.engine.diagnosis.enginesurvey import EngineSurvey, SurveyUnderWay
-from olmkit.engine.diagnosis.limits import Limits, read_limits_of_process
 from olmkit.engine.diagnosis.places import Place, look_at
+from olmkit.engine.diagnosis.processlimits import Limits, read_limits_of_process
 from olmkit.engine.diagnosis.variables import SettingFact, settings_of, variables_of
 from olmkit.engine.facts import suitability
 from olmkit.engine.facts.enginebuild import EngineBuild, read_build
@@ -63,7 +63,7 @@ class EngineFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class FactSheet:
     """All of it."""
 
     versions: Versions
@@ -89,7 +89,7 @@ class Report:
     """When this olm was put here, by the same clock; 0 where that is not known."""
 
 
-def gather(settings: Settings, environ: Mapping[str, str]) -> Report:
+def gather(settings: Settings, environ: Mapping[str, str]) -> FactSheet:
     """The report as of now; `environ`: the variables that `settings` came from. Never fails."""
     from olmkit.engine.install.accelerators import Machine
 
@@ -110,7 +110,7 @@ def gather(settings: Settings, environ: Mapping[str, str]) -> Report:
     said = _with_free_memory(survey.result(timeout_s=left_s), limits)
     compiled = suitability.flags_of_system_info(said.system_info)
     missing = suitability.missing_flags(build, processor, compiled=compiled)
-    return Report(
+    return FactSheet(
         versions=_versions(),
         daemon=daemon,
         engine=EngineFacts(

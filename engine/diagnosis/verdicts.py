@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
+from olmkit.engine.diagnosis.factsheet import FactSheet
 from olmkit.engine.diagnosis.places import Place
-from olmkit.engine.diagnosis.report import Report
 from olmkit.engine.diagnosis.variables import without_credentials
 from olmkit.engine.safemode.safeguard import rebuild_command
 
@@ -46,22 +46,22 @@ class Check:
     """What to do."""
 
 
-def checks(report: Report) -> list[Check]:
+def checks(sheet: FactSheet) -> list[Check]:
     """Every check, in the order in which the answers matter."""
     return [
-        _engine(report),
-        *_processor(report),
-        *_cards(report),
-        _port(report),
-        *_store(report),
-        _room(report),
-        *_leftovers(report),
-        _permissions(report),
-        _memory(report),
-        *_open_files(report),
-        _clock(report),
-        _proxies(report),
-        *_settings(report),
+        _engine(sheet),
+        *_processor(sheet),
+        *_cards(sheet),
+        _port(sheet),
+        *_store(sheet),
+        _room(sheet),
+        *_leftovers(sheet),
+        _permissions(sheet),
+        _memory(sheet),
+        *_open_files(sheet),
+        _clock(sheet),
+        _proxies(sheet),
+        *_settings(sheet),
     ]
 
 
@@ -77,8 +77,8 @@ def _failed(name: str, text: str, hint: str) -> Check:
     return Check(name=name, verdict=Verdict.FAILED, text=text, hint=hint)
 
 
-def _engine(report: Report) -> Check:
-    engine = report.engine
+def _engine(sheet: FactSheet) -> Check:
+    engine = sheet.engine
     if not engine.libraries:
         return _failed("engine", "llama-cpp-python is not installed", _rebuild())
     if engine.survey.failure:
@@ -90,25 +90,25 @@ def _engine(report: Report) -> Check:
     return _ok("engine", f"{version} answers, with {', '.join(engine.backends) or 'no backends'}")
 
 
-def _processor(report: Report) -> Iterator[Check]:
-    if report.engine.warning:
-        yield _failed("processor", report.engine.warning, _rebuild())
-    elif report.engine.build is not None:
+def _processor(sheet: FactSheet) -> Iterator[Check]:
+    if sheet.engine.warning:
+        yield _failed("processor", sheet.engine.warning, _rebuild())
+    elif sheet.engine.build is not None:
         yield _ok("processor", "the engine was built for a processor like this one")
-    elif report.engine.used_flags:
+    elif sheet.engine.used_flags:
         yield _ok(
             "processor",
             "nobody wrote down how the engine was built; what it says it uses, this processor has",
         )
 
 
-def _cards(report: Report) -> Iterator[Check]:
-    used = [device for device in report.engine.survey.devices if device.is_card]
+def _cards(sheet: FactSheet) -> Iterator[Check]:
+    used = [device for device in sheet.engine.survey.devices if device.is_card]
     if used:
         yield _ok("graphics card", ", ".join(device.description for device in used))
-    elif report.cards and not report.engine.survey.failure:
-        vendors = " and ".join(report.cards)
-        if {"CPU"} >= set(report.engine.backends):
+    elif sheet.cards and not sheet.engine.survey.failure:
+        vendors = " and ".join(sheet.cards)
+        if {"CPU"} >= set(sheet.engine.backends):
             hint = "build one that has it: " + _rebuild().removeprefix("build it again: ")
             yield _warning(
                 "graphics card",
@@ -124,14 +124,14 @@ def _cards(report: Report) -> Iterator[Check]:
             )
 
 
-def _port(report: Report) -> Check:
-    daemon = report.daemon
+def _port(sheet: FactSheet) -> Check:
+    daemon = sheet.daemon
     if daemon.version:
         if daemon.is_local and daemon.pid is None:
             text = f"a server {daemon.version} that is not olm answers at {daemon.address}"
             return _warning("daemon", text, "stop it, or set OLM_HOST, to use olm's own daemon")
-        if daemon.version != report.versions.olm:
-            text = f"olm {daemon.version} serves {daemon.address}, this is {report.versions.olm}"
+        if daemon.version != sheet.versions.olm:
+            text = f"olm {daemon.version} serves {daemon.address}, this is {sheet.versions.olm}"
             return _warning("daemon", text, "`olm serve --stop`: the next command starts this one")
         return _ok("daemon", f"it answers at {daemon.address}")
     if daemon.holder:
@@ -143,8 +143,8 @@ def _port(report: Report) -> Check:
     return _ok("daemon", f"none runs; {daemon.address} is free, and the next command starts one")
 
 
-def _store(report: Report) -> Iterator[Check]:
-    store = report.store
+def _store(sheet: FactSheet) -> Iterator[Check]:
+    store = sheet.store
     kind = store.file_system or "an unknown file system"
     if not store.is_writable:
         text = f"{store.path} cannot be written by this user"
@@ -162,8 +162,8 @@ def _store(report: Report) -> Iterator[Check]:
         yield _ok("store", f"{store.path} on {kind} can be written")
 
 
-def _room(report: Report) -> Check:
-    free, path = report.store.free_bytes, report.store.path
+def _room(sheet: FactSheet) -> Check:
+    free, path = sheet.store.free_bytes, sheet.store.path
     hint = "`olm rm` removes models, `olm system prune` what no model needs"
     if free < LEAST_ROOM_BYTES:
         return _failed("disk space", f"{free // 10**6} MB are free for {path}", hint)
@@ -173,48 +173,48 @@ def _room(report: Report) -> Check:
     return _ok("disk space", text)
 
 
-def _leftovers(report: Report) -> Iterator[Check]:
-    if report.daemon.stale_pid is not None:
-        text = f"a daemon ended without tidying up (process {report.daemon.stale_pid})"
-        yield _warning("stale files", text, f"its log says why: {report.log_path}")
-    if report.partial_bytes > MUCH_PARTIAL_BYTES:
-        text = f"unfinished downloads take {report.partial_bytes / 10**9:.1f} GB"
+def _leftovers(sheet: FactSheet) -> Iterator[Check]:
+    if sheet.daemon.stale_pid is not None:
+        text = f"a daemon ended without tidying up (process {sheet.daemon.stale_pid})"
+        yield _warning("stale files", text, f"its log says why: {sheet.log_path}")
+    if sheet.partial_bytes > MUCH_PARTIAL_BYTES:
+        text = f"unfinished downloads take {sheet.partial_bytes / 10**9:.1f} GB"
         hint = "pull them again to go on, or `olm system prune --all` removes them"
         yield _warning("stale files", text, hint)
 
 
-def _permissions(report: Report) -> Check:
-    for place in (report.home, report.store):
+def _permissions(sheet: FactSheet) -> Check:
+    for place in (sheet.home, sheet.store):
         if not place.is_own:
             hint = f"`sudo chown -R $(id -u) {place.path}`, or set OLM_HOME"
             return _warning("permissions", f"{place.path} belongs to another user", hint)
         if _lets_others(place, _OTHERS_MAY_WRITE):
             text = f"others may write to {place.path}, and so change what models say"
             return _warning("permissions", text, f"`chmod go-w {place.path}`")
-    if _lets_others(report.docker_config, _OTHERS_MAY_READ):
-        path = report.docker_config.path
+    if _lets_others(sheet.docker_config, _OTHERS_MAY_READ):
+        path = sheet.docker_config.path
         text = f"others may read the logins in {path}"
         return _warning("permissions", text, f"`chmod 600 {path}`")
     return _ok("permissions", "files belong to this user alone")
 
 
-def _memory(report: Report) -> Check:
-    free, total = report.limits.memory_available_bytes, report.limits.memory_total_bytes
+def _memory(sheet: FactSheet) -> Check:
+    free, total = sheet.limits.memory_available_bytes, sheet.limits.memory_total_bytes
     text = f"{free / 10**9:.1f} of {total / 10**9:.1f} GB are free"
     if free < LITTLE_MEMORY_BYTES:
         return _warning("memory", text, "stop other programs, or raise the container's limit")
     return _ok("memory", text)
 
 
-def _open_files(report: Report) -> Iterator[Check]:
-    files = report.limits.ulimits.get("open_files")
+def _open_files(sheet: FactSheet) -> Iterator[Check]:
+    files = sheet.limits.ulimits.get("open_files")
     if files is not None and files < LEAST_OPEN_FILES:
         text = f"only {files} files may be open, which many requests side by side exceed"
         yield _warning("open files", text, "`ulimit -n 4096` before the daemon starts")
 
 
-def _clock(report: Report) -> Check:
-    if report.now_s + _CLOCK_SLACK_S < report.installed_at_s:
+def _clock(sheet: FactSheet) -> Check:
+    if sheet.now_s + _CLOCK_SLACK_S < sheet.installed_at_s:
         text = (
             "the clock is behind the day on which olm was installed; certificates will be refused"
         )
@@ -222,9 +222,9 @@ def _clock(report: Report) -> Check:
     return _ok("clock", "it is past the day on which olm was installed")
 
 
-def _proxies(report: Report) -> Check:
+def _proxies(sheet: FactSheet) -> Check:
     found = []
-    for name, value in report.variables.items():
+    for name, value in sheet.variables.items():
         if name.lower() not in ("http_proxy", "https_proxy", "all_proxy"):
             continue
         where = without_credentials(value)
@@ -235,8 +235,8 @@ def _proxies(report: Report) -> Check:
     return _ok("proxy", ", ".join(found) or "none is set")
 
 
-def _settings(report: Report) -> Iterator[Check]:
-    for warning in report.setting_warnings:
+def _settings(sheet: FactSheet) -> Iterator[Check]:
+    for warning in sheet.setting_warnings:
         yield _warning("settings", warning, "`man olm` lists the variables and their values")
 
 
