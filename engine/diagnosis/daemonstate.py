@@ -5,9 +5,19 @@ from dataclasses import dataclass
 
 from olmkit.engine.client import connect
 from olmkit.engine.client.launch import find_daemon, port_holder
-from olmkit.engine.client.replies import RunningModel
 from olmkit.engine.errors import AddressInUse, DaemonError, DaemonNotRunning
 from olmkit.engine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """A model in memory."""
+
+    name: str
+    size_bytes: int
+    card_bytes: int
+    safe_mode: str
+    """What the engine does without for it, and why; empty: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +29,7 @@ class DaemonState:
     version: str = ""
     """Of the daemon that answers; empty: none does."""
     pid: int | None = None
-    loaded: tuple[RunningModel, ...] = ()
+    loaded: tuple[LoadedModel, ...] = ()
     failure: str = ""
     """Why there is no answer, where something other than an absent daemon is the reason."""
     holder: str = ""
@@ -50,13 +60,21 @@ def _ask(settings: Settings, timeout_s: float) -> DaemonState:
     client = connect(settings, start=False)
     try:
         version = client.request("GET", "/api/version", timeout_s=timeout_s).get("version", "")
-        loaded = client.running()
+        loaded = tuple(
+            LoadedModel(
+                name=model.name,
+                size_bytes=model.size_bytes,
+                card_bytes=model.vram_bytes,
+                safe_mode=model.safe_mode,
+            )
+            for model in client.running()
+        )
         return DaemonState(
             address=address.connect_url,
             is_local=address.is_local,
             version=str(version),
             pid=client.status().pid,
-            loaded=tuple(loaded),
+            loaded=loaded,
         )
     except DaemonNotRunning as error:
         failure = "" if address.is_local else str(error)
