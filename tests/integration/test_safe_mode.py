@@ -17,7 +17,8 @@ ASK = {"prompt": "Say hi", "stream": False, "options": {"num_predict": 4, "tempe
 
 
 def make(daemon: Daemon, name: str, path: Path) -> None:
-    out(olm(daemon.environ, "create", name, "-f", "-", stdin=f"FROM {path}\n"))
+    short = "PARAMETER num_predict 8\n"
+    out(olm(daemon.environ, "create", name, "-f", "-", stdin=f"FROM {path}\n{short}"))
 
 
 def answer(daemon: Daemon, name: str) -> str:
