@@ -60,7 +60,7 @@ def quantize(
         )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         partial = Path(scratch) / "quantized"
-        order = Quantization(
+        job = Quantization(
             source=str(source),
             target=str(partial),
             file_type=quantization_number(name),
@@ -68,7 +68,7 @@ def quantize(
             tensor_bytes={tensor.name: tensor.size_bytes for tensor in header.tensors},
         )
         try:
-            _steadily(order, guard or Safeguard(), on_progress, cancelled, what=header.name)
+            _steadily(job, guard or Safeguard(), on_progress, cancelled, what=header.name)
         except childjob.JobFailed as error:
             raise ModelNotCreatable(_explain(str(error), name)) from error
         except childjob.JobCancelled as error:
@@ -78,20 +78,20 @@ def quantize(
 
 
 def _steadily(
-    order: Quantization,
+    job: Quantization,
     guard: Safeguard,
     on_progress: OnProgress | None,
     cancelled: threading.Event | None,
     *,
     what: str,
 ) -> None:
-    """Carry the order out, in one mode after the other while the engine dies in each."""
+    """Carry the job out, in one mode after the other while the engine dies in each."""
     known = began = guard.known()
     while True:
         try:
             childjob.carry_out(
                 _MODULE,
-                order,
+                job,
                 environ=guard.environment(known.mode),
                 on_progress=on_progress,
                 cancelled=cancelled,

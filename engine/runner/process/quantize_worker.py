@@ -18,9 +18,9 @@ _TENSOR: Final = re.compile(r"\[ *\d+/ *\d+\] +(\S+) +-")
 
 def main() -> None:
     """Quantize as standard input asks for."""
-    order = childjob.read_order(Quantization)
+    job = childjob.read_job(Quantization)
     reporter = Reporter()
-    progress = _Progress(order, reporter)
+    progress = _Progress(job, reporter)
     try:
         # Here, not above: the import loads llama.cpp's libraries, and that may fail.
         from olmkit.engine.runner import bindings
@@ -31,9 +31,7 @@ def main() -> None:
         sys.exit(EXIT_NO_ENGINE)
     bindings.set_log_sink(lambda _, line: progress.on_log(line))
     try:
-        bindings.quantize(
-            order.source, order.target, file_type=order.file_type, threads=order.threads
-        )
+        bindings.quantize(job.source, job.target, file_type=job.file_type, threads=job.threads)
     except bindings.NativeError as error:
         reporter.failed(" ".join(str(error).split()))
     else:
@@ -43,8 +41,8 @@ def main() -> None:
 class _Progress:
     """Bytes of the source that are done, told by the log lines of llama.cpp."""
 
-    def __init__(self, order: Quantization, reporter: Reporter) -> None:
-        self._sizes = dict(order.tensor_bytes)
+    def __init__(self, job: Quantization, reporter: Reporter) -> None:
+        self._sizes = dict(job.tensor_bytes)
         self.total = sum(self._sizes.values())
         self._completed = 0
         self._begun = ""
