@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.gguf.header import GgufHeader
-from olmkit.engine.gguf.tables import Scalar, Tensor
+from olmkit.engine.gguf.stream import Scalar
+from olmkit.engine.gguf.tables import Tensor
 from olmkit.engine.runner.protocol import Buffer
 from olmkit.engine.scheduling.placement import placement_of
 
