@@ -24,7 +24,6 @@ import uvloop
 
 from olmkit.engine import logs
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
-from olmkit.engine.diagnosis.startcheck import check_engine
 from olmkit.engine.listening import announced, listen, tell_supervisor
 from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.scheduling.pool import Pool
@@ -160,7 +159,7 @@ class _Server(uvicorn.Server):
         log.info("listening", extra={"address": address, "pid": os.getpid()})
         tell_supervisor("READY=1")
         self._services.start_cleaning()
-        check_engine(self._services.safeguard)
+        self._services.check_engine()
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):

@@ -9,8 +9,8 @@ from typer import Exit, Option
 
 from olmkit.cli.screen.output import columns
 from olmkit.cli.screen.terminal import Terminal, visible
-from olmkit.engine.diagnosis.factsheet import gather
-from olmkit.engine.diagnosis.verdicts import Check, Verdict, checks
+from olmkit.engine.diagnosis.examination import examine
+from olmkit.engine.diagnosis.verdicts import Check, Verdict
 from olmkit.engine.settings import Settings
 
 MARKS = {Verdict.OK: "ok", Verdict.WARNING: "WARN", Verdict.FAILED: "FAIL"}
@@ -25,7 +25,7 @@ def doctor(
     engine that works.
     """
     terminal = Terminal()
-    found = checks(gather(Settings.from_environment(), os.environ))
+    found = examine(Settings.from_environment(), os.environ)
     is_well = all(check.verdict is not Verdict.FAILED for check in found)
     if json:
         said = {"ok": is_well, "checks": [asdict(check) for check in found]}

@@ -37,6 +37,8 @@ class EngineSurvey:
 
     failure: str = ""
     """Completes "the engine …", where nothing did; else empty."""
+    is_late: bool = False
+    """There was no time to wait for more: the machine is busy, or a driver hangs."""
     llama_cpp: str = ""
     """Its version."""
     system_info: str = ""
@@ -70,7 +72,8 @@ class SurveyUnderWay:
             try:
                 out, errors = child.communicate(timeout=timeout_s)
             except subprocess.TimeoutExpired:
-                return EngineSurvey(failure=f"did not answer within {timeout_s:.1f} s")
+                failure = f"did not answer within {timeout_s:.1f} s"
+                return EngineSurvey(failure=failure, is_late=True)
             finally:
                 child.kill()
         if child.returncode:

@@ -24,10 +24,10 @@ from olmkit.engine.facts.processor import Processor, this_processor
 from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.settings import Settings
 
-SURVEY_S: Final = 1.5
+SURVEY_S: Final = 1.3
 """The engine has this long to describe itself, its drivers included."""
-_DAEMON_S: Final = 0.5
-_SIZES_S: Final = 0.7
+_DAEMON_S: Final = 0.4
+_SIZES_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

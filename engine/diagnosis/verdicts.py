@@ -46,10 +46,14 @@ class Check:
     """What to do."""
 
 
-def checks(sheet: FactSheet) -> list[Check]:
-    """Every check, in the order in which the answers matter."""
+def checks(sheet: FactSheet, *, is_tried: bool = False, proof_failure: str = "") -> list[Check]:
+    """Every check, in the order in which the answers matter.
+
+    `is_tried`: the engine was given a tiny model; `proof_failure`: why it could not run it, as a
+    clause.
+    """
     return [
-        _engine(sheet),
+        _engine(sheet, proof_failure, is_tried=is_tried),
         *_processor(sheet),
         *_cards(sheet),
         _port(sheet),
@@ -77,17 +81,24 @@ def _failed(name: str, text: str, hint: str) -> Check:
     return Check(name=name, verdict=Verdict.FAILED, text=text, hint=hint)
 
 
-def _engine(sheet: FactSheet) -> Check:
+def _engine(sheet: FactSheet, proof_failure: str, *, is_tried: bool) -> Check:
     engine = sheet.engine
     if not engine.libraries:
         return _failed("engine", "llama-cpp-python is not installed", _rebuild())
+    if engine.survey.is_late:
+        hint = "the machine is busy, or a driver hangs: try again"
+        return _warning("engine", f"the engine {engine.survey.failure}", hint)
     if engine.survey.failure:
         return _failed("engine", f"the engine {engine.survey.failure}", _rebuild())
     if engine.safe_mode:
         hint = f"{_rebuild()}; or remove {engine.findings_path} to try again as it is"
         return _warning("engine", engine.safe_mode, hint)
+    if proof_failure:
+        text = f"the engine was loaded, but cannot run a model: {proof_failure}"
+        return _failed("engine", text, _rebuild())
     version = f"llama.cpp {engine.survey.llama_cpp}".strip()
-    return _ok("engine", f"{version} answers, with {', '.join(engine.backends) or 'no backends'}")
+    state = "runs a model" if is_tried else "can be loaded"
+    return _ok("engine", f"{version} {state}, with {', '.join(engine.backends) or 'no backends'}")
 
 
 def _processor(sheet: FactSheet) -> Iterator[Check]:

@@ -1,9 +1,8 @@
 """What was found out about engines the hard way, so that it is found out once.
 
-`$OLM_HOME/cache/engine-findings.json` says in which mode an engine runs on a processor: a safe one
-after it died there without, else the normal one after it was looked at. An engine that is built
-anew and another processor have other fingerprints, and start without. Taking the file away costs
-one more death.
+`$OLM_HOME/cache/engine-findings.json` says in which safe mode an engine runs on a processor,
+after it died there without. An engine that is built anew and another processor have other
+fingerprints, and start without. Taking the file away costs one more death.
 """
 
 import json
@@ -34,7 +33,7 @@ class Finding:
     """`Processor.fingerprint`."""
     mode: SafeMode
     reason: str
-    """How it died without, `was killed by SIGILL …`; empty for the normal mode."""
+    """How it died without: `was killed by SIGILL …`."""
     found_at: str
     """RFC 3339."""
 
@@ -52,10 +51,6 @@ class Findings:
             if (finding.engine, finding.processor) == (engine, processor):
                 return finding
         return None
-
-    def has(self, *, engine: str, processor: str) -> bool:
-        """Whether anything is known of this engine on this processor."""
-        return self.find(engine=engine, processor=processor) is not None
 
     def remember(self, finding: Finding) -> None:
         """Add a finding, or put it in the place of an older one about the same pair.

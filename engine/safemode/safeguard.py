@@ -94,11 +94,7 @@ class Safeguard:
         """Begin with this mode from now on: the engine has worked in it after it had died."""
         self._learned = (self._libraries.fingerprint, known)
         log.warning(known.caveat)
-        if known.is_lasting:
-            self._remember(known)
-
-    def _remember(self, known: Known) -> None:
-        if self._findings is None:
+        if self._findings is None or not known.is_lasting:
             return
         finding = Finding(
             engine=self._libraries.fingerprint,
@@ -117,17 +113,6 @@ class Safeguard:
     def libraries(self) -> EngineLibraries:
         """Those that runners load."""
         return self._libraries
-
-    def is_unknown(self) -> bool:
-        """Whether this engine has never been looked at on this processor."""
-        return self._findings is not None and not self._findings.has(
-            engine=self._libraries.fingerprint, processor=self._processor.fingerprint
-        )
-
-    def approve(self) -> None:
-        """Remember that the engine was looked at, and nothing spoke against it."""
-        if self.is_unknown():
-            self._remember(Known())
 
     def environment(self, mode: SafeMode) -> dict[str, str] | None:
         """The variables of a process in that mode; None: those of this one."""

@@ -239,3 +239,19 @@ def test_an_answer_that_was_cut_short_is_an_error_and_the_next_one_works(tmp_pat
         assert "died while tiny:latest answered, and was started again" in lines[-1]["error"]
         assert answer(daemon, "tiny")
         assert deaths(daemon) == 1
+
+
+def test_an_engine_that_says_it_is_for_another_processor_is_told_of_before_its_answer(
+    tmp_path: Path,
+) -> None:
+    libraries = broken_engine(tmp_path / "engine", Defect.FOREIGN)
+    environ = {"LLAMA_CPP_LIB_PATH": str(libraries)}
+    with running_daemon(tmp_path / "home", environ=environ) as daemon:
+        make(daemon, "tiny", smollm2())
+        status, _ = daemon.request("POST", "/api/generate", {"model": "tiny"})  # loads it
+        assert status == 200
+        assert "the engine was built with " in daemon.log
+        assert ", which this processor (" in daemon.log
+        done = olm(daemon.environ | environ, "doctor")
+        assert done.returncode == 1
+        assert b"the engine was built with " in done.stdout

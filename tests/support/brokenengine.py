@@ -66,6 +66,12 @@ int llama_tokenize(
     return tokenize(vocabulary, text, length, tokens, capacity, add_special, parse_special);
 }
 
+#ifdef CLAIMS_MORE
+const char *llama_print_system_info(void) {
+    return "CPU : AVX2 = 1 | AMX_INT8 = 1 | SME = 1 | REPACK = 1 | ";
+}
+#endif
+
 #ifdef IN_QUANTIZER
 unsigned llama_model_quantize(const char *source, const char *target, const void *params) {
     die();
@@ -89,6 +95,9 @@ class Defect(enum.Enum):
     """The same in every mode: an engine for a later processor."""
     QUANTIZER = ("-DIN_QUANTIZER",)
     """The same, in every mode, in the quantizer alone."""
+    FOREIGN = ("-DCLAIMS_MORE",)
+    """None, but it says that it was compiled for Intel's matrices and for Arm's: no processor has
+    both."""
     ABSENT_FUNCTION = (
         "-DNEEDS_ABSENT_FUNCTION",
         "-Wl,--unresolved-symbols=ignore-all",

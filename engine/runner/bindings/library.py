@@ -12,7 +12,10 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
+
+from olmkit.engine.facts.enginelibraries import EngineLibraries
 
 _MOST_ERRORS: Final = 100
 """Error lines kept for `take_errors`: the first ones tell the cause."""
@@ -64,6 +67,17 @@ api: Final = _import_low_level()
 """llama.h as ctypes functions and structures."""
 
 
+def libraries() -> EngineLibraries:
+    """Where the libraries are that were loaded."""
+    directory = os.path.dirname(os.path.abspath(api._lib._name))
+    return EngineLibraries(installed=Path(directory), chosen=None)
+
+
+def system_info() -> str:
+    """A line of what the engine was compiled for, or chose when it started."""
+    return str(api.llama_print_system_info().decode(errors="replace").strip())
+
+
 def initialize() -> None:
     """Starts llama.cpp; to be called once, before anything else here.
 
@@ -100,7 +114,8 @@ def _load_backends() -> None:
     """
     library = api._lib
     if not library.ggml_backend_dev_count():
-        folder = os.path.dirname(os.path.abspath(library._name))
+        folder = libraries().directory
+        assert folder is not None
         library.ggml_backend_load_all_from_path(ctypes.c_char_p(os.fsencode(folder)))
     if not library.ggml_backend_dev_count():
         raise LibraryUnusable("llama.cpp has no backend that runs on this processor")

@@ -15,6 +15,7 @@ import struct
 import sys
 from typing import Final, NoReturn
 
+from olmkit.engine.facts.suitability import engine_warning
 from olmkit.engine.framing import ProtocolViolation
 from olmkit.engine.runner.protocol import EXIT_NO_ENGINE
 
@@ -52,7 +53,13 @@ def _serve(peer: socket.socket, log_level: str) -> int:
     try:
         # Here, not above: the import loads llama.cpp's libraries, and that may fail.
         from olmkit.engine.runner import log
-        from olmkit.engine.runner.bindings import LogLevel, initialize, set_log_sink
+        from olmkit.engine.runner.bindings import (
+            LogLevel,
+            initialize,
+            libraries,
+            set_log_sink,
+            system_info,
+        )
         from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
         from olmkit.engine.runner.process.loop import Loop
 
@@ -63,6 +70,8 @@ def _serve(peer: socket.socket, log_level: str) -> int:
         return EXIT_NO_ENGINE
     try:
         set_log_sink(log.write_native)
+        if warning := engine_warning(libraries(), system_info=system_info()):
+            log.write(LogLevel.WARN, warning)
         Loop(FrameSocket(peer)).run()
     except PeerGone:
         return EXIT_DONE

@@ -17,7 +17,7 @@ def main() -> int:
     os.environ["GGML_NO_BACKTRACE"] = "1"
     try:
         # Here, not above: the import loads llama.cpp's libraries, and that may fail.
-        from olmkit.engine.runner.bindings import devices, initialize
+        from olmkit.engine.runner.bindings import devices, initialize, system_info
         from olmkit.engine.runner.bindings.library import api
 
         initialize()
@@ -26,7 +26,7 @@ def main() -> int:
         return EXIT_NO_ENGINE
     said = {
         "llama_cpp": api.llama_version().decode(errors="replace"),
-        "system_info": api.llama_print_system_info().decode(errors="replace").strip(),
+        "system_info": system_info(),
         "devices": [
             {
                 "name": device.name,
