@@ -49,7 +49,7 @@ def test_a_model_goes_to_the_card_as_a_whole_and_ps_says_so(daemon: Daemon) -> N
 
 
 def test_some_of_the_layers_are_some_of_the_model(daemon: Daemon) -> None:
-    assert answer(daemon, num_gpu=10)
+    assert answer(daemon, num_gpu=2)
     model = loaded(daemon, "tiny")
     assert 0 < model["size_vram"] < model["size"]
     assert "% CPU/GPU" in out(olm(daemon.environ, "ps"))
