@@ -123,6 +123,11 @@ class Message:
     """Of a `tool` turn: the tool whose result it is."""
     tool_call_id: str = ""
 
+    @property
+    def images(self) -> tuple[Part, ...]:
+        """The turn's images, in order."""
+        return tuple(part for part in self.parts if part.kind is PartKind.IMAGE)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:

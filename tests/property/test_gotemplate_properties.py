@@ -6,14 +6,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from olmkit.engine.chat.conversation import Message, ToolCall
+from olmkit.engine.chat.templates.gochat import render_chat
 from olmkit.modelfile.gotemplate import Limits, Template, TemplateError
-from olmkit.modelfile.gotemplate.chat import (
-    ChatTemplate,
-    Message,
-    ToolCall,
-    find_errors,
-    render_chat,
-)
+from olmkit.modelfile.gotemplate.chattemplate import ChatTemplate, find_errors
 from olmkit.modelfile.gotemplate.evaluation.functions import FUNCTIONS
 from olmkit.modelfile.gotemplate.introspection import (
     capabilities,

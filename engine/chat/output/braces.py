@@ -116,7 +116,7 @@ class BraceCalls:
 
 
 def _scalar(text: str) -> str:
-    """The JSON of a value without a mark: a number, a JSON name, or a string that lacks its marks."""
+    """The JSON of a value without marks: a number, a name, or a string that lacks them."""
     try:
         decode_json(text)
     except Malformed:

@@ -183,9 +183,7 @@ FAMILIES: Final[Mapping[str, OutputFormat]] = {
         OutputFormat(
             name="gemma4",
             thoughts=(_GEMMA,),
-            calls=(
-                BraceCalls(opener="<|tool_call>", closer="<tool_call|>", quote='<|"|>'),
-            ),
+            calls=(BraceCalls(opener="<|tool_call>", closer="<tool_call|>", quote='<|"|>'),),
         ),
         OutputFormat(
             name="functiongemma",

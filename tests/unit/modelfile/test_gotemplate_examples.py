@@ -4,16 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from olmkit.engine.chat.conversation import Message, Think, ToolCall
+from olmkit.engine.chat.templates.gochat import collate, render_chat, render_insert
 from olmkit.modelfile.gotemplate import Template, TemplateExecutionError
-from olmkit.modelfile.gotemplate.chat import (
-    ChatTemplate,
-    Message,
-    Think,
-    ToolCall,
-    collate,
-    render_chat,
-    render_insert,
-)
+from olmkit.modelfile.gotemplate.chattemplate import ChatTemplate
 from support.gotemplates import WEATHER
 
 LEGACY = "{{ if .System }}<s>{{ .System }}</s>{{ end }}<u>{{ .Prompt }}</u><a>{{ .Response }}</a>"
