@@ -54,6 +54,8 @@ class Ask:
     top_logprobs: int | None = None
     constraint: Constraint | None = None
     """What the answer must look like."""
+    marks: tuple[str, ...] = ()
+    """Texts of control tokens that whoever reads the answer must see."""
     earlier_tokens: tuple[int, ...] = ()
     """Tokens put before the prompt."""
     wants_tokens: bool = False
@@ -150,6 +152,7 @@ async def _run(
         stop=ask.options.stop,
         top_logprobs=ask.top_logprobs,
         constraint=ask.constraint,
+        marks=ask.marks,
     )
     async with aclosing(completion) as events:
         async for event in events:

@@ -138,7 +138,7 @@ def test_any_format_prints_something(form: str, arguments: list[Any]) -> None:
 )
 def test_any_template_takes_any_conversation(text: str, roles: list[str], value: Any) -> None:
     call = ToolCall(name="f", arguments={"x": value})
-    messages = [Message(role=role, content=role, tool_calls=[call]) for role in roles]
+    messages = [Message(role=role, content=role, tool_calls=(call,)) for role in roles]
     tool = {"type": value, "function": {"name": "f", "parameters": {"properties": {"x": value}}}}
     try:
         template = ChatTemplate.parse(

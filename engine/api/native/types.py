@@ -51,6 +51,8 @@ class InferenceRequest(Request, kw_only=True, frozen=True):
     options: dict[str, Any] | None = None
     keep_alive: Any = None
     think: Any = None
+    thinking_budget: int | None = None
+    """Most tokens of the thought, which is closed then; olm's own."""
     truncate: bool | None = None
     shift: bool | None = None
     logprobs: bool | None = None
@@ -75,6 +77,8 @@ class ChatRequest(InferenceRequest, kw_only=True, frozen=True):
 
     messages: list[Message] | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    """As OpenAI's API has it; olm's own."""
 
 
 class EmbedRequest(Request, kw_only=True, frozen=True):
@@ -229,11 +233,28 @@ class DebugInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     image_count: int = 0
 
 
+class ReplyFunction(msgspec.Struct, kw_only=True, frozen=True):
+    """The function that the model calls."""
+
+    index: int
+    name: str
+    arguments: dict[str, Any]
+
+
+class ReplyToolCall(msgspec.Struct, kw_only=True, frozen=True):
+    """One call of a tool in a chat reply."""
+
+    id: str
+    function: ReplyFunction
+
+
 class ReplyMessage(msgspec.Struct, kw_only=True, frozen=True):
     """The message of a chat reply."""
 
     role: str = "assistant"
     content: str = ""
+    thinking: str | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: list[ReplyToolCall] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -242,6 +263,7 @@ class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
     model: str
     created_at: datetime
     response: str
+    thinking: str = ""
     done: bool
     done_reason: str = ""
     context: list[int] = []

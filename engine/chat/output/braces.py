@@ -39,6 +39,11 @@ class BraceCalls:
         """As `CallSyntax.first_openers`."""
         return ()
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As `CallSyntax.marks`."""
+        return (self.opener, self.closer, self.quote)
+
     def parse(self, context: Context) -> Steps[None]:
         """As `CallSyntax.parse`."""
         cursor = context.cursor

@@ -31,7 +31,7 @@ TAGGED_JSON: Final = JsonCalls(openers=("<tool_call>",), closers=("</tool_call>"
 _BARE_JSON: Final = JsonCalls(first_openers=("{",), separators=";", only_offered=True)
 _JSON_LIST: Final = JsonCalls(first_openers=("[",), only_offered=True)
 _FENCED_JSON: Final = JsonCalls(
-    openers=("```json\n", "```\n{"), closers=("```",), only_offered=True, separators=";"
+    first_openers=("```json", "```tool_call"), closers=("```",), only_offered=True, separators=";"
 )
 _CODER_XML: Final = ParameterCalls(
     section_open="<tool_call>",
@@ -51,6 +51,7 @@ _ARGUMENT_PAIRS: Final = ParameterCalls(
     call_close="</tool_call>",
     parameter_open="<arg_key>",
     parameter_head=r"(?P<name>[^<>]+)</arg_key>\s*<arg_value>",
+    head_marks=("</arg_key>", "<arg_value>"),
     parameter_close="</arg_value>",
 )
 _FUNCTION_JSON: Final = NamedCalls(
@@ -80,6 +81,7 @@ _DEEPSEEK_V3: Final = NamedCalls(
     section_close="<｜tool▁calls▁end｜>",
     call_open="<｜tool▁call▁begin｜>",
     head=r"(?:function<｜tool▁sep｜>)?(?P<name>[^\s<>{}｜]+)(?:<｜tool▁sep｜>|\s*```json)\s*(?=\{)",
+    head_marks=("<｜tool▁sep｜>",),
     tail="```",
     call_close="<｜tool▁call▁end｜>",
     is_close_needed=True,
@@ -90,6 +92,7 @@ _KIMI_K2: Final = NamedCalls(
     call_open="<|tool_call_begin|>",
     head=r"\s*(?P<id>(?:functions\.)?(?P<name>[^\s<>{}|:]+)(?::\d+)?)\s*"
     r"<\|tool_call_argument_begin\|>",
+    head_marks=("<|tool_call_argument_begin|>",),
     call_close="<|tool_call_end|>",
 )
 _KIMI_K3: Final = ParameterCalls(
@@ -109,6 +112,7 @@ _MISTRAL_LIST: Final = JsonCalls(openers=("[TOOL_CALLS]",))
 _MISTRAL_NAMED: Final = NamedCalls(
     call_open="[TOOL_CALLS]",
     head=_NAME + r"(?:\[CALL_ID\](?P<id>[^\s\[\]{}]+))?(?:\[ARGS\])?(?=\s*\{)",
+    head_marks=("[CALL_ID]", "[ARGS]"),
 )
 _MINIMAX: Final = ParameterCalls(
     section_open="<minimax:tool_call>",
@@ -123,7 +127,10 @@ _MINIMAX: Final = ParameterCalls(
 _FUNCTIONARY: Final = NamedCalls(call_open=">>>", head=_NAME + r"\n(?=\{)")
 
 HERMES: Final = OutputFormat(
-    name="hermes", thoughts=(THINK,), calls=(TAGGED_JSON,), trims_text=True
+    name="hermes",
+    thoughts=(THINK,),
+    calls=(TAGGED_JSON, _FENCED_JSON, _BARE_JSON),
+    trims_text=True,
 )
 
 FAMILIES: Final[Mapping[str, OutputFormat]] = {

@@ -25,7 +25,7 @@ class JsonCalls:
     openers: tuple[str, ...] = ()
     """`<tool_call>`; the JSON follows behind white space."""
     first_openers: tuple[str, ...] = ()
-    """`{`: belongs to the JSON itself."""
+    """`{` and `[` belong to the JSON itself; others stand before it."""
     closers: tuple[str, ...] = ()
     """Any of them may end it; none needs to, once the JSON is complete."""
     separators: str = ""
@@ -33,10 +33,16 @@ class JsonCalls:
     only_offered: bool = False
     """A name that the request does not offer makes it text: for objects without a mark."""
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As `CallSyntax.marks`."""
+        return (*self.openers, *self.closers)
+
     def parse(self, context: Context) -> Steps[None]:
         """As `CallSyntax.parse`."""
         cursor = context.cursor
-        yield from cursor.take_any(self.openers)
+        fences = (opener for opener in self.first_openers if opener not in ("{", "["))
+        yield from cursor.take_any((*self.openers, *fences))
         yield from cursor.skip_space()
         if (yield from cursor.take("[")):
             yield from self._list(context)

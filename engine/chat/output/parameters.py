@@ -43,6 +43,8 @@ class ParameterCalls:
     parameter_open: str
     parameter_head: str
     parameter_close: str
+    head_marks: tuple[str, ...] = ()
+    """Literal texts in the heads."""
     name_attribute: str = "name"
     key_attribute: str = "name"
     type_attribute: str = ""
@@ -75,6 +77,19 @@ class ParameterCalls:
     @cached_property
     def _parameter_head(self) -> re.Pattern[str]:
         return re.compile(self.parameter_head, re.DOTALL)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As `CallSyntax.marks`."""
+        return (
+            *self.openers,
+            self.call_open,
+            self.call_close,
+            self.parameter_open,
+            self.parameter_close,
+            self.section_close,
+            *self.head_marks,
+        )
 
     def parse(self, context: Context) -> Steps[None]:
         """As `CallSyntax.parse`."""

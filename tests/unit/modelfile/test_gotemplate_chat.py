@@ -151,7 +151,7 @@ def test_tool_calls_carry_id_index_name_and_arguments() -> None:
     )
     arguments = {"b": [1, {"c": None}], "a": 1700000000, "big": 10**30}
     call = ToolCall(id="i1", index=1, name="f", arguments=arguments)
-    assert render_chat(template, [Message(role="assistant", tool_calls=[call])]) == (
+    assert render_chat(template, [Message(role="assistant", tool_calls=(call,))]) == (
         "i1 1 f a=1700000000,b=[1 map[c:<nil>]],big=1e+30,1700000000"
         '[{"id":"i1","function":{"index":1,"name":"f","arguments":'
         '{"a":1700000000,"b":[1,{"c":null}],"big":1e+30}}}]'
@@ -169,7 +169,7 @@ def test_merging_keeps_the_other_fields_of_the_first() -> None:
     _, merged = collate(
         [
             Message(role="assistant", content="a", thinking="t"),
-            Message(role="assistant", content="b", thinking="u", tool_calls=[call]),
+            Message(role="assistant", content="b", thinking="u", tool_calls=(call,)),
         ]
     )
     assert merged == [Message(role="assistant", content="a\n\nb", thinking="t")]

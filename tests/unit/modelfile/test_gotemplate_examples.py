@@ -185,7 +185,7 @@ def test_example_20_arguments_of_calls_print_with_sorted_keys() -> None:
         '"arguments": {{ .Function.Arguments }}}{{ end }}{{ end }}'
     )
     call = ToolCall(name="f", arguments={"b": 1, "a": "x"})
-    messages = [Message(role="assistant", tool_calls=[call])]
+    messages = [Message(role="assistant", tool_calls=(call,))]
     assert (
         render_chat(ChatTemplate.parse(template), messages)
         == '{"name": "f", "arguments": {"a":"x","b":1}}'
