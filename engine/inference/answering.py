@@ -14,17 +14,17 @@ from olmkit.engine.chat.output.events import AnswerDelta, OutputEvent
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat
 from olmkit.engine.chat.output.grammar import calls_constraint
 from olmkit.engine.chat.output.stage import OutputStage
-from olmkit.engine.inference.inference import Ask, Finished, Text, complete
+from olmkit.engine.inference.inference import CompletionRequest, Finished, Text, complete
 from olmkit.engine.models.options import Options, OptionValue
 from olmkit.engine.runner.protocol import EndReason, TokenLogprob
 from olmkit.engine.services import Services
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerAsk:
+class AnswerRequest:
     """What is wanted of a model, and how its answer is to be read."""
 
-    ask: Ask
+    completion: CompletionRequest
     """Its `constraint` binds the answer, not the thought before it."""
     output_format: OutputFormat = PLAIN
     tools: tuple[Tool, ...] = ()
@@ -43,7 +43,10 @@ class Output:
     logprobs: tuple[TokenLogprob, ...] = ()
 
 
-async def answer(services: Services, wanted: AnswerAsk) -> AsyncGenerator[Output | Finished, None]:
+Outputs = AsyncGenerator[Output | Finished, None]
+
+
+async def answer(services: Services, wanted: AnswerRequest) -> Outputs:
     """The parts of an answer as they come, then `Finished`.
 
     Raises:
@@ -57,7 +60,7 @@ async def answer(services: Services, wanted: AnswerAsk) -> AsyncGenerator[Output
 class _Answer:
     """One answer in the making."""
 
-    def __init__(self, services: Services, wanted: AnswerAsk) -> None:
+    def __init__(self, services: Services, wanted: AnswerRequest) -> None:
         self._services = services
         self._wanted = wanted
         self._format = wanted.output_format
@@ -74,14 +77,14 @@ class _Answer:
         if self._offers_calls:
             calls = calls_constraint(self._format, wanted.tools, wanted.tool_choice)
         self._calls_only = calls is not None
-        self._ask = replace(
-            wanted.ask,
-            constraint=calls or wanted.ask.constraint,
+        self._completion = replace(
+            wanted.completion,
+            constraint=calls or wanted.completion.constraint,
             render=self._render,
             marks=self._format.marks,
         )
 
-    async def run(self) -> AsyncGenerator[Output | Finished, None]:
+    async def run(self) -> Outputs:
         if self._thinks_first:
             thought: Finished | None = None
             async for output in self._think():
@@ -96,19 +99,20 @@ class _Answer:
                 yield thought
                 return
             yield Output(events=tuple(self._feed(self._closing)))
-            async for output in self._complete(replace(self._ask, options=rest)):
+            async for output in self._complete(replace(self._completion, options=rest)):
                 yield _sum(thought, output) if isinstance(output, Finished) else output
             return
-        if self._ask.constraint is not None and not self._calls_only:
+        if self._completion.constraint is not None and not self._calls_only:
             self._begun = self._format.answer_start
-        async for output in self._complete(self._ask):
+        async for output in self._complete(self._completion):
             yield output
 
     @property
     def _thinks_first(self) -> bool:
         """A thought comes first that ends by rules of its own."""
-        is_free = self._wanted.thinking_budget is not None or self._ask.constraint is not None
-        return is_free and self._wanted.thinks and self._format.can_think
+        has_budget = self._wanted.thinking_budget is not None
+        is_bound = self._completion.constraint is not None
+        return (has_budget or is_bound) and self._wanted.thinks and self._format.can_think
 
     @property
     def _closing(self) -> str:
@@ -116,7 +120,7 @@ class _Answer:
 
     async def _render(self) -> str:
         if not self._prompt:
-            self._prompt = await self._wanted.ask.render()
+            self._prompt = await self._wanted.completion.render()
             self._stage = self._new_stage()
             if self._thinks_first:
                 self._begun = self._format.opening(self._prompt)
@@ -143,20 +147,20 @@ class _Answer:
             return []
         return self._stage.finish(is_cut=finished.reason is not EndReason.STOP)
 
-    async def _think(self) -> AsyncGenerator[Output | Finished, None]:
+    async def _think(self) -> Outputs:
         """The thought, up to its closing text or the end of its budget."""
         await self._render()  # its end says how the thought will end
-        budget, options = self._wanted.thinking_budget, self._ask.options
+        budget, options = self._wanted.thinking_budget, self._completion.options
         stops = (*options.stop, self._format.thought_stop(self._prompt))
         limits = [n for n in (budget, options.max_tokens) if n is not None and n >= 0]
         values: dict[str, OptionValue] = {"stop": stops, "num_predict": min(limits, default=-1)}
-        ask = replace(self._ask, options=options.with_values(values), constraint=None)
-        async for output in self._pieces(ask):
+        request = replace(self._completion, options=options.with_values(values), constraint=None)
+        async for output in self._pieces(request):
             yield output
 
     def _after(self, thought: Finished) -> tuple[bool, Options]:
         """Whether the answer follows a thought that ended so, and the options for it."""
-        options, budget = self._ask.options, self._wanted.thinking_budget
+        options, budget = self._completion.options, self._wanted.thinking_budget
         left = options.max_tokens - thought.completion_tokens
         is_limited = options.max_tokens >= 0
         closed = thought.stop_string is not None and thought.stop_string not in options.stop
@@ -169,15 +173,15 @@ class _Answer:
             return False, options
         return True, options.with_values({"num_predict": left}) if is_limited else options
 
-    async def _complete(self, ask: Ask) -> AsyncGenerator[Output | Finished, None]:
-        async for output in self._pieces(ask):
+    async def _complete(self, request: CompletionRequest) -> Outputs:
+        async for output in self._pieces(request):
             if isinstance(output, Finished) and (events := self._end(output)):
                 yield Output(events=tuple(events))
             yield output
 
-    async def _pieces(self, ask: Ask) -> AsyncGenerator[Output | Finished, None]:
+    async def _pieces(self, request: CompletionRequest) -> Outputs:
         has_begun = False
-        async with aclosing(complete(self._services, ask)) as pieces:
+        async with aclosing(complete(self._services, request)) as pieces:
             async for piece in pieces:
                 events: list[OutputEvent] = []
                 if not has_begun and self._stage is not None and self._is_new:

@@ -2,7 +2,7 @@
 
 Requests: every field may be absent or null, as in Go. Replies: what has its default is left out
 where Ollama has `omitempty`, and never elsewhere.
-Source: http-api reference, sections 5 to 8.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/api/types.go
 """
 
 from datetime import UTC, datetime
@@ -42,8 +42,8 @@ class Message(msgspec.Struct, kw_only=True, frozen=True):
     tool_call_id: str | None = None
 
 
-class InferenceRequest(Request, kw_only=True, frozen=True):
-    """What generate and chat have in common."""
+class CommonRequest(Request, kw_only=True, frozen=True):
+    """The fields that /api/generate and /api/chat share."""
 
     model: str | None = None
     stream: bool | None = None
@@ -60,7 +60,7 @@ class InferenceRequest(Request, kw_only=True, frozen=True):
     debug_render_only: bool | None = msgspec.field(default=None, name="_debug_render_only")
 
 
-class GenerateRequest(InferenceRequest, kw_only=True, frozen=True):
+class GenerateRequest(CommonRequest, kw_only=True, frozen=True):
     """POST /api/generate."""
 
     prompt: str | None = None
@@ -72,7 +72,7 @@ class GenerateRequest(InferenceRequest, kw_only=True, frozen=True):
     images: list[str] | None = None
 
 
-class ChatRequest(InferenceRequest, kw_only=True, frozen=True):
+class ChatRequest(CommonRequest, kw_only=True, frozen=True):
     """POST /api/chat."""
 
     messages: list[Message] | None = None
@@ -115,6 +115,22 @@ class DetokenizeRequest(Request, kw_only=True, frozen=True):
 
     model: str | None = None
     tokens: list[int] | None = None
+
+
+class ParseRequest(Request, kw_only=True, frozen=True):
+    """POST /api/parse: the raw output of a model, or of any of a family."""
+
+    model: str | None = None
+    family: str | None = None
+    text: str | None = None
+    tools: list[dict[str, Any]] | None = None
+    prompt: str | None = None
+    """What came before the output; only what it ends with matters. Absent: the model's template
+    says it."""
+    chunks: int | None = None
+    """Pieces in which the text is read; the result is the same."""
+    cut: bool | None = None
+    """A token limit ended the output."""
 
 
 class NamedRequest(Request, kw_only=True, frozen=True):
@@ -255,6 +271,13 @@ class ReplyMessage(msgspec.Struct, kw_only=True, frozen=True):
     content: str = ""
     thinking: str | msgspec.UnsetType = msgspec.UNSET
     tool_calls: list[ReplyToolCall] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ParseReply(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to /api/parse."""
+
+    family: str
+    message: ReplyMessage
 
 
 class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
