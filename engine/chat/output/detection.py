@@ -108,10 +108,19 @@ def find_format(template: str, question: str, called: str) -> OutputFormat:
     if _VALUE in answer:
         for family in _ORDER:
             if _reads(family, answer):
-                return _with_thoughts(family, template, keep=False)
+                return _with_thoughts(_own_first(family, answer), template, keep=False)
     if "<|channel|>" in template and "<|message|>" in template:
         return FAMILIES["harmony"]
-    return _with_thoughts(PLAIN, template, keep=False)
+    family = FAMILIES["json"] if _TOOL.name in question else PLAIN
+    return _with_thoughts(family, template, keep=False)
+
+
+def _own_first(family: OutputFormat, answer: str) -> OutputFormat:
+    """The family with the syntax first that the model itself writes, out of those it has."""
+    own = next((s for s in family.calls if _reads(replace(family, calls=(s,)), answer)), None)
+    if own is None:
+        return family
+    return replace(family, calls=(own, *(s for s in family.calls if s is not own)))
 
 
 def _reads(family: OutputFormat, answer: str) -> bool:

@@ -28,6 +28,10 @@ class JsonCalls:
     """`{` and `[` belong to the JSON itself; others stand before it."""
     closers: tuple[str, ...] = ()
     """Any of them may end it; none needs to, once the JSON is complete."""
+    keys: tuple[str, str] = ("name", "arguments")
+    """What the family itself calls the name and the arguments; others are read too."""
+    is_list: bool = False
+    """The family itself writes a list, also for one call."""
     separators: str = ""
     """Characters that may stand between objects that follow each other without a list."""
     only_offered: bool = False

@@ -22,6 +22,8 @@ class NamedCalls:
     call_open: str
     head: str
     """A pattern from behind `call_open` to before the object: `name`, perhaps `id`."""
+    written_head: str
+    """The head as the family itself writes it, `{name}` standing for the name."""
     head_marks: tuple[str, ...] = ()
     """Literal texts in `head`."""
     tail: str = ""

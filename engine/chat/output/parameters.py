@@ -30,6 +30,18 @@ _STRING: Final = frozenset(("string",))
 _ATTRIBUTE: Final = re.compile(r'([\w-]+)="([^"]*)"')
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How the family itself writes a call: `{name}`, `{key}` and `{type}` are filled in."""
+
+    section: str = ""
+    call: str
+    parameter: str
+    parameter_end: str
+    call_end: str
+    section_end: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ParameterCalls:
     """Elements of calls, perhaps in a section; heads are patterns with a group `name`.
@@ -43,6 +55,7 @@ class ParameterCalls:
     parameter_open: str
     parameter_head: str
     parameter_close: str
+    written: Layout
     head_marks: tuple[str, ...] = ()
     """Literal texts in the heads."""
     name_attribute: str = "name"
