@@ -22,9 +22,8 @@ from olmkit.engine.chat.conversation import (
     ToolChoice,
     ToolChoiceMode,
 )
-from olmkit.engine.chat.output.families import FAMILIES
 from olmkit.engine.errors import UnsupportedCapability
-from olmkit.engine.inference.dialogue import Dialogue
+from olmkit.engine.inference.answering import AnswerRequest
 from olmkit.engine.inference.inference import CompletionRequest, Constraint
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
@@ -44,6 +43,7 @@ class DialogueRequest:
     think: Think = None
     drops_think: bool = False
     """A model that cannot think answers all the same when it shall."""
+    thinking_budget: int | None = None
     constraint: Constraint | None = None
     options: dict[str, Any] = field(default_factory=dict)
     keep_alive: Any = None
@@ -51,7 +51,7 @@ class DialogueRequest:
     top_logprobs: int | None = None
 
 
-async def prepare(api: Api, wanted: DialogueRequest) -> Dialogue:
+async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
     """The request as the model gets it.
 
     Raises:
@@ -63,30 +63,37 @@ async def prepare(api: Api, wanted: DialogueRequest) -> Dialogue:
     spec = await find_model(api, name, not_found=f"model '{name}' not found")
     found = await api.catalog.capabilities(spec)
     require_capability(spec, name, found, verb="chat")
-    tools = () if wanted.tool_choice.mode is ToolChoiceMode.NONE else wanted.tools
-    require_extras(spec, ["tools"] if tools else [], found)
+    offers = bool(wanted.tools) and wanted.tool_choice.mode is not ToolChoiceMode.NONE
+    require_extras(spec, ["tools"] if offers else [], found)
     _require_text(spec, wanted.messages)
     think = None if wanted.drops_think and "thinking" not in found else wanted.think
+    think = settle_think(think, name, spec, found)
     conversation = Conversation(
         messages=with_stored(spec, wanted.messages),
-        tools=tools,
-        think=settle_think(think, name, spec, found),
+        tools=wanted.tools if offers else (),
+        think=think,
     )
 
     async def render() -> str:
         facts = await api.catalog.template_facts(spec)
         return (await api.renderer.render(spec, conversation, go_facts=facts)).text
 
-    request = CompletionRequest(
-        spec=spec,
-        options=Options.layered(spec.parameters, wanted.options),
-        render=render,
-        began_ns=wanted.began_ns,
-        keep_alive_s=keep_alive_s,
-        top_logprobs=top_logprobs,
-        constraint=wanted.constraint,
+    return AnswerRequest(
+        completion=CompletionRequest(
+            spec=spec,
+            options=Options.layered(spec.parameters, wanted.options),
+            render=render,
+            began_ns=wanted.began_ns,
+            keep_alive_s=keep_alive_s,
+            top_logprobs=top_logprobs,
+            constraint=wanted.constraint,
+        ),
+        output_format=await api.output_format(spec),
+        tools=wanted.tools,
+        tool_choice=wanted.tool_choice,
+        thinks=bool(think),
+        thinking_budget=wanted.thinking_budget,
     )
-    return Dialogue(request=request, output_format=FAMILIES["json"], tools=tools)
 
 
 def _require_text(spec: ModelSpec, messages: tuple[Message, ...]) -> None:

@@ -73,6 +73,24 @@ class ToolChoice:
     parallel: bool = True
     """Several calls in one answer are allowed."""
 
+    @classmethod
+    def parse(cls, given: Any) -> "ToolChoice":
+        """A choice in OpenAI's form: `auto`, `none`, `required`, or an object with a name.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if given is None:
+            return cls()
+        if isinstance(given, str) and given in ("auto", "none", "required"):
+            return cls(mode=ToolChoiceMode(given))
+        if isinstance(given, Mapping):
+            function = given.get("function", given)
+            name = function.get("name") if isinstance(function, Mapping) else None
+            if isinstance(name, str) and name:
+                return cls(mode=ToolChoiceMode.NAMED, name=name)
+        raise ValueError('tool_choice is "auto", "none", "required" or names a function')
+
     @property
     def is_bound(self) -> bool:
         """The answer has to call a tool."""
@@ -122,6 +140,11 @@ class Message:
     tool_name: str = ""
     """Of a `tool` turn: the tool whose result it is."""
     tool_call_id: str = ""
+
+    @property
+    def images(self) -> tuple[Part, ...]:
+        """The turn's images, in order."""
+        return tuple(part for part in self.parts if part.kind is PartKind.IMAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

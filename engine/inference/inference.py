@@ -56,6 +56,8 @@ class CompletionRequest:
     top_logprobs: int | None = None
     constraint: Constraint | None = None
     """The grammar or schema that the answer follows."""
+    marks: tuple[str, ...] = ()
+    """Texts of control tokens that whoever reads the answer must see."""
     earlier_tokens: tuple[int, ...] = ()
     """Tokens put before the prompt."""
     wants_tokens: bool = False
@@ -93,7 +95,8 @@ def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
     if seed < 0:
         return [request] * count
     return [
-        replace(request, options=request.options.with_seed(seed + index)) for index in range(count)
+        replace(request, options=request.options.with_values({"seed": seed + index}))
+        for index in range(count)
     ]
 
 
@@ -164,6 +167,7 @@ async def _run(
         stop=request.options.stop,
         top_logprobs=request.top_logprobs,
         constraint=request.constraint,
+        marks=request.marks,
     )
     async with aclosing(completion) as events:
         async for event in events:

@@ -115,9 +115,9 @@ class Options:
             values |= coerce(layer)
         return cls(values=values)
 
-    def with_seed(self, seed: int) -> "Options":
-        """The same with another seed."""
-        return Options(values={**self.values, "seed": seed})
+    def with_values(self, values: Mapping[str, OptionValue]) -> "Options":
+        """The same with other values of some options."""
+        return Options(values={**self.values, **values})
 
     @property
     def sampling(self) -> Sampling:

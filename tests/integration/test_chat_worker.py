@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable
 import psutil
 import pytest
 
+from olmkit.engine.chat.conversation import Message
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
-from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja, Turn
+from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
 
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
@@ -151,8 +152,8 @@ def test_go_templates_run_in_the_worker_too() -> None:
     )
 
     async def body(process: TemplateProcess) -> None:
-        turns = [Turn(role="system", content="Be brief."), Turn(role="user", content="Hi")]
-        assert await process.run(RenderGo(template=template, turns=turns)) == (
+        messages = (Message(role="system", content="Be brief."), Message(role="user", content="Hi"))
+        assert await process.run(RenderGo(template=template, messages=messages)) == (
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
             "<|im_start|>assistant\n"
         )

@@ -211,7 +211,7 @@ def test_a_response_takes_earlier_items_and_refuses_what_needs_a_state(client: A
             {"model": "smol", "messages": QUESTION, "tool_choice": "required"},
             400,
             "invalid_request_error",
-            "no tools are given",
+            "none is offered",
         ),
         ({"model": "smol", "messages": QUESTION, "n": 99}, 400, "invalid_request_error", "n must"),
         (

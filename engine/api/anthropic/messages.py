@@ -20,6 +20,7 @@ from olmkit.engine.api.anthropic.messagesbody import (
     parse_options,
     parse_output_format,
     parse_thinking,
+    parse_thinking_budget,
     parse_tool_choice,
     parse_tools,
 )
@@ -29,7 +30,7 @@ from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
-from olmkit.engine.inference.dialogue import Dialogue, Logprobs, converse
+from olmkit.engine.inference.answering import AnswerRequest, answer
 from olmkit.engine.inference.inference import EndReason, Finished
 
 _REASONS: Final = {EndReason.LENGTH: "max_tokens"}
@@ -40,11 +41,11 @@ async def messages(request: Request) -> Response:
     began_ns = time.perf_counter_ns()
     api, body = api_of(request), await decode_body(request, MessagesBody)
     check_required(body, needs_max_tokens=True)
-    dialogue = await prepare(api, _request_of(body, began_ns))
+    answering = await prepare(api, _request_of(body, began_ns))
     reply = _Reply(model=body.model or "")
     if body.stream:
-        return await event_stream(request, _frames(api, dialogue, reply), on_failure=error_frame)
-    return json_reply(await until_disconnect(request.receive, _collected(api, dialogue, reply)))
+        return await event_stream(request, _frames(api, answering, reply), on_failure=error_frame)
+    return json_reply(await until_disconnect(request.receive, _collected(api, answering, reply)))
 
 
 async def count_tokens(request: Request) -> Response:
@@ -52,11 +53,13 @@ async def count_tokens(request: Request) -> Response:
     began_ns = time.perf_counter_ns()
     api, body = api_of(request), await decode_body(request, MessagesBody)
     check_required(body, needs_max_tokens=False)
-    dialogue = await prepare(api, _request_of(body, began_ns))
+    answering = await prepare(api, _request_of(body, began_ns))
 
     async def count() -> int:
-        prompt = await dialogue.request.render()
-        tokens = await api.vocabularies.tokenize(dialogue.request.spec, prompt, add_special=True)
+        prompt = await answering.completion.render()
+        tokens = await api.vocabularies.tokenize(
+            answering.completion.spec, prompt, add_special=True
+        )
         return len(tokens)
 
     return json_reply({"input_tokens": await until_disconnect(request.receive, count())})
@@ -72,6 +75,7 @@ def _request_of(body: MessagesBody, began_ns: int) -> DialogueRequest:
         tool_choice=parse_tool_choice(body.tool_choice, tools),
         think=parse_thinking(body),
         drops_think=True,
+        thinking_budget=parse_thinking_budget(body),
         constraint=parse_output_format(body),
         options=parse_options(body),
         keep_alive=body.keep_alive,
@@ -120,44 +124,40 @@ class _Reply:
         }
 
 
-async def _frames(api: Api, dialogue: Dialogue, reply: _Reply) -> AsyncGenerator[bytes, None]:
+async def _frames(api: Api, answering: AnswerRequest, reply: _Reply) -> AsyncGenerator[bytes, None]:
     def frame(name: str, members: dict[str, Any]) -> bytes:
         return event_frame(name, {"type": name} | members)
 
-    events = converse(api.services, dialogue)
+    parts = answer(api.services, answering)
     try:
         begun = False
-        async for event in events:
+        async for part in parts:
             if not begun:
                 begun = True
                 usage = {"input_tokens": 0, "output_tokens": 0}
                 yield frame("message_start", {"message": reply.head() | {"usage": usage}})
-            match event:
-                case Finished():
-                    reply.end = event
-                case Logprobs():
-                    pass
-                case _:
-                    for name, members in reply.blocks.add(event):
-                        yield frame(name, members)
+            if isinstance(part, Finished):
+                reply.end = part
+                continue
+            for event in part.events:
+                for name, members in reply.blocks.add(event):
+                    yield frame(name, members)
         for name, members in reply.blocks.close():
             yield frame(name, members)
         yield frame("message_delta", {"delta": reply.stop(), "usage": reply.usage()})
         yield frame("message_stop", {})
     finally:
-        await events.aclose()
+        await parts.aclose()
 
 
-async def _collected(api: Api, dialogue: Dialogue, reply: _Reply) -> dict[str, Any]:
-    async for event in converse(api.services, dialogue):
-        match event:
-            case Finished():
-                reply.end = event
-            case Logprobs():
+async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[str, Any]:
+    async for part in answer(api.services, answering):
+        if isinstance(part, Finished):
+            reply.end = part
+            continue
+        for event in part.events:
+            for _ in reply.blocks.add(event):
                 pass
-            case _:
-                for _ in reply.blocks.add(event):
-                    pass
     for _ in reply.blocks.close():
         pass
     return (

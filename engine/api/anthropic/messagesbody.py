@@ -246,6 +246,16 @@ def parse_thinking(body: MessagesBody) -> Think:
             raise InvalidRequest(f"unknown thinking type: {kind!r}", field="thinking")
 
 
+def parse_thinking_budget(body: MessagesBody) -> int | None:
+    """Most tokens of the thought. Raises: InvalidRequest."""
+    budget = (body.thinking or {}).get("budget_tokens")
+    if budget is None:
+        return None
+    if type(budget) is not int or budget < 0:
+        raise InvalidRequest("budget_tokens must be a whole number", field="thinking")
+    return budget
+
+
 def parse_output_format(body: MessagesBody) -> Constraint | None:
     """What the answer must look like. Raises: InvalidRequest."""
     wanted = (body.output_config or {}).get("format")

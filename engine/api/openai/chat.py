@@ -6,12 +6,14 @@ thoughts stand in `reasoning_content` and, as Ollama has it, in `reasoning`.
 
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.api.checks import parse_tool_choice, parse_tools
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, prepare
 from olmkit.engine.api.openai.bodies import ChatCompletionBody
@@ -19,8 +21,6 @@ from olmkit.engine.api.openai.conversation import (
     parse_effort,
     parse_messages,
     parse_response_format,
-    parse_tool_choice,
-    parse_tools,
 )
 from olmkit.engine.api.openai.failures import error_frames
 from olmkit.engine.api.openai.sampling import parse_count, parse_options
@@ -36,8 +36,8 @@ from olmkit.engine.chat.output.events import (
     OutputEvent,
     ThoughtDelta,
 )
-from olmkit.engine.inference.dialogue import Dialogue, Logprobs, choices
-from olmkit.engine.inference.inference import Finished
+from olmkit.engine.inference.answering import AnswerRequest, Output, answer
+from olmkit.engine.inference.inference import Finished, repeated
 from olmkit.engine.inference.several import several
 
 
@@ -45,14 +45,14 @@ async def chat_completions(request: Request) -> Response:
     """Answer a conversation, once or several times."""
     began_ns = time.perf_counter_ns()
     api, body = api_of(request), await decode_body(request, ChatCompletionBody)
-    tools = parse_tools(body.tools)
-    choice = parse_tool_choice(body.tool_choice, tools, parallel=body.parallel_tool_calls)
+    tools = parse_tools(body.tools or ())
+    choice = parse_tool_choice(body.tool_choice, tools)
     wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
         messages=parse_messages(body.messages),
         tools=tools,
-        tool_choice=choice,
+        tool_choice=replace(choice, parallel=body.parallel_tool_calls is not False),
         think=parse_effort(body.reasoning_effort, body.reasoning),
         constraint=parse_response_format(body.response_format),
         options=parse_options(body, max_tokens=body.max_completion_tokens or body.max_tokens),
@@ -60,14 +60,13 @@ async def chat_completions(request: Request) -> Response:
         logprobs=body.logprobs,
         top_logprobs=body.top_logprobs,
     )
-    count = parse_count(body.n)
-    dialogue = await prepare(api, wanted)
+    answers = _repeated(await prepare(api, wanted), parse_count(body.n))
     reply = _Reply(model=wanted.name)
     if body.stream:
         wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
-        frames = _frames(api, dialogue, reply, count, wants_usage=wants_usage)
+        frames = _frames(api, answers, reply, wants_usage=wants_usage)
         return await event_stream(request, frames, on_failure=error_frames)
-    work = _collected(api, dialogue, reply, count)
+    work = _collected(api, answers, reply)
     return json_reply(await until_disconnect(request.receive, work))
 
 
@@ -91,7 +90,7 @@ class _Reply:
 
 
 async def _frames(
-    api: Api, dialogue: Dialogue, reply: _Reply, count: int, *, wants_usage: bool
+    api: Api, answers: list[AnswerRequest], reply: _Reply, *, wants_usage: bool
 ) -> AsyncGenerator[bytes, None]:
     ends: list[Finished] = []
     head = reply.members("chat.completion.chunk")
@@ -102,22 +101,22 @@ async def _frames(
 
     has_role: set[int] = set()
     has_calls: set[int] = set()
-    async for choice in several(choices(api.services, dialogue, count)):
-        index, event = choice.index, choice.event
+    async for choice in several([partial(answer, api.services, wanted) for wanted in answers]):
+        index, part = choice.index, choice.event
         if index not in has_role:
             has_role.add(index)
             yield chunk(index, {"role": "assistant", "content": ""})
-        match event:
-            case Logprobs():
-                yield chunk(index, {}, logprobs={"content": logprob_entries(event.entries)})
-            case Finished():
-                ends.append(event)
-                yield chunk(index, {}, finish_reason=finish_reason(event, index in has_calls))
-            case _:
-                if isinstance(event, CallStarted):
-                    has_calls.add(index)
-                if (delta := _delta(event)) is not None:
-                    yield chunk(index, delta)
+        if isinstance(part, Finished):
+            ends.append(part)
+            yield chunk(index, {}, finish_reason=finish_reason(part, index in has_calls))
+            continue
+        if part.logprobs:
+            yield chunk(index, {}, logprobs={"content": logprob_entries(part.logprobs)})
+        for event in part.events:
+            if isinstance(event, CallStarted):
+                has_calls.add(index)
+            if (delta := _delta(event)) is not None:
+                yield chunk(index, delta)
     if wants_usage:
         yield data_frame(head | {"choices": [], "usage": usage(ends)})
     yield DONE
@@ -151,29 +150,22 @@ class _Message:
     logprobs: list[dict[str, Any]] = field(default_factory=list)
     end: Finished | None = None
 
-    def add(self, event: OutputEvent | Logprobs | Finished) -> None:
+    def add(self, part: Output | Finished) -> None:
         """Take a part of the answer in."""
-        match event:
-            case AnswerDelta():
-                self.texts.append(event.text)
-            case ThoughtDelta():
-                self.thoughts.append(event.text)
-            case CallFinished():
-                function = {"name": event.call.name, "arguments": event.arguments_json}
-                self.calls.append(
-                    {
-                        "id": event.call.id,
-                        "index": event.call.index,
-                        "type": "function",
-                        "function": function,
-                    }
-                )
-            case Logprobs():
-                self.logprobs += logprob_entries(event.entries)
-            case Finished():
-                self.end = event
-            case _:
-                pass
+        if isinstance(part, Finished):
+            self.end = part
+            return
+        self.logprobs += logprob_entries(part.logprobs)
+        for event in part.events:
+            match event:
+                case AnswerDelta():
+                    self.texts.append(event.text)
+                case ThoughtDelta():
+                    self.thoughts.append(event.text)
+                case CallFinished():
+                    self.calls.append(_call(event))
+                case _:
+                    pass
 
     def as_choice(self, index: int) -> dict[str, Any]:
         """The member of `choices`."""
@@ -193,12 +185,23 @@ class _Message:
         }
 
 
-async def _collected(api: Api, dialogue: Dialogue, reply: _Reply, count: int) -> dict[str, Any]:
-    messages = [_Message() for _ in range(count)]
-    async for choice in several(choices(api.services, dialogue, count)):
+def _call(event: CallFinished) -> dict[str, Any]:
+    function = {"name": event.call.name, "arguments": event.arguments_json}
+    head = {"id": event.call.id, "index": event.call.index, "type": "function"}
+    return head | {"function": function}
+
+
+async def _collected(api: Api, answers: list[AnswerRequest], reply: _Reply) -> dict[str, Any]:
+    messages = [_Message() for _ in answers]
+    async for choice in several([partial(answer, api.services, wanted) for wanted in answers]):
         messages[choice.index].add(choice.event)
     ends = [message.end for message in messages if message.end is not None]
     return reply.members("chat.completion") | {
         "choices": [message.as_choice(index) for index, message in enumerate(messages)],
         "usage": usage(ends),
     }
+
+
+def _repeated(wanted: AnswerRequest, count: int) -> list[AnswerRequest]:
+    """The request once for each answer."""
+    return [replace(wanted, completion=each) for each in repeated(wanted.completion, count)]

@@ -11,10 +11,7 @@ from olmkit.engine.chat.conversation import (
     Part,
     PartKind,
     Think,
-    Tool,
     ToolCall,
-    ToolChoice,
-    ToolChoiceMode,
 )
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference.inference import Constraint, ConstraintKind
@@ -162,43 +159,6 @@ def parse_arguments(given: Any) -> Mapping[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequest("invalid tool call arguments", field="messages")
     return value
-
-
-def parse_tools(given: Sequence[Mapping[str, Any]] | None) -> tuple[Tool, ...]:
-    """The functions that the model may call. Raises: InvalidRequest."""
-    try:
-        return tuple(Tool.parse(tool) for tool in given or ())
-    except ValueError as error:
-        raise InvalidRequest(str(error), field="tools") from error
-
-
-def parse_tool_choice(given: Any, tools: Sequence[Tool], *, parallel: bool | None) -> ToolChoice:
-    """Which tools the answer shall call.
-
-    Raises:
-        InvalidRequest: it is none of the forms, or names a tool that is not offered.
-    """
-    several = parallel is not False
-    if given is None:
-        return ToolChoice(parallel=several)
-    if isinstance(given, dict):
-        function = given.get("function", given)
-        name = function.get("name") if isinstance(function, dict) else None
-        if given.get("type", "function") == "function" and isinstance(name, str):
-            if name not in {tool.name for tool in tools}:
-                raise InvalidRequest(
-                    f"tool_choice names the tool {name!r}, which is not offered",
-                    field="tool_choice",
-                )
-            return ToolChoice(mode=ToolChoiceMode.NAMED, name=name, parallel=several)
-    if given not in ("auto", "none", "required"):
-        raise InvalidRequest(
-            'tool_choice must be "auto", "none", "required" or name a function',
-            field="tool_choice",
-        )
-    if given == "required" and not tools:
-        raise InvalidRequest("tool_choice is required but no tools are given", field="tool_choice")
-    return ToolChoice(mode=ToolChoiceMode(given), parallel=several)
 
 
 def parse_effort(effort: str | None, reasoning: Mapping[str, Any] | None) -> Think:

@@ -6,16 +6,17 @@ Source: https://platform.openai.com/docs/api-reference/responses. What would nee
 
 import time
 from collections.abc import AsyncGenerator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.api.checks import parse_tool_choice
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, prepare
 from olmkit.engine.api.openai.bodies import ResponseBody
-from olmkit.engine.api.openai.conversation import parse_effort, parse_tool_choice
+from olmkit.engine.api.openai.conversation import parse_effort
 from olmkit.engine.api.openai.failures import error_object
 from olmkit.engine.api.openai.responseinput import (
     parse_input,
@@ -29,7 +30,7 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.inference.dialogue import Dialogue, Logprobs, converse
+from olmkit.engine.inference.answering import AnswerRequest, answer
 from olmkit.engine.inference.inference import EndReason, Finished
 
 
@@ -39,24 +40,25 @@ async def responses(request: Request) -> Response:
     api, body = api_of(request), await decode_body(request, ResponseBody)
     _refuse_state(body)
     tools = parse_response_tools(body.tools)
+    choice = parse_tool_choice(body.tool_choice, tools)
     wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
         messages=parse_input(body.input, body.instructions),
         tools=tools,
-        tool_choice=parse_tool_choice(body.tool_choice, tools, parallel=body.parallel_tool_calls),
+        tool_choice=replace(choice, parallel=body.parallel_tool_calls is not False),
         think=parse_effort(None, body.reasoning),
         constraint=parse_text_format(body.text),
         options=_options(body),
         keep_alive=body.keep_alive,
     )
-    dialogue = await prepare(api, wanted)
+    answering = await prepare(api, wanted)
     reply = _Reply(body=body)
     if body.stream:
         stream = _Stream(reply)
-        frames = _frames(api, dialogue, reply, stream)
+        frames = _frames(api, answering, reply, stream)
         return await event_stream(request, frames, on_failure=stream.failed)
-    return json_reply(await until_disconnect(request.receive, _collected(api, dialogue, reply)))
+    return json_reply(await until_disconnect(request.receive, _collected(api, answering, reply)))
 
 
 def _refuse_state(body: ResponseBody) -> None:
@@ -161,42 +163,38 @@ class _Stream:
 
 
 async def _frames(
-    api: Api, dialogue: Dialogue, reply: _Reply, stream: _Stream
+    api: Api, answering: AnswerRequest, reply: _Reply, stream: _Stream
 ) -> AsyncGenerator[bytes, None]:
-    events = converse(api.services, dialogue)
+    parts = answer(api.services, answering)
     try:
         begun = False
-        async for event in events:
+        async for part in parts:
             if not begun:
                 begun = True
                 for name in ("response.created", "response.in_progress"):
                     yield stream.frame((name, {"response": reply.object("in_progress")}))
-            match event:
-                case Finished():
-                    reply.end = event
-                case Logprobs():
-                    pass
-                case _:
-                    for told in reply.items.add(event):
-                        yield stream.frame(told)
+            if isinstance(part, Finished):
+                reply.end = part
+                continue
+            for event in part.events:
+                for told in reply.items.add(event):
+                    yield stream.frame(told)
         for told in reply.items.close():
             yield stream.frame(told)
         name = f"response.{reply.status}"
         yield stream.frame((name, {"response": reply.object(reply.status)}))
     finally:
-        await events.aclose()
+        await parts.aclose()
 
 
-async def _collected(api: Api, dialogue: Dialogue, reply: _Reply) -> dict[str, Any]:
-    async for event in converse(api.services, dialogue):
-        match event:
-            case Finished():
-                reply.end = event
-            case Logprobs():
+async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[str, Any]:
+    async for part in answer(api.services, answering):
+        if isinstance(part, Finished):
+            reply.end = part
+            continue
+        for event in part.events:
+            for _ in reply.items.add(event):
                 pass
-            case _:
-                for _ in reply.items.add(event):
-                    pass
     for _ in reply.items.close():
         pass
     return reply.object(reply.status)

@@ -39,6 +39,11 @@ class BraceCalls:
         """As `CallSyntax.first_openers`."""
         return ()
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As `CallSyntax.marks`."""
+        return (self.opener, self.closer, self.quote)
+
     def parse(self, context: Context) -> Steps[None]:
         """As `CallSyntax.parse`."""
         cursor = context.cursor
@@ -116,7 +121,7 @@ class BraceCalls:
 
 
 def _scalar(text: str) -> str:
-    """The JSON of a value without a mark: a number, a JSON name, or a string that lacks its marks."""
+    """The JSON of a value without marks: a number, a name, or a string that lacks them."""
     try:
         decode_json(text)
     except Malformed:

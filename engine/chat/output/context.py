@@ -35,6 +35,11 @@ class CallSyntax(Protocol):
         """Texts that begin calls only where nothing but white space comes before."""
         ...
 
+    @property
+    def marks(self) -> Sequence[str]:
+        """All literal texts of the syntax: control tokens within them must not be hidden."""
+        ...
+
     def parse(self, context: Context) -> Steps[None]:
         """Reads the calls that begin at the cursor, which stands on the opener.
 

@@ -9,7 +9,7 @@ from olmkit.engine.chat.output.calls import nine_letters
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat, ThoughtTags
 from olmkit.engine.chat.output.jsoncalls import JsonCalls
 from olmkit.engine.chat.output.namedcalls import NamedCalls
-from olmkit.engine.chat.output.parameters import ParameterCalls
+from olmkit.engine.chat.output.parameters import Layout, ParameterCalls
 from olmkit.engine.chat.output.pythonic import PythonCalls
 
 _NAME: Final = r"(?P<name>[^\s<>{}\[\]\"'(),|]+)"
@@ -31,7 +31,7 @@ TAGGED_JSON: Final = JsonCalls(openers=("<tool_call>",), closers=("</tool_call>"
 _BARE_JSON: Final = JsonCalls(first_openers=("{",), separators=";", only_offered=True)
 _JSON_LIST: Final = JsonCalls(first_openers=("[",), only_offered=True)
 _FENCED_JSON: Final = JsonCalls(
-    openers=("```json\n", "```\n{"), closers=("```",), only_offered=True, separators=";"
+    first_openers=("```json", "```tool_call"), closers=("```",), only_offered=True, separators=";"
 )
 _CODER_XML: Final = ParameterCalls(
     section_open="<tool_call>",
@@ -44,6 +44,14 @@ _CODER_XML: Final = ParameterCalls(
     parameter_head=r"(?P<name>[^<>\n]+)>",
     parameter_close="</parameter>",
     lines=True,
+    written=Layout(
+        section="<tool_call>\n",
+        call="<function={name}>\n",
+        parameter="<parameter={key}>\n",
+        parameter_end="\n</parameter>\n",
+        call_end="</function>\n",
+        section_end="</tool_call>",
+    ),
 )
 _ARGUMENT_PAIRS: Final = ParameterCalls(
     call_open="<tool_call>",
@@ -51,10 +59,20 @@ _ARGUMENT_PAIRS: Final = ParameterCalls(
     call_close="</tool_call>",
     parameter_open="<arg_key>",
     parameter_head=r"(?P<name>[^<>]+)</arg_key>\s*<arg_value>",
+    head_marks=("</arg_key>", "<arg_value>"),
     parameter_close="</arg_value>",
+    written=Layout(
+        call="<tool_call>{name}",
+        parameter="<arg_key>{key}</arg_key><arg_value>",
+        parameter_end="</arg_value>",
+        call_end="</tool_call>",
+    ),
 )
 _FUNCTION_JSON: Final = NamedCalls(
-    call_open="<function=", head=_NAME + r">\s*(?=\{)", call_close="</function>"
+    call_open="<function=",
+    head=_NAME + r">\s*(?=\{)",
+    written_head="{name}>",
+    call_close="</function>",
 )
 
 
@@ -71,6 +89,14 @@ def _dsml(section: str, space: str = "") -> ParameterCalls:
         parameter_open=f"<{mark}parameter ",
         parameter_head=r"(?P<attributes>[^<>]*)>",
         parameter_close=f"</{mark}parameter>",
+        written=Layout(
+            section=f"\n\n<{mark}{section}>\n",
+            call=f'<{mark}invoke name="{{name}}">\n',
+            parameter=f'<{mark}parameter name="{{key}}" string="{{type}}">',
+            parameter_end=f"</{mark}parameter>\n",
+            call_end=f"</{mark}invoke>\n",
+            section_end=f"</{mark}{section}>",
+        ),
         type_attribute="string",
     )
 
@@ -80,6 +106,8 @@ _DEEPSEEK_V3: Final = NamedCalls(
     section_close="<｜tool▁calls▁end｜>",
     call_open="<｜tool▁call▁begin｜>",
     head=r"(?:function<｜tool▁sep｜>)?(?P<name>[^\s<>{}｜]+)(?:<｜tool▁sep｜>|\s*```json)\s*(?=\{)",
+    written_head="{name}<｜tool▁sep｜>",
+    head_marks=("<｜tool▁sep｜>",),
     tail="```",
     call_close="<｜tool▁call▁end｜>",
     is_close_needed=True,
@@ -90,6 +118,8 @@ _KIMI_K2: Final = NamedCalls(
     call_open="<|tool_call_begin|>",
     head=r"\s*(?P<id>(?:functions\.)?(?P<name>[^\s<>{}|:]+)(?::\d+)?)\s*"
     r"<\|tool_call_argument_begin\|>",
+    written_head="functions.{name}:0<|tool_call_argument_begin|>",
+    head_marks=("<|tool_call_argument_begin|>",),
     call_close="<|tool_call_end|>",
 )
 _KIMI_K3: Final = ParameterCalls(
@@ -102,13 +132,23 @@ _KIMI_K3: Final = ParameterCalls(
     parameter_open="<|open|>argument ",
     parameter_head=r"(?P<attributes>[^<>]*)<\|sep\|>",
     parameter_close="<|close|>argument<|sep|>",
+    written=Layout(
+        section="<|open|>tools<|sep|>",
+        call='<|open|>call tool="{name}" index="1"<|sep|>',
+        parameter='<|open|>argument key="{key}" type="{type}"<|sep|>',
+        parameter_end="<|close|>argument<|sep|>",
+        call_end="<|close|>call<|sep|>",
+        section_end="<|close|>tools<|sep|>",
+    ),
     key_attribute="key",
     type_attribute="type",
 )
-_MISTRAL_LIST: Final = JsonCalls(openers=("[TOOL_CALLS]",))
+_MISTRAL_LIST: Final = JsonCalls(openers=("[TOOL_CALLS]",), is_list=True)
 _MISTRAL_NAMED: Final = NamedCalls(
     call_open="[TOOL_CALLS]",
     head=_NAME + r"(?:\[CALL_ID\](?P<id>[^\s\[\]{}]+))?(?:\[ARGS\])?(?=\s*\{)",
+    written_head="{name}[ARGS]",
+    head_marks=("[CALL_ID]", "[ARGS]"),
 )
 _MINIMAX: Final = ParameterCalls(
     section_open="<minimax:tool_call>",
@@ -119,11 +159,22 @@ _MINIMAX: Final = ParameterCalls(
     parameter_open="<parameter ",
     parameter_head=r"(?P<attributes>[^<>]*)>",
     parameter_close="</parameter>",
+    written=Layout(
+        section="<minimax:tool_call>\n",
+        call='<invoke name="{name}">\n',
+        parameter='<parameter name="{key}">',
+        parameter_end="</parameter>\n",
+        call_end="</invoke>\n",
+        section_end="</minimax:tool_call>",
+    ),
 )
-_FUNCTIONARY: Final = NamedCalls(call_open=">>>", head=_NAME + r"\n(?=\{)")
+_FUNCTIONARY: Final = NamedCalls(call_open=">>>", head=_NAME + r"\n(?=\{)", written_head="{name}\n")
 
 HERMES: Final = OutputFormat(
-    name="hermes", thoughts=(THINK,), calls=(TAGGED_JSON,), trims_text=True
+    name="hermes",
+    thoughts=(THINK,),
+    calls=(TAGGED_JSON, _FENCED_JSON, _BARE_JSON),
+    trims_text=True,
 )
 
 FAMILIES: Final[Mapping[str, OutputFormat]] = {
@@ -164,9 +215,9 @@ FAMILIES: Final[Mapping[str, OutputFormat]] = {
         OutputFormat(
             name="llama3",
             calls=(
+                replace(_BARE_JSON, keys=("name", "parameters")),
                 JsonCalls(openers=("<|python_tag|>",), separators=";"),
                 _FUNCTION_JSON,
-                _BARE_JSON,
                 PythonCalls(first_openers=("[",)),
                 _JSON_LIST,
             ),
@@ -183,9 +234,7 @@ FAMILIES: Final[Mapping[str, OutputFormat]] = {
         OutputFormat(
             name="gemma4",
             thoughts=(_GEMMA,),
-            calls=(
-                BraceCalls(opener="<|tool_call>", closer="<tool_call|>", quote='<|"|>'),
-            ),
+            calls=(BraceCalls(opener="<|tool_call>", closer="<tool_call|>", quote='<|"|>'),),
         ),
         OutputFormat(
             name="functiongemma",
@@ -215,6 +264,7 @@ FAMILIES: Final[Mapping[str, OutputFormat]] = {
                 JsonCalls(
                     openers=("<|tool_call|>", "<tool_call>"),
                     closers=("</tool_call>", "<|/tool_call|>"),
+                    is_list=True,
                     separators=";",
                 ),
             ),
@@ -223,7 +273,12 @@ FAMILIES: Final[Mapping[str, OutputFormat]] = {
             name="cohere",
             thoughts=(_COHERE,),
             calls=(
-                JsonCalls(openers=("<|START_ACTION|>",), closers=("<|END_ACTION|>",)),
+                JsonCalls(
+                    openers=("<|START_ACTION|>",),
+                    closers=("<|END_ACTION|>",),
+                    keys=("tool_name", "parameters"),
+                    is_list=True,
+                ),
                 JsonCalls(openers=("Action: ```json\n", "Action:```json\n"), closers=("```",)),
             ),
             dropped=("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>", "<|END_TEXT|>"),

@@ -14,6 +14,15 @@ from olmkit.engine.chat.output.cursor import Cursor, Malformed, Steps, Unfinishe
 from olmkit.engine.chat.output.events import AnswerDelta, OutputEvent, ThoughtDelta
 from olmkit.engine.chat.output.jsoncalls import stream_arguments
 
+HARMONY_MARKS: Final = (
+    "<|start|>",
+    "<|end|>",
+    "<|message|>",
+    "<|channel|>",
+    "<|constrain|>",
+    "<|call|>",
+    "<|return|>",
+)
 _MAX_HEADER: Final = 512
 _START: Final = "<|start|>"
 _MESSAGE: Final = "<|message|>"

@@ -25,18 +25,28 @@ class JsonCalls:
     openers: tuple[str, ...] = ()
     """`<tool_call>`; the JSON follows behind white space."""
     first_openers: tuple[str, ...] = ()
-    """`{`: belongs to the JSON itself."""
+    """`{` and `[` belong to the JSON itself; others stand before it."""
     closers: tuple[str, ...] = ()
     """Any of them may end it; none needs to, once the JSON is complete."""
+    keys: tuple[str, str] = ("name", "arguments")
+    """What the family itself calls the name and the arguments; others are read too."""
+    is_list: bool = False
+    """The family itself writes a list, also for one call."""
     separators: str = ""
     """Characters that may stand between objects that follow each other without a list."""
     only_offered: bool = False
     """A name that the request does not offer makes it text: for objects without a mark."""
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As `CallSyntax.marks`."""
+        return (*self.openers, *self.closers)
+
     def parse(self, context: Context) -> Steps[None]:
         """As `CallSyntax.parse`."""
         cursor = context.cursor
-        yield from cursor.take_any(self.openers)
+        fences = (opener for opener in self.first_openers if opener not in ("{", "["))
+        yield from cursor.take_any((*self.openers, *fences))
         yield from cursor.skip_space()
         if (yield from cursor.take("[")):
             yield from self._list(context)

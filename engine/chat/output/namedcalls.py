@@ -22,6 +22,10 @@ class NamedCalls:
     call_open: str
     head: str
     """A pattern from behind `call_open` to before the object: `name`, perhaps `id`."""
+    written_head: str
+    """The head as the family itself writes it, `{name}` standing for the name."""
+    head_marks: tuple[str, ...] = ()
+    """Literal texts in `head`."""
     tail: str = ""
     """Text between object and `call_close` that may be there."""
     call_close: str = ""
@@ -38,6 +42,11 @@ class NamedCalls:
     @cached_property
     def _head(self) -> re.Pattern[str]:
         return re.compile(self.head)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As `CallSyntax.marks`."""
+        return (*self.openers, self.call_close, self.section_close, *self.head_marks)
 
     def parse(self, context: Context) -> Steps[None]:
         """As `CallSyntax.parse`."""

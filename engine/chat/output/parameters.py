@@ -1,4 +1,4 @@
-"""Calls as elements with one child a parameter: Qwen3-Coder, GLM, DeepSeek's DSML, MiniMax, Kimi K3.
+"""Calls as elements with a child for each parameter: Qwen3-Coder, GLM, DeepSeek, MiniMax, Kimi K3.
 
 `<function=f><parameter=city>Paris</parameter></function>`. Values are bare text: what is a string
 and what is JSON says the tool's schema, or an attribute.
@@ -21,12 +21,25 @@ from olmkit.engine.chat.output.cursor import (
     Waiting,
     held_back,
 )
-from olmkit.engine.chat.output.jsontext import decode_json, encode_json
 from olmkit.engine.chat.output.values import json_of
 
 _MAX_HEAD: Final = 1024
+_MAX_END: Final = 512
+"""Of what may stand for a forgotten closing text."""
 _STRING: Final = frozenset(("string",))
 _ATTRIBUTE: Final = re.compile(r'([\w-]+)="([^"]*)"')
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """How the family itself writes a call: `{name}`, `{key}` and `{type}` are filled in."""
+
+    section: str = ""
+    call: str
+    parameter: str
+    parameter_end: str
+    call_end: str
+    section_end: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +55,9 @@ class ParameterCalls:
     parameter_open: str
     parameter_head: str
     parameter_close: str
+    written: Layout
+    head_marks: tuple[str, ...] = ()
+    """Literal texts in the heads."""
     name_attribute: str = "name"
     key_attribute: str = "name"
     type_attribute: str = ""
@@ -74,6 +90,19 @@ class ParameterCalls:
     @cached_property
     def _parameter_head(self) -> re.Pattern[str]:
         return re.compile(self.parameter_head, re.DOTALL)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As `CallSyntax.marks`."""
+        return (
+            *self.openers,
+            self.call_open,
+            self.call_close,
+            self.parameter_open,
+            self.parameter_close,
+            self.section_close,
+            *self.head_marks,
+        )
 
     def parse(self, context: Context) -> Steps[None]:
         """As `CallSyntax.parse`."""
@@ -109,7 +138,7 @@ class ParameterCalls:
         cursor = context.cursor
         yield from cursor.expect(self.call_open)
         head = yield from cursor.match(self._call_head, most=_MAX_HEAD)
-        name, attributes = _head(head, self.name_attribute)
+        name, _ = _head(head, self.name_attribute)
         name = context.calls.offered_for(name)
         yield context.calls.start(name)
         if self.empty_close and head[0].rstrip().endswith(self.empty_close):
@@ -163,9 +192,7 @@ class ParameterCalls:
             return frozenset((given,))
         return context.calls.types(name, key)
 
-    def _value(
-        self, cursor: Cursor, others: frozenset[str]
-    ) -> Generator[str | None, None, None]:
+    def _value(self, cursor: Cursor, others: frozenset[str]) -> Generator[str | None, None, None]:
         """The pieces of a parameter's value; the cursor ends behind its closing text.
 
         The closing text counts only before another parameter or the end of the call: inside a
@@ -206,19 +233,30 @@ class ParameterCalls:
         if not self.lines:
             return re.compile(close)
         opened = "|".join(re.escape(f"{self.parameter_open}{name}>") for name in sorted(others))
-        ended = f"{re.escape(self.call_close)}\\s*{re.escape(self.section_close)}"
+        ended = f"{re.escape(self.call_close)}\\s{{0,8}}{re.escape(self.section_close)}"
         return re.compile(f"\n?{close}|\n(?={opened or '(?!)'}|{ended})")
 
     def _held_back(self, cursor: Cursor, marks: tuple[str, ...]) -> int:
         """How much of the end may belong to what ends the value."""
         count = held_back(cursor.text, cursor.position, marks)
-        line = cursor.text.rfind("\n", cursor.position)
-        if self.lines and line >= 0:
-            tail = cursor.text[line + 1 :].rstrip()
-            starts = (self.parameter_open, self.call_close)
-            if any(start.startswith(tail) or tail.startswith(start) for start in starts):
-                count = max(count, len(cursor.text) - line)
+        if not self.lines:
+            return count
+        line = max(cursor.position, len(cursor.text) - _MAX_END)
+        while (line := cursor.text.find("\n", line)) >= 0:
+            if self._may_end(cursor.text[line + 1 :]):
+                return max(count, len(cursor.text) - line)
+            line += 1
         return count
+
+    def _may_end(self, line: str) -> bool:
+        """Whether what a line begins with could end a value."""
+        for start, rest in ((self.parameter_open, ""), (self.call_close, self.section_close)):
+            if start.startswith(line):
+                return True
+            if line.startswith(start):
+                behind = line.removeprefix(start).lstrip()
+                return rest.startswith(behind) if rest else ">" not in behind
+        return False
 
 
 def _head(head: re.Match[str], name_attribute: str) -> tuple[str, dict[str, str]]:

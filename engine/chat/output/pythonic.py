@@ -28,6 +28,11 @@ class PythonCalls:
     closers: tuple[str, ...] = ()
     lines: bool = False
 
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """As `CallSyntax.marks`."""
+        return (*self.openers, *self.closers)
+
     def parse(self, context: Context) -> Steps[None]:
         """As `CallSyntax.parse`."""
         cursor = context.cursor

@@ -6,7 +6,7 @@ a model writes makes it fail: what looks like a call and is none comes back as t
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from olmkit.engine.chat.conversation import Tool, ToolCall
 from olmkit.engine.chat.output.calls import Calls
@@ -54,7 +54,9 @@ class OutputStage:
         self._syntaxes = output_format.calls if parses_calls else ()
         self._thought = output_format.open_thought(prompt)
         self._openers = self._marks()
-        self._pattern = re.compile("|".join(map(re.escape, self._openers))) if self._openers else None
+        self._pattern = (
+            re.compile("|".join(map(re.escape, self._openers))) if self._openers else None
+        )
         self._first_openers = tuple(
             opener for syntax in self._syntaxes for opener in syntax.first_openers
         )
@@ -270,11 +272,12 @@ class OutputStage:
 
 def _joined(before: OutputEvent, event: OutputEvent) -> OutputEvent | None:
     """Two neighbouring deltas as one; None when they are not of a kind."""
-    match before, event:
-        case (AnswerDelta(), AnswerDelta()) | (ThoughtDelta(), ThoughtDelta()):
-            return replace(before, text=before.text + event.text)
-        case CallArguments(), CallArguments():
-            return replace(before, text=before.text + event.text)
+    if isinstance(before, AnswerDelta) and isinstance(event, AnswerDelta):
+        return AnswerDelta(text=before.text + event.text)
+    if isinstance(before, ThoughtDelta) and isinstance(event, ThoughtDelta):
+        return ThoughtDelta(text=before.text + event.text)
+    if isinstance(before, CallArguments) and isinstance(event, CallArguments):
+        return CallArguments(index=event.index, text=before.text + event.text)
     return None
 
 

@@ -1,4 +1,4 @@
-"""Answers held to a grammar: any JSON object, or what a JSON schema describes (llguidance).
+"""Answers held to a grammar (llguidance).
 
 A token is sampled as always and only then checked; the mask over the whole vocabulary is computed
 when it does not fit, and another one sampled under it: most tokens fit.
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from olmkit.engine.runner.bindings import Candidates, Context, Model, Sampler
+from olmkit.engine.runner.decoding.grammars import check_constraint, grammar_of, invalid
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind, FailureKind
 
@@ -23,30 +24,12 @@ if TYPE_CHECKING:
     from queue import SimpleQueue
 
     from llguidance import LLMatcher, LLTokenizer
-    from llguidance._lib import JsonCompileOptions  # named nowhere else
-
-MAX_SCHEMA_BYTES: Final = 128 * 1024
-"""Of a schema's text: far more than people write."""
-MAX_MULTIPLE: Final = 20_000
-"""Least common multiple of all `multipleOf` of a schema, numerators and denominators."""
 
 _STACK_BYTES: Final = 256 << 20
 """Of the thread: llguidance follows references by recursion, and a chain of a thousand of them
 ended the process on the usual 8 MiB. Only what is used takes memory."""
 
 _MOST_REASON_CHARACTERS: Final = 400
-
-_ANY_OBJECT: Final = '{"type":"object"}'
-
-_LAYOUT: Final["JsonCompileOptions"] = {
-    "item_separator": ",",
-    "key_separator": ":",
-    "whitespace_flexible": True,
-    "whitespace_pattern": r"\x20?",
-    "lenient": False,
-}
-"""At most one blank between two tokens of JSON: where line breaks are free, small models write
-nothing else. All of it is said here, for a schema could change the defaults (`x-guidance`)."""
 
 _MOST_SYMBOLS: Final = 100_000
 """Of a grammar: a fifth of llguidance's own limit."""
@@ -124,10 +107,10 @@ class _Desk:
 class Preparation:
     """A guide that is being made, or waits for that, in the maker's thread."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, constraint: Constraint) -> None:
         from threading import Event
 
-        self.schema = schema
+        self.constraint = constraint
         self._done = Event()
         self._guide: Guide | None = None
         self._error: Exception | None = None
@@ -153,10 +136,10 @@ class Preparation:
         assert self._guide is not None
         return self._guide
 
-    def run(self, make: Callable[[str], Guide]) -> None:
+    def run(self, make: Callable[[Constraint], Guide]) -> None:
         """Makes it, in the thread."""
         try:
-            self._guide = make(self.schema)
+            self._guide = make(self.constraint)
         except Exception as error:
             self._error = error
         self._done.set()
@@ -178,15 +161,12 @@ class GuideMaker:
         """Starts to make a guide.
 
         Raises:
-            RequestFailed: BAD_REQUEST, the schema is none or costs too much.
+            RequestFailed: BAD_REQUEST, the constraint is none or costs too much.
         """
-        schema = _ANY_OBJECT
-        if constraint.kind is ConstraintKind.SCHEMA:
-            schema = constraint.text
-            check_schema(schema)
+        check_constraint(constraint)
         if self._queue is None:
             self._queue = self._start()
-        preparation = Preparation(schema)
+        preparation = Preparation(constraint)
         self._queue.put(preparation)
         return preparation
 
@@ -207,46 +187,13 @@ class GuideMaker:
             stack_size(usual)
         return queue
 
-    def _guide(self, schema: str) -> Guide:
+    def _guide(self, constraint: Constraint) -> Guide:
         if self._tokenizer is None:
             self._tokenizer = _tokenizer(self._model)
         if self._desk is None:
             self._desk = _Desk(self._model)
-        return Guide(_matcher(self._tokenizer, schema), self._desk)
-
-
-def check_schema(text: str) -> None:
-    """Refuses what is no JSON object, and what llguidance's own limits do not stop.
-
-    A `multipleOf` becomes an automaton with a state a remainder, several together one with a
-    state a remainder of their least common multiple: a million take seconds and 300 MB.
-
-    Raises:
-        RequestFailed: BAD_REQUEST.
-    """
-    import json
-    import math
-    from decimal import Decimal
-
-    size_bytes = len(text.encode())
-    if size_bytes > MAX_SCHEMA_BYTES:
-        raise _invalid(f"it has {size_bytes} bytes, at most {MAX_SCHEMA_BYTES} are taken")
-    multiples: list[int] = []
-
-    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for key, value in pairs:
-            if key == "multipleOf" and isinstance(value, int | float) and value:
-                multiples.extend(abs(part) for part in Decimal(str(value)).as_integer_ratio())
-        return dict(pairs)
-
-    try:
-        schema = json.loads(text, object_pairs_hook=collect)
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        raise _invalid("it cannot be read") from error
-    if not isinstance(schema, dict):
-        raise _invalid("it is no object")
-    if math.lcm(*multiples) > MAX_MULTIPLE:
-        raise _invalid(f"multipleOf is taken up to {MAX_MULTIPLE}, all of them together")
+        grammar = grammar_of(constraint, self._model)
+        return Guide(_matcher(self._tokenizer, grammar, constraint.kind), self._desk)
 
 
 def _tokenizer(model: Model) -> "LLTokenizer":
@@ -262,7 +209,7 @@ def _tokenizer(model: Model) -> "LLTokenizer":
     return plain.with_slices(LLTokenizer.general_slices())
 
 
-def _matcher(tokenizer: "LLTokenizer", schema: str) -> "LLMatcher":
+def _matcher(tokenizer: "LLTokenizer", grammar: str, kind: ConstraintKind) -> "LLMatcher":
     """A matcher at the beginning of an answer, which has at least one token to begin with.
 
     Raises:
@@ -270,20 +217,16 @@ def _matcher(tokenizer: "LLTokenizer", schema: str) -> "LLMatcher":
     """
     from llguidance import LLMatcher, LLParserLimits
 
-    try:
-        grammar = LLMatcher.grammar_from_json_schema(schema, overrides=_LAYOUT)
-    except ValueError as error:
-        raise _invalid(str(error)) from error
     limits = LLParserLimits(
         max_grammar_size=_MOST_SYMBOLS, max_lexer_states=_MOST_STATES, verbose_errors=False
     )
     matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
     if matcher.is_error():
-        raise _invalid(_reason(matcher))
+        raise invalid(kind, _reason(matcher))
     matcher.compute_bitmask()
     if matcher.is_error():
         reason = _reason(matcher)
-        raise _invalid("no text fits it" if reason.startswith("NoExtension") else reason)
+        raise invalid(kind, "no text fits it" if reason.startswith("NoExtension") else reason)
     return matcher
 
 
@@ -291,10 +234,6 @@ def _reason(matcher: "LLMatcher") -> str:
     """What llguidance says, in one line."""
     text = matcher.get_error().replace("<non-verbose/>", "")
     return " ".join(text.split())[:_MOST_REASON_CHARACTERS]
-
-
-def _invalid(reason: str) -> RequestFailed:
-    return RequestFailed(FailureKind.BAD_REQUEST, f"invalid JSON schema in format: {reason}")
 
 
 def _stuck(matcher: "LLMatcher") -> RequestFailed:
