@@ -143,7 +143,7 @@ class RunnerDied(EngineError):
 
 
 class DaemonError(EngineError):
-    """Between a client and the daemon."""
+    """A failure between a client and the daemon."""
 
 
 class DaemonNotRunning(DaemonError):

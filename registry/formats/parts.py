@@ -1,4 +1,4 @@
-"""What a model is made of, whatever format says so.
+"""The parts of a model, whatever its format.
 
 Every format's manifest is read into `ModelParts`, and some can be written from it. Roles come from
 the media type where it tells, else from the file's name. Knows no registry and opens no blob.
@@ -16,11 +16,11 @@ from olmkit.registry.oci.manifest import Descriptor
 from olmkit.registry.oci.modelconfig import ModelConfig
 
 ANNOTATION_MEDIA_TYPE: Final = "dev.olmkit.media-type"
-"""On a layer in another format: the media type that it has in Ollama's, so that nothing is lost."""
+"""Annotation of a layer in another format: the media type that it has in Ollama's."""
 ANNOTATION_FROM: Final = "dev.olmkit.from"
-"""Likewise, the `from` of the layer."""
+"""Annotation of the same kind: the layer's `from`."""
 ANNOTATION_NAME: Final = "dev.olmkit.name"
-"""Likewise, its `name`."""
+"""Annotation of the same kind: the layer's `name`."""
 FILE_PATH_KEYS: Final = (
     "org.cncf.model.filepath",
     "org.cnai.model.filepath",
@@ -49,9 +49,9 @@ class Role(enum.StrEnum):
     ADAPTER = "adapter"
     DRAFT = "draft"
     TEMPLATE = "template"
-    """In Go's language, as Ollama has them."""
+    """A Go template, as Ollama has them."""
     CHAT_TEMPLATE = "chat template"
-    """In Jinja's."""
+    """A Jinja template."""
     SYSTEM = "system"
     PARAMETERS = "params"
     MESSAGES = "messages"
@@ -59,7 +59,7 @@ class Role(enum.StrEnum):
     CONFIG = "config"
     """Ollama's config blob, kept as a layer of another format."""
     MANIFEST = "manifest"
-    """Ollama's manifest, byte for byte, kept likewise."""
+    """Ollama's manifest, byte for byte, kept as a layer of another format."""
     OTHER = "other"
 
 

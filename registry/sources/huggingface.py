@@ -34,7 +34,7 @@ from olmkit.registry.store.store import Store, StoredModel
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 ADDRESS: Final = "https://huggingface.co"
 USUAL: Final = ("Q4_K_M", "Q4_0", "Q8_0")
-"""Looked for in this order when no quantization is named."""
+"""Quantizations to look for, in this order, when none is named."""
 PROJECTOR_ORDER: Final = ("f16", "bf16", "q8_0", "f32")
 SMALL_LIMIT_BYTES: Final = 1 << 20
 PAGES_LIMIT: Final = 100
@@ -58,11 +58,11 @@ class HubFile:
     path: str
     size_bytes: int
     digest: Digest | None
-    """Of large files; small ones have only git's own hash."""
+    """Digest of a large file; small ones have only git's own hash."""
 
     @property
     def name(self) -> str:
-        """Without its folders."""
+        """The file's name without its folders."""
         return PurePosixPath(self.path).name
 
 

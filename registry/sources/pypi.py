@@ -50,7 +50,7 @@ _LICENSE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pull:
-    """One pull: what all its steps need."""
+    """The state that all steps of one pull share."""
 
     store: Store
     on_event: EventSink

@@ -1,4 +1,4 @@
-"""A second name for a file's bytes without copying them, where the file system can.
+"""Reflinks and hard links: a second name for a file's bytes, without a copy.
 
 A blob that is a hard link changes when somebody writes to the user's file in place. What the file
 looked like when it was hashed is recorded, so that this is noticed without reading it.

@@ -1,4 +1,4 @@
-"""Where tokens are decoded: KV cache, compute buffers, batches."""
+"""The context of llama.cpp, in which tokens are decoded: KV cache, compute buffers, batches."""
 
 import ctypes
 import enum
@@ -97,7 +97,7 @@ class Batch:
 
 
 class Context:
-    """KV cache and compute buffers over a model: where tokens are decoded."""
+    """KV cache and compute buffers of a model, in which tokens are decoded."""
 
     def __init__(self, model: Model, options: ContextOptions) -> None:
         """Creates the context.

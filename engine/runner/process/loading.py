@@ -49,7 +49,7 @@ class Instance:
 
     model: Model
     generator: Generator | None
-    """None: the model, or the way in which it was loaded, only embeds."""
+    """The model's completions; None where it was loaded only to embed."""
     embedder: Embedder
     loaded: Loaded
 
