@@ -17,6 +17,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from olmkit import __version__
 from olmkit.cli.errors import UsageError
+from olmkit.modelfile.booleans import parse_boolean
 
 COMMANDS: Final = {
     "run": "Run a model: answer a prompt, or chat",
@@ -49,8 +50,6 @@ COMMANDS: Final = {
 
 ALIASES: Final = {"list": "ls", "start": "serve"}
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-TRUE_WORDS: Final = frozenset({"1", "t", "T", "true", "True", "TRUE"})
-FALSE_WORDS: Final = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 
 
 def is_option(param: object) -> TypeGuard[TyperOption]:
@@ -116,9 +115,10 @@ class Command(TyperCommand):
             if word == "--":
                 return plain + args[position:]
             name, equals, value = word.partition("=")
-            if not (equals and name in flags and value in TRUE_WORDS | FALSE_WORDS):
+            is_on = parse_boolean(value) if equals and name in flags else None
+            if is_on is None:
                 plain.append(word)
-            elif value in TRUE_WORDS:
+            elif is_on:
                 plain.append(name)
             else:
                 plain += flags[name].secondary_opts[:1]

@@ -66,6 +66,7 @@ STATUS_CODES = {
 """Of errors that the daemon reports, by their HTTP status; others are `FAILED`."""
 
 API_CODES = {
+    "digest_mismatch": ExitCode.USAGE,
     "invalid_name": ExitCode.USAGE,
     "invalid_request": ExitCode.USAGE,
     "out_of_memory": ExitCode.OUT_OF_MEMORY,

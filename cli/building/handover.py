@@ -55,27 +55,14 @@ def _link(path: Path, link: Path) -> bool:
 
     Shared blocks first: a later change of the file does not reach the store through them.
     """
-    if _clone(path, link):
-        return True
+    from olmkit.registry.reflink import reflink
+
+    with contextlib.suppress(OSError), open(path, "rb") as source:
+        if reflink(source.fileno(), link, mode=0o600):
+            return True
     try:
         os.link(path, link)
     except OSError:
-        return False
-    return True
-
-
-def _clone(path: Path, target: Path) -> bool:
-    """Reflink, where the file system can."""
-    import fcntl
-
-    ficlone = 0x40049409  # linux/fs.h
-    try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as clone, open(path, "rb") as source:
-            fcntl.ioctl(clone.fileno(), ficlone, source.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            target.unlink()
         return False
     return True
 
@@ -144,7 +131,7 @@ def _send(
                 raise
             failed_at = offset
         except ApiError as error:
-            if not (offset and may_restart and "digest mismatch" in str(error)):
+            if not (offset and may_restart and error.code == "digest_mismatch"):
                 raise
             may_restart = False
         else:

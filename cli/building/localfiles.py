@@ -73,11 +73,9 @@ def local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | Non
 
 def _with_siblings(path: Path) -> Files:
     """The file; where it is one shard of a GGUF model, all of them, from the same directory."""
-    if "-of-" not in path.name:
-        return {path.name: path}
-    from olmkit.engine.gguf.shards import parse_name
+    from olmkit.registry.shardnames import parse_shard_name
 
-    shard = parse_name(path.name)
+    shard = parse_shard_name(path.name)
     files = {name: path.with_name(name) for name in (shard.siblings if shard else (path.name,))}
     missing = [name for name, each in files.items() if not each.is_file()]
     if missing:

@@ -191,7 +191,7 @@ def _save(chat: Chat, name: str) -> None:
     try:
         chat.save(name)
     except ApiError as error:
-        if "invalid model name" not in str(error):
+        if error.code != "invalid_name":
             raise
         chat.say(f"error: The model name '{name}' is invalid")
         return

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.durations import MissingUnit, keep_alive_seconds, parse_duration
 from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 from olmkit.engine.runner.protocol import LoadOptions, Sampling
 from olmkit.modelfile.parameters import TABLE, ParameterType
 
@@ -94,7 +95,7 @@ class LoadDefaults:
     context_tokens: int | None = None
     sequences: int = 4
     flash_attention: bool | None = None
-    kv_cache_type: str = "f16"
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,7 +176,7 @@ def parse_keep_alive(given: Any) -> float | None:
         try:
             return keep_alive_seconds(parse_duration(given))
         except ValueError as error:
-            problem = "missing unit in" if "missing unit" in str(error) else "invalid"
+            problem = "missing unit in" if isinstance(error, MissingUnit) else "invalid"
             raise InvalidRequest(
                 f'time: {problem} duration "{given[:64]}"', field="keep_alive"
             ) from error

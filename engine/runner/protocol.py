@@ -12,6 +12,7 @@ import enum
 import msgspec
 
 from olmkit.engine.framing import decode_payload
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only=True):
@@ -55,7 +56,7 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     use_mmap: bool | None = None
     threads: int = 0
     """Number of threads; 0 for as many as the machine gives."""
-    kv_cache_type: str = "f16"
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     flash_attention: bool | None = None
     """Whether flash attention is used; None: llama.cpp decides."""
     embedding: bool = False

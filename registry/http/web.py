@@ -137,21 +137,23 @@ def remote_errors(host: str) -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise Unreachable(f"{host} did not answer in time") from error
     except httpx.TransportError as error:
-        reason = str(error) or type(error).__name__
-        if "CERTIFICATE_VERIFY_FAILED" in reason:
+        if refused := _certificate_error(error):
             raise Untrusted(
-                f"the certificate of {host} is not trusted: {_certificate_reason(reason)}",
+                f"the certificate of {host} is not trusted: {refused.verify_message.rstrip('.')}",
                 hint="add its authority to a file that SSL_CERT_FILE names, or use --insecure",
             ) from error
+        reason = str(error) or type(error).__name__
         told = re.sub(r"^\[Errno -?\d+\] ", "", reason)
         raise Unreachable(f"cannot reach {host}: {told}") from error
     except (httpx.InvalidURL, httpx.StreamError, httpx.HTTPError) as error:
         raise RemoteMisbehaved(f"{host}: {error}") from error
 
 
-def _certificate_reason(text: str) -> str:
-    found = re.search(r"verify failed: (.*?)( \(_ssl|$)", text)
-    return found[1] if found else "its issuer is unknown"
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The refused certificate among the causes of an error; None for another reason."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def host_of(url: httpx.URL) -> str:
