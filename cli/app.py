@@ -46,7 +46,7 @@ COMMANDS: Final = {
     "completion": "Print a completion script for a shell",
     "help": "Show help for a command",
 }
-"""Each in `commands/NAME.py`, in the order of the help."""
+"""The commands with their summaries, each in `commands/NAME.py`, in the order of the help."""
 
 ALIASES: Final = {"list": "ls", "start": "serve"}
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -63,7 +63,7 @@ class Command(TyperCommand):
     allow_extra_args = True
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """The words that are left, none.
+        """Parse the words; none are left.
 
         Raises:
             UsageError: too few or too many arguments.
@@ -83,7 +83,7 @@ class Command(TyperCommand):
         return ["[OPTIONS]", *(name for name, _ in self.explained_arguments())]
 
     def explained_arguments(self) -> list[tuple[str, str]]:
-        """How each argument is written, and its help."""
+        """The spelling and the help of each argument."""
         return [
             (param.metavar or (param.name or "").upper(), param.help or "")
             for param in self.params
@@ -149,7 +149,7 @@ def _usage_hint(ctx: Context) -> str:
 
 
 class LazyGroup(TyperGroup):
-    """Finds commands in the table above and imports the one that is asked for."""
+    """Imports the one command of the table above that is asked for."""
 
     def list_commands(self, ctx: Context) -> list[str]:
         """Names in the order of the help, without aliases."""
@@ -197,7 +197,7 @@ def load_command(name: str) -> Command:
 
 
 def root() -> LazyGroup:
-    """The whole tree."""
+    """The whole tree of commands."""
     app = typer.Typer(
         cls=LazyGroup,
         add_completion=False,

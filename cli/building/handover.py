@@ -43,7 +43,7 @@ def hand_over(client: Client, path: Path, display: ProgressDisplay) -> str:
 
 
 def _is_ours(directory: str) -> bool:
-    """Whether the directory is this user's: whoever answers at the port names it."""
+    """Whether the directory belongs to this user; it was named by whoever answers at the port."""
     try:
         return os.stat(directory).st_uid == os.getuid()
     except OSError:
@@ -118,7 +118,8 @@ def _send(
 ) -> None:
     """Uploads what the daemon lacks; goes on where the connection broke, while that gets further.
 
-    What the daemon holds of it may be somebody's wrong bytes: then once more from the start.
+    The bytes that the daemon holds already may be wrong ones, of somebody else: then the upload
+    begins once more.
     """
     failed_at, may_restart = -1, True
     while (offset := client.missing_from(digest)) is not None:

@@ -15,7 +15,8 @@ REMOTE_PREFIXES: Final = ("hf.co/", "huggingface.co/", "pypi://", "http://", "ht
 
 @contextmanager
 def called(path: str, digest: str | None) -> Iterator[None]:
-    """A local file is called by its path in errors, not by the digest that the daemon knows."""
+    """In the block, errors call a local file by its path, not by the digest that the daemon
+    knows."""
     try:
         yield
     except ApiError as error:

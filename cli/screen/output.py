@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 GAP = "    "
-"""Between two columns, as in Ollama's tables."""
+"""Gap between two columns, as in Ollama's tables."""
 
 
 def display_width(text: str) -> int:
