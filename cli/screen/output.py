@@ -16,7 +16,7 @@ def character_width(character: str) -> int:
     """0 for marks that join the character before, 2 for wide characters, else 1."""
     if character.isascii():
         return 1
-    from wcwidth import wcwidth  # its tables take 20 ms to import, and few commands need them
+    from wcwidth import wcwidth  # 45 ms to import, and few commands need it
 
     return max(wcwidth(character), 0)
 
