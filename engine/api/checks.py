@@ -1,6 +1,6 @@
 """What generate, chat and their kin check before a model is loaded, in Ollama's words and order.
 
-Source: http-api reference, sections 2.4, 4 and 6.5.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/server/routes.go
 """
 
 import json

@@ -1,4 +1,7 @@
-"""POST /api/chat. Source: http-api reference, section 6."""
+"""POST /api/chat.
+
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-chat-completion
+"""
 
 from collections.abc import AsyncGenerator
 

@@ -1,4 +1,7 @@
-"""POST /api/generate. Source: http-api reference, section 5."""
+"""POST /api/generate.
+
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-completion
+"""
 
 from collections.abc import AsyncGenerator
 

@@ -2,7 +2,7 @@
 
 Requests: every field may be absent or null, as in Go. Replies: what has its default is left out
 where Ollama has `omitempty`, and never elsewhere.
-Source: http-api reference, sections 5 to 8.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/api/types.go
 """
 
 from datetime import UTC, datetime
