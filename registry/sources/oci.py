@@ -78,7 +78,7 @@ def pull(
             store,
             on_event=on_event,
             cancelled=cancelled,
-            streams=access.streams,
+            limits=access.limits,
         )
     on_event(Status(text="verifying sha256 digest"))
     if formats.format_of(manifest) is not Format.OLLAMA:
