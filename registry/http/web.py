@@ -69,7 +69,7 @@ class RemoteAccess:
     """For Hugging Face."""
     hub_address: str | None = None
     """Instead of https://huggingface.co."""
-    limits: TransferLimits = TransferLimits()
+    limits: TransferLimits = field(default_factory=TransferLimits)
 
     def client(self, *, unverified_host: str | None = None) -> httpx.Client:
         """A client for the threads of one transfer.

@@ -4,7 +4,6 @@ import os
 import pwd
 import re
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -365,9 +365,7 @@ def test_an_empty_blob_of_another_digest_is_refused(registry: Registry, tmp_path
         download.run()
 
 
-def test_a_first_answer_may_take_longer_than_a_silence(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_a_first_answer_may_take_longer_than_a_silence(registry: Registry, tmp_path: Path) -> None:
     download = Download(
         registry, BlobStore(tmp_path), bytes(MIB), before=lambda start, end: time.sleep(1)
     )

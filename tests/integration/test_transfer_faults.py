@@ -31,6 +31,7 @@ from support.pulling import QUICK
 from support.registry import Fault, Registry, serving
 
 MIB = 1 << 20
+FOUR_STREAMS = replace(QUICK, streams=4)
 CONTENT = os.urandom(MIB) * 3 + os.urandom(5 * MIB + 7)
 
 pytestmark = pytest.mark.timeout(60)
@@ -50,7 +51,7 @@ class Pull:
     registry: Registry
     store: Store
     content: bytes = CONTENT
-    limits: TransferLimits = replace(QUICK, streams=4)
+    limits: TransferLimits = FOUR_STREAMS
     events: list[Event] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 

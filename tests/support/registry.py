@@ -440,8 +440,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _write(self, piece: memoryview) -> int:
         """Send the next bytes of a body; how many of them went."""
         if not self.server.registry.is_chunked:
-            return self.connection.send(piece)
-        self.connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece))
+            return int(self.connection.send(piece))
+        self.connection.sendall(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
         return len(piece)
 
     def _is_left_alone(self) -> bool:
