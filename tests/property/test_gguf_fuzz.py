@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(60)
 """What is gone through is what the file has, not what it claims to have: that would take longer."""
 
 ONE_FILE = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 SEED = GgufFile(
     metadata={
