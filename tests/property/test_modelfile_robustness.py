@@ -18,7 +18,7 @@ PIECES += ["\u0301", "\ud800", "system "]
 HALF_A_MEGABYTE = 500_000
 
 pytestmark = pytest.mark.timeout(60)
-"""A quadratic number of steps for half a megabyte would take hours."""
+"""A quadratic number of steps for half a megabyte would take many minutes."""
 
 
 def check(text: str | bytes, *, compatible: bool) -> None:
