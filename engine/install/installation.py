@@ -134,8 +134,8 @@ def _installed() -> tuple[EngineBuild | None, Proof]:
 
 def _say(build: EngineBuild | None, proof: Proof) -> None:
     """One line about an engine that runs, and one for each defect that was worked around."""
-    made = "a prebuilt one" if build is None else f"{build.compiler}, {_backends(build)}"
-    say(f"llama.cpp runs here: {made}, on {', '.join(proof.devices)}, {_sets(proof)}")
+    made = "a prebuilt one" if build is None else f"by {build.compiler}, {_backends(build)}"
+    say(f"llama.cpp runs here, {made}, on {', '.join(proof.devices)}, {_sets(proof)}")
     for workaround in build.workarounds if build else ():
         say(workaround)
 

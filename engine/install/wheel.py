@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -64,8 +64,8 @@ def install_prebuilt() -> bool:
     """Installs a wheel from the indexes that pip is configured with; False: there is none."""
     with tempfile.TemporaryDirectory(prefix="olm-prebuilt-") as folder:
         # A download, since an install would take what is there already for an answer.
-        if _pip("download", "-q", "--no-deps", "--only-binary", PACKAGE, "-d", folder,
-                requirement(), capture=True).returncode:  # fmt: skip
+        options = ["--no-deps", "--only-binary", PACKAGE, "-d", folder]
+        if _pip("download", "-q", *options, requirement()).returncode:
             return False
         install_wheel(next(Path(folder).iterdir()))
     return True
@@ -101,9 +101,13 @@ def install_wheel(wheel: Path) -> None:
     Raises:
         InstallFailed: pip could not.
     """
+    # The second time for what the wheel needs. Captured: pip would complain that olm's own
+    # dependencies are not there yet.
     for options in (["--force-reinstall", "--no-deps"], []):
-        if _pip("install", "-q", *options, str(wheel)).returncode:
-            raise InstallFailed(f"pip could not install {wheel}", hint="its message is above")
+        done = _pip("install", "-q", *options, str(wheel))
+        if done.returncode:
+            reason = done.stderr.decode(errors="replace").strip()
+            raise InstallFailed(f"pip could not install {wheel.name}:\n{reason}")
 
 
 def cmake_options(
@@ -175,6 +179,6 @@ def _build(folder: Path, environ: Mapping[str, str]) -> None:
     )
 
 
-def _pip(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess[bytes]:
-    command: Sequence[str] = [sys.executable, "-m", "pip", *arguments]
-    return subprocess.run(command, capture_output=capture, check=False)
+def _pip(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(command, capture_output=True, check=False)
