@@ -139,7 +139,8 @@ def _key(plan: Plan, compiler: Compiler, processor: Processor) -> str:
         compiler.version,
         processor.machine,
         plan.features,
-        cmake_options(plan, os.environ),
+        # Wherever the header lies: its text is what counts.
+        [one.replace(str(AMX_HEADER), AMX_HEADER.name) for one in cmake_options(plan, os.environ)],
         AMX_HEADER.read_text("utf-8") if plan.compiler_flags else "",
         _HOOK.read_text("utf-8"),
     ]

@@ -55,7 +55,7 @@ def dead_libraries(folder: Path) -> Path:
     source = folder / "stub.c"
     source.write_text(STUB)
     compiler = shlex.split(os.environ.get("CC", "cc"))
-    linking = ["-Wl,--no-as-needed", LIBRARIES / "libllama.so", f"-Wl,-rpath,{LIBRARIES}"]
+    linking = ["-Wl,--no-as-needed", str(LIBRARIES / "libllama.so"), f"-Wl,-rpath,{LIBRARIES}"]
     subprocess.run(
         [*compiler, "-shared", "-fPIC", "-o", folder / "libllama.so", source, *linking], check=True
     )
