@@ -25,8 +25,8 @@ from pathlib import Path
 from olmkit.engine.facts.enginebuild import FILE_NAME
 from olmkit.engine.facts.enginelibraries import find_libraries
 from olmkit.engine.install.compiler import find_compiler
+from olmkit.engine.install.enginewheel import cmake_options
 from olmkit.engine.install.plan import AMX_HEADER, Plan
-from olmkit.engine.install.wheel import cmake_options
 
 BUILD = Path(__file__).resolve().parent / ".build"
 OLM = str(Path(sys.executable).with_name("olm"))

@@ -1,1 +1,1 @@
-"""What is known of this machine, of the engine's build and of how the two get on: data, no policy."""
+"""What is known of this machine, of the engine and of how the two get on: data, no policy."""

@@ -6,7 +6,7 @@
     llama_cpp_python        version
     compiler                {"id": "GNU", "version": "12.2.0"}
     c_flags                 what was added to the compiler's flags
-    cpu                     {"model": …, "flags": […]} of the machine, when it was built for that one
+    cpu                     {"model": …, "flags": […]} of the machine, if built for that one
     backends                ["cpu", "cuda"]
     portable                true: one library a microarchitecture, chosen when it starts
     workarounds             sentences: what was turned off or mended, and why

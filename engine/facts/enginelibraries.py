@@ -6,8 +6,8 @@ Source: llama-cpp-python, llama_cpp/llama_cpp.py and _ctypes_extensions.py.
 """
 
 import hashlib
-import importlib.util
 from dataclasses import dataclass
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
@@ -54,10 +54,8 @@ class EngineLibraries:
 
 def find_libraries(chosen: Path | None) -> EngineLibraries:
     """The libraries of this environment; `chosen`: what `LLAMA_CPP_LIB_PATH` says."""
-    try:
-        spec = importlib.util.find_spec("llama_cpp")
-    except (ImportError, ValueError):
-        spec = None
+    # Not importlib.util.find_spec: it answers with what was imported, if anything was.
+    spec = PathFinder.find_spec("llama_cpp")
     places = list(spec.submodule_search_locations or ()) if spec else []
     installed = Path(places[0]) / "lib" if places else None
     return EngineLibraries(installed=installed, chosen=chosen)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.install.accelerators import Accelerator, Machine, select
-from olmkit.engine.install.failures import InstallFailed
+from olmkit.engine.install.refusal import InstallFailed
 
 
 def _machine(root: Path, *programs: str, platform: str = "linux") -> Machine:

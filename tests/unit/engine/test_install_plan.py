@@ -6,11 +6,11 @@ import pytest
 
 from olmkit.engine.facts.processor import Processor
 from olmkit.engine.install.accelerators import Accelerator, Selection
+from olmkit.engine.install.buildprogress import progress_text
 from olmkit.engine.install.compiler import Compiler
-from olmkit.engine.install.facts import facts_template
+from olmkit.engine.install.enginewheel import cmake_options
 from olmkit.engine.install.plan import AMX_HEADER, Plan, plans
-from olmkit.engine.install.progress import progress_text
-from olmkit.engine.install.wheel import cmake_options
+from olmkit.engine.install.recordedfacts import facts_template
 
 _AMX = Processor(
     model="Intel(R) Xeon(R) @ 2.1GHz",

@@ -21,11 +21,11 @@ from pathlib import Path
 from typing import Final
 
 from olmkit.engine.facts.processor import Processor
+from olmkit.engine.install.buildprogress import Progress, say
 from olmkit.engine.install.compiler import Compiler
-from olmkit.engine.install.facts import facts_template
-from olmkit.engine.install.failures import InstallFailed
 from olmkit.engine.install.plan import AMX_HEADER, Plan
-from olmkit.engine.install.progress import Progress, say
+from olmkit.engine.install.recordedfacts import facts_template
+from olmkit.engine.install.refusal import InstallFailed
 
 PACKAGE: Final = "llama-cpp-python"
 _HOOK: Final = Path(__file__).with_name("engine.cmake")
