@@ -20,7 +20,9 @@ from olmkit.engine.runner.bindings.library import (
     LogLevel,
     NativeError,
     initialize,
+    libraries,
     set_log_sink,
+    system_info,
     take_errors,
 )
 from olmkit.engine.runner.bindings.model import Adapter, Model, load_adapter
@@ -45,9 +47,11 @@ __all__ = [
     "Sampler",
     "devices",
     "initialize",
+    "libraries",
     "load_adapter",
     "memory_by_device",
     "quantize",
     "set_log_sink",
+    "system_info",
     "take_errors",
 ]

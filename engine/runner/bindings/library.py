@@ -12,7 +12,10 @@ import os
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
+
+from olmkit.engine.facts.enginelibraries import EngineLibraries
 
 _MOST_ERRORS: Final = 100
 """Error lines kept for `take_errors`: the first ones tell the cause."""
@@ -22,6 +25,10 @@ _F16: Final = 1
 
 class NativeError(Exception):
     """llama.cpp refused something; the log lines of the call tell why."""
+
+
+class LibraryUnusable(NativeError, ImportError):
+    """llama.cpp cannot be used at all: a library is missing or broken, or of another version."""
 
 
 class LogLevel(enum.IntEnum):
@@ -34,16 +41,23 @@ class LogLevel(enum.IntEnum):
 
 
 def _import_low_level() -> Any:
-    """The module `llama_cpp.llama_cpp`, with an empty package in front of it."""
+    """The module `llama_cpp.llama_cpp`, with an empty package in front of it.
+
+    Raises:
+        LibraryUnusable: it is not there, or the libraries that it loads are not.
+    """
     if "llama_cpp" not in sys.modules:
         spec = importlib.util.find_spec("llama_cpp")
         if spec is None or spec.submodule_search_locations is None:
-            raise NativeError("llama-cpp-python is not installed")
+            raise LibraryUnusable("llama-cpp-python is not installed")
         package = types.ModuleType("llama_cpp")
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules["llama_cpp"] = package
-    from llama_cpp import llama_cpp as low_level
-
+    try:
+        from llama_cpp import llama_cpp as low_level
+    except (OSError, RuntimeError, AttributeError) as error:
+        # A library, or one that it needs, is not there; or a function is not in it.
+        raise LibraryUnusable(f"llama.cpp cannot be loaded: {error}") from error
     # llguidance asks the package for what the low-level module has.
     vars(sys.modules["llama_cpp"]).setdefault("__getattr__", functools.partial(getattr, low_level))
     return low_level
@@ -53,11 +67,22 @@ api: Final = _import_low_level()
 """llama.h as ctypes functions and structures."""
 
 
+def libraries() -> EngineLibraries:
+    """Where the libraries are that were loaded."""
+    directory = os.path.dirname(os.path.abspath(api._lib._name))
+    return EngineLibraries(installed=Path(directory), chosen=None)
+
+
+def system_info() -> str:
+    """A line of what the engine was compiled for, or chose when it started."""
+    return str(api.llama_print_system_info().decode(errors="replace").strip())
+
+
 def initialize() -> None:
     """Starts llama.cpp; to be called once, before anything else here.
 
     Raises:
-        NativeError: the library's structures are not those that the bindings describe: calls
+        LibraryUnusable: the library's structures are not those that the bindings describe: calls
             would pass garbage; or nothing of it runs on this processor.
     """
     model, context = api.llama_model_default_params(), api.llama_context_default_params()
@@ -75,7 +100,7 @@ def initialize() -> None:
     )
     if not all(known):
         version = api.llama_version().decode()
-        raise NativeError(f"llama.cpp {version} does not match its Python bindings")
+        raise LibraryUnusable(f"llama.cpp {version} does not match its Python bindings")
     _load_backends()
     api.llama_backend_init()
 
@@ -89,10 +114,11 @@ def _load_backends() -> None:
     """
     library = api._lib
     if not library.ggml_backend_dev_count():
-        folder = os.path.dirname(os.path.abspath(library._name))
+        folder = libraries().directory
+        assert folder is not None
         library.ggml_backend_load_all_from_path(ctypes.c_char_p(os.fsencode(folder)))
     if not library.ggml_backend_dev_count():
-        raise NativeError("llama.cpp has no backend that runs on this processor")
+        raise LibraryUnusable("llama.cpp has no backend that runs on this processor")
 
 
 class _Log:

@@ -25,6 +25,9 @@ class Proof:
     system_info: str = ""
     """The instruction sets in use, as llama.cpp lists them."""
 
+    is_late: bool = False
+    """It was not waited for until the end."""
+
     @property
     def lacks_engine(self) -> bool:
         """There is no llama-cpp-python to prove."""
@@ -51,7 +54,7 @@ def prove(
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Proof(failure=f"it did not answer within {timeout_s:.0f} s")
+        return Proof(failure=f"it did not answer within {timeout_s:.0f} s", is_late=True)
     except OSError as error:
         return Proof(failure=f"it was not started: {error.strerror or error}")
     if child.returncode < 0:
