@@ -12,9 +12,8 @@ COPY . .
 RUN python3 -m venv /opt/olm \
     && /opt/olm/bin/pip install --no-cache-dir --upgrade 'pip>=25.1' \
     && /opt/olm/bin/pip install --no-cache-dir --no-deps . \
-    && cd / \
     && /opt/olm/bin/python -m olmkit.engine.install --build portable --gpu none \
-    && /opt/olm/bin/pip install --no-cache-dir /src \
+    && /opt/olm/bin/pip install --no-cache-dir . \
     && rm -rf /root/.cache/olm
 
 FROM debian:12-slim

@@ -82,6 +82,8 @@ def compile_wheel(plan: Plan, compiler: Compiler, processor: Processor) -> Path:
     if kept := next(folder.glob("*.whl"), None):
         say(f"compiled before, taken from {folder}")
         return kept
+    target = "any processor of its kind" if plan.is_portable else processor.model
+    say(f"compiling llama.cpp with {compiler.name} for {target}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as scratch:
         template = Path(scratch, "facts.json")

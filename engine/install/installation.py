@@ -111,8 +111,6 @@ class Installation:
 
     def _try(self, plan: Plan, compiler: Compiler) -> str | None:
         """Compiles, installs and proves; returns why the engine does not run, None when it does."""
-        target = "any processor of its kind" if plan.is_portable else self._processor.model
-        say(f"compiling llama.cpp with {compiler.name} for {target}")
         try:
             wheel = compile_wheel(plan, compiler, self._processor)
         except CompileFailed as error:
