@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from olmkit.registry.errors import CredentialError
+from olmkit.registry.replacing import replace_mounted
 
 DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_KEY: Final = "https://index.docker.io/v1/"
@@ -254,7 +255,7 @@ def _write(path: Path, config: dict[str, Any]) -> None:
                 json.dump(config, file, indent="\t", ensure_ascii=False)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            replace_mounted(Path(temporary), target)
         except BaseException:
             os.unlink(temporary)
             raise

@@ -97,7 +97,7 @@ def remove_leftovers(blobs: BlobStore, names: NameTree, leases: Path) -> None:
     Raises:
         StoreError: a folder cannot be read.
     """
-    for folder in {leases, blobs.staging, names.staging}:
+    for folder in {leases, *blobs.stagings, names.staging}:
         remove_abandoned(folder)
 
 

@@ -27,6 +27,7 @@ from olmkit.registry.errors import InvalidReference, StoreError, store_errors
 from olmkit.registry.oci.digest import write_all
 from olmkit.registry.oci.manifest import MANIFEST_LIMIT_BYTES
 from olmkit.registry.oci.reference import DEFAULT_HOST, Reference
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.blobs import BLOB_MODE, sync_folder
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
 
@@ -213,7 +214,7 @@ class NameTree:
             finally:
                 os.close(fd)
             self._make_folders(path.parent)
-            os.rename(staged, path)
+            replace(staged, path)
             sync_folder(path.parent)
 
     def _make_folders(self, folder: Path) -> None:

@@ -61,6 +61,7 @@ class StoredModel:
 
 
 _Models = list[StoredModel]
+_Downloads = list[journal.Unfinished]
 _Version = tuple[int, int, int]
 """Inode, time of modification and size of a manifest's file."""
 _SEEN_LIMIT = 10_000
@@ -291,7 +292,17 @@ class Store:
         """
         collect.remove_leftovers(self.blobs, self.names, self.leases)
         collect.remove_stale(self.root / "incoming")
-        journal.remove_old(self.blobs.partial)
+        self.remove_old_downloads()
+
+    def remove_old_downloads(self, kept_s: float = journal.KEPT_S) -> _Downloads:
+        """Remove the downloads that nobody went on with for `kept_s` seconds; return them.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return [
+            entry for folder in self.blobs.partials for entry in journal.remove_old(folder, kept_s)
+        ]
 
     def adopt(self, name: str, on_bytes: OnBytes | None = None) -> tuple[Digest, int]:
         """Take `incoming/name` among the blobs; returns digest and size in bytes.
