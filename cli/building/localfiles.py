@@ -5,6 +5,7 @@ a model's name (modelfile reference, section 1.7); one that is spelled as a path
 there is an error here, not a name that no registry has.
 """
 
+import os
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
@@ -91,10 +92,10 @@ def _with_siblings(path: Path) -> Files:
 def find_existing(text: str, directory: Path) -> Path | None:
     """The path that the text means below the Modelfile's directory; None when nothing is there."""
     try:
-        path = directory / Path(text).expanduser()
+        path = directory / os.path.expanduser(text)
         return path if path.exists() else None
-    except (OSError, ValueError, RuntimeError):
-        return None  # too long, a NUL in it, or a home that is nobody's
+    except (OSError, ValueError):
+        return None  # too long, or a NUL in it
 
 
 def _no_weights(directory: Path) -> CliError:

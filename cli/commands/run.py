@@ -1,6 +1,7 @@
 """`olm run`: one answer, or a chat."""
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,7 +179,7 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
     looks_local = model.startswith(("/", "./", "../", "~"))
     if not looks_local and not model.lower().endswith(".gguf"):
         return None
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if not path.exists():
         raise NotFound(f"no such file: {model}")
     if path.is_dir():

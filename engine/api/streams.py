@@ -11,11 +11,11 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
 from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.statuses import KNOWN_ERRORS, classify
 from olmkit.engine.errors import RequestCancelled
@@ -28,12 +28,10 @@ JSON: Final = "application/json; charset=utf-8"
 NDJSON: Final = "application/x-ndjson"
 SUCCESS: Final = Progress(status="success")
 
-_encode = msgspec.json.Encoder().encode
-
 
 def json_reply(value: Any, *, status: int = 200) -> Response:
     """A reply of one JSON object."""
-    return Response(_encode(value), status, media_type=JSON)
+    return Response(encode_json(value), status, media_type=JSON)
 
 
 def error_reply(error: Exception) -> Response:
@@ -194,9 +192,9 @@ class Lines(Response):
 
         try:
             if self._first is not None:
-                await line(_encode(self._first) + b"\n")
+                await line(encode_json(self._first) + b"\n")
             async for item in self._rest:
-                await line(_encode(item) + b"\n")
+                await line(encode_json(item) + b"\n")
         except KNOWN_ERRORS as error:
             await line(classify(error, is_streaming=True).body + b"\n")
         except Exception as error:  # the stream must end with a line that says so

@@ -16,6 +16,7 @@ from typing import Final
 import msgspec
 
 from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
+from olmkit.engine.framing import path_of
 from olmkit.registry.errors import TransferCancelled
 
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.create.conversion")
@@ -116,17 +117,17 @@ def _work(order: Order, report: OnProgress) -> None:
     from olmkit.engine.create.convert import convert_adapter, convert_directory
     from olmkit.engine.gguf.header import read_header
 
-    target = Path(order.target)
+    target = Path(path_of(order.target))
     match order:
         case ConvertModel():
             convert_directory(_paths(order.files), target, on_progress=report)
         case ConvertAdapter():
-            base = read_header(Path(order.base))
+            base = read_header(Path(path_of(order.base)))
             convert_adapter(_paths(order.files), target, base=base, on_progress=report)
 
 
 def _paths(files: Mapping[str, str]) -> dict[str, Path]:
-    return {name: Path(path) for name, path in files.items()}
+    return {name: Path(path_of(path)) for name, path in files.items()}
 
 
 if __name__ == "__main__":

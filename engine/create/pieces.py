@@ -15,6 +15,7 @@ from typing import Final
 from olmkit.engine.create.conversion import ConvertModel, OnProgress, Order, carry_out
 from olmkit.engine.create.quantize import quantize
 from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf import shards
 from olmkit.engine.gguf.header import GgufHeader, is_gguf, read_header
 from olmkit.registry.errors import TransferCancelled, store_errors
@@ -109,9 +110,9 @@ def sources_of(
         if is_checkpoint(files):
             label, target = f"converting {what}", folder / "converted.gguf"
             site.tell(label)
-            paths = {name: str(blobs.check(digest)) for name, digest in files.items()}
+            paths = {name: wire_path(blobs.check(digest)) for name, digest in files.items()}
             carry_out(
-                order(str(target), paths),
+                order(wire_path(target), paths),
                 on_progress=site.progress(label),
                 cancelled=site.cancelled,
             )

@@ -12,11 +12,13 @@ from typing import Protocol
 import msgspec
 
 from olmkit.engine.errors import LoadTimeout, ModelUnloadable
+from olmkit.engine.framing import path_of
 from olmkit.engine.gguf.header import GgufHeader
 from olmkit.engine.planning.admission import choose_context_tokens
 from olmkit.engine.planning.footprint import MemoryPlan, plan_memory
 from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions, ModelFiles
 from olmkit.engine.supervision.interface import Runner
+from olmkit.registry.filenames import printable
 
 StartRunner = Callable[[str], Awaitable[Runner]]
 """Makes a fresh runner for the model of that name, not loaded yet."""
@@ -67,9 +69,9 @@ def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
     projector = spec.files.projector_path
     for path in (*spec.files.adapter_paths, *([projector] if projector else [])):
         try:
-            extra_bytes += Path(path).stat().st_size
+            extra_bytes += Path(path_of(path)).stat().st_size
         except OSError as error:
-            text = f"{spec.name} cannot be loaded: {path}: {error.strerror}"
+            text = f"{spec.name} cannot be loaded: {printable(path_of(path))}: {error.strerror}"
             raise ModelUnloadable(text, model=spec.name) from error
     return plan_memory(spec.gguf, options, extra_weights_bytes=extra_bytes)
 

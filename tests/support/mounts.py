@@ -33,3 +33,11 @@ def run_with_bind_mounts(code: str, mounts: Mapping[Path, Path]) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def as_unknown_user(command: Sequence[str]) -> list[str]:
+    """The command line that runs `command` under a user id that no password file knows.
+
+    In a user namespace, so that the files of this user stay readable.
+    """
+    return ["unshare", "--user", "--map-user=54321", *command]

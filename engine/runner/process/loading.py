@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from olmkit.engine.framing import path_of
 from olmkit.engine.runner.bindings import (
     KV_TYPES,
     MOST_SEQUENCES,
@@ -36,6 +37,7 @@ from olmkit.engine.runner.protocol import (
     LoadOperation,
     LoadOptions,
 )
+from olmkit.registry.filenames import printable
 
 _MAGIC: Final = b"GGUF"
 _PROBE_TOKENS: Final = 32
@@ -97,7 +99,7 @@ def load_vocabulary(request: Load) -> tuple[Model, Loaded]:
     started_ns = time.monotonic_ns()
     take_errors()
     try:
-        model = Model(request.files.weights_path, vocabulary_only=True)
+        model = Model(path_of(request.files.weights_path), vocabulary_only=True)
     except NativeError as error:
         raise model_failure(take_errors()) from error
     return model, Loaded(
@@ -123,14 +125,14 @@ def check_files(request: Load) -> None:
     Raises:
         RequestFailed: BAD_MODEL for files, BAD_REQUEST for options.
     """
-    path, options = request.files.weights_path, request.options
+    path, options = path_of(request.files.weights_path), request.options
     try:
         with open(path, "rb") as file:
             magic = file.read(len(_MAGIC))
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         raise RequestFailed(
-            FailureKind.BAD_MODEL, f"the model file {path} cannot be read: {reason}"
+            FailureKind.BAD_MODEL, f"the model file {printable(path)} cannot be read: {reason}"
         ) from error
     if magic != _MAGIC:
         size = os.path.getsize(path)
@@ -193,7 +195,7 @@ class _Loading:
         take_errors()
         try:
             self._model = Model(
-                self._request.files.weights_path,
+                path_of(self._request.files.weights_path),
                 gpu_layers=self._options.gpu_layers,
                 main_gpu=self._options.main_gpu,
                 use_mmap=self._options.use_mmap,
@@ -237,7 +239,7 @@ class _Loading:
         return Instance(model=model, generator=generator, embedder=embedder, loaded=loaded)
 
     def _load_adapters(self) -> None:
-        for path in self._request.files.adapter_paths:
+        for path in map(path_of, self._request.files.adapter_paths):
             take_errors()
             try:
                 self._adapters.append(load_adapter(self.model, path))

@@ -10,6 +10,7 @@ from typing import Final
 
 from olmkit.engine.runner.process.failures import RequestFailed
 from olmkit.engine.runner.protocol import FailureKind
+from olmkit.registry.filenames import printable
 
 _FUNCTION_PREFIX: Final = re.compile(r"^[\w:~]+: (?:error loading model: )?")
 _OUT_OF_MEMORY: Final = re.compile(
@@ -51,7 +52,8 @@ def context_failure(errors: Sequence[str]) -> RequestFailed:
 def adapter_failure(path: str, errors: Sequence[str]) -> RequestFailed:
     """The failure of a LoRA adapter."""
     return RequestFailed(
-        FailureKind.BAD_MODEL, f"the adapter {path} cannot be used: {_first_cause(errors)}"
+        FailureKind.BAD_MODEL,
+        f"the adapter {printable(path)} cannot be used: {_first_cause(errors)}",
     )
 
 
