@@ -5,6 +5,7 @@ child, the only one to import numpy. The child gets one `Order` on standard inpu
 one `Answer` a line: progress, then that it is done or why not. It ends when nobody reads.
 """
 
+import signal
 import subprocess
 import sys
 import threading
@@ -15,8 +16,9 @@ from typing import Final
 
 import msgspec
 
-from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
+from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, OutOfMemory
 from olmkit.engine.framing import path_of
+from olmkit.engine.supervision.oomkills import NO_MEMORY, offer, oom_kills
 from olmkit.registry.errors import TransferCancelled
 
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.create.conversion")
@@ -60,8 +62,11 @@ def carry_out(order: Order, *, on_progress: OnProgress, cancelled: threading.Eve
     Raises:
         ModelNotCreatable: the input makes no model, or the child crashed.
         TransferCancelled: `cancelled` was set; noticed with the next progress.
+        OutOfMemory: the kernel killed the child for that.
     """
+    kills = oom_kills()
     with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        offer(child.pid)
         assert child.stdin is not None
         assert child.stdout is not None
         try:
@@ -79,7 +84,10 @@ def carry_out(order: Order, *, on_progress: OnProgress, cancelled: threading.Eve
         except msgspec.MsgspecError as error:
             raise ModelNotCreatable("the conversion said what nobody understands") from error
         finally:
+            status = child.poll()
             child.kill()
+    if status == -signal.SIGKILL and oom_kills() > kills:
+        raise OutOfMemory(f"the conversion was stopped by the system, {NO_MEMORY}")
     raise ModelNotCreatable(f"the conversion ended with status {child.returncode}")
 
 

@@ -7,6 +7,7 @@ killing it. The result is what `llama-quantize` of the same llama.cpp writes.
 import os
 import re
 import selectors
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,9 +17,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.errors import ModelNotCreatable, RequestCancelled
+from olmkit.engine.errors import ModelNotCreatable, OutOfMemory, RequestCancelled
 from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.gguf.tensortypes import FILE_TYPES
+from olmkit.engine.supervision.oomkills import NO_MEMORY, offer, oom_kills
 
 OnProgress = Callable[[int, int], None]
 """Called with completed and total bytes."""
@@ -67,6 +69,7 @@ def quantize(
     Raises:
         ModelNotCreatable: unknown type, a source that is quantized already, or one that
             llama.cpp cannot make the type of (some need an importance matrix).
+        OutOfMemory: the kernel killed it for that.
         ModelUnloadable: the source is no valid GGUF file.
         RequestCancelled: `cancelled` was set; within a fraction of a second.
     """
@@ -79,8 +82,11 @@ def quantize(
         )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         partial = Path(scratch) / "quantized"
+        kills = oom_kills()
         with _worker(source, partial, _NUMBERS[name], threads) as worker:
             reason = _follow(worker, header, on_progress, cancelled)
+            if worker.poll() == -signal.SIGKILL and oom_kills() > kills:
+                raise OutOfMemory(f"quantizing to {name} was stopped by the system, {NO_MEMORY}")
         if reason is not None:
             raise ModelNotCreatable(_explain(reason, name))
         partial.chmod(0o644)
@@ -109,6 +115,7 @@ def _worker(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
+    offer(worker.pid)
     try:
         yield worker
     finally:

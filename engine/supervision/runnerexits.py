@@ -1,10 +1,8 @@
 """How a runner process ended, in words and as a class of causes."""
 
 import signal
-from pathlib import Path
 from typing import Final
 
-from olmkit.engine.planning.cgroups import count_oom_kills
 from olmkit.engine.supervision.interface import ExitInfo, ExitReason
 
 _FATAL: Final = {
@@ -14,24 +12,6 @@ _FATAL: Final = {
     signal.SIGFPE: "a crash: arithmetic error",
     signal.SIGABRT: "it gave up: an assertion failed",
 }
-
-
-def oom_kills() -> int:
-    """How often the kernel has killed for memory: in this process's group, or in this machine.
-
-    Compared before and after: a rise beside a SIGKILL tells an OOM kill from somebody's
-    `kill -9`. The machine's count is taken where the group has none. 0 where the kernel does not
-    say. Source: proc(5), /proc/vmstat.
-    """
-    kills = count_oom_kills()
-    if kills is not None:
-        return kills
-    try:
-        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
-    except (OSError, ValueError):
-        return 0
-    words = (line.split() for line in lines)
-    return sum(int(word[1]) for word in words if len(word) == 2 and word[0] == "oom_kill")
 
 
 def classify(
