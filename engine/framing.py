@@ -40,6 +40,15 @@ def path_of(wire: str) -> str:
     return os.fsdecode(wire[1:].encode("latin-1")) if wire.startswith("\0") else wire
 
 
+def printable(path: str) -> str:
+    """The path in valid Unicode, for people: bytes of it that are no UTF-8 become `\\xff`.
+
+    Python carries such bytes as lone surrogates (PEP 383), which no text that leaves the process
+    may hold.
+    """
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def encode_frame(message: msgspec.Struct) -> bytes:
     """The bytes of one frame.
 

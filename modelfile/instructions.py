@@ -1,7 +1,7 @@
 """What a Modelfile says, as values: instructions in order, and how repeated ones add up.
 
 Equality is about meaning: where an instruction stood does not count.
-Source: modelfile-and-templates.md 1.1.
+The language is described in docs/modelfile.md.
 """
 
 import re
@@ -192,7 +192,7 @@ def parse_version(text: str) -> str:
 
     Raises:
         InvalidInstruction: it is no version.
-    Source: modelfile-and-templates.md 1.5; golang.org/x/mod/semver.
+    Source: https://pkg.go.dev/golang.org/x/mod/semver
     """
     version = text.removeprefix("v")
     if _VERSION.fullmatch(version):
@@ -221,7 +221,7 @@ class Modelfile:
     """What each ARG that has a value was taken for; already put into the instructions."""
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
     source: Source | None = field(default=None, compare=False, repr=False)
-    """The text it was read from: with `errors.Problems`, later stages report in the same form."""
+    """The text it was read from: with `problems.Problems`, later stages report in the same form."""
 
     @property
     def from_(self) -> str | None:

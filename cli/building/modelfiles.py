@@ -9,13 +9,9 @@ from olmkit.cli.building.localfiles import Files, find_existing, is_path, local_
 from olmkit.cli.errors import CliError
 from olmkit.modelfile.check import check_template, same_path
 from olmkit.modelfile.diagnostics import Code, Diagnostic
-from olmkit.modelfile.errors import (
-    InvalidInstruction,
-    ModelfileError,
-    ModelfileErrors,
-    Problems,
-)
+from olmkit.modelfile.errors import InvalidInstruction, ModelfileError
 from olmkit.modelfile.instructions import Adapter, Draft, From, Modelfile, TextInstruction
+from olmkit.modelfile.problems import ModelfileErrors, Problems
 from olmkit.modelfile.source import Source
 from olmkit.registry.errors import InvalidReference
 from olmkit.registry.oci.reference import Reference
@@ -183,7 +179,7 @@ def _check_drafts(modelfile: Modelfile, directory: Path, problems: Problems) -> 
 
 
 def _warn_of_ignored(modelfile: Modelfile, parts: Parts, problems: Problems) -> None:
-    """The daemon takes no files beside a name (modelfile reference, section 1.7)."""
+    """Warn of files beside a name: where FROM says both, the daemon takes the name alone."""
     if not parts.name or not parts.files:
         return
     for each in modelfile.instructions:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
-from olmkit.registry.filenames import printable
+from olmkit.engine.framing import printable
 
 _ENCODER: Final = msgspec.json.Encoder()
 

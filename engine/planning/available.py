@@ -4,7 +4,7 @@ import sys
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.planning.cgroups import read_limits
+from olmkit.engine.cgroups import read_limits
 
 _ACCELERATORS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 

@@ -12,13 +12,12 @@ from typing import Protocol
 import msgspec
 
 from olmkit.engine.errors import LoadTimeout, ModelUnloadable
-from olmkit.engine.framing import path_of
+from olmkit.engine.framing import path_of, printable
 from olmkit.engine.gguf.header import GgufHeader
 from olmkit.engine.planning.admission import choose_context_tokens
 from olmkit.engine.planning.footprint import MemoryPlan, plan_memory
 from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions, ModelFiles
 from olmkit.engine.supervision.interface import Runner
-from olmkit.registry.filenames import printable
 
 StartRunner = Callable[[str], Awaitable[Runner]]
 """Makes a fresh runner for the model of that name, not loaded yet."""

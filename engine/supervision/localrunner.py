@@ -25,6 +25,7 @@ from olmkit.engine.errors import (
     RunnerFailed,
     UnsupportedCapability,
 )
+from olmkit.engine.oomkills import offer, oom_kills
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -53,7 +54,6 @@ from olmkit.engine.runner.protocol import (
 )
 from olmkit.engine.supervision.interface import ExitInfo, ExitReason
 from olmkit.engine.supervision.multiplex import Multiplex
-from olmkit.engine.supervision.oomkills import offer, oom_kills
 from olmkit.engine.supervision.runnerexits import classify
 
 EOF_GRACE_S: Final = 1.0

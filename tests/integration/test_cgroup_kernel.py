@@ -11,7 +11,7 @@ MIB = 1 << 20
 LIMITS = """
 import json
 from olmkit.engine.planning.available import available_bytes, total_bytes
-from olmkit.engine.planning.cgroups import count_oom_kills, read_limits
+from olmkit.engine.cgroups import count_oom_kills, read_limits
 from olmkit.engine.runner.decoding.threads import default_threads
 found = read_limits()
 print(json.dumps({

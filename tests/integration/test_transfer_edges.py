@@ -17,9 +17,8 @@ import httpx
 import pytest
 
 from olmkit.registry.download import pace
-from olmkit.registry.download.arrival import Wanted
+from olmkit.registry.download.blobdownload import RemoteBlob
 from olmkit.registry.download.download import fetch
-from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.errors import (
     RemoteMisbehaved,
     RemoteRejected,
@@ -28,11 +27,12 @@ from olmkit.registry.errors import (
 )
 from olmkit.registry.events import Event
 from olmkit.registry.http.remote import RemoteRepository
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
+from olmkit.registry.store.ranges import Ranges
 from support.pulling import use_short_ranges
 from support.registry import Fault, Registry, serving
 from support.smalldisk import run_on_small_disk
@@ -99,7 +99,7 @@ class Download:
         reference = Reference.parse(f"{self.registry.host}/library/m")
         timer = threading.Timer(limit_s, self.cancelled.set)
         began_s = time.monotonic()
-        with RemoteRepository(reference, Connection()) as repository:
+        with RemoteRepository(reference, RemoteAccess()) as repository:
 
             @contextmanager
             def opened(start: int, end: int | None) -> Iterator[httpx.Response]:
@@ -109,7 +109,7 @@ class Download:
                     yield response
                 self.after(start, end)
 
-            wanted = Wanted(
+            wanted = RemoteBlob(
                 label="blob",
                 name=self.digest.file_name,
                 size_bytes=len(self.content),
@@ -249,7 +249,7 @@ THREADS = ("download", "hash", "read", "write")
 
 WRITE_ERROR = """
 import os, resource, threading, time
-from olmkit.registry.blobs import BlobStore
+from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.errors import StoreError
 from integration.test_transfer_edges import MIB, THREADS, Download
 from support.registry import serving
@@ -289,7 +289,7 @@ def test_a_write_that_fails_ends_the_download_in_one_sentence(tmp_path: Path) ->
 FULL = """
 import os
 from contextlib import suppress
-from olmkit.registry.blobs import BlobStore
+from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.errors import DiskFull
 from integration.test_transfer_edges import MIB, Download
 from support.registry import serving

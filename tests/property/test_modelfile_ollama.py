@@ -1,7 +1,7 @@
 """Every Modelfile that Ollama accepts is accepted, with the same meaning.
 
-The judge is the state machine of modelfile-and-templates.md 1.3 and 1.4, written out rune by rune
-as the page describes it, beside the parser's own way of reading.
+The judge is Ollama's state machine, written out rune by rune, beside the parser's own way of
+reading. Source: https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go
 """
 
 import re
@@ -9,10 +9,11 @@ import re
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from olmkit.modelfile.errors import InvalidParameter, ModelfileError, ModelfileErrors
+from olmkit.modelfile.errors import InvalidParameter, ModelfileError
 from olmkit.modelfile.instructions import Message, Modelfile, Parameter, parse_version
 from olmkit.modelfile.parameters import DEPRECATED, parse_value
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 
 KEYWORDS = ["from", "license", "template", "system", "adapter", "draft", "renderer", "parser"]
 KEYWORDS += ["parameter", "message", "requires"]

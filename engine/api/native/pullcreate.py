@@ -1,6 +1,7 @@
 """POST /api/pull, /api/create and /api/import.
 
-Source: http-api reference, sections 8.6 and 8.9; import is olm's own.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#create-a-model
+Import is olm's own.
 """
 
 import asyncio
@@ -17,9 +18,9 @@ from olmkit.engine.api.native.types import CreateRequest, ImportRequest, Progres
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
 from olmkit.engine.create.assembly import Workshop, create
-from olmkit.engine.create.configblob import describe
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.gguf.header import is_gguf, read_header
+from olmkit.engine.models.configblob import describe
 from olmkit.engine.models.merged import prepare
 from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
@@ -75,7 +76,7 @@ def pull_into(
     settings, store = api.services.settings, api.services.store
     options = sources.PullOptions(
         insecure=insecure,
-        connection=settings.remotes.connection(streams=settings.streams),
+        access=settings.remotes.access(streams=settings.transfer_streams),
         quantization=quantization,
         memory_bytes=total_bytes(),
         revision=revision,

@@ -1,6 +1,6 @@
 """The reply to /api/show: everything about one model, as JSON and as a Modelfile.
 
-Source: http-api reference, section 8.2; modelfile-and-templates reference, section 1.9.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#show-model-information
 """
 
 import json
@@ -12,9 +12,9 @@ from typing import Any, Final
 from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Details
 from olmkit.engine.chat.templates.choice import Choice, TemplateKind
-from olmkit.engine.create.configblob import human_count
 from olmkit.engine.framing import path_of
 from olmkit.engine.gguf.header import GgufArray, GgufHeader, read_header
+from olmkit.engine.models.configblob import human_count
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.modelfile import instructions as language

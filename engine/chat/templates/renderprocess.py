@@ -22,7 +22,7 @@ from olmkit.engine.chat.templates.renderprotocol import (
 )
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
-from olmkit.engine.supervision.oomkills import offer
+from olmkit.engine.oomkills import offer
 
 _GONE: Final = (asyncio.IncompleteReadError, ConnectionError, ProtocolViolation)
 

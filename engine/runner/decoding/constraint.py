@@ -1,7 +1,7 @@
 """Answers held to a grammar: any JSON object, or what a JSON schema describes (llguidance).
 
 A token is sampled as always and only then checked; the mask over the whole vocabulary is computed
-when it does not fit, and another one sampled under it: most tokens fit (dependencies, section 6).
+when it does not fit, and another one sampled under it: most tokens fit.
 The end of an answer fits only where the grammar is satisfied.
 
 llguidance and numpy are imported when the first such request comes. Its tokenizer (once a model,
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from olmkit.engine.runner.bindings import Candidates, Context, Model, Sampler
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind, FailureKind
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.planning.cgroups import read_limits
+from olmkit.engine.cgroups import read_limits
 
 _CPUS: Final = Path("/sys/devices/system/cpu")
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from olmkit.engine.framing import path_of
+from olmkit.engine.framing import path_of, printable
 from olmkit.engine.runner.bindings import (
     KV_TYPES,
     MOST_SEQUENCES,
@@ -27,7 +27,7 @@ from olmkit.engine.runner.decoding.embedding import Embedder, EmbeddingPlan, pla
 from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
     Buffer,
@@ -37,7 +37,6 @@ from olmkit.engine.runner.protocol import (
     LoadOperation,
     LoadOptions,
 )
-from olmkit.registry.filenames import printable
 
 _MAGIC: Final = b"GGUF"
 _PROBE_TOKENS: Final = 32

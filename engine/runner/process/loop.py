@@ -1,8 +1,8 @@
 """The runner's one loop: frames in, a step, frames out.
 
-Everything happens in one thread, which owns llama.cpp: a second busy thread would halve the pace
-(gpu-facts, section 8). While there is work frames are read between steps without blocking; else
-the loop sleeps until one comes. A cancelled request is gone by the next step.
+Everything happens in one thread, which owns llama.cpp: a second busy thread would halve the pace,
+for both take turns with Python's lock. While there is work frames are read between steps without
+blocking; else the loop sleeps until one comes. A cancelled request is gone by the next step.
 """
 
 import time
@@ -10,10 +10,10 @@ from collections import deque
 from typing import Final
 
 from olmkit.engine.framing import ProtocolViolation
+from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import LogLevel, Model
 from olmkit.engine.runner.decoding.detokenizer import detokenize
-from olmkit.engine.runner.process import log
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
 from olmkit.engine.runner.process.loading import Instance, fit, load, load_vocabulary
 from olmkit.engine.runner.protocol import (

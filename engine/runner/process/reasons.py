@@ -8,9 +8,9 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.framing import printable
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import FailureKind
-from olmkit.registry.filenames import printable
 
 _FUNCTION_PREFIX: Final = re.compile(r"^[\w:~]+: (?:error loading model: )?")
 _OUT_OF_MEMORY: Final = re.compile(

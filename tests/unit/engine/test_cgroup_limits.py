@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.engine.planning.cgroups import count_oom_kills, read_limits
+from olmkit.engine.cgroups import count_oom_kills, read_limits
 from support.cgrouptree import CgroupTree
 
 NO_LIMIT = "9223372036854771712"

@@ -219,7 +219,7 @@ VALUES: list[BaseModel] = [
     Author(name="a", books=[Book(title="b", author=Author(name="c"))]),
     Open(name="x", more=1),  # type: ignore[call-arg]
     Closed(name="x"),
-    Aliased(**{"from": "x", "state": None}),
+    Aliased.model_validate({"from": "x", "state": None}),
     Generic1[Cat](item=CAT, rest=[CAT]),
     Derived(text="x", count=1, ratio=0.5, is_on=True, nothing=None, raw=b"x", more="y"),
     Listed([CAT]),

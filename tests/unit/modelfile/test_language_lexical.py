@@ -1,12 +1,12 @@
-"""Encodings, commands, values and quotes: modelfile-and-templates.md 1.2 to 1.4."""
+"""Encodings, commands, values and quotes (docs/modelfile.md)."""
 
 import codecs
 
 import pytest
 
-from olmkit.modelfile.errors import ModelfileErrors
 from olmkit.modelfile.instructions import From, Instruction, License, Message, Role, System
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 
 MODES = pytest.mark.parametrize("compatible", [False, True], ids=["olm", "compatible"])
 

@@ -4,12 +4,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.planning.cgroups import count_oom_kills
+from olmkit.engine.cgroups import count_oom_kills
 
 OOM_SCORE: Final = 300
 """The kernel takes a child with this score before the daemon."""
-
-NO_MEMORY: Final = "for lack of memory"
 
 
 def offer(pid: int) -> None:

@@ -1,6 +1,6 @@
 """OCI layouts in folders, read as the archives that `registry.archive` takes.
 
-Source: OCI image-spec 1.1, image-layout.md.
+Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
 """
 
 import os
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from olmkit.registry.archives import tarstream
 from olmkit.registry.errors import SourceError, StoreError, store_errors
 from olmkit.registry.oci.digest import BLOCK_BYTES
+from olmkit.registry.tar import tarstream
 
 SCHEMES: Final = ("oci", "oci-archive")
 _BLOB: Final = re.compile(r"[0-9a-f]{64}")
