@@ -46,7 +46,10 @@ def printable(path: str) -> str:
     Python carries such bytes as lone surrogates (PEP 383), which no text that leaves the process
     may hold.
     """
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    try:
+        return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, out of somebody's JSON
+        return path.encode("utf-8", "backslashreplace").decode()
 
 
 def encode_frame(message: msgspec.Struct) -> bytes:

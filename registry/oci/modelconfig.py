@@ -123,7 +123,8 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    return value if is_number and abs(value) < 1 << 53 else None
 
 
 def _object(value: object) -> dict[str, Any] | None:

@@ -12,11 +12,12 @@ read there it never touches. Reading takes no lock; writing holds `locks/store`,
 
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from olmkit.registry.errors import InvalidManifest, ModelNotFound, StoreError, store_errors
@@ -149,7 +150,7 @@ class Store:
         for path, depth in nametree.files_below(self.names.folder):
             try:
                 model = self._model_at(path, depth)
-            except (StoreError, InvalidManifest) as error:
+            except (StoreError, InvalidManifest, OSError, ValueError) as error:
                 unreadable.append(Unreadable(path=Path(path), reason=str(error)))
             else:
                 models += [] if model is None else [model]
@@ -163,6 +164,8 @@ class Store:
             found = os.lstat(path)
         except FileNotFoundError:
             return None
+        if stat.S_ISDIR(found.st_mode):
+            raise StoreError(f"the folder {path} cannot be read", path=path)
         version = (found.st_ino, found.st_mtime_ns, found.st_size)
         known = self._seen.get(path)
         if known is not None and known[0] == version:
@@ -347,9 +350,19 @@ def _stored_model(reference: Reference, file: nametree.ManifestFile) -> StoredMo
         reference=reference,
         manifest=manifest,
         manifest_digest=manifest.digest,
-        modified_at=datetime.fromtimestamp(file.modified_s, UTC),
+        modified_at=_time(file.modified_s),
         size_bytes=manifest.size_bytes,
     )
+
+
+def _time(since_epoch_s: float) -> datetime:
+    """The time of a file; one that no calendar has, as the nearest of 1 to 9999 AD."""
+    try:
+        return datetime.fromtimestamp(since_epoch_s, UTC)
+    except (ValueError, OverflowError, OSError):
+        # A day off either end, so that every time zone can show it.
+        end = datetime.max - timedelta(days=2) if since_epoch_s > 0 else datetime.min + timedelta(2)
+        return end.replace(microsecond=0, tzinfo=UTC)
 
 
 def _not_found(reference: Reference) -> ModelNotFound:

@@ -150,5 +150,5 @@ def test_schemas_at_the_edge_of_json_break_nothing(api: Api, edge: str) -> None:
     body = b'{"model":"smol","prompt":"x","stream":false,"options":{"num_predict":1},"format":%s}'
     answer = api.post("/api/generate", body % EDGES[edge])
     assert answer.status in (200, 400), answer.body
-    assert answer.status == 400 or edge == "half a character", answer.body
+    assert answer.status == 400 or edge in ("half a character", "infinity"), answer.body
     assert generate(api, format=CITY).status == 200

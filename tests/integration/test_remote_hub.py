@@ -150,7 +150,7 @@ def test_a_file_at_an_address_becomes_a_model(tmp_path: Path) -> None:
         again = from_address(f"{base}#sha256={Digest.of(gguf('q8')).hex}", tmp_path)
     assert model.manifest.layers[0].digest == Digest.of(gguf("q8"))
     assert again.reference == model.reference
-    assert model.reference.repository.endswith("/tiny-q8_0")
+    assert "/tiny-q8_0-" in model.reference.repository
 
 
 def test_other_bytes_than_the_address_says_are_refused(tmp_path: Path) -> None:
