@@ -206,7 +206,9 @@ def _repository_of(parts: SplitResult) -> str:
     """
     plain = unquote(parts.path).lower().removesuffix(".gguf")
     segments = [part.strip("._-") for part in re.sub(r"[^a-z0-9._/-]+", "-", plain).split("/")]
-    name = "/".join(segment for segment in segments if segment) or "model"
+    name = "/".join(segment for segment in segments if segment)
+    if not name and parts.path.rpartition("/")[2].lower() != ".gguf":
+        name = "model"  # in a script that no name has a letter of
     is_usual = parts.scheme == "https" or ":" in parts.netloc.rpartition("]")[2]
     is_lossless = f"/{name}.gguf" == parts.path and not parts.query and is_usual
     if is_lossless and len(name) <= _REPOSITORY_LIMIT:

@@ -125,9 +125,15 @@ async def create_model(request: Request) -> Response:
             Workshop(
                 store=api.services.store,
                 pull=pull_parent,
+<<<<<<< HEAD
                 require_loadable=require_loadable,
                 on_event=on_event,
                 cancelled=cancelled,
+=======
+                on_event=on_event,
+                cancelled=cancelled,
+                guard=api.services.safeguard,
+>>>>>>> main
             ),
         )
 
