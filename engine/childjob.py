@@ -114,15 +114,11 @@ def carry_out(
                 if answer.is_done:
                     return
             status = child.wait()
-<<<<<<< HEAD
             if status == -signal.SIGKILL and oom_kills() > kills:
                 raise OutOfMemory("the work was stopped by the system for lack of memory")
-            raise JobCrashed(f"the process ended with status {status}{errors.text()}")
-=======
             output = errors.text()
             text = f"the process ended with status {status}{f': {output}' if output else ''}"
             raise JobCrashed(text, status=status, output=output)
->>>>>>> main
         except ProtocolViolation as error:
             raise JobCrashed("the process said what nobody understands") from error
         finally:

@@ -67,12 +67,8 @@ MAX_LINE_BYTES: Final = 2000
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.runner.process.main")
 """`-P`: the current directory is no place to import from."""
 
-<<<<<<< HEAD
-_MEMORY_HINT: Final = "use a smaller num_ctx or model, or stop other programs"
-=======
 _NORMAL: Final = SafeMode()
-_HINTS: Final = {ExitReason.OUT_OF_MEMORY: "use a smaller num_ctx or model, or stop other programs"}
->>>>>>> main
+_MEMORY_HINT: Final = "use a smaller num_ctx or model, or stop other programs"
 _LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
 """First words of a runner's log lines that the daemon's log shows at any level."""
 

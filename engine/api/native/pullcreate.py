@@ -112,7 +112,8 @@ async def create_model(request: Request) -> Response:
             size_bytes=manifest.size_bytes,
         )
         spec = spec_of(api.services.store, stored)
-        asyncio.run_coroutine_threadsafe(dryrun.require_loadable(spec), loop).result()
+        proof = dryrun.require_loadable(spec, api.services.safeguard)
+        asyncio.run_coroutine_threadsafe(proof, loop).result()
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
         def pull_parent(
@@ -125,15 +126,10 @@ async def create_model(request: Request) -> Response:
             Workshop(
                 store=api.services.store,
                 pull=pull_parent,
-<<<<<<< HEAD
                 require_loadable=require_loadable,
                 on_event=on_event,
                 cancelled=cancelled,
-=======
-                on_event=on_event,
-                cancelled=cancelled,
                 guard=api.services.safeguard,
->>>>>>> main
             ),
         )
 

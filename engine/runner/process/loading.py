@@ -98,16 +98,12 @@ def load_vocabulary(request: Load) -> tuple[Model, Loaded]:
     started_ns = time.monotonic_ns()
     take_errors()
     try:
-<<<<<<< HEAD
-        model = Model(path_of(request.files.weights_path), vocabulary_only=True)
-=======
         model = Model(
-            request.files.weights_path,
+            path_of(request.files.weights_path),
             vocabulary_only=True,
             plain_buffers=request.mode.plain_buffers,
             cpu_only=request.mode.cpu_only,
         )
->>>>>>> main
     except NativeError as error:
         raise model_failure(take_errors()) from error
     return model, Loaded(
