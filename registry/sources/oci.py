@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from olmkit.registry import formats
-from olmkit.registry.errors import InvalidManifest, ModelNotFound, SourceError
+from olmkit.registry.errors import InvalidManifest, ModelNotFound
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.http import web
 from olmkit.registry.http.patience import patiently
@@ -83,11 +83,7 @@ def pull(
         )
     on_event(Status(text="verifying sha256 digest"))
     parts = formats.read(store, manifest, on_event=on_event, cancelled=cancelled)
-    try:
-        formats.require_model(parts, manifest, reference.short)
-    except SourceError:
-        store.discard_unused(manifest)
-        raise
+    formats.require_model(parts, manifest, reference.short)
     on_event(Status(text="writing manifest"))
     if reference.digest not in (None, manifest.digest):
         # The name fixed an index: the model's own digest takes its place.
