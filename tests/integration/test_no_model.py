@@ -1,5 +1,6 @@
 """Images and artifacts that hold no model are refused, whatever they come by."""
 
+import gzip
 import io
 import json
 import tarfile
@@ -36,7 +37,7 @@ KINDS = {
     "helm": (
         "application/vnd.cncf.helm.config.v1+json",
         "application/vnd.cncf.helm.chart.content.v1.tar+gzip",
-        b"chart",
+        gzip.compress(tar("chart/Chart.yaml")),
     ),
     "empty": ("application/vnd.docker.container.image.v1+json", "", b""),
 }
