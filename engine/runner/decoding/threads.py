@@ -15,7 +15,7 @@ _CPUS: Final = Path("/sys/devices/system/cpu")
 
 
 def default_threads() -> int:
-    """At least 1."""
+    """The default number of threads, at least 1."""
     cores = physical_cores(_CPUS)
     quota = read_limits().cpu
     return max(1, cores if quota is None else min(cores, int(quota.cores)))
