@@ -28,7 +28,7 @@ VARIABLES: Final = {
     "OLM_EDITOR": "editor for Ctrl-G in a chat (VISUAL, EDITOR, vi)",
     "OLM_DEBUG": "1 logs more, 2 most",
 }
-"""Meaning and, in parentheses, default."""
+"""The meaning of each variable and, in parentheses, its default."""
 
 OTHERS: Final = {
     "NO_COLOR": "any value: no colours",

@@ -195,7 +195,7 @@ import os, sys
 from support.stores import GGUF, manifest, files_of, put_model
 from olmkit.registry.errors import DiskFull
 from olmkit.registry.oci.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 
 store = Store(folder / "models")
 put_model(store, "m")
@@ -255,7 +255,7 @@ READ_ONLY = """
 from support.stores import put_model
 from olmkit.registry.errors import StoreError
 from olmkit.registry.oci.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 
 store = Store(folder / "models")
 put_model(store, "m")
