@@ -205,7 +205,8 @@ class _Loading:
                 use_mmap=self._options.use_mmap,
                 dry_run=self._is_dry,
                 plain_buffers=self._request.mode.plain_buffers,
-                cpu_only=self._request.mode.cpu_only,
+                # Cards without layers would get prompts all the same, and hold memory for them.
+                cpu_only=self._request.mode.cpu_only or self._options.gpu_layers == 0,
                 on_progress=on_progress,
             )
         except NativeError as error:
