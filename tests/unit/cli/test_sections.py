@@ -9,7 +9,7 @@ from olmkit.cli.screen.output import display_width
 from olmkit.cli.screen.sections import show_sections
 from olmkit.cli.screen.terminal import Terminal
 
-SECTIONS = {
+SECTIONS: dict[str, list[tuple[str, ...]]] = {
     "First": [("name", "a value that is far too long for one line of a narrow terminal", "x")],
     "Empty": [],
     "Wide": [("語", "漢字" * 30)],
