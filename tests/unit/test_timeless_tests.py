@@ -61,7 +61,7 @@ def judged_by_clock(tree: ast.AST) -> Iterator[int]:
 
 
 def patched(tree: ast.AST) -> Iterator[int]:
-    """Lines that set attributes by `monkeypatch`; variables and `sys.modules` are of the process."""
+    """Lines that set attributes by `monkeypatch`; variables and modules are of the process."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Attribute) and node.attr in ("setattr", "delattr"):
             yield node.lineno
