@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
 from olmkit.engine.remotes import Remotes
+from olmkit.modelfile.booleans import parse_boolean
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 11434
@@ -27,9 +29,6 @@ DEBUG: Final = 10
 INFO: Final = 20
 WARNING: Final = 30
 ERROR: Final = 40
-
-KV_CACHE_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-"""Element types of the KV cache that llama.cpp takes."""
 
 LOCAL_ORIGINS: Final = (
     *(
@@ -140,7 +139,7 @@ class Settings:
     """Most connections of one transfer; None: as many as help."""
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
-    kv_cache_type: str = "f16"
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     log_level: int = INFO
@@ -180,7 +179,9 @@ class Settings:
             ),
             transfer_streams=read.count("transfer_streams", "MAX_TRANSFER_STREAMS", 0) or None,
             flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
-            kv_cache_type=read.choice("kv_cache_type", "KV_CACHE_TYPE", KV_CACHE_TYPES, "f16"),
+            kv_cache_type=read.choice(
+                "kv_cache_type", "KV_CACHE_TYPE", tuple(KV_CACHE_TYPES), DEFAULT_KV_CACHE_TYPE
+            ),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             log_level=read.log_level("log_level", "DEBUG"),
             go_template=read.flag("go_template", "GO_TEMPLATE"),
@@ -267,7 +268,7 @@ class _Reader:
     def flag(self, field_name: str, name: str) -> bool | None:
         """A Go bool; any other text counts as true, as it does in Ollama."""
         value = self.text(field_name, name)
-        return None if value is None else _go_bool(value) is not False
+        return None if value is None else parse_boolean(value) is not False
 
     def choice(self, field_name: str, name: str, allowed: tuple[str, ...], default: str) -> str:
         """One of the `allowed` words, in any case."""
@@ -288,7 +289,7 @@ class _Reader:
         value = self.text(field_name, name)
         if value is None:
             return INFO
-        if (truth := _go_bool(value)) is not None:
+        if (truth := parse_boolean(value)) is not None:
             return DEBUG if truth else INFO
         if not re.fullmatch(r"[+-]?[0-9]{1,3}", value, re.ASCII):
             return DEBUG
@@ -298,13 +299,6 @@ class _Reader:
 
 def _strip(text: str) -> str:
     return text.strip().strip("\"'").strip()
-
-
-def _go_bool(text: str) -> bool | None:
-    """Source: https://pkg.go.dev/strconv#ParseBool."""
-    if text in ("1", "t", "T", "TRUE", "true", "True"):
-        return True
-    return False if text in ("0", "f", "F", "FALSE", "false", "False") else None
 
 
 def _path(text: str, environ: Mapping[str, str]) -> Path:

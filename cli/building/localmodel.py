@@ -15,7 +15,8 @@ REMOTE_PREFIXES: Final = ("hf.co/", "huggingface.co/", "pypi://", "http://", "ht
 
 @contextmanager
 def called(path: str, digest: str | None) -> Iterator[None]:
-    """A local file is called by its path in errors, not by the digest that the daemon knows."""
+    """In the block, errors call a local file by its path, not by the digest that the daemon
+    knows."""
     try:
         yield
     except ApiError as error:
@@ -46,8 +47,7 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
         raise UsageError(
             f"{model} is a directory", hint="`olm create NAME -f Modelfile` builds a model of it"
         )
-    if "-of-" in path.name:
-        _require_whole(path)
+    _require_whole(path)
     from olmkit.cli.building.handover import hand_over
     from olmkit.cli.screen.progress import progress_display
 
@@ -56,9 +56,9 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
 
 
 def _require_whole(path: Path) -> None:
-    from olmkit.engine.gguf.shards import parse_name
+    from olmkit.registry.shardnames import parse_shard_name
 
-    shard = parse_name(path.name)
+    shard = parse_shard_name(path.name)
     if shard is not None:
         raise UsageError(
             f"{path} is part {shard.number} of {shard.count} of a model",

@@ -1,4 +1,4 @@
-"""What a question to a model carries besides its text, from flags and from `/set`."""
+"""The options that go with a question to a model, from flags and from `/set`."""
 
 import json
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ class Asking:
     format: object = None
     """`"json"`, a JSON schema, or None."""
     think: bool | str | None = None
-    """None: as the model can."""
+    """Whether to think, or how much; None for what the model does by itself."""
     options: dict[str, object] = field(default_factory=dict)
     """Parameters by name."""
     wraps: bool = True

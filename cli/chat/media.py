@@ -1,4 +1,4 @@
-"""Images and sound named in a prompt: found, read, taken out of the text.
+"""Images and sound that a prompt names: their paths are taken out and their files read.
 
 Only for models that take them. A path counts when it starts with `/`, `./`, `../` or `~/` and
 ends in a known suffix; blanks in it may be escaped.

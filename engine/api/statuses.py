@@ -17,6 +17,7 @@ from olmkit.registry import errors as registry
 ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.EngineError: (500, "internal"),
     engine.InvalidRequest: (400, "invalid_request"),
+    engine.DigestMismatch: (400, "digest_mismatch"),
     engine.ModelUnloadable: (500, "model_unloadable"),
     engine.UnsupportedCapability: (400, "unsupported_capability"),
     engine.ModelNotCreatable: (400, "model_not_creatable"),

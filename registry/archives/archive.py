@@ -43,7 +43,7 @@ ANNOTATION_CONTAINERD_NAME: Final = "io.containerd.image.name"
 _BLOB_NAME: Final = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _LAYOUT_LIMIT_BYTES: Final = 4096
 _MEMORY_LIMIT_BYTES: Final = 32 << 20
-"""Of small blobs that may be manifests, which are no blobs in the store."""
+"""Most bytes of small blobs that are kept in memory because they may be manifests."""
 _MODEL_LIMIT: Final = 10_000
 _INDEX_DEPTH: Final = 4
 
@@ -54,7 +54,7 @@ class Saved:
 
     reference: Reference
     manifest: Manifest
-    """The OCI's, whatever the store has; `formats.from_oci` gives that back."""
+    """The model's manifest in the OCI's form; `formats.from_oci` gives the stored one back."""
 
 
 def to_save(store: Store, models: Iterable[StoredModel]) -> tuple[Saved, ...]:
@@ -151,12 +151,12 @@ def _content(store: Store, blob: Descriptor) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class _Received:
-    """What an archive has given so far."""
+    """The parts of an archive that were read so far."""
 
     has_layout: bool = False
     raw_index: bytes | None = None
     small: dict[Digest, bytes] = field(default_factory=dict)
-    """Verified; may be manifests, configs or layers."""
+    """Small blobs, verified, that may be manifests, configs or layers."""
     small_bytes: int = 0
 
 
@@ -170,8 +170,9 @@ def load_archive(
 ) -> list[StoredModel]:
     """Bring the models of an archive into the store, and return them in its order.
 
-    zstd, gzip or plain. `only` takes the model that the archive calls so, in its own spelling.
-    `name` is for the one model that is then left, and wins over a name that is there.
+    The archive is compressed by zstd or gzip, or plain. `only` selects the model that the archive
+    calls so, in its own spelling. `name` is the name for the one model that is then left, in place
+    of the archive's.
 
     When anything is wrong no model appears; blobs that came whole until then are collected later.
 
@@ -318,7 +319,7 @@ def _is_attestation(entry: Descriptor) -> bool:
 
 
 def _settle(store: Store, received: _Received, manifest: Manifest) -> None:
-    """Make the small blobs that a manifest names blobs, and miss those that are nowhere."""
+    """Store the small blobs that a manifest names, and refuse a manifest that lacks one."""
     for blob in manifest.blobs:
         data = received.small.get(blob.digest)
         if data is not None:

@@ -77,7 +77,7 @@ def read(
     """The parts of a model whose blobs are in the store. Packed layers are unpacked once.
 
     That takes time the first time: whoever brings a model into the store reads it once, with
-    `on_event`. May find no weights: whoever needs them says so.
+    `on_event`. The parts may hold no weights, which is for the caller to refuse.
 
     Raises:
         SourceError: a packed layer is no archive, or not acceptable.
@@ -90,7 +90,7 @@ def read(
 
 
 def read_known(store: Store, manifest: Manifest) -> tuple[ModelParts, str | None]:
-    """`read`, or of a damaged model what its manifest alone tells, and what is wrong with it."""
+    """`read`, but of a damaged model the parts that its manifest alone tells, and what is wrong."""
     try:
         return read(store, manifest), None
     except (StoreError, InvalidManifest, SourceError) as error:
@@ -150,7 +150,7 @@ def as_oci(store: Store, manifest: Manifest) -> Manifest:
 
 
 def from_oci(store: Store, manifest: Manifest) -> Manifest:
-    """The manifest that `as_oci` was given, byte for byte; any other as it is.
+    """The manifest that `as_oci` wrapped, byte for byte; any other one unchanged.
 
     Raises:
         InvalidManifest: the wrapped one cannot be read.

@@ -36,7 +36,7 @@ CONFIG_TYPE: Final = "application/vnd.cncf.model.config.v1+json"
 PREFIXES: Final = ("application/vnd.cncf.model.", "application/vnd.cnai.model.")
 ANNOTATION_PATH: Final = "org.cncf.model.filepath"
 ANNOTATION_CONTENT: Final = "dev.olmkit.content-digest"
-"""On a packed layer: the digest of the file in it."""
+"""Annotation of a packed layer: the digest of the file in it."""
 _PACKED_LAYER: Final = "application/vnd.cncf.model.{}.v1.tar+zstd"
 _LAYER: Final = "application/vnd.cncf.model.{}.v1.raw"
 _CLASSES: Final = {

@@ -1,4 +1,4 @@
-"""Proving to a registry who asks: challenges, tokens, and what to send next.
+"""Authentication at registries: challenges, tokens, and the header to send next.
 
 One `RegistryAuth` serves one repository of one host. It says what to send, answers a 401 by the
 challenge's rules, and remembers the token until shortly before it expires. Requests of several
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CLIENT_ID: Final = "olm"
 TOKEN_LIMIT_BYTES: Final = 1024 * 1024
 DEFAULT_TOKEN_LIFE_S: Final = 60
-"""When the answer has no `expires_in` (distribution, "Token Authentication Specification")."""
+"""Life of a token without `expires_in` (distribution, "Token Authentication Specification")."""
 EXPIRY_MARGIN_S: Final = 10
 """A token is renewed this long before its end, so that no request starts with a dying one."""
 
@@ -140,7 +140,7 @@ class RegistryAuth:
 
     @property
     def key(self) -> "SigningKey | None":
-        """What token requests were signed with."""
+        """The key that token requests were signed with."""
         return self._key
 
     def header(self, url: httpx.URL) -> str | None:
@@ -175,7 +175,7 @@ class RegistryAuth:
             return self._header if self._header != used else None
 
     def _answer(self, url: httpx.URL, challenge: Challenge) -> None:
-        """Make `_header` what the challenge asks for; the lock is held."""
+        """Set `_header` to what the challenge asks for. The lock is held."""
         if not self._has_looked:
             self._credential = self._find_credential()
             self._has_looked = True
@@ -249,7 +249,7 @@ def basic_header(credential: Credential) -> str:
 
 
 def key_hint(key: "SigningKey") -> str:
-    """What a user does about a key that the registry does not let in."""
+    """The hint for a key that the registry does not accept."""
     return f"add the public key of {key.path} to your account: {key.public_line}"
 
 

@@ -40,9 +40,9 @@ class Credential:
     username: str
     secret: str = field(repr=False)
     is_identity_token: bool = False
-    """The secret is for the token server, which gives tokens for it."""
+    """Whether the secret is for the token server, which gives tokens for it."""
     is_registry_token: bool = False
-    """The secret is for the registry itself, which takes it as it is."""
+    """Whether the secret is for the registry itself, which takes it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class CredentialStore:
         return None
 
     def save(self, host: str, credential: Credential) -> str | None:
-        """Keep a credential; the name of the helper that took it, or None for the plain file.
+        """Keep a credential; returns the name of the helper that took it, None for the plain file.
 
         Raises:
             CredentialError: the helper refused, or the file cannot be written.
@@ -99,7 +99,7 @@ class CredentialStore:
         return helper
 
     def erase(self, host: str) -> bool:
-        """Forget the credential of a host; whether there was one.
+        """Forget the credential of a host; returns whether there was one.
 
         Raises:
             CredentialError: the helper refused, or the file cannot be written.

@@ -1,4 +1,4 @@
-"""Ollama's way to prove who asks: token requests signed with the user's ed25519 key.
+"""Ollama's authentication: token requests that are signed with the user's ed25519 key.
 
 Decides where the key is, and what is signed. Sends nothing. A signed request goes only to the
 origin that asked for it, so that nobody else can be made to accept it.
@@ -144,5 +144,5 @@ def signed_request(
 
 
 def string_to_sign(request: httpx.Request) -> bytes:
-    """What the signature of a request without a body covers."""
+    """The bytes that the signature of a request without a body covers."""
     return f"{request.method},{request.url},{EMPTY_BODY}".encode()

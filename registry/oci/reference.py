@@ -37,7 +37,7 @@ PYPI_SCHEME = "pypi://"
 CASE_KEEPING_HOSTS = frozenset({DEFAULT_HOST, "ollama.com", "hf.co", "huggingface.co"})
 
 LENGTH_LIMIT = 1024
-"""Characters of a whole reference."""
+"""Most characters of a whole reference."""
 _HOST_LIMIT = 255
 _REPOSITORY_LIMIT = 255
 _TAG_LIMIT = 128
@@ -69,7 +69,7 @@ class Reference:
     repository: str
     tag: str
     digest: Digest | None = None
-    """Of the manifest, where the name fixes it; a tag of the form `sha256-…` implies it."""
+    """The manifest's digest, where the name fixes it; a tag of the form `sha256-…` implies it."""
 
     def __post_init__(self) -> None:
         _check_host(self.host)
@@ -177,7 +177,8 @@ def _split_address(text: str) -> SplitResult | None:
 
 
 def _parse_address(text: str) -> Reference:
-    """What is no part of the name is not repeated in errors: it may hold a password."""
+    """The reference of an address. Errors repeat nothing but the name: the rest may hold a
+    password."""
     parts = _split_address(text)
     assert parts is not None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]

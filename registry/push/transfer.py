@@ -67,11 +67,12 @@ class PushOptions:
     """How to push."""
 
     insecure: bool = False
-    """The host may be reached over plain http, and its certificate be any."""
+    """Whether the host may be reached over plain http, and with any certificate."""
     format: str | None = None
-    """Of the manifest in the registry, a `formats.Format`; None: as the host's users expect it."""
+    """Format of the manifest in the registry, a `formats.Format`; None for the one that the host's
+    users expect."""
     compress: bool = False
-    """Weights that shrink go compressed, which only ModelPack has a form for."""
+    """Whether weights that shrink are sent compressed, which only ModelPack allows."""
 
 
 def push_model(
@@ -190,7 +191,7 @@ def send_manifests(
 
 
 def target_of(reference: Reference) -> str:
-    """How a registry calls what a reference means: by its digest if fixed, else its tag."""
+    """The name of a manifest within its repository: the digest where it is fixed, else the tag."""
     return str(reference.digest) if reference.digest is not None else reference.tag
 
 

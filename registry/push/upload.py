@@ -1,4 +1,4 @@
-"""Blobs out of the store into a registry: what it lacks, in the way that it can take.
+"""Uploads of the blobs that a registry lacks, in the way that it can take them.
 
 Decides whether a blob is mounted, sent in one request or in chunks, and what is tried again. The
 address of a chunked upload is kept on the disk, so that a push goes on after a kill.
@@ -60,7 +60,7 @@ def send(
     cancelled: threading.Event,
     limits: TransferLimits,
 ) -> None:
-    """Make the repository have all blobs of `wanted`.
+    """Upload the blobs of `wanted` that the repository lacks.
 
     `mounts` says in which other repository of the host a blob may be already. `on_event` is
     called in this thread.
@@ -250,7 +250,7 @@ class _Sender:
 
 
 class _Body:
-    """A part of a file as a request's body; may be gone through again."""
+    """A part of a file as a request's body, which can be iterated again."""
 
     def __init__(
         self, work: _Blob, path: Path, start: int, size_bytes: int, cancelled: threading.Event
@@ -275,7 +275,7 @@ class _Body:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """Where the address of an upload in progress is kept."""
+    """The file that keeps the address of an upload in progress."""
 
     path: Path
 
@@ -294,7 +294,8 @@ class _Record:
             return None
 
     def write(self, address: str) -> None:
-        """Keep it; a store that cannot be written only loses the resuming."""
+        """Keep the address. In a store that cannot be written, the upload just cannot be
+        resumed."""
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             staged = self.path.with_suffix(".new")

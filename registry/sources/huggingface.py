@@ -28,17 +28,17 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Manifest
 from olmkit.registry.oci.modelconfig import ModelSource, SourceFile
 from olmkit.registry.oci.reference import DEFAULT_TAG, Reference
+from olmkit.registry.shardnames import parse_shard_name
 from olmkit.registry.sources import Describe, PullOptions
 from olmkit.registry.store.store import Store, StoredModel
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 ADDRESS: Final = "https://huggingface.co"
 USUAL: Final = ("Q4_K_M", "Q4_0", "Q8_0")
-"""Looked for in this order when no quantization is named."""
+"""Quantizations to look for, in this order, when none is named."""
 PROJECTOR_ORDER: Final = ("f16", "bf16", "q8_0", "f32")
 SMALL_LIMIT_BYTES: Final = 1 << 20
 PAGES_LIMIT: Final = 100
-_SPLIT: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 _NO_WEIGHTS: Final = re.compile(r"mmproj|imatrix|^(mtp|eagle3|dflash|dspark)-", re.IGNORECASE)
 _SMALL: Final = {
     "template": mediatypes.OLLAMA_TEMPLATE,
@@ -58,11 +58,11 @@ class HubFile:
     path: str
     size_bytes: int
     digest: Digest | None
-    """Of large files; small ones have only git's own hash."""
+    """Digest of a large file; small ones have only git's own hash."""
 
     @property
     def name(self) -> str:
-        """Without its folders."""
+        """The file's name without its folders."""
         return PurePosixPath(self.path).name
 
 
@@ -214,15 +214,15 @@ def _named(models: Sequence[HubFile], tag: str) -> HubFile | None:
 
 
 def _shards(models: Sequence[HubFile], one: HubFile) -> list[HubFile]:
-    match = _SPLIT.fullmatch(one.path)
-    if match is None:
+    wanted = parse_shard_name(one.path)
+    if wanted is None:
         return [one]
-    stem, count = match[1], int(match[3])
+    stem, count = wanted.stem, wanted.count
     found = {}
     for file in models:
-        shard = _SPLIT.fullmatch(file.path)
-        if shard and shard[1] == stem and shard[3] == match[3]:
-            found[int(shard[2])] = file
+        shard = parse_shard_name(file.path)
+        if shard and (shard.stem, shard.count) == (stem, count):
+            found[shard.number] = file
     if sorted(found) != list(range(1, count + 1)):
         raise SourceError(f"{len(found)} of {count} shards of {stem} are in the repository")
     return [found[number] for number in sorted(found)]

@@ -32,7 +32,7 @@ from olmkit.registry.sources import Describe, PullOptions
 from olmkit.registry.store.store import Store, StoredModel
 
 MEMORY_SHARE: Final = 0.8
-"""Weights beyond this share of the memory leave too little for the context."""
+"""Largest share of the memory for weights; more would leave too little for the context."""
 DEPTH_LIMIT: Final = 4
 _INDEXES: Final = (mediatypes.OCI_INDEX, mediatypes.DOCKER_MANIFEST_LIST)
 _SYSTEM: Final = platform.system()
@@ -42,7 +42,7 @@ _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i68
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What was taken of an index, and why."""
+    """The manifest that was chosen from an index, and why."""
 
     descriptor: Descriptor
     why: str = ""

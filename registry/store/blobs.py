@@ -34,7 +34,7 @@ _OLD_NAME = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
 class BlobWriter:
-    """Receives the bytes of one blob; made by `BlobStore.writer`, used by one thread."""
+    """Writes the bytes of one new blob; made by `BlobStore.writer`, used by one thread."""
 
     def __init__(
         self, store: "BlobStore", fd: int, path: Path, expected: Digest | None, size: int | None
@@ -49,7 +49,7 @@ class BlobWriter:
 
     @property
     def written_bytes(self) -> int:
-        """Bytes taken so far."""
+        """Number of bytes written so far."""
         return self._written_bytes
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -106,12 +106,12 @@ class BlobStore:
         self._lock = root / "locks" / "store"
 
     def path(self, digest: Digest) -> Path:
-        """Where the blob is, or would be. Nothing is looked up; see `check`."""
+        """The path of the blob's file, which need not exist; see `check`."""
         return self.folder / digest.file_name
 
     @property
     def staging(self) -> Path:
-        """Where unfinished work lives: on the blobs' file system, and not among them."""
+        """The folder of unfinished work, on the blobs' file system."""
         inside = self.folder / ".olm-staging"  # of no use to Ollama, which removes it when empty
         try:
             is_apart = os.stat(self.folder).st_dev != os.stat(self._root).st_dev
@@ -121,7 +121,8 @@ class BlobStore:
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A folder on the blobs' file system for the block; it goes, also when the process dies.
+        """A folder on the blobs' file system that is removed after the block, or when the process
+        dies.
 
         Raises:
             StoreError, DiskFull: it cannot be made.
@@ -133,7 +134,7 @@ class BlobStore:
             yield folder
 
     def rename_old(self) -> int:
-        """Give blobs of old releases of Ollama, `sha256:<hex>`, the name of today's; how many.
+        """Rename the blobs of old releases of Ollama, `sha256:<hex>`; returns how many.
 
         Ollama does so too whenever it starts. Where both names are, both stay.
 
@@ -156,7 +157,7 @@ class BlobStore:
         return len(old)
 
     def has(self, digest: Digest, size_bytes: int | None = None) -> bool:
-        """Whether the blob is there, and of that size. One that is there counts as in use.
+        """Whether the blob is there, and of that size. A blob that is found counts as used.
 
         Raises:
             StoreError: the store cannot be read.
@@ -405,7 +406,7 @@ class BlobStore:
 
     @property
     def partial(self) -> Path:
-        """Where unfinished downloads stay: on the blobs' file system, and not among them."""
+        """The folder of unfinished downloads, on the blobs' file system."""
         return self.staging.with_name(self.staging.name.replace("staging", "partial"))
 
     def discard(self, digest: Digest) -> None:

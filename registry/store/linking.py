@@ -1,11 +1,10 @@
-"""A second name for a file's bytes without copying them, where the file system can.
+"""Reflinks and hard links: a second name for a file's bytes, without a copy.
 
 A blob that is a hard link changes when somebody writes to the user's file in place. What the file
 looked like when it was hashed is recorded, so that this is noticed without reading it.
 """
 
 import errno
-import fcntl
 import os
 from pathlib import Path
 
@@ -13,9 +12,9 @@ import msgspec
 
 from olmkit.registry.errors import store_errors
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.reflink import reflink
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
 
-_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _CANNOT_LINK = {
     errno.EXDEV,  # another file system
     errno.EPERM,  # no hard links here, or another user's file (fs.protected_hardlinks)
@@ -38,22 +37,9 @@ def clone_or_link(fd: int, path: Path, target: Path) -> bool | None:
         StoreError, DiskFull: `target` cannot be made for another reason.
     """
     with store_errors(target, "create"):
-        if _cloned(fd, target):
+        if reflink(fd, target, mode=0o644):
             return False
         return True if _linked(fd, path, target) else None
-
-
-def _cloned(fd: int, target: Path) -> bool:
-    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.ioctl(out, _FICLONE, fd)
-        os.fsync(out)
-    except OSError:
-        os.unlink(target)
-        return False
-    finally:
-        os.close(out)
-    return True
 
 
 def _linked(fd: int, path: Path, target: Path) -> bool:

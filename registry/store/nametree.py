@@ -106,7 +106,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """Something in the store that stands in the way, and why."""
+    """A file or folder of the store that cannot be used, and why."""
 
     path: Path
     reason: str
@@ -185,7 +185,7 @@ class NameTree:
         return sorted(same, key=lambda other: (other != name, other))
 
     def names(self, parents: Parts) -> list[str]:
-        """What the folder of these components holds, sorted; nothing when it is absent.
+        """The names in the folder of these components, sorted; none when it is absent.
 
         Raises:
             StoreError: it cannot be read, or is a link.
@@ -265,7 +265,7 @@ def read_manifest_file(path: str) -> ManifestFile | None:
 
 
 def files_below(folder: str | Path, depth: int = 1) -> Iterator[tuple[str, int]]:
-    """All that is no folder below `folder`, links too, with its depth; in no order.
+    """Every file and link below `folder` with its depth, in no particular order.
 
     Hidden files, which no reference can name, are left out.
 

@@ -138,7 +138,7 @@ class Store:
         return self.scan()[0]
 
     def scan(self) -> tuple[_Models, tuple[Unreadable, ...]]:
-        """`list`, and what lies below `manifests/` without being a model.
+        """`list`, and the files below `manifests/` that are no models.
 
         Raises:
             StoreError: the store cannot be read.
@@ -282,9 +282,10 @@ class Store:
             )
 
     def remove_leftovers(self) -> None:
-        """Remove what dead processes left, and downloads that nobody went on with for a week.
+        """Remove the unfinished files of dead processes, and downloads that nobody touched for a
+        week.
 
-        No blob and no name goes: that is `collect`'s, and only done when somebody asks for it.
+        Blobs and names stay: only `collect` removes those, when somebody asks for it.
 
         Raises:
             StoreError: the store cannot be read.

@@ -28,10 +28,10 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out of one layer."""
+    """The files that came out of one layer."""
 
     below: str
-    """The way it was made: the folder that counted, or which shards."""
+    """How they were made: the folder that was unpacked, or the shards that were merged."""
     files: tuple[File, ...]
     links: dict[str, str]
     """Symbolic and hard links: name to target, both from the layer's root."""
@@ -50,7 +50,7 @@ def find(blobs: BlobStore, digest: Digest, *, below: str) -> Record | None:
 
 
 def remember(blobs: BlobStore, digest: Digest, record: Record) -> None:
-    """Keep the record of what was made of a blob.
+    """Write the record of what was made of a blob.
 
     Raises:
         StoreError: it cannot be written.

@@ -9,7 +9,8 @@ import pytest
 
 from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
 from olmkit.engine.gguf.header import read_header
-from olmkit.engine.gguf.shards import merge, parse_name, require_whole, sets_of
+from olmkit.engine.gguf.shards import merge, require_whole, sets_of
+from olmkit.registry.shardnames import parse_shard_name
 from support.gguffile import UINT32, GgufFile, Row, number, string
 from support.ggufsplit import split
 from support.models import minilm_gguf
@@ -62,7 +63,7 @@ def test_merging_holds_no_weights_in_memory(tmp_path: Path) -> None:
     ],
 )
 def test_the_name_of_a_shard(name: str, stem: str, no: int, count: int) -> None:
-    found = parse_name(name)
+    found = parse_shard_name(name)
     assert found is not None
     assert (found.stem, found.number, found.count) == (stem, no, count)
     assert name in found.siblings
@@ -72,7 +73,7 @@ def test_the_name_of_a_shard(name: str, stem: str, no: int, count: int) -> None:
     "name", ["m.gguf", "m-00001-of-00001.gguf", "m-1-of-2.gguf", "m-00001-of-00002.bin"]
 )
 def test_other_names_are_no_shards(name: str) -> None:
-    assert parse_name(name) is None
+    assert parse_shard_name(name) is None
 
 
 def test_a_missing_shard_is_named() -> None:

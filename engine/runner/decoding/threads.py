@@ -15,7 +15,7 @@ _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 
 
 def default_threads() -> int:
-    """At least 1."""
+    """The default number of threads, at least 1."""
     cores = physical_cores(_CPUS)
     quota = quota_cores(_OWN_CGROUPS, _CGROUPS)
     return max(1, cores if quota is None else min(cores, int(quota)))

@@ -23,7 +23,7 @@ from olmkit.engine.runner.protocol import (
 
 _READ_BYTES: Final = 1 << 18
 CONGESTED_BYTES: Final = 1 << 20
-"""More than this unsent: the daemon does not keep up, and generation waits for it."""
+"""Unsent bytes from which on generation waits for the daemon, which does not keep up."""
 _MOST_UNSENT_BYTES: Final = 256 << 20
 
 
@@ -44,7 +44,7 @@ class FrameSocket:
 
     @property
     def is_congested(self) -> bool:
-        """Much was not taken by the daemon yet."""
+        """Whether the daemon is so far behind that generation waits for it."""
         return len(self._unsent) > CONGESTED_BYTES
 
     def wait(self) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
 from olmkit.engine.runner.bindings import (
-    KV_TYPES,
     MOST_SEQUENCES,
     Adapter,
     Context,
@@ -49,7 +49,7 @@ class Instance:
 
     model: Model
     generator: Generator | None
-    """None: the model, or the way in which it was loaded, only embeds."""
+    """The model's completions; None where it was loaded only to embed."""
     embedder: Embedder
     loaded: Loaded
 
@@ -154,8 +154,8 @@ def _check_options(options: LoadOptions) -> None:
         ),
         (options.threads < 0, "threads must not be negative"),
         (
-            options.kv_cache_type not in KV_TYPES,
-            f"unknown KV cache type '{options.kv_cache_type}': one of {', '.join(KV_TYPES)}",
+            options.kv_cache_type not in KV_CACHE_TYPES,
+            f"unknown KV cache type '{options.kv_cache_type}': one of {', '.join(KV_CACHE_TYPES)}",
         ),
     )
     for is_wrong, message in problems:
@@ -264,7 +264,7 @@ class _Loading:
             batch_tokens=batch,
             sequences=1 if options.embedding else options.sequences,
             threads=self._threads,
-            kv_type=KV_TYPES[options.kv_cache_type],
+            kv_cache_type=options.kv_cache_type,
             flash_attention=options.flash_attention,
         )
         return self._reported(lambda: self._context(context_options))
@@ -277,7 +277,7 @@ class _Loading:
                 batch_tokens=plan.batch_tokens,
                 sequences=options.sequences if is_causal else _ENCODER_SEQUENCES,
                 threads=self._threads,
-                kv_type=KV_TYPES[options.kv_cache_type],
+                kv_cache_type=options.kv_cache_type,
                 flash_attention=options.flash_attention,
                 pooling=plan.pooling,
             )

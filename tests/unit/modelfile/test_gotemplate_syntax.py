@@ -110,7 +110,7 @@ def test_empty_actions_never_reach_the_user_as_larks_errors() -> None:
     [
         ("%v|%6.2f|%+v|% v", float("nan"), "NaN|   NaN|NaN| NaN"),
         ("%v|%06.2f|%-8v|%+v", float("inf"), "+Inf|  +Inf|+Inf    |+Inf"),
-        ("%v|%06.2f|%x", float("-inf"), "-Inf|  -Inf|-Inf"),
+        ("%v|%06.2f|%e", float("-inf"), "-Inf|  -Inf|-Inf"),
     ],
 )
 def test_numbers_that_are_none_print_as_in_go(form: str, value: float, expected: str) -> None:
