@@ -67,10 +67,7 @@ def test_a_stream_that_breaks_off_leaves_nothing(tmp_path: Path) -> None:
     assert not [path for path in store.blobs.folder.rglob("*") if path.is_file()]
 
 
-def test_a_server_that_stays_busy_is_told_in_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(patience, "PAUSE_S", 0.0)
+def test_a_server_that_stays_busy_is_told_in_the_end(tmp_path: Path) -> None:
     with raw_server(*[[BUSY]] * 9) as server, pytest.raises(RemoteRejected, match="503"):
         pull(f"{server.address}m.gguf", tmp_path)
     assert len(server.requests) == patience.TRIES
