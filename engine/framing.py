@@ -21,17 +21,17 @@ class ProtocolViolation(Exception):
     """A frame is too long or is no message of its protocol."""
 
 
-def encode_frame(message: msgspec.Struct) -> bytes:
+def encode_frame(message: msgspec.Struct, *, limit_bytes: int = MAX_FRAME_BYTES) -> bytes:
     """The bytes of one frame.
 
     Raises:
-        ProtocolViolation: over `MAX_FRAME_BYTES`, or a value that MessagePack cannot carry.
+        ProtocolViolation: a payload over `limit_bytes`, or a value that MessagePack cannot carry.
     """
     try:
         payload = _encoder.encode(message)
     except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as error:
         raise ProtocolViolation(str(error)) from error
-    return FRAME_HEADER.pack(_checked(len(payload))) + payload
+    return FRAME_HEADER.pack(_checked(len(payload), limit_bytes)) + payload
 
 
 def payload_length(header: bytes) -> int:
@@ -41,7 +41,7 @@ def payload_length(header: bytes) -> int:
         ProtocolViolation: over `MAX_FRAME_BYTES`.
     """
     (length,) = FRAME_HEADER.unpack(header)
-    return _checked(int(length))
+    return _checked(int(length), MAX_FRAME_BYTES)
 
 
 def decode_payload(decoder: msgspec.msgpack.Decoder[_Message], payload: bytes) -> _Message:
@@ -56,7 +56,7 @@ def decode_payload(decoder: msgspec.msgpack.Decoder[_Message], payload: bytes) -
         raise ProtocolViolation(str(error)) from error
 
 
-def _checked(length: int) -> int:
-    if length > MAX_FRAME_BYTES:
-        raise ProtocolViolation(f"a frame of {length} bytes is over {MAX_FRAME_BYTES}")
+def _checked(length: int, limit_bytes: int) -> int:
+    if length > limit_bytes:
+        raise ProtocolViolation(f"a frame of {length} bytes is over {limit_bytes}")
     return length

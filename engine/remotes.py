@@ -76,6 +76,7 @@ class Remotes:
 
     def access(self, *, streams: int | None = None) -> "RemoteAccess":
         """How the registry's code reaches remote hosts; `streams` limits a transfer."""
+        from olmkit.registry.http.transferlimits import TransferLimits
         from olmkit.registry.http.web import RemoteAccess
 
         return RemoteAccess(
@@ -88,7 +89,7 @@ class Remotes:
             find_key=self.find_key,
             hub_token=self.hub_token,
             hub_address=self.hub_address,
-            streams=streams,
+            limits=TransferLimits(streams=streams),
         )
 
 

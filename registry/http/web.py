@@ -28,6 +28,7 @@ from olmkit.registry.errors import (
 from olmkit.registry.http import wire
 from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.proxies import Routes, is_this_machine
+from olmkit.registry.http.transferlimits import TransferLimits
 
 if TYPE_CHECKING:
     from olmkit.registry.http.signing import SigningKey
@@ -68,8 +69,7 @@ class RemoteAccess:
     """Token for Hugging Face."""
     hub_address: str | None = None
     """Address of Hugging Face, in place of https://huggingface.co."""
-    streams: int | None = None
-    """Most connections of one transfer; None: as many as help."""
+    limits: TransferLimits = field(default_factory=TransferLimits)
 
     def client(self, *, unverified_host: str | None = None) -> httpx.Client:
         """A client for the threads of one transfer.

@@ -16,6 +16,7 @@ from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
 from olmkit.registry.http.remote import RemoteRepository
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Index, Manifest
@@ -31,7 +32,7 @@ def pull_blobs(
     *,
     on_event: EventSink,
     cancelled: threading.Event,
-    streams: int | None = None,
+    limits: TransferLimits,
 ) -> None:
     """Bring the blobs that the store lacks. Hold `store.lease()` until the manifest is stored.
 
@@ -45,7 +46,7 @@ def pull_blobs(
         store.blobs,
         on_event=on_event,
         cancelled=cancelled,
-        streams=streams,
+        limits=limits,
     )
 
 
@@ -179,7 +180,7 @@ def send_manifests(
             mounts=mounts,
             on_event=on_event,
             cancelled=cancelled,
-            streams=access.streams,
+            limits=access.limits,
         )
         on_event(Status(text="pushing manifest"))
         if index is not None:

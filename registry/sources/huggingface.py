@@ -105,7 +105,7 @@ def pull(
             store.blobs,
             on_event=on_event,
             cancelled=cancelled,
-            streams=access.streams,
+            limits=access.limits,
         )
         small = _small_layers(host, base, files, store)
     layers = [_layer(file, mediatypes.OLLAMA_MODEL) for file in weights]

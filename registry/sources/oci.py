@@ -35,6 +35,8 @@ MEMORY_SHARE: Final = 0.8
 """Largest share of the memory for weights; more would leave too little for the context."""
 DEPTH_LIMIT: Final = 4
 _INDEXES: Final = (mediatypes.OCI_INDEX, mediatypes.DOCKER_MANIFEST_LIST)
+_SYSTEM: Final = platform.system()
+_MACHINE: Final = platform.machine()
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
@@ -78,7 +80,7 @@ def pull(
             store,
             on_event=on_event,
             cancelled=cancelled,
-            streams=access.streams,
+            limits=access.limits,
         )
     on_event(Status(text="verifying sha256 digest"))
     if formats.format_of(manifest) is not Format.OLLAMA:
@@ -132,8 +134,15 @@ def _is_index(found: RemoteManifest) -> bool:
     return b'"manifests"' in found.raw and b'"layers"' not in found.raw
 
 
-def choose(listed: Sequence[Descriptor], options: PullOptions, name: str) -> Choice:
-    """The manifest of an index to take.
+def choose(
+    listed: Sequence[Descriptor],
+    options: PullOptions,
+    name: str,
+    *,
+    system: str = _SYSTEM,
+    machine: str = _MACHINE,
+) -> Choice:
+    """The manifest of an index to take, on a machine of this operating system and architecture.
 
     Raises:
         ModelNotFound: there is none, or none of the quantization that is asked for.
@@ -146,7 +155,7 @@ def choose(listed: Sequence[Descriptor], options: PullOptions, name: str) -> Cho
         return _asked_for(quantized, options.quantization, name)
     if quantized:
         return _best_fit(quantized, options.memory_bytes)
-    return Choice(descriptor=_for_platform(models))
+    return Choice(descriptor=_for_platform(models, system, machine))
 
 
 def _is_attestation(entry: Descriptor) -> bool:
@@ -190,10 +199,10 @@ def _weight_bytes(entry: Descriptor) -> int:
     return int(told) if told.isascii() and told.isdecimal() and len(told) < 19 else 0
 
 
-def _for_platform(models: Sequence[Descriptor]) -> Descriptor:
-    """The first for this machine, else the first for any, else the first."""
-    machine = platform.machine().lower()
-    here = {"os": platform.system().lower(), "architecture": _MACHINES.get(machine, machine)}
+def _for_platform(models: Sequence[Descriptor], system: str, machine: str) -> Descriptor:
+    """The first for such a machine, else the first for any, else the first."""
+    machine = machine.lower()
+    here = {"os": system.lower(), "architecture": _MACHINES.get(machine, machine)}
 
     def rank(entry: Descriptor) -> int:
         given = entry.platform or {}

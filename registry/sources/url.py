@@ -71,7 +71,7 @@ def pull(
             store.blobs,
             on_event=on_event,
             cancelled=cancelled,
-            streams=access.streams,
+            limits=access.limits,
         )
     with open(store.blobs.check(digest), "rb") as file:
         if file.read(4) != b"GGUF":

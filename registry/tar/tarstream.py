@@ -91,15 +91,15 @@ class Member:
             _exactly(self._source, padding)
 
 
-def members(source: Reader) -> Iterator[Member]:
+def members(source: Reader, *, limit: int = MEMBER_LIMIT) -> Iterator[Member]:
     """The members of the archive in order; one is to be read before the next is asked for.
 
     Raises:
         SourceError: no tar, cut off, a member that leads outside, or over a limit.
     """
     for count, member in enumerate(_members(source)):
-        if count >= MEMBER_LIMIT:
-            raise SourceError(f"the archive has more than {MEMBER_LIMIT} members")
+        if count >= limit:
+            raise SourceError(f"the archive has more than {limit} members")
         yield member
         member.skip()
 

@@ -81,12 +81,14 @@ class Checkpoint:
         ModelNotCreatable: a name that is absolute or leads out of the directory.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], *, limit_bytes: int = MAX_JSON_BYTES) -> None:
         for name in files:
             parts = PurePosixPath(name).parts
             if not parts or "\\" in name or "\0" in name or name.startswith("/") or ".." in parts:
                 raise ModelNotCreatable(f"file path must be relative: {name[:200]!r}")
         self._files = dict(sorted(files.items()))
+        self._limit_bytes = limit_bytes
+        """Most bytes of a file that is read whole."""
         self._parsed: dict[str, Any] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -100,17 +102,17 @@ class Checkpoint:
         """The content of a file.
 
         Raises:
-            ModelNotCreatable: the file is absent, unreadable or larger than `MAX_JSON_BYTES`.
+            ModelNotCreatable: the file is absent, unreadable or larger than `limit_bytes`.
         """
         if name not in self._files:
             raise ModelNotCreatable(f"{name} is missing")
         try:
             with open(self._files[name], "rb") as file:
-                raw = file.read(MAX_JSON_BYTES + 1)
+                raw = file.read(self._limit_bytes + 1)
         except OSError as error:
             raise ModelNotCreatable(f"{name} cannot be read: {error.strerror}") from error
-        if len(raw) > MAX_JSON_BYTES:
-            raise ModelNotCreatable(f"{name} is larger than {MAX_JSON_BYTES} bytes")
+        if len(raw) > self._limit_bytes:
+            raise ModelNotCreatable(f"{name} is larger than {self._limit_bytes} bytes")
         return raw
 
     def text(self, name: str) -> str:

@@ -163,11 +163,9 @@ def test_broken_advice_on_sampling_does_not_matter(files: dict[str, Path], tmp_p
     assert "general.sampling.temp" not in read_header(target).metadata
 
 
-def test_a_file_over_the_limit_is_not_read_into_memory(
-    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("olmkit.engine.create.convert.checkpoint.MAX_JSON_BYTES", 50)
-    assert "config.json is larger than 50 bytes" in refused(files, tmp_path)
+def test_a_file_over_the_limit_is_not_read_into_memory(files: dict[str, Path]) -> None:
+    with pytest.raises(ModelNotCreatable, match=r"^config.json is larger than 50 bytes$"):
+        Checkpoint(files, limit_bytes=50).find_object("config.json")
 
 
 def test_an_unknown_architecture_is_refused_with_a_list_of_the_known(
