@@ -23,6 +23,7 @@ import uvicorn
 import uvloop
 
 from olmkit.engine import logs
+from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.listening import announced, listen, tell_supervisor
 from olmkit.engine.scheduling.pool import Pool
@@ -81,7 +82,9 @@ async def _serve(
     services.rename_old_blobs()
     try:
         with _signals(stop, settings):
-            server = _Server(_config(make_app(services), drain_s), services, stop)
+            server = _Server(
+                _config(make_app(services), drain_s, _limits(settings)), services, stop
+            )
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -95,10 +98,19 @@ async def _serve(
         await services.templates.close()
 
 
-def _config(app: Any, drain_s: float) -> uvicorn.Config:
+def _limits(settings: Settings) -> ConnectionLimits:
+    stall_s = settings.stall_timeout_s
+    return ConnectionLimits(
+        stall_s=stall_s,
+        head_s=min(HEAD_S, stall_s),
+        connections=settings.max_connections,
+    )
+
+
+def _config(app: Any, drain_s: float, limits: ConnectionLimits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=bounded(limits),  # type: ignore[arg-type] # anything that makes a protocol
         ws="none",
         log_config=None,
         access_log=False,

@@ -9,6 +9,9 @@ else a user typed are never logged, at any level: there is no switch for it.
 import json
 import logging
 import sys
+import threading
+import time
+from collections.abc import Callable
 from datetime import datetime
 from typing import Final, TextIO
 
@@ -18,6 +21,53 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 _PLAIN: Final = frozenset(
     "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:/@+%,[]()"
 )
+
+
+WINDOW_S: Final = 60.0
+MOST_ALIKE: Final = 10
+"""Lines of the same message in a window; what goes on being said says nothing new."""
+MOST_OF_ONE: Final = 600
+"""Lines of one part of olm in a window, a runner's own output included."""
+SAID_ONCE: Final = frozenset({"olmkit.engine.api.connections", "uvicorn.error"})
+"""Parts whose lines strangers cause: of each message one line in a window."""
+MAX_MESSAGES: Final = 1000
+
+
+class RateFilter(logging.Filter):
+    """Lets a bounded number of lines through, whoever causes them.
+
+    The first line after a window in which some were held back says how many, as `suppressed`.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._began_s = clock()
+        self._counts: dict[tuple[str, str], int] = {}
+        self._suppressed = 0
+        self._lock = threading.Lock()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the line is to be written."""
+        with self._lock:
+            now_s = self._clock()
+            if now_s - self._began_s >= WINDOW_S:
+                self._began_s, self._counts = now_s, {}
+                if self._suppressed:
+                    record.suppressed = self._suppressed
+                    self._suppressed = 0
+            most_alike = 1 if record.name in SAID_ONCE else MOST_ALIKE
+            is_in = self._count(record.name, "", MOST_OF_ONE) and self._count(
+                record.name, str(record.msg)[:200], most_alike
+            )
+            self._suppressed += not is_in
+            return is_in
+
+    def _count(self, name: str, message: str, most: int) -> bool:
+        if len(self._counts) >= MAX_MESSAGES and (name, message) not in self._counts:
+            return True  # bounded by the lines of its part
+        count = self._counts[name, message] = self._counts.get((name, message), 0) + 1
+        return count <= most
 
 
 class LogfmtFormatter(logging.Formatter):
@@ -47,6 +97,8 @@ def configure(level: int, *, stream: TextIO | None = None) -> None:
     logging.addLevelName(TRACE, "TRACE")
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LogfmtFormatter())
+    if level > DEBUG:
+        handler.addFilter(RateFilter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(max(level, WARNING) if level > TRACE else DEBUG)

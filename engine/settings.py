@@ -126,6 +126,9 @@ class Settings:
     """How long an idle model stays loaded; `math.inf`: for ever, 0: not at all."""
     load_timeout_s: float = 300.0
     """How long a load may go on without progress; `math.inf`: without limit."""
+    stall_timeout_s: float = 60.0
+    """How long a request may come, or an answer be unread, without progress."""
+    max_connections: int = 512
     context_tokens: int | None = None
     """Context length where neither request nor model says one; None: automatic."""
     parallel: int = 4
@@ -169,6 +172,8 @@ class Settings:
             models=_path(models, environ) if models else home / "models",
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
             load_timeout_s=load_timeout_s if load_timeout_s > 0 else math.inf,
+            stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
+            max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
             parallel=max(1, read.count("parallel", "NUM_PARALLEL", 4)),
             max_loaded_models=read.count("max_loaded_models", "MAX_LOADED_MODELS", 0) or None,
