@@ -58,7 +58,7 @@ class RateFilter(logging.Filter):
                     self._suppressed = 0
             most_alike = 1 if record.name in SAID_ONCE else MOST_ALIKE
             is_in = self._count(record.name, "", MOST_OF_ONE) and self._count(
-                record.name, str(record.msg)[:200], most_alike
+                record.name, f"{record.levelname} {record.msg}"[:200], most_alike
             )
             self._suppressed += not is_in
             return is_in
