@@ -22,7 +22,7 @@ from olmkit.engine.runner.decoding.rehearsal import (
     RehearsalFailed,
     rehearse,
 )
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind, FailureKind
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ import time
 from collections import deque
 from typing import Final
 
+from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
 from olmkit.engine.runner.decoding.constraint import GuideMaker, Preparation
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer
@@ -24,8 +25,7 @@ from olmkit.engine.runner.decoding.promptshare import PromptPace
 from olmkit.engine.runner.decoding.sampling import build_sampler, check_sampling
 from olmkit.engine.runner.decoding.sequences import Sequence, SlotPool
 from olmkit.engine.runner.decoding.stops import StopScanner
-from olmkit.engine.runner.process import log
-from olmkit.engine.runner.process.failures import RequestFailed, context_exceeded
+from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
