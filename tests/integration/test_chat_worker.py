@@ -135,6 +135,41 @@ def test_a_worker_whose_parent_is_gone_ends_itself() -> None:
     run(body, deadline_s=1.0)
 
 
+def test_a_looping_template_delays_its_own_model_alone() -> None:
+    async def body(process: TemplateProcess) -> None:
+        looping = [
+            asyncio.create_task(process.run(jinja(ENDLESS), owner=f"bad{number % 2}"))
+            for number in range(20)
+        ]
+        await asyncio.sleep(0.1)
+        for _ in range(3):  # one worker starts, the same one goes on
+            assert await process.run(jinja("fine"), owner="good") == "fine"
+        assert sum(task.done() for task in looping) < 18
+        assert len(children()) == 3
+        for task in looping:
+            task.cancel()
+        await asyncio.gather(*looping, return_exceptions=True)
+
+    run(body, deadline_s=1.0)
+
+
+def test_where_all_workers_are_busy_who_used_least_goes_first() -> None:
+    async def body(process: TemplateProcess) -> None:
+        looping = [
+            asyncio.create_task(process.run(jinja(ENDLESS), owner=f"bad{number}"))
+            for number in range(4)
+            for _ in range(10)
+        ]
+        await asyncio.sleep(1.2)  # all have used time by now
+        assert await process.run(jinja("fine"), owner="good") == "fine"
+        assert sum(task.done() for task in looping) <= 12
+        for task in looping:
+            task.cancel()
+        await asyncio.gather(*looping, return_exceptions=True)
+
+    run(body, deadline_s=1.0, max_workers=2)
+
+
 def test_text_that_is_none_is_refused() -> None:
     async def body(process: TemplateProcess) -> None:
         assert "what is no text" in await refusal(process, "{{ '\\ud800' }}")
