@@ -13,6 +13,8 @@ import math
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -34,6 +36,9 @@ from olmkit.registry.store.store import Store
 DRAIN_S: Final = 3.0
 """Answers under way at a shutdown may end by themselves for so long; then their models are
 unloaded, and after as long again whatever still runs (a download, to be resumed) is cancelled."""
+
+END_S: Final = 9.5
+"""From the signal until the process has gone, whatever is still at work in it."""
 
 MakeApp = Callable[[Services], Any]
 """Makes the ASGI application."""
@@ -74,7 +79,11 @@ async def _serve(
     stop = asyncio.Event()
     services = Services(
         settings=settings,
-        store=Store(settings.models, keeps_replaced=settings.no_prune),
+        store=Store(
+            settings.models,
+            keeps_replaced=settings.no_prune,
+            kept_free_bytes=settings.min_free_bytes,
+        ),
         pool=Pool(settings),
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
@@ -120,6 +129,18 @@ def _config(app: Any, drain_s: float, limits: ConnectionLimits) -> uvicorn.Confi
     )
 
 
+def _end_for_sure(settings: Settings) -> None:
+    """End the process when its shutdown takes too long: something in it does not end.
+
+    Runners and workers see EOF and end too; downloads have their journals.
+    """
+    time.sleep(END_S)
+    log.warning("ended without waiting for all work any longer")
+    with suppress(OSError):
+        settings.daemon_file.unlink()
+    os._exit(0)
+
+
 @contextmanager
 def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
     """The first SIGTERM or SIGINT sets `stop`, the second one ends the process by itself."""
@@ -134,6 +155,7 @@ def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
             signal.raise_signal(number)
         log.info("shutting down", extra={"signal": number.name})
         stop.set()
+        threading.Thread(target=_end_for_sure, args=(settings,), daemon=True).start()
 
     numbers = (signal.SIGTERM, signal.SIGINT)
     for number in numbers:

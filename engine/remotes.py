@@ -5,6 +5,7 @@ variables are those of the tools that people log in with already: Docker, Podman
 Hugging Face's.
 """
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,8 +75,13 @@ class Remotes:
 
         return load_key(self.key, (self.ollama_key,))
 
-    def connection(self, *, streams: int | None = None) -> "Connection":
-        """How the registry's code reaches remote hosts; `streams` limits a transfer."""
+    def connection(
+        self, *, streams: int | None = None, cancelled: threading.Event | None = None
+    ) -> "Connection":
+        """How the registry's code reaches remote hosts; `streams` limits a transfer.
+
+        A `Cancellation` as `cancelled` closes its connections when it is set.
+        """
         from olmkit.registry.http.web import Connection
 
         return Connection(
@@ -89,6 +95,7 @@ class Remotes:
             hub_token=self.hub_token,
             hub_address=self.hub_address,
             streams=streams,
+            cancelled=cancelled,
         )
 
 

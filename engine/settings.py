@@ -126,6 +126,8 @@ class Settings:
     """How long an idle model stays loaded; `math.inf`: for ever, 0: not at all."""
     load_timeout_s: float = 300.0
     """How long a load may go on without progress; `math.inf`: without limit."""
+    min_free_bytes: int = 0
+    """What the store leaves free on its disk."""
     stall_timeout_s: float = 60.0
     """How long a request may come, or an answer be unread, without progress."""
     max_connections: int = 512
@@ -172,6 +174,7 @@ class Settings:
             models=_path(models, environ) if models else home / "models",
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
             load_timeout_s=load_timeout_s if load_timeout_s > 0 else math.inf,
+            min_free_bytes=read.size("min_free_bytes", "MIN_FREE", 0),
             stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
             max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
@@ -249,6 +252,16 @@ class _Reader:
         if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
             return self._reject(field_name, value, default, "no whole number")
         return int(value)
+
+    def size(self, field_name: str, name: str, default: int) -> int:
+        """Bytes: a whole number, with K, M, G or T for powers of 1024, and B or iB behind it."""
+        value = self.text(field_name, name)
+        if value is None:
+            return default
+        match = re.fullmatch(r"([0-9]{1,15}) ?([KMGT]?)(?:i?B)?", value, re.ASCII | re.IGNORECASE)
+        if match is None:
+            return self._reject(field_name, value, default, "no number of bytes such as 10G")
+        return int(match[1]) << (10 * " KMGT".index(match[2].upper() or " "))
 
     def seconds(self, field_name: str, name: str, default: float) -> float:
         """A Go duration, or a whole number of seconds."""

@@ -11,6 +11,7 @@ VARIABLES: Final = {
     "OLM_HOST": "address of the daemon (127.0.0.1:11434)",
     "OLM_KEEP_ALIVE": "how long an idle model stays loaded; negative: for ever (5m)",
     "OLM_LOAD_TIMEOUT": "how long a load may make no progress; 0: for ever (5m)",
+    "OLM_MIN_FREE": "disk space that the store leaves free, such as 10G (0)",
     "OLM_STALL_TIMEOUT": "how long a client may send or read nothing (1m)",
     "OLM_MAX_CONNECTIONS": "connections to the daemon at a time (512)",
     "OLM_CONTEXT_LENGTH": "context length where none is asked for (chosen by memory)",

@@ -19,11 +19,15 @@ from typing import Final
 
 import httpx
 
+from olmkit.registry.http.sockets import Sockets, WatchedTransport, shut_down
+
 ITERATED_BYTES: Final = 64 * 1024
 HEAD_BYTES: Final = 4096
 HEAD_LIMIT_BYTES: Final = 64 * 1024
 IDLE_LIMIT: Final = 32
 """Connections to one origin that are kept for the next request."""
+INTERIM_LIMIT: Final = 16
+"""Answers of a status below 200 before the one that counts."""
 _BODY: Final = "olm_body"
 
 Origin = tuple[str, str, int]
@@ -32,6 +36,15 @@ Origin = tuple[str, str, int]
 
 class _Answer(http.client.HTTPResponse):
     """The answer to a request; those before it, of a status below 200, are passed over."""
+
+    _interim = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._interim += 1  # http.client asks for each of them here
+        if self._interim > INTERIM_LIMIT:
+            raise http.client.BadStatusLine("interim answers without end")
+        found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return found
 
     def begin(self) -> None:
         super().begin()
@@ -179,7 +192,7 @@ class Body(httpx.SyncByteStream):
         """Make the thread that reads fail at once."""
         with self._lock:
             if not self._is_closed:
-                _shut_down(self._socket)
+                shut_down(self._socket)
 
     def close(self) -> None:
         """Give the connection back when all was read, else end it."""
@@ -194,9 +207,12 @@ class Body(httpx.SyncByteStream):
 class Transport(httpx.BaseTransport):
     """Connections to any number of origins; may be used by several threads."""
 
-    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, limits: httpx.Limits, sockets: Sockets | None = None
+    ) -> None:
         self._context = context
-        self._other = httpx.HTTPTransport(verify=context, limits=limits)
+        self._sockets = sockets or Sockets(None)
+        self._other = WatchedTransport(self._sockets, verify=context, limits=limits)
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[http.client.HTTPConnection]] = {}
         self._is_closed = False
@@ -266,6 +282,11 @@ class Transport(httpx.BaseTransport):
             raise httpx.ConnectTimeout(str(error)) from error
         except (OSError, ValueError) as error:  # some host names are refused before any look-up
             raise httpx.ConnectError(str(error)) from error
+        try:
+            self._sockets.add(connection.sock)
+        except httpx.ConnectError:
+            connection.close()
+            raise
         return connection
 
     def _ask(
@@ -282,7 +303,8 @@ class Transport(httpx.BaseTransport):
                 used.close()
 
         try:
-            with _reading():
+            with self._sockets.head(), _reading():
+                self._sockets.use(used)
                 target = request.url.raw_path.decode("ascii")
                 connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
                 for name, value in request.headers.raw:
@@ -319,7 +341,7 @@ def abort(response: httpx.Response) -> None:
     elif stream := response.extensions.get("network_stream"):
         found = stream.get_extra_info("socket")
         if isinstance(found, socket.socket):
-            _shut_down(found)
+            shut_down(found)
 
 
 class Copied:
@@ -353,12 +375,6 @@ class Copied:
         view[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
-
-
-def _shut_down(connection_socket: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        # Not the TLS socket's own method, which takes the reader's state away.
-        socket.socket.shutdown(connection_socket, socket.SHUT_RDWR)
 
 
 def _has_input(connection_socket: socket.socket) -> bool:
