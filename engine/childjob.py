@@ -15,6 +15,7 @@ from typing import IO, Final, TypeVar
 
 import msgspec
 
+from olmkit.engine.childenv import child_environment
 from olmkit.engine.framing import (
     FRAME_HEADER,
     ProtocolViolation,
@@ -78,6 +79,7 @@ def carry_out(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=child_environment(),
     )
     with child:
         assert child.stdin is not None

@@ -27,7 +27,8 @@ import uvloop
 from olmkit.engine import logs
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
-from olmkit.engine.listening import announced, listen, tell_supervisor
+from olmkit.engine.listening import BACKLOG, announced, listen, tell_supervisor
+from olmkit.engine.localsocket import listen_locally, socket_path
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
@@ -47,14 +48,15 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float = DRAIN_S) -> None:
-    """Serve at the settings' address until SIGTERM or SIGINT; returns after a clean end.
+    """Serve at the settings' address until SIGTERM, SIGINT or SIGHUP; returns after a clean end.
 
     `make_app`: the API, if not olm's own. `drain_s`: see `DRAIN_S`.
 
     Raises:
         AddressInUse, DaemonError: nothing was served.
     """
-    logs.configure(settings.log_level)
+    os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
+    logs.configure(settings.log_level, rotated=settings.log_file)
     listener = listen(settings.address)
     with listener:
         port = listener.getsockname()[1]
@@ -62,9 +64,33 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
         with announced(settings.home, settings.address):
             for warning in settings.warnings:
                 log.warning(warning)
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, listener, make_app or _own_app, drain_s))
+            with (
+                _own_socket(settings) as own,
+                asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            ):
+                runner.run(_serve(settings, [listener, *own], make_app or _own_app, drain_s))
     log.info("ended")
+
+
+@contextmanager
+def _own_socket(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The Unix socket for this user's own programs; none where it cannot be made."""
+    path = socket_path(settings.home, settings.address.netloc)
+    if path is None:
+        yield []
+        return
+    try:
+        listener = listen_locally(path, BACKLOG)
+    except OSError as error:
+        log.warning("no Unix socket", extra={"path": path, "reason": error.strerror})
+        yield []
+        return
+    with listener:
+        try:
+            yield [listener]
+        finally:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _own_app(services: Services) -> Any:
@@ -74,7 +100,7 @@ def _own_app(services: Services) -> Any:
 
 
 async def _serve(
-    settings: Settings, listener: socket.socket, make_app: MakeApp, drain_s: float
+    settings: Settings, listeners: list[socket.socket], make_app: MakeApp, drain_s: float
 ) -> None:
     stop = asyncio.Event()
     services = Services(
@@ -94,7 +120,7 @@ async def _serve(
             server = _Server(
                 _config(make_app(services), drain_s, _limits(settings)), services, stop
             )
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            serving = asyncio.create_task(server.serve(sockets=listeners))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             tell_supervisor("STOPPING=1")
@@ -143,7 +169,7 @@ def _end_for_sure(settings: Settings) -> None:
 
 @contextmanager
 def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
-    """The first SIGTERM or SIGINT sets `stop`, the second one ends the process by itself."""
+    """The first signal to end sets `stop`, the second one ends the process by itself."""
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
@@ -157,7 +183,7 @@ def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
         stop.set()
         threading.Thread(target=_end_for_sure, args=(settings,), daemon=True).start()
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:

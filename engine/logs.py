@@ -8,11 +8,13 @@ else a user typed are never logged, at any level: there is no switch for it.
 
 import json
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Final, TextIO
 
 from olmkit.engine.settings import DEBUG, TRACE, WARNING
@@ -23,6 +25,9 @@ _PLAIN: Final = frozenset(
 )
 
 
+MAX_LOG_BYTES: Final = 10 << 20
+KEPT_LOGS: Final = 3
+"""Full ones: daemon.log.1 is the latest."""
 WINDOW_S: Final = 60.0
 MOST_ALIKE: Final = 10
 """Lines of the same message in a window; what goes on being said says nothing new."""
@@ -89,13 +94,56 @@ class LogfmtFormatter(logging.Formatter):
         return " ".join(f"{key}={_quoted(str(value))}" for key, value in pairs.items())
 
 
-def configure(level: int, *, stream: TextIO | None = None) -> None:
+class RotatingStderr(logging.StreamHandler[TextIO]):
+    """stderr, moved aside and begun anew where it is a file that grew too long.
+
+    Whatever the process writes there counts, tracebacks of its libraries included.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = MAX_LOG_BYTES) -> None:
+        super().__init__(sys.stderr)
+        self._path = path
+        self._max_bytes = max_bytes
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write the line, to a new file where the old one is full."""
+        try:
+            self._rotate()
+        except OSError:
+            self.handleError(record)
+        super().emit(record)
+
+    def _rotate(self) -> None:
+        used = os.fstat(2)
+        if used.st_size < self._max_bytes or not os.path.samestat(used, os.stat(self._path)):
+            return
+        for number in range(KEPT_LOGS, 0, -1):
+            older = self._path.with_name(f"{self._path.name}.{number}")
+            newer = older.with_suffix(f".{number - 1}") if number > 1 else self._path
+            if newer.exists():
+                newer.replace(older)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        fresh = os.open(self._path, flags, 0o600)
+        try:
+            for descriptor in (1, 2):
+                os.dup2(fresh, descriptor)
+        finally:
+            os.close(fresh)
+
+
+def configure(level: int, *, stream: TextIO | None = None, rotated: Path | None = None) -> None:
     """Send what olm logs at `level` and above to `stream`, stderr if none is given.
+
+    Where stderr is the file `rotated`, it is kept short: see `RotatingStderr`.
 
     Of other libraries only warnings, unless everything is asked for.
     """
     logging.addLevelName(TRACE, "TRACE")
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = (
+        RotatingStderr(rotated)
+        if stream is None and rotated is not None
+        else logging.StreamHandler(stream or sys.stderr)
+    )
     handler.setFormatter(LogfmtFormatter())
     if level > DEBUG:
         handler.addFilter(RateFilter())

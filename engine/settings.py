@@ -149,6 +149,8 @@ class Settings:
     """Spread every model over all GPUs."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
+    hosts: tuple[str, ...] = ()
+    """Names, beside this machine's own, under which a daemon on loopback may be addressed."""
     log_level: int = INFO
     go_template: bool | None = None
     """Whether a Go template wins over the file's Jinja; None: the one that does more."""
@@ -192,6 +194,7 @@ class Settings:
             gpu_overhead_bytes=read.count("gpu_overhead_bytes", "GPU_OVERHEAD", 0),
             spread=read.flag("spread", "SCHED_SPREAD") or False,
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
+            hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),
             go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,

@@ -27,6 +27,7 @@ VARIABLES: Final = {
     "OLM_GPU_OVERHEAD": "bytes of each GPU's memory to leave free (0)",
     "OLM_SCHED_SPREAD": "1 spreads every model over all GPUs",
     "OLM_ORIGINS": "origins of browser requests to allow, besides local ones; a comma list",
+    "OLM_HOSTS": "names of this machine that requests may use, besides its own; a comma list",
     "OLM_GO_TEMPLATE": "1: Go templates win over Jinja, 0: they do not (the one that does more)",
     "OLM_NOPRUNE": "1 keeps blobs that no model uses",
     "OLM_NOHISTORY": "1 saves no lines of chats",

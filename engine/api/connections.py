@@ -12,12 +12,15 @@ section 5 (431); RFC 9110, section 15.5.9 (408).
 import asyncio
 import functools
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from olmkit.engine.localsocket import is_trusted_peer
 
 HEAD_S: Final = 20.0
 
@@ -78,7 +81,9 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.waits_since_s = self.loop.time()
         self._watch(self._limits.head_s)
-        if is_full and not self._make_room():
+        if not _is_trusted(transport):
+            self._refuse(403, "another user of this machine")
+        elif is_full and not self._make_room():
             self._refuse(503, f"over {self._limits.connections} connections at once")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -244,6 +249,12 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.transport.abort()
+
+
+def _is_trusted(transport: asyncio.Transport) -> bool:
+    """A TCP peer may be anybody; at the Unix socket only this user and root."""
+    used = transport.get_extra_info("socket")
+    return used.family != socket.AF_UNIX or is_trusted_peer(used)
 
 
 def bounded(limits: ConnectionLimits) -> Callable[..., asyncio.Protocol]:

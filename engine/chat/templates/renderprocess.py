@@ -27,6 +27,7 @@ from olmkit.engine.chat.templates.renderprotocol import (
     decode_reply,
 )
 from olmkit.engine.chat.templates.turns import FairTurns
+from olmkit.engine.childenv import child_environment
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 
@@ -58,6 +59,7 @@ class _Worker:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
+                    env=child_environment(),
                 )
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
