@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from olmkit.engine.api.storework import Transfers
 from olmkit.engine.chat.rendering import Renderer
-from olmkit.engine.inference.vocabulary import Vocabularies
+from olmkit.engine.inference.tokenization import Vocabularies
 from olmkit.engine.models.catalog import Catalog
 from olmkit.engine.services import Services
 from olmkit.registry.oci.digest import Digest

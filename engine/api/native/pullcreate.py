@@ -75,7 +75,9 @@ def pull_into(
     settings, store = api.services.settings, api.services.store
     options = sources.PullOptions(
         insecure=insecure,
-        connection=settings.remotes.connection(streams=settings.streams, cancelled=cancelled),
+        connection=settings.remotes.connection(
+            streams=settings.transfer_streams, cancelled=cancelled
+        ),
         quantization=quantization,
         memory_bytes=total_bytes(),
         revision=revision,
