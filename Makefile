@@ -3,7 +3,7 @@ VENV ?= .venv
 MINUTES ?= 10
 BIN := $(VENV)/bin
 
-.PHONY: help demo test dev format lint types imports unit tests generated build bench fuzz clean
+.PHONY: attack help demo test dev format lint types imports unit tests generated build bench fuzz clean
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -53,6 +53,12 @@ build: dev      ## wheel and sdist, checked by installing the wheel elsewhere
 
 bench: dev      ## ratios against llama-server and plain Python (builds llama-server once)
 	$(BIN)/python benchmarks/run.py
+
+attack: dev    ## every attack of docs/security.md on daemons of its own, and a table of what it did
+	PYTHONPATH=tests $(BIN)/pytest -q -p support.attacktable -o addopts="--import-mode=importlib" \
+	    tests/integration/test_hostile_clients.py tests/integration/test_hostile_registries.py \
+	    tests/integration/test_runner_bounds.py tests/integration/test_children.py \
+	    tests/integration/test_chat_worker.py
 
 fuzz: dev       ## the property tests again and again with new seeds: make fuzz MINUTES=60
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); rounds=0; \

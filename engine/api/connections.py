@@ -18,7 +18,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
 
 from olmkit.engine.localsocket import is_trusted_peer
 
@@ -239,7 +243,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_refused = True
         self._unwatch()
         log.warning(f"refused: {reason}")
-        if self.cycle is None or self.cycle.response_complete:
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is None or cycle.response_complete:
             body = b'{"error":"refused: %s"}' % reason.encode("ascii")
             head = STATUS_LINE[status] + (
                 b"content-type: application/json; charset=utf-8\r\nconnection: close\r\n"

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -18,7 +19,7 @@ def jinja(template: str, **variables: object) -> RenderJinja:
     return RenderJinja(template=template, variables=variables)
 
 
-def run(body: Callable[[TemplateProcess], Awaitable[None]], **options: float) -> None:
+def run(body: Callable[[TemplateProcess], Awaitable[None]], **options: Any) -> None:
     """Run `body` with a template process that is closed afterwards."""
 
     async def main() -> None:

@@ -8,6 +8,7 @@ the loop sleeps until one comes. A cancelled request is gone by the next step.
 import time
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 import msgspec
@@ -124,10 +125,11 @@ class Loop:
         replies: list[Reply] = []
         for request, work in [one for one in self._tokenizing if one[1].is_done]:
             self._tokenizing.remove((request, work))
-            replies += self._guarded(request, lambda r=request, w=work: self._go_on(r, w.tokens()))
+            replies += self._guarded(request, partial(self._go_on, request, work))
         return replies
 
-    def _go_on(self, request: Completion | Tokenize, tokens: list[int]) -> list[Reply]:
+    def _go_on(self, request: Completion | Tokenize, work: Tokenizing) -> list[Reply]:
+        tokens = work.tokens()
         if isinstance(request, Tokenize):
             return [Tokens(id=request.id, tokens=tokens)]
         self._generator_submit(msgspec.structs.replace(request, prompt=tokens))
