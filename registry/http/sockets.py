@@ -51,6 +51,16 @@ class Sockets:
             raise httpx.ConnectError("the transfer was cancelled")
         self.use(one)
 
+    @contextmanager
+    def during_handshake(self, plain: socket.socket) -> Iterator[None]:
+        """The block turns a socket into one of TLS, which takes the plain one's place.
+
+        Until that is done nobody has it, so a second descriptor stands for it.
+        """
+        with plain.dup() as second:
+            self.add(second)
+            yield
+
     def use(self, one: socket.socket, *, is_writing: bool = False) -> None:
         """This thread waits for that socket from now on; while it sends, no answer is due."""
         waiting: _Waiting | None = getattr(self._used, "waiting", None)
@@ -75,15 +85,18 @@ class Sockets:
         """
         waiting = self._used.waiting = _Waiting(time.monotonic() + self._head_s)
         _watch.add(waiting)
+        late = httpx.ReadTimeout("the head of the answer takes too long")
         try:
             yield
-        except (httpx.TransportError, OSError) as error:
+        except (httpx.TransportError, httpcore.NetworkError, OSError) as error:
             if waiting.is_late:
-                raise httpx.ReadTimeout("the head of the answer takes too long") from error
+                raise late from error
             raise
         finally:
             self._used.waiting = None
             waiting.is_over = True
+        if waiting.is_late:  # a head that was cut off can look like a whole one
+            raise late
 
 
 class _Waiting:
@@ -155,8 +168,15 @@ class WatchedTransport(httpx.HTTPTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """The answer, its body not yet read. Raises: httpx.TransportError."""
-        with self._sockets.head():
-            return super().handle_request(request)
+        response: httpx.Response | None = None
+        try:
+            with self._sockets.head():
+                response = super().handle_request(request)
+        except httpx.ReadTimeout:
+            if response is not None:
+                response.close()
+            raise
+        return response
 
 
 class _Backend(httpcore.SyncBackend):
@@ -164,7 +184,7 @@ class _Backend(httpcore.SyncBackend):
         self._sockets = sockets
 
     def connect_tcp(self, *arguments: Any, **options: Any) -> httpcore.NetworkStream:
-        return _Stream(super().connect_tcp(*arguments, **options), self._sockets)
+        return _watched(super().connect_tcp(*arguments, **options), self._sockets)
 
 
 class _Stream(httpcore.NetworkStream):
@@ -172,7 +192,6 @@ class _Stream(httpcore.NetworkStream):
         self._stream = stream
         self._sockets = sockets
         self._socket: socket.socket = stream.get_extra_info("socket")
-        sockets.add(self._socket)
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         self._sockets.use(self._socket)
@@ -186,7 +205,19 @@ class _Stream(httpcore.NetworkStream):
         self._stream.close()
 
     def start_tls(self, *arguments: Any, **options: Any) -> httpcore.NetworkStream:
-        return _Stream(self._stream.start_tls(*arguments, **options), self._sockets)
+        with self._sockets.during_handshake(self._socket):
+            secured = self._stream.start_tls(*arguments, **options)
+        return _watched(secured, self._sockets)
 
     def get_extra_info(self, info: str) -> Any:
         return self._stream.get_extra_info(info)
+
+
+def _watched(stream: httpcore.NetworkStream, sockets: Sockets) -> _Stream:
+    """The stream, its socket known. Raises: httpx.ConnectError, the transfer was cancelled."""
+    try:
+        sockets.add(stream.get_extra_info("socket"))
+    except httpx.ConnectError:
+        stream.close()
+        raise
+    return _Stream(stream, sockets)

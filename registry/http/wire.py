@@ -277,7 +277,16 @@ class Transport(httpx.BaseTransport):
         connection.response_class = _Answer
         connection.timeout = limits.get("connect")
         try:
-            connection.connect()
+            with contextlib.ExitStack() as stack:
+                dial: Callable[..., socket.socket] = socket.create_connection
+
+                def dialled(*arguments: object) -> socket.socket:
+                    plain = dial(*arguments)
+                    stack.enter_context(self._sockets.during_handshake(plain))
+                    return plain
+
+                connection._create_connection = dialled  # type: ignore[attr-defined]
+                connection.connect()
         except TimeoutError as error:
             raise httpx.ConnectTimeout(str(error)) from error
         except (OSError, ValueError) as error:  # some host names are refused before any look-up

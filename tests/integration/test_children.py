@@ -63,8 +63,8 @@ def test_an_answer_that_nobody_reads_gives_its_slot_back(tmp_path: Path) -> None
         api = Api(daemon)
         api.create("m", smollm2())
         body = (
-            b'{"model":"m","prompt":"1 2 3","logprobs":true,"top_logprobs":20,'
-            b'"options":{"num_predict":-1,"num_ctx":8192,"stop":[]}}'
+            b'{"model":"m","prompt":"1 2 3","logprobs":true,"top_logprobs":20,"format":'
+            b'{"type":"array","items":{"type":"integer","minimum":100000},"minItems":5000}}'
         )
         with connected(daemon) as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
