@@ -27,6 +27,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from olmkit.engine.localsocket import is_trusted_peer
 
 HEAD_S: Final = 20.0
+MAX_UNSENT_BYTES: Final = 64 * 1024
 
 log = logging.getLogger(__name__)
 
@@ -84,6 +85,7 @@ class BoundedProtocol(HttpToolsProtocol):
         is_full = len(self.connections) >= self._limits.connections
         super().connection_made(transport)
         self.waits_since_s = self.loop.time()
+        _keep_unsent_short(transport)
         self._watch(self._limits.head_s)
         if not _is_trusted(transport):
             self._refuse(403, "another user of this machine")
@@ -254,6 +256,18 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.close()
         else:
             self.transport.abort()
+
+
+def _keep_unsent_short(transport: asyncio.Transport) -> None:
+    """Have the kernel keep little of what the client does not take: else it hides megabytes of an
+    answer that nobody reads. What is under way to a client that reads is not limited.
+
+    Source: tcp(7), TCP_NOTSENT_LOWAT.
+    """
+    used = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and used.family != socket.AF_UNIX:
+        used.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT_BYTES)
 
 
 def _is_trusted(transport: asyncio.Transport) -> bool:

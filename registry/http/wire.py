@@ -282,7 +282,11 @@ class Transport(httpx.BaseTransport):
 
                 def dialled(*arguments: object) -> socket.socket:
                     plain = dial(*arguments)
-                    stack.enter_context(self._sockets.during_handshake(plain))
+                    try:
+                        stack.enter_context(self._sockets.during_handshake(plain))
+                    except httpx.ConnectError:
+                        plain.close()
+                        raise
                     return plain
 
                 connection._create_connection = dialled  # type: ignore[attr-defined]

@@ -114,7 +114,10 @@ class Partial:
         Raises:
             DiskFull, StoreError: it cannot be written.
         """
-        self.reserve(done.total_bytes)
+        with self._uses:
+            is_open = not self._is_closing
+        if is_open:
+            self.reserve(done.total_bytes)
         raw = json.dumps({"size": self.size_bytes, "done": list(done)}).encode()
         staged = self._journal.with_suffix(".new")
         with self._uses, store_errors(self._journal, "write"):

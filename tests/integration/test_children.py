@@ -9,10 +9,10 @@ from pathlib import Path
 import psutil
 
 from support.api import Api
-from support.attack import connected
 from support.daemon import running_daemon, start_daemon, wait_until
 from support.models import smollm2
 from support.olm import olm, out
+from support.randommodel import write_llama
 
 SECRETS = {"HF_TOKEN": "hf_secret", "PIP_INDEX_URL": "https://u:pw@host/", "PYTHON_TOKEN": "x"}
 """The last one of a kind of variables that children get."""
@@ -61,13 +61,14 @@ def test_an_answer_that_nobody_reads_gives_its_slot_back(tmp_path: Path) -> None
     environ = {"OLM_STALL_TIMEOUT": "1s", "OLM_NUM_PARALLEL": "1"}
     with running_daemon(tmp_path / "home", environ=environ) as daemon:
         api = Api(daemon)
-        api.create("m", smollm2())
+        api.create("m", write_llama(tmp_path / "tiny.gguf"))
         body = (
-            b'{"model":"m","prompt":"1 2 3","logprobs":true,"top_logprobs":20,"format":'
+            b'{"model":"m","prompt":"1 2 3","raw":true,"logprobs":true,"top_logprobs":20,"format":'
             b'{"type":"array","items":{"type":"integer","minimum":100000},"minItems":5000}}'
         )
-        with connected(daemon) as client:
+        with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", daemon.port))
             client.sendall(
                 b"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%b"
                 % (len(body), body)
