@@ -27,9 +27,10 @@ _PREFIXES: Final = (
 _SECRET_WORDS: Final = ("TOKEN", "PASSWORD", "SECRET", "KEY", "CREDENTIAL")
 
 
-def child_environment(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The variables that a child process of the engine gets."""
-    return {name: value for name, value in environ.items() if _is_needed(name)}
+def child_environment(environ: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Those of `environ`, by default of this process, that a child of the engine gets."""
+    given = os.environ if environ is None else environ
+    return {name: value for name, value in given.items() if _is_needed(name)}
 
 
 def _is_needed(name: str) -> bool:

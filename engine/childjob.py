@@ -1,6 +1,6 @@
 """One piece of work in a child process, which may take memory, crash or be killed.
 
-The child gets one order on standard input and answers with frames on standard output: progress,
+The child gets one job on standard input and answers with frames on standard output: progress,
 then that it is done or why it failed. It ends when its standard input does: whoever wanted the
 work is gone then. Messages are frames of `framing`, as between the daemon and its runners.
 """
@@ -10,7 +10,7 @@ import selectors
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Final, TypeVar
 
 import msgspec
@@ -31,7 +31,7 @@ _POLL_S: Final = 0.1
 _READ_BYTES: Final = 64 * 1024
 _ERRORS_TAIL_BYTES: Final = 4096
 
-_Order = TypeVar("_Order", bound=msgspec.Struct)
+_Job = TypeVar("_Job", bound=msgspec.Struct)
 
 
 class JobFailed(Exception):
@@ -44,6 +44,13 @@ class JobFailed(Exception):
 
 class JobCrashed(JobFailed):
     """The child ended, or spoke, as no child should."""
+
+    def __init__(self, message: str, *, status: int | None = None, output: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        """As in `subprocess`: negative for a signal; None: it lived."""
+        self.output = output
+        """The end of what it wrote to standard error."""
 
 
 class JobCancelled(Exception):
@@ -60,14 +67,16 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def carry_out(
     module: str,
-    order: msgspec.Struct,
+    job: msgspec.Struct,
     *,
+    environ: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     cancelled: threading.Event | None = None,
 ) -> None:
-    """Run `module` as a program, hand it the order and wait until it is done.
+    """Run `module` as a program, hand it the job and wait until it is done.
 
     Blocks for as long as that takes; for a thread of its own. The child never outlives the call.
+    `environ`: its variables; None: those of this process.
 
     Raises:
         JobFailed: the child said why.
@@ -79,7 +88,7 @@ def carry_out(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=child_environment(),
+        env=child_environment(environ),
     )
     with child:
         assert child.stdin is not None
@@ -88,7 +97,7 @@ def carry_out(
         errors = _Tail(child.stderr)
         try:
             try:
-                child.stdin.write(encode_frame(order))
+                child.stdin.write(encode_frame(job))
                 child.stdin.flush()
             except BrokenPipeError:
                 pass  # how the child ended tells more
@@ -100,7 +109,9 @@ def carry_out(
                 if answer.is_done:
                     return
             status = child.wait()
-            raise JobCrashed(f"the process ended with status {status}{errors.text()}")
+            output = errors.text()
+            text = f"the process ended with status {status}{f': {output}' if output else ''}"
+            raise JobCrashed(text, status=status, output=output)
         except ProtocolViolation as error:
             raise JobCrashed("the process said what nobody understands") from error
         finally:
@@ -150,10 +161,9 @@ class _Tail:
             self._bytes = (self._bytes + data)[-_ERRORS_TAIL_BYTES:]
 
     def text(self) -> str:
-        """What a dead child wrote, for the end of a sentence."""
+        """What a dead child wrote."""
         self._thread.join()
-        text = self._bytes.decode(errors="replace").strip()
-        return f": {text}" if text else ""
+        return self._bytes.decode(errors="replace").strip()
 
 
 class Reporter:
@@ -180,18 +190,18 @@ class Reporter:
         self._out.write(encode_frame(answer))
 
 
-def read_order(kind: type[_Order]) -> _Order:
-    """The order on this process's standard input, whose end ends the process from now on.
+def read_job(kind: type[_Job]) -> _Job:
+    """The job on this process's standard input, whose end ends the process from now on.
 
     Raises:
-        ProtocolViolation: it is no order of that kind.
+        ProtocolViolation: it is no job of that kind.
     """
     stdin = sys.stdin.buffer
     header = stdin.read(FRAME_HEADER.size)
     payload = stdin.read(payload_length(header))
-    order = decode_payload(msgspec.msgpack.Decoder(kind), payload)
+    job = decode_payload(msgspec.msgpack.Decoder(kind), payload)
     threading.Thread(target=_end_with_input, daemon=True).start()
-    return order
+    return job
 
 
 def _end_with_input() -> None:

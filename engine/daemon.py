@@ -29,9 +29,11 @@ from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.listening import BACKLOG, announced, listen, tell_supervisor
 from olmkit.engine.localsocket import listen_locally, socket_path
+from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
+from olmkit.engine.supervision.steadyrunner import SteadyRunner
 from olmkit.registry.store.store import Store
 
 DRAIN_S: Final = 3.0
@@ -103,6 +105,11 @@ async def _serve(
     settings: Settings, listeners: list[socket.socket], make_app: MakeApp, drain_s: float
 ) -> None:
     stop = asyncio.Event()
+    safeguard = Safeguard.of(settings)
+
+    async def start_runner(model: str) -> SteadyRunner:
+        return await SteadyRunner.start(model, safeguard)
+
     services = Services(
         settings=settings,
         store=Store(
@@ -110,7 +117,8 @@ async def _serve(
             keeps_replaced=settings.no_prune,
             kept_free_bytes=settings.min_free_bytes,
         ),
-        pool=Pool(settings),
+        pool=Pool(settings, start_runner=start_runner),
+        safeguard=safeguard,
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
     )
@@ -211,6 +219,7 @@ class _Server(uvicorn.Server):
         log.info("listening", extra={"address": address, "pid": os.getpid()})
         tell_supervisor("READY=1")
         self._services.start_cleaning()
+        self._services.check_engine()
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):

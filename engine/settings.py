@@ -1,7 +1,8 @@
 """Settings of the daemon and its clients, from `OLM_*` variables and their `OLLAMA_*` twins.
 
 The only reader of the environment in the engine. `OLM_X` wins over `OLLAMA_X`; values lose
-surrounding blanks and quotes, as Ollama's do (cli reference, sections 2.1 and 3). A value that
+surrounding blanks and quotes, as Ollama's do
+(https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go). A value that
 cannot be used gives way to the default and leaves a line in `Settings.warnings`.
 """
 
@@ -92,7 +93,7 @@ def parse_address(text: str, warnings: list[str] | None = None) -> Address:
     """The address that a value of `OLM_HOST` names; never fails.
 
     A port that is none is replaced by the default, with a line in `warnings`.
-    Source: cli reference, section 2.1 (Ollama's envconfig.Host).
+    Source: `Host` of https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go
     """
     text = _strip(text)
     if text == "ollama.com":
@@ -155,6 +156,9 @@ class Settings:
     no_prune: bool = False
     no_history: bool = False
     editor: str | None = None
+    engine_libraries: Path | None = None
+    """Directory of llama.cpp's libraries, where they are not the installed ones; the variable,
+    `LLAMA_CPP_LIB_PATH`, is llama-cpp-python's."""
     remotes: Remotes = field(default_factory=Remotes)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Field name to variable name, for the fields that were set."""
@@ -194,6 +198,7 @@ class Settings:
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
             editor=read.text("editor", "EDITOR"),
+            engine_libraries=read.foreign_path("engine_libraries", "LLAMA_CPP_LIB_PATH"),
             remotes=Remotes.from_environment(environ),
             sources=read.sources,
             warnings=tuple(read.warnings),
@@ -203,6 +208,11 @@ class Settings:
     def daemon_file(self) -> Path:
         """Where the running daemon says its pid and address."""
         return self.home / "daemon.json"
+
+    @property
+    def findings_file(self) -> Path:
+        """Where it is kept in which safe mode an engine runs on this machine."""
+        return self.home / "cache" / "engine-findings.json"
 
     @property
     def log_file(self) -> Path:
@@ -230,6 +240,14 @@ class _Reader:
                 self.sources[field_name] = prefix + name
                 return value
         return None
+
+    def foreign_path(self, field_name: str, variable: str) -> Path | None:
+        """A path from a variable of another program, as that one reads it."""
+        value = self._environ.get(variable)
+        if value is None:
+            return None
+        self.sources[field_name] = variable
+        return Path(value)
 
     def _reject(self, field_name: str, value: str, default: T, why: str) -> T:
         variable = self.sources.pop(field_name)

@@ -1,6 +1,6 @@
 """The daemon's JSON made into values: lenient about what is absent, never about types.
 
-A field of another type than the API's (http-api reference, sections 5 to 8) reads as absent:
+A field of another type than the API's (engine/api/native/types.py) reads as absent:
 the daemon may be another version, or Ollama. Named tuples, not dataclasses: ten of those would
 cost every command five milliseconds.
 """
@@ -112,6 +112,8 @@ class RunningModel(NamedTuple):
     vram_bytes: int
     context_tokens: int
     expires_at: datetime | None
+    safe_mode: str = ""
+    """What the engine does without, and why."""
 
 
 def running_models(reply: Object) -> list[RunningModel]:
@@ -124,6 +126,7 @@ def running_models(reply: Object) -> list[RunningModel]:
             vram_bytes=_count(model, "size_vram"),
             context_tokens=_count(model, "context_length"),
             expires_at=_instant(model, "expires_at"),
+            safe_mode=_text(model, "safe_mode"),
         )
         for model in _objects(reply, "models")
     ]

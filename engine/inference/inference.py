@@ -1,7 +1,8 @@
-"""One generation, whatever API asked for it: lease, render, complete, with honest numbers.
+"""One completion, whatever API asked for it: lease the model, render the prompt, generate.
 
-The families of endpoints (Ollama's, OpenAI's, Anthropic's) turn their requests into an `Ask` and
-the events into their own wire forms. Nothing of a prompt or an answer is logged.
+The families of endpoints (Ollama's, OpenAI's, Anthropic's) turn their requests into a
+`CompletionRequest` and the events into their own wire forms. Nothing of a prompt or an answer is
+logged.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ from olmkit.engine.scheduling.pool import Lease
 from olmkit.engine.services import Services
 
 __all__ = [
-    "Ask",
+    "CompletionRequest",
     "Constraint",
     "ConstraintKind",
     "EndReason",
@@ -41,8 +42,8 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What is wanted of a model."""
+class CompletionRequest:
+    """One completion to compute, whatever API asked for it."""
 
     spec: ModelSpec
     options: Options
@@ -53,11 +54,11 @@ class Ask:
     keep_alive_s: float | None = None
     top_logprobs: int | None = None
     constraint: Constraint | None = None
-    """What the answer must look like."""
+    """The grammar or schema that the answer follows."""
     earlier_tokens: tuple[int, ...] = ()
     """Tokens put before the prompt."""
     wants_tokens: bool = False
-    """The end shall tell the tokens of prompt and answer."""
+    """Whether `Finished` tells the tokens of prompt and answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +101,7 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
 async def load(
     services: Services, spec: ModelSpec, options: Options, keep_alive_s: float | None
 ) -> None:
-    """Load the model and let it be.
+    """Load the model and leave it loaded.
 
     Raises:
         EngineError: as `Pool.lease`.
@@ -109,20 +110,22 @@ async def load(
         pass
 
 
-async def complete(services: Services, ask: Ask) -> AsyncGenerator[Text | Finished, None]:
+async def complete(
+    services: Services, request: CompletionRequest
+) -> AsyncGenerator[Text | Finished, None]:
     """The pieces of the answer as they come, then `Finished`.
 
     Raises:
         EngineError: the model cannot be loaded, the template fails, the prompt is too long, the
             runner dies, before or after the first piece.
     """
-    rendering = asyncio.ensure_future(ask.render())
+    rendering = asyncio.ensure_future(request.render())
     try:
-        settings = load_options(services, ask.spec, ask.options)
-        async with services.pool.lease(ask.spec, settings, ask.keep_alive_s) as lease:
-            load_ns = time.perf_counter_ns() - ask.began_ns
-            prompt = await _prompt(ask, lease, await rendering)
-            async with aclosing(_run(ask, lease, prompt, load_ns)) as events:
+        settings = load_options(services, request.spec, request.options)
+        async with services.pool.lease(request.spec, settings, request.keep_alive_s) as lease:
+            load_ns = time.perf_counter_ns() - request.began_ns
+            prompt = await _prompt(request, lease, await rendering)
+            async with aclosing(_run(request, lease, prompt, load_ns)) as events:
                 async for event in events:
                     yield event
     finally:
@@ -130,32 +133,32 @@ async def complete(services: Services, ask: Ask) -> AsyncGenerator[Text | Finish
         await asyncio.gather(rendering, return_exceptions=True)
 
 
-async def _prompt(ask: Ask, lease: Lease, text: str) -> str | list[int]:
+async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | list[int]:
     """What the runner gets: text, or tokens when the request needs to know them."""
     text = without_bos(text, lease.loaded.bos_token, adds_bos=lease.loaded.adds_bos)
-    if not ask.wants_tokens and not ask.earlier_tokens:
+    if not request.wants_tokens and not request.earlier_tokens:
         return text
-    tokens = await lease.runner.tokenize(text, add_special=not ask.earlier_tokens)
-    return [*ask.earlier_tokens, *tokens]
+    tokens = await lease.runner.tokenize(text, add_special=not request.earlier_tokens)
+    return [*request.earlier_tokens, *tokens]
 
 
 async def _run(
-    ask: Ask, lease: Lease, prompt: str | list[int], load_ns: int
+    request: CompletionRequest, lease: Lease, prompt: str | list[int], load_ns: int
 ) -> AsyncGenerator[Text | Finished, None]:
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
         prompt,
-        sampling=ask.options.sampling,
-        max_tokens=ask.options.max_tokens,
-        stop=ask.options.stop,
-        top_logprobs=ask.top_logprobs,
-        constraint=ask.constraint,
+        sampling=request.options.sampling,
+        max_tokens=request.options.max_tokens,
+        stop=request.options.stop,
+        top_logprobs=request.top_logprobs,
+        constraint=request.constraint,
     )
     async with aclosing(completion) as events:
         async for event in events:
             match event:
                 case Piece():
-                    tokens += event.tokens if ask.wants_tokens else []
+                    tokens += event.tokens if request.wants_tokens else []
                     if event.text or event.logprobs:
                         yield Text(text=event.text, logprobs=tuple(event.logprobs))
                 case Completed(reason=EndReason.CANCELLED):
@@ -166,7 +169,7 @@ async def _run(
                     yield Finished(
                         reason=event.reason,
                         stop_string=event.stop_string,
-                        total_ns=time.perf_counter_ns() - ask.began_ns,
+                        total_ns=time.perf_counter_ns() - request.began_ns,
                         load_ns=load_ns,
                         prompt_tokens=event.prompt_tokens,
                         cached_tokens=event.cached_tokens,

@@ -19,7 +19,7 @@ import pytest
 from olmkit.registry.cancellation import Cancellation
 from olmkit.registry.errors import DiskFull
 from olmkit.registry.http.sockets import Sockets
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.http.wire import Transport
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
@@ -112,7 +112,7 @@ def test_interim_answers_are_counted() -> None:
     flood = [b"HTTP/1.1 100 Continue\r\n\r\n" * 100]
     with (
         raw_server(flood) as server,
-        Connection().client() as client,
+        RemoteAccess().client() as client,
         pytest.raises(httpx.RemoteProtocolError, match="without end"),
     ):
         client.get(server.address)
@@ -121,7 +121,7 @@ def test_interim_answers_are_counted() -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_cancelling_closes_the_connections_of_a_client(method: str) -> None:
     cancelled = Cancellation()
-    with raw_server([]) as server, Connection(cancelled=cancelled).client() as client:
+    with raw_server([]) as server, RemoteAccess(cancelled=cancelled).client() as client:
         threading.Timer(0.3, cancelled.set).start()
         with pytest.raises(httpx.TransportError):
             client.request(method, server.address)

@@ -1,6 +1,7 @@
 """POST /api/pull, /api/create and /api/import.
 
-Source: http-api reference, sections 8.6 and 8.9; import is olm's own.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#create-a-model
+Import is olm's own.
 """
 
 import asyncio
@@ -75,9 +76,7 @@ def pull_into(
     settings, store = api.services.settings, api.services.store
     options = sources.PullOptions(
         insecure=insecure,
-        connection=settings.remotes.connection(
-            streams=settings.transfer_streams, cancelled=cancelled
-        ),
+        access=settings.remotes.access(streams=settings.transfer_streams, cancelled=cancelled),
         quantization=quantization,
         memory_bytes=total_bytes(),
         revision=revision,
@@ -107,7 +106,11 @@ async def create_model(request: Request) -> Response:
         create(
             recipe,
             Workshop(
-                store=api.services.store, pull=pull_parent, on_event=on_event, cancelled=cancelled
+                store=api.services.store,
+                pull=pull_parent,
+                on_event=on_event,
+                cancelled=cancelled,
+                guard=api.services.safeguard,
             ),
         )
 
