@@ -28,11 +28,13 @@ from olmkit.registry.store.ranges import Ranges
 from support.api import Api
 from support.attack import connected
 from support.daemon import Daemon, running_daemon, wait_until
-from support.rawserver import raw_server
+from support.rawserver import Step, raw_server
 
 GIB = 1 << 30
-DRIP = [step for _ in range(600) for step in (b"x", 0.1)]
-ENDLESS_INTERIM = [step for _ in range(600) for step in (b"HTTP/1.1 100 Continue\r\n\r\n", 0.05)]
+DRIP: list[Step] = [step for _ in range(600) for step in (b"x", 0.1)]
+ENDLESS_INTERIM: list[Step] = [
+    step for _ in range(600) for step in (b"HTTP/1.1 100 Continue\r\n\r\n", 0.05)
+]
 
 
 @pytest.fixture
@@ -46,9 +48,9 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 @pytest.mark.parametrize("answer", [[], [b"HTTP/1.1 200 OK\r\nx: ", *DRIP], ENDLESS_INTERIM])
 def test_a_pull_from_a_registry_that_never_answers_ends_with_its_client(
-    daemon: Daemon, answer: list[object]
+    daemon: Daemon, answer: list[Step]
 ) -> None:
-    with raw_server(*[answer] * 4) as server:  # type: ignore[list-item]
+    with raw_server(*[answer] * 4) as server:
         host = server.address.split("/")[2]
         body = json.dumps({"model": f"{host}/library/m", "stream": True}).encode()
         with connected(daemon) as client:
@@ -77,9 +79,9 @@ def _connections_to(daemon: Daemon, port: int) -> list[object]:
 
 @pytest.mark.parametrize("answer", [[], [b"HTTP/1.1 200 OK\r\nx: ", *DRIP]])
 def test_the_daemon_ends_in_time_while_a_registry_is_silent(
-    daemon: Daemon, answer: list[object]
+    daemon: Daemon, answer: list[Step]
 ) -> None:
-    with raw_server(*[answer] * 4) as server:  # type: ignore[list-item]
+    with raw_server(*[answer] * 4) as server:
         host = server.address.split("/")[2]
         pulling = threading.Thread(target=_ask_to_pull, args=(daemon, f"{host}/library/m"))
         pulling.start()
