@@ -315,6 +315,7 @@ class Transport(httpx.BaseTransport):
                 connection.close()
                 used.close()
 
+        response: http.client.HTTPResponse | None = None
         try:
             with self._sockets.head(), _reading():
                 self._sockets.use(used)
@@ -325,6 +326,8 @@ class Transport(httpx.BaseTransport):
                 connection.endheaders()
                 response = connection.getresponse()
         except BaseException:
+            if response is not None:
+                response.close()
             connection.close()
             raise
         body = Body(request, response, used, done)
