@@ -25,7 +25,7 @@ MAX_TEXT_BYTES: Final = 8 << 20
 MAX_HELD_BYTES: Final = 256 << 20
 """Of all requests that are being read."""
 MAX_EXPLAINED_BYTES: Final = 1 << 20
-"""A longer body has to be JSON to the letter; Go.s leniency is for shorter ones."""
+"""A longer body has to be JSON to the letter; Go's leniency is for shorter ones."""
 SMALL_BYTES: Final = 64 << 10
 """Parsed on the event loop: it takes less than handing it to a thread."""
 

@@ -461,7 +461,7 @@ def test_a_disk_that_fills_up_in_mid_pull_ends_in_one_sentence(puller: Puller, s
 import threading
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.sources import pull
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 from olmkit.registry.errors import DiskFull
 try:
     pull(Reference.parse("pypi://x"), Store(folder / "models"), on_event=lambda event: None,
