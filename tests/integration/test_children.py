@@ -4,11 +4,13 @@ import os
 import signal
 import socket
 import stat
+import time
 from pathlib import Path
 
 import psutil
 
 from support.api import Api
+from support.attacktable import Record
 from support.daemon import running_daemon, start_daemon, wait_until
 from support.models import smollm2
 from support.olm import olm, out
@@ -31,7 +33,9 @@ def test_children_get_no_secrets(tmp_path: Path) -> None:
             assert "PATH" in child.environ()
 
 
-def test_a_stopped_runner_is_noticed_and_its_stream_ends(tmp_path: Path) -> None:
+def test_a_stopped_runner_is_noticed_and_its_stream_ends(
+    tmp_path: Path, record_property: Record
+) -> None:
     with running_daemon(tmp_path / "home") as daemon:
         api = Api(daemon)
         api.create("m", smollm2())
@@ -40,7 +44,10 @@ def test_a_stopped_runner_is_noticed_and_its_stream_ends(tmp_path: Path) -> None
             assert answer.readline()
             (runner,) = daemon.runners()
             runner.send_signal(signal.SIGSTOP)
+            stopped_s = time.monotonic()
             *_, last = answer.read().splitlines()
+        record_property("bound", "killed after being stopped for 5 s")
+        record_property("measured", f"{time.monotonic() - stopped_s:.1f} s")
         assert b"has been stopped" in last
         assert not runner.is_running()
         assert api.post("/api/generate", {**body, "options": {"num_predict": 1}}).status == 200
@@ -57,7 +64,9 @@ def test_stop_tells_the_truth(tmp_path: Path) -> None:
         assert not runner.is_running()
 
 
-def test_an_answer_that_nobody_reads_gives_its_slot_back(tmp_path: Path) -> None:
+def test_an_answer_that_nobody_reads_gives_its_slot_back(
+    tmp_path: Path, record_property: Record
+) -> None:
     environ = {"OLM_STALL_TIMEOUT": "1s", "OLM_NUM_PARALLEL": "1"}
     with running_daemon(tmp_path / "home", environ=environ) as daemon:
         api = Api(daemon)
@@ -66,6 +75,7 @@ def test_an_answer_that_nobody_reads_gives_its_slot_back(tmp_path: Path) -> None
             b'{"model":"m","prompt":"1 2 3","raw":true,"logprobs":true,"top_logprobs":20,"format":'
             b'{"type":"array","items":{"type":"integer","minimum":100000},"minItems":5000}}'
         )
+        asked_s = time.monotonic()
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(("127.0.0.1", daemon.port))
@@ -78,6 +88,8 @@ def test_an_answer_that_nobody_reads_gives_its_slot_back(tmp_path: Path) -> None
                 timeout_s=60,
                 what="the end of the answer",
             )
+            record_property("bound", "OLM_STALL_TIMEOUT (1 s here) after the buffers are full")
+            record_property("measured", f"{time.monotonic() - asked_s:.1f} s from the request")
             few = {"model": "m", "prompt": "hi", "stream": False, "options": {"num_predict": 1}}
             assert api.post("/api/generate", few).status == 200
 

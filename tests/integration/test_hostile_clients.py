@@ -7,7 +7,7 @@ answered within `SLOWEST_S`.
 import json
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -22,6 +22,7 @@ from support.attack import (
     watched_daemon,
     witness,
 )
+from support.attacktable import Record
 from support.daemon import Daemon, wait_until
 from support.gguffile import UINT32, GgufFile, number, string
 
@@ -39,9 +40,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 
 
 @pytest.fixture(autouse=True)
-def nobody_else_is_hurt(
-    daemon: Daemon, record_property: Callable[[str, object], None]
-) -> Iterator[None]:
+def nobody_else_is_hurt(daemon: Daemon, record_property: Record) -> Iterator[None]:
     longest_pause_s(daemon)
     process = psutil.Process(daemon.process.pid)
     before_bytes = process.memory_info().rss

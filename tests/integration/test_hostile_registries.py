@@ -27,6 +27,7 @@ from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.store.ranges import Ranges
 from support.api import Api
 from support.attack import connected
+from support.attacktable import Record
 from support.daemon import Daemon, running_daemon, wait_until
 from support.rawserver import Step, raw_server
 
@@ -48,7 +49,7 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 @pytest.mark.parametrize("answer", [[], [b"HTTP/1.1 200 OK\r\nx: ", *DRIP], ENDLESS_INTERIM])
 def test_a_pull_from_a_registry_that_never_answers_ends_with_its_client(
-    daemon: Daemon, answer: list[Step]
+    daemon: Daemon, answer: list[Step], record_property: Record
 ) -> None:
     with raw_server(*[answer] * 4) as server:
         host = server.address.split("/")[2]
@@ -60,11 +61,14 @@ def test_a_pull_from_a_registry_that_never_answers_ends_with_its_client(
             )
             wait_until(lambda: server.connections > 0, what="the pull")
             time.sleep(0.3)
+        left_s = time.monotonic()
         wait_until(
             lambda: not _connections_to(daemon, int(host.rpartition(":")[2])),
             timeout_s=5,
             what="the end of the pull's connections",
         )
+        record_property("bound", "its connections end within 5 s of the client")
+        record_property("measured", f"{time.monotonic() - left_s:.2f} s")
 
 
 def _connections_to(daemon: Daemon, port: int) -> list[object]:
@@ -79,14 +83,17 @@ def _connections_to(daemon: Daemon, port: int) -> list[object]:
 
 @pytest.mark.parametrize("answer", [[], [b"HTTP/1.1 200 OK\r\nx: ", *DRIP]])
 def test_the_daemon_ends_in_time_while_a_registry_is_silent(
-    daemon: Daemon, answer: list[Step]
+    daemon: Daemon, answer: list[Step], record_property: Record
 ) -> None:
     with raw_server(*[answer] * 4) as server:
         host = server.address.split("/")[2]
         pulling = threading.Thread(target=_ask_to_pull, args=(daemon, f"{host}/library/m"))
         pulling.start()
         wait_until(lambda: server.connections > 0, what="the pull")
+        asked_s = time.monotonic()
         assert daemon.stop() == 0  # within `daemon.STOP_TIMEOUT_S`
+        record_property("bound", "SIGTERM ends the daemon within 10 s")
+        record_property("measured", f"{time.monotonic() - asked_s:.1f} s")
         pulling.join(5)
     assert "ended without waiting" not in daemon.log
 
@@ -134,7 +141,7 @@ def test_cancelling_closes_the_connections_of_a_client(method: str) -> None:
 # --- room on the disk -----------------------------------------------------------------------
 
 
-def test_a_word_takes_no_room(daemon: Daemon) -> None:
+def test_a_word_takes_no_room(daemon: Daemon, record_property: Record) -> None:
     digest = Digest.of(b"never sent")
     size = 1 << 34
     Api(daemon).ask(
@@ -145,6 +152,8 @@ def test_a_word_takes_no_room(daemon: Daemon) -> None:
     )
     partial = daemon.home / "models" / "partial"
     taken = sum(path.stat().st_blocks * 512 for path in partial.glob("sha256*"))
+    record_property("bound", "17 GB announced, 5 bytes sent: < 1 MiB on the disk")
+    record_property("measured", f"{taken} bytes")
     assert taken < 1 << 20
 
 

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from olmkit.engine.runner import protocol as p
+from support.attacktable import Record
 from support.models import smollm2
 from support.runner import RunnerClient, RunnerFailure, loaded_runner
 
@@ -33,12 +34,15 @@ def runner() -> Iterator[RunnerClient]:
 
 
 def test_a_schema_that_is_an_automaton_of_gigabytes_costs_its_sender_only(
-    runner: RunnerClient,
+    runner: RunnerClient, record_property: Record
 ) -> None:
     before_bytes = psutil.Process(runner.process.pid).memory_info().rss
     with pytest.raises(RunnerFailure, match=r"too much (memory|time)"):
         runner.complete("Hello", max_tokens=4, constraint=held_to(AUTOMATON))
-    assert psutil.Process(runner.process.pid).memory_info().rss - before_bytes < 100 * MIB
+    grown_bytes = psutil.Process(runner.process.pid).memory_info().rss - before_bytes
+    record_property("bound", "runner's memory < 100 MB more, 4 s of processor time")
+    record_property("measured", f"{grown_bytes / MIB:.0f} MB")
+    assert grown_bytes < 100 * MIB
     assert runner.complete("Hello", max_tokens=2).text
 
 
@@ -100,8 +104,11 @@ def test_a_long_prompt_is_cancelled_before_it_is_tokenized(runner: RunnerClient)
     assert isinstance(found[first][0], p.Tokens)
 
 
-def test_ten_thousand_threads_are_not_started() -> None:
+def test_ten_thousand_threads_are_not_started(record_property: Record) -> None:
     with loaded_runner(smollm2(), context_tokens=256, threads=512) as client:
         client.complete("Hello", max_tokens=2)
-        assert psutil.Process(client.process.pid).num_threads() < 4 * (os.cpu_count() or 1) + 16
+        threads, most = psutil.Process(client.process.pid).num_threads(), os.cpu_count() or 1
+        record_property("bound", f"threads < {4 * most + 16}")
+        record_property("measured", f"{threads}")
+        assert threads < 4 * most + 16
         assert "over twice the processors" in client.log

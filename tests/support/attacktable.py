@@ -4,11 +4,13 @@ A test says what it measured by `record_property("bound", …)` and `("measured"
 says nothing the table tells whether its assertions held.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import pytest
 
+Record = Callable[[str, object], None]
+"""pytest's `record_property`."""
 Row = tuple[str, str, str]
 _ROWS = pytest.StashKey[dict[str, Row]]()
 
