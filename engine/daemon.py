@@ -191,7 +191,9 @@ def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
         stop.set()
         threading.Thread(target=_end_for_sure, args=(settings,), daemon=True).start()
 
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it
+        numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:

@@ -11,7 +11,7 @@ import psutil
 
 from support.api import Api
 from support.attacktable import Record
-from support.daemon import running_daemon, start_daemon, wait_until
+from support.daemon import COMMAND, running_daemon, start_daemon, wait_until
 from support.models import smollm2
 from support.olm import olm, out
 from support.randommodel import write_llama
@@ -127,6 +127,14 @@ def test_a_hangup_ends_the_daemon_as_any_other_order_does(tmp_path: Path) -> Non
         assert daemon.stop(signal.SIGHUP) == 0
         assert "shutting down" in daemon.log
         assert not (daemon.home / "daemon.json").exists()
+
+
+def test_a_hangup_is_ignored_under_nohup(tmp_path: Path) -> None:
+    command = ("nohup", *COMMAND)
+    with running_daemon(tmp_path / "home", command=command) as daemon:
+        daemon.process.send_signal(signal.SIGHUP)
+        assert daemon.request("GET", "/api/version")[0] == 200
+        assert "shutting down" not in daemon.log
 
 
 def test_a_name_under_internal_is_not_this_machine(tmp_path: Path) -> None:
