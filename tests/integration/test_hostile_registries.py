@@ -29,6 +29,7 @@ from support.api import Api
 from support.attack import connected
 from support.attacktable import Record
 from support.daemon import Daemon, running_daemon, wait_until
+from support.gguffile import GgufFile
 from support.rawserver import Step, raw_server
 
 GIB = 1 << 30
@@ -206,8 +207,8 @@ def test_idle_loads_do_not_hold_the_api(daemon: Daemon) -> None:
 
 
 def _archive(names: int) -> bytes:
-    """An archive of one empty model under many names."""
-    config = b"{}"
+    """An archive of one small model under many names."""
+    config, weights = b"{}", GgufFile().encode()
     manifest = json.dumps(
         {
             "schemaVersion": 2,
@@ -217,7 +218,13 @@ def _archive(names: int) -> bytes:
                 "digest": str(Digest.of(config)),
                 "size": len(config),
             },
-            "layers": [],
+            "layers": [
+                {
+                    "mediaType": "application/vnd.ollama.image.model",
+                    "digest": str(Digest.of(weights)),
+                    "size": len(weights),
+                }
+            ],
         }
     ).encode()
     entries = [
@@ -231,7 +238,7 @@ def _archive(names: int) -> bytes:
     ]
     index = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
     files = {"oci-layout": b'{"imageLayoutVersion":"1.0.0"}', "index.json": index}
-    for blob in (config, manifest):
+    for blob in (config, manifest, weights):
         files[f"blobs/sha256/{Digest.of(blob).hex}"] = blob
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as tar:
@@ -246,6 +253,11 @@ def test_an_archive_of_thousands_of_names_is_refused(daemon: Daemon) -> None:
     answer = Api(daemon).post("/api/load", _archive(10_000))
     assert "lists 10000 models" in answer.error
     assert Api(daemon).get("/api/tags").json["models"] == []
+
+
+def test_an_archive_with_many_names_brings_them_all(daemon: Daemon) -> None:
+    assert Api(daemon).post("/api/load", _archive(20)).lines[-1]["status"] == "success"
+    assert len(Api(daemon).get("/api/tags").json["models"]) == 20
 
 
 def test_an_archive_whose_client_goes_leaves_all_or_nothing(daemon: Daemon) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from olmkit.engine.api.decoding import body_pieces
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import in_thread, json_reply
-from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.errors import DigestMismatch, InvalidRequest
 from olmkit.registry.errors import CorruptBlob
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store.blobs import BlobStore
@@ -92,9 +92,9 @@ async def _go_on(request: Request, blobs: BlobStore, digest: Digest, given: str)
     return Response(status_code=201)
 
 
-def _mismatch(error: CorruptBlob) -> InvalidRequest:
+def _mismatch(error: CorruptBlob) -> DigestMismatch:
     text = f'digest mismatch, expected "{error.expected}", got "{error.actual}"'
-    return InvalidRequest(text, field="digest")
+    return DigestMismatch(text, field="digest")
 
 
 async def _upload(request: Request, blobs: BlobStore, digest: Digest) -> Response:

@@ -30,6 +30,7 @@ from olmkit.engine.chat.templates.turns import FairTurns
 from olmkit.engine.childenv import child_environment
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
+from olmkit.engine.oomkills import offer
 
 _GONE: Final = (asyncio.IncompleteReadError, ConnectionError, ProtocolViolation)
 
@@ -61,6 +62,7 @@ class _Worker:
                     pass_fds=(theirs.fileno(),),
                     env=child_environment(),
                 )
+            offer(process.pid)
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()

@@ -54,9 +54,9 @@ class Loop:
         self._peer = peer
         self._instance: Instance | None = None
         self._vocabulary: Model | None = None
-        """What tokenizes while there is no instance."""
+        """The model that tokenizes while there is no instance."""
         self._requests: deque[Request] = deque()
-        """Read, not yet handled."""
+        """Requests that were read and not yet handled."""
         self._thread = TokenizingThread()
         self._tokenizing: list[tuple[Completion | Tokenize, Tokenizing]] = []
         """Requests whose long text is being tokenized beside the loop."""
@@ -138,7 +138,7 @@ class Loop:
     # --- requests ----------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> list[Reply]:
-        """What can be said at once; whatever goes wrong is this request's failure alone."""
+        """The replies that can be given at once; an error is this request's failure alone."""
         return self._guarded(request, lambda: self._handle(request))
 
     def _guarded(self, request: Request, work: Callable[[], list[Reply]]) -> list[Reply]:
@@ -281,7 +281,7 @@ class _LoadProgress:
         self._reported_ns = 0
         self._ended: Exception | None = None
         self.requests: list[Request] = []
-        """What came in for later."""
+        """Requests that came in during the load, to be handled after it."""
 
     def report(self, fraction: float) -> bool:
         """Takes a fraction; False when the load is not wanted any more."""
