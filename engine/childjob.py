@@ -16,6 +16,7 @@ from typing import IO, Final, TypeVar
 
 import msgspec
 
+from olmkit.engine.childenv import child_environment
 from olmkit.engine.errors import OutOfMemory
 from olmkit.engine.framing import (
     FRAME_HEADER,
@@ -92,7 +93,7 @@ def carry_out(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environ,
+        env=child_environment(environ),
     )
     with child:
         offer(child.pid)

@@ -6,6 +6,7 @@ Hugging Face's.
 """
 
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,8 +80,13 @@ class Remotes:
 
         return load_key(self.key, (self.ollama_key,))
 
-    def access(self, *, streams: int | None = None) -> "RemoteAccess":
-        """How the registry's code reaches remote hosts; `streams` limits a transfer."""
+    def access(
+        self, *, streams: int | None = None, cancelled: threading.Event | None = None
+    ) -> "RemoteAccess":
+        """How the registry's code reaches remote hosts; `streams` limits a transfer.
+
+        A `Cancellation` as `cancelled` closes its connections when it is set.
+        """
         from olmkit.registry.http.transferlimits import TransferLimits
         from olmkit.registry.http.web import RemoteAccess
 
@@ -95,6 +101,7 @@ class Remotes:
             hub_token=self.hub_token,
             hub_address=self.hub_address,
             limits=TransferLimits(streams=streams),
+            cancelled=cancelled,
         )
 
 

@@ -134,6 +134,11 @@ class Settings:
     """How long an idle model stays loaded; `math.inf`: for ever, 0: not at all."""
     load_timeout_s: float = 300.0
     """How long a load may go on without progress; `math.inf`: without limit."""
+    min_free_bytes: int = 0
+    """What the store leaves free on its disk."""
+    stall_timeout_s: float = 60.0
+    """How long a request may come, or an answer be unread, without progress."""
+    max_connections: int = 512
     context_tokens: int | None = None
     """Context length where neither request nor model says one; None: automatic."""
     parallel: int = 4
@@ -150,6 +155,8 @@ class Settings:
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
+    hosts: tuple[str, ...] = ()
+    """Names, beside this machine's own, under which a daemon on loopback may be addressed."""
     log_level: int = INFO
     go_template: bool | None = None
     """Whether a Go template wins over the file's Jinja; None: the one that does more."""
@@ -183,6 +190,9 @@ class Settings:
             models=_path(models, environ) if models else home / "models",
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
             load_timeout_s=load_timeout_s if load_timeout_s > 0 else math.inf,
+            min_free_bytes=read.size("min_free_bytes", "MIN_FREE", 0),
+            stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
+            max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
             parallel=max(1, read.count("parallel", "NUM_PARALLEL", 4)),
             max_loaded_models=read.count("max_loaded_models", "MAX_LOADED_MODELS", 0) or None,
@@ -196,6 +206,7 @@ class Settings:
                 "kv_cache_type", "KV_CACHE_TYPE", tuple(KV_CACHE_TYPES), DEFAULT_KV_CACHE_TYPE
             ),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
+            hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),
             go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
@@ -265,6 +276,16 @@ class _Reader:
         if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
             return self._reject(field_name, value, default, "no whole number")
         return int(value)
+
+    def size(self, field_name: str, name: str, default: int) -> int:
+        """Bytes: a whole number, with K, M, G or T for powers of 1024, and B or iB behind it."""
+        value = self.text(field_name, name)
+        if value is None:
+            return default
+        match = re.fullmatch(r"([0-9]{1,15}) ?([KMGT]?)(?:i?B)?", value, re.ASCII | re.IGNORECASE)
+        if match is None:
+            return self._reject(field_name, value, default, "no number of bytes such as 10G")
+        return int(match[1]) << (10 * " KMGT".index(match[2].upper() or " "))
 
     def seconds(self, field_name: str, name: str, default: float) -> float:
         """A Go duration, or a whole number of seconds."""

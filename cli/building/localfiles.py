@@ -56,6 +56,7 @@ def local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | Non
             return None
         raise CliError(f"no such file: {text}", hint="paths are relative to the Modelfile")
     if path.is_file():
+        _require_content(path, text)
         if path.suffix in PICKLED and not _is_gguf(path):
             raise _pickled(path.name, "is no GGUF file, and a pickle")
         return _with_siblings(path)
@@ -70,6 +71,20 @@ def local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | Non
     except OSError as error:
         raise CliError(f"cannot read {text}: {(error.strerror or '').lower()}") from error
     return found
+
+
+def _require_content(path: Path, text: str) -> None:
+    """Refuse what is no file on a disk: the kernel's own have no size, and some never end.
+
+    Raises:
+        CliError: the file is empty, or says so.
+    """
+    try:
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise CliError(f"cannot read {text}: {(error.strerror or '').lower()}") from error
+    if not size_bytes:
+        raise CliError(f"{text} is empty")
 
 
 def _with_siblings(path: Path) -> Files:

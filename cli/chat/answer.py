@@ -70,14 +70,14 @@ class AnswerView:
             self._is_thinking = True
             self._mark("Thinking...\n")
         if self._terminal.has_colour:
-            self._terminal.data(GREY)
+            self._terminal.paint(GREY)
         if self._terminal.shows_data:
             self._write(text)
         else:
             self._terminal.message(text)
             self._at_line_start = text.endswith("\n")
         if self._terminal.has_colour:
-            self._terminal.data(RESET)
+            self._terminal.paint(RESET)
 
     def _end_thinking(self) -> None:
         self._is_thinking = False
@@ -85,7 +85,7 @@ class AnswerView:
 
     def _mark(self, text: str) -> None:
         if self._terminal.has_colour:
-            self._terminal.data(f"{GREY}{BOLD}{text}{RESET}")
+            self._terminal.paint(f"{GREY}{BOLD}{text}{RESET}")
         elif self._terminal.shows_data:
             self._terminal.data(text)
         else:
@@ -98,7 +98,7 @@ class AnswerView:
             text = visible(text)
             if self._wraps:
                 text = self._wrap.feed(text, self._terminal.size[0])
-        self._terminal.data(text)
+        self._terminal.paint(text)
 
 
 def timings_text(timings: Timings) -> str:

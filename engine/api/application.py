@@ -64,6 +64,7 @@ def create_app(services: Services) -> ASGIApp:
         app,
         address=settings.address,
         origins=settings.origins,
+        hosts=settings.hosts,
         server=f"olm/{olmkit.__version__}",
     )
 

@@ -46,14 +46,14 @@ class Renderer:
             conversation.without_old_thoughts() if _forgets_thoughts(spec) else conversation
         )
         if request_template is not None:
-            text = await self._render_go(request_template, go_conversation)
+            text = await self._render_go(spec, request_template, go_conversation)
             return Prompt(text=text, template="go", reason="the request brings one")
         choice = self.choose(spec, go_facts)
         match choice.kind:
             case TemplateKind.JINJA:
                 text = await self._render_jinja(spec, choice, conversation)
             case TemplateKind.GO:
-                text = await self._render_go(choice.template, go_conversation)
+                text = await self._render_go(spec, choice.template, go_conversation)
             case _:
                 text = plain_text(conversation)
         return Prompt(text=text, template=choice.kind, reason=choice.reason)
@@ -69,7 +69,8 @@ class Renderer:
         template = template or spec.go_template
         if template is None:
             raise TemplateFailed(f"{spec.name} has no template that takes a suffix")
-        return await self._process.run(InsertGo(template=template, prompt=prompt, suffix=suffix))
+        job = InsertGo(template=template, prompt=prompt, suffix=suffix)
+        return await self._process.run(job, owner=spec.model_key)
 
     async def inspect(self, template: str) -> TemplateFacts:
         """What a Go template takes account of; nothing when it does not parse."""
@@ -88,14 +89,15 @@ class Renderer:
         """Parse a Go template. Raises: TemplateFailed."""
         await self._process.inspect(template)
 
-    async def _render_go(self, template: str, conversation: Conversation) -> str:
+    async def _render_go(self, spec: ModelSpec, template: str, conversation: Conversation) -> str:
         return await self._process.run(
             RenderGo(
                 template=template,
                 turns=[_go_turn(message) for message in conversation.messages],
                 tools=[dict(tool) for tool in conversation.tools] or None,
                 think=conversation.think,
-            )
+            ),
+            owner=spec.model_key,
         )
 
     async def _render_jinja(
@@ -109,7 +111,7 @@ class Renderer:
         )
         # A begun answer goes behind what the template writes to begin one: so it works with
         # every template, also those that close each turn they render.
-        return await self._process.run(job) + conversation.prefill
+        return await self._process.run(job, owner=spec.model_key) + conversation.prefill
 
 
 def _forgets_thoughts(spec: ModelSpec) -> bool:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,6 @@ from olmkit.engine.settings import Address, Settings
 
 START_TIMEOUT_S: Final = 30.0
 POLL_S: Final = 0.01
-MAX_LOG_BYTES: Final = 10 * 1024 * 1024
-"""A longer log is moved aside when the daemon starts."""
 
 
 def start_daemon(settings: Settings) -> None:
@@ -69,9 +67,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _start(settings: Settings, log_path: Path) -> None:
-    if log_path.exists() and log_path.stat().st_size > MAX_LOG_BYTES:
-        with suppress(OSError):  # it is a mount point, for one: then it grows on
-            log_path.replace(log_path.with_suffix(".log.1"))
     environ = os.environ | {"OLM_HOME": str(settings.home), "OLM_MODELS": str(settings.models)}
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:

@@ -25,6 +25,20 @@ _INT32: Final = range(-(2**31), 2**31)
 _INT64: Final = range(-(2**63), 2**63)
 _AT_LEAST: Final = {"num_ctx": 0, "num_batch": 1, "num_thread": 0, "main_gpu": 0}
 """Smallest values that mean something; others have none, or a negative number means a default."""
+_AT_MOST: Final = {
+    "num_ctx": 1 << 24,
+    "num_batch": 1 << 16,
+    "num_thread": 512,
+    "num_gpu": 1 << 16,
+    "main_gpu": 1 << 10,
+    "num_keep": 1 << 24,
+    "repeat_last_n": 1 << 24,
+    "top_k": 1 << 24,
+}
+"""Largest values that mean something. Of threads: GGML_MAX_N_THREADS, llama.cpp's ggml.h."""
+MAX_STOPS: Final = 256
+MAX_STOP_CHARACTERS: Final = 16_384
+"""Of all stop strings together: every token is compared with every one of them."""
 
 
 def coerce(raw: Mapping[str, Any]) -> dict[str, OptionValue]:
@@ -75,6 +89,10 @@ def _integer(name: str, given: Any) -> int:
         raise InvalidRequest(
             f'option "{name}" must be at least {_AT_LEAST[name]}, not {value}', field=name
         )
+    if value > _AT_MOST.get(name, value):
+        raise InvalidRequest(
+            f'option "{name}" must be at most {_AT_MOST[name]}, not {value}', field=name
+        )
     return value
 
 
@@ -85,6 +103,11 @@ def _strings(name: str, given: Any) -> tuple[str, ...]:
         raise _wrong(name, "type array")
     if not all(isinstance(item, str) for item in given):
         raise _wrong(name, "an array of strings")
+    if len(given) > MAX_STOPS or sum(map(len, given)) > MAX_STOP_CHARACTERS:
+        raise InvalidRequest(
+            f'option "{name}" takes {MAX_STOPS} texts, together {MAX_STOP_CHARACTERS} characters',
+            field=name,
+        )
     return tuple(item for item in given if item)
 
 

@@ -265,7 +265,8 @@ class Pool:
         """Plan, start and load, and tell the scheduler; or why that did not work."""
         spec, options = tenant.spec, tenant.options
         try:
-            plan = bringup.plan_for(spec, options)
+            # Off the loop: it reads files, and how long it takes the model's own header decides.
+            plan = await asyncio.to_thread(bringup.plan_for, spec, options)
             self._admit(spec, plan, options)
             tenant.plan = plan
             tenant.runner = await self._start_runner(spec.name)

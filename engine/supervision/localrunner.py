@@ -12,9 +12,10 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from olmkit.engine.childenv import child_environment
 from olmkit.engine.errors import (
     ContextExceeded,
     EngineError,
@@ -55,6 +56,7 @@ from olmkit.engine.runner.protocol import (
     Tokens,
 )
 from olmkit.engine.supervision.interface import ExitInfo, ExitReason
+from olmkit.engine.supervision.liveness import until_stuck
 from olmkit.engine.supervision.multiplex import Multiplex
 from olmkit.engine.supervision.runnerexits import classify
 
@@ -111,10 +113,13 @@ class LocalRunner:
         self._process = process
         self._stream = stream
         self._was_closed = False
+        self._stuck: str | None = None
+        """How it showed that it no longer gets on."""
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._oom_kills = oom_kills()
         self._log_task = asyncio.create_task(self._read_log())
         self._supervisor = asyncio.create_task(self._supervise())
+        self._liveness = asyncio.create_task(self._watch())
 
     @classmethod
     async def start(
@@ -145,7 +150,7 @@ class LocalRunner:
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                     cwd="/",
-                    env=environ,
+                    env=child_environment(environ),
                 )
             reader, writer = await asyncio.open_unix_connection(sock=ours)
         except OSError as error:
@@ -314,7 +319,19 @@ class LocalRunner:
         )
         self._tell(info)
 
+    async def _watch(self) -> None:
+        """Kill a runner that owes an answer and does not get on."""
+        why = await until_stuck(self.pid, heard_s=lambda: self._stream.waiting_since_s)
+        self._stuck = why
+        log.error(f"runner {why}: it is killed", extra={"model": self.model, "runner": self.pid})
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
     def _tell(self, info: ExitInfo) -> None:
+        self._liveness.cancel()
+        if self._stuck is not None and info.reason is not ExitReason.CLOSED:
+            info = replace(info, description=f"{self._stuck} and was killed")
+
         def death() -> EngineError:
             if info.reason is ExitReason.CLOSED:
                 return RequestCancelled(f"{self.model} was unloaded")

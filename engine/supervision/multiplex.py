@@ -14,6 +14,7 @@ from olmkit.engine.errors import EngineError, InvalidRequest, RequestCancelled
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 from olmkit.engine.runner.protocol import (
     Cancel,
+    Load,
     LoadProgress,
     Piece,
     PromptProgress,
@@ -26,7 +27,8 @@ from olmkit.engine.runner.protocol import (
 class Exchange:
     """One request: the replies that came and were not read yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_load: bool = False) -> None:
+        self.is_load = is_load
         self._replies: deque[Reply] = deque()
         self._failure: Callable[[], EngineError] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -76,6 +78,7 @@ class Multiplex:
         self._open: dict[int, Exchange] = {}
         self._failure: Callable[[], EngineError] | None = None
         self._last_id = 0
+        self._heard_s = 0.0
         self.ended: asyncio.Task[str | None] = asyncio.create_task(self._read())
         """The protocol violation that ended the stream; None after a plain EOF."""
 
@@ -83,6 +86,14 @@ class Multiplex:
         """An id for a new request."""
         self._last_id += 1
         return self._last_id
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        """When the peer was heard last, or asked after a rest; None: it owes no answer.
+
+        A load does not count: it has a time of its own.
+        """
+        return self._heard_s if any(not one.is_load for one in self._open.values()) else None
 
     async def call(self, request: Request) -> Reply:
         """The one reply of a request that has one."""
@@ -98,7 +109,7 @@ class Multiplex:
             InvalidRequest: the request cannot be sent: too long, or no text.
             EngineError: what `fail` was given, once the stream has ended.
         """
-        with self._exchange(request.id) as exchange:
+        with self._exchange(request.id, is_load=isinstance(request, Load)) as exchange:
             self._send(_encode(request))
             try:
                 await self._writer.drain()
@@ -122,10 +133,12 @@ class Multiplex:
         self._writer.close()
 
     @contextmanager
-    def _exchange(self, request_id: int) -> Iterator[Exchange]:
+    def _exchange(self, request_id: int, *, is_load: bool) -> Iterator[Exchange]:
         if self._failure is not None:
             raise self._failure()
-        exchange = self._open[request_id] = Exchange()
+        if not self._open:
+            self._heard_s = asyncio.get_running_loop().time()
+        exchange = self._open[request_id] = Exchange(is_load=is_load)
         try:
             yield exchange
         finally:
@@ -144,6 +157,7 @@ class Multiplex:
             while True:
                 header = await self._reader.readexactly(FRAME_HEADER.size)
                 payload = await self._reader.readexactly(payload_length(header))
+                self._heard_s = asyncio.get_running_loop().time()
                 for reply in decode_replies(payload):
                     self._deliver(reply)
         except (asyncio.IncompleteReadError, ConnectionError):

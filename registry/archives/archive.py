@@ -10,6 +10,7 @@ Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
 and https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md
 """
 
+import contextlib
 import hashlib
 import json
 import re
@@ -44,7 +45,7 @@ _BLOB_NAME: Final = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _LAYOUT_LIMIT_BYTES: Final = 4096
 _MEMORY_LIMIT_BYTES: Final = 32 << 20
 """Most bytes of small blobs that are kept in memory because they may be manifests."""
-_MODEL_LIMIT: Final = 10_000
+_MODEL_LIMIT: Final = 256
 _INDEX_DEPTH: Final = 4
 
 
@@ -191,7 +192,8 @@ def load_archive(
     calls so, in its own spelling. `name` is the name for the one model that is then left, in place
     of the archive's.
 
-    When anything is wrong no model appears; blobs that came whole until then are collected later.
+    When anything is wrong, or nobody waits any more, no model appears: blobs that came whole until
+    then are collected later.
 
     Raises:
         SourceError: no OCI layout, broken, cut off, not acceptable, or models without names.
@@ -204,22 +206,55 @@ def load_archive(
     with store.lease():
         received = _Received()
         for member in tarstream.members(decompressed(source)):
-            if cancelled is not None and cancelled.is_set():
-                raise TransferCancelled("cancelled: nobody waits for the archive")
+            _go_on(cancelled)
             if member.kind is Kind.FILE:
                 _receive(store, received, member)
             elif member.kind in (Kind.LINK, Kind.OTHER) and member.name.startswith("blobs/"):
                 raise SourceError(f"the archive holds {member.name[:100]!r}, which is no file")
         named = _named_manifests(store, received, name, only)
         for _, manifest in named:
+            _go_on(cancelled)
             _settle(store, received, manifest)
-        originals = {ref: formats.from_oci(store, manifest) for ref, manifest in named}
-        for reference, manifest in originals.items():
-            parts = formats.read(store, manifest, cancelled=cancelled)
-            formats.require_model(parts, manifest, reference.short)
-        for reference, manifest in originals.items():
+        originals = {}
+        for reference, manifest in named:
+            _go_on(cancelled)
+            originals[reference] = formats.from_oci(store, manifest)
+            parts = formats.read(store, originals[reference], cancelled=cancelled)
+            formats.require_model(parts, originals[reference], reference.short)
+        return _put_all(store, originals, cancelled)
+
+
+def _go_on(cancelled: threading.Event | None) -> None:
+    if cancelled is not None and cancelled.is_set():
+        raise TransferCancelled("cancelled: nobody waits for the archive")
+
+
+def _put_all(
+    store: Store, manifests: Mapping[Reference, Manifest], cancelled: threading.Event | None
+) -> list[StoredModel]:
+    """Give all of the models their names, or none: names that were given go back."""
+    before: dict[Reference, Manifest | None] = {}
+    try:
+        for reference, manifest in manifests.items():
+            _go_on(cancelled)
+            before[reference] = _stored(store, reference)
             store.put(reference, manifest)
-        return [store.load(reference) for reference in originals]
+        return [store.load(reference) for reference in manifests]
+    except BaseException:
+        for reference, earlier in before.items():
+            with contextlib.suppress(RegistryError):
+                if earlier is not None:
+                    store.put(reference, earlier)
+                elif _stored(store, reference) is not None:
+                    store.remove(reference)
+        raise
+
+
+def _stored(store: Store, reference: Reference) -> Manifest | None:
+    try:
+        return store.load(reference).manifest
+    except RegistryError:
+        return None
 
 
 def _receive(store: Store, received: _Received, member: Member) -> None:

@@ -24,8 +24,6 @@ from olmkit.registry.errors import (
     StoreError,
     TransferCancelled,
     Unreachable,
-    disk_full,
-    free_bytes_at,
 )
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.http.transferlimits import TransferLimits
@@ -33,6 +31,7 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.store.directio import Blocks
+from olmkit.registry.store.room import require_room
 
 OPEN_BLOBS_LIMIT: Final = 16
 TICK_S: Final = 0.1
@@ -163,10 +162,7 @@ class _Download:
             if work.digest is None:
                 there = journal.allocated_bytes(folder, work.blob.name)
                 missing += max(0, work.blob.size_bytes - there)
-        needed = int(missing * ROOM_FACTOR)
-        free = free_bytes_at(folder)
-        if free is not None and needed > free:
-            raise disk_full(folder, needed_bytes=needed)
+        require_room(folder, int(missing * ROOM_FACTOR), self._blobs.kept_free_bytes)
 
     def _show(self) -> None:
         for work in self._works:
@@ -333,7 +329,12 @@ class _Download:
     def _open(self, work: BlobDownload) -> bool:
         """Begin or resume a blob; False while another process downloads it."""
         blob = work.blob
-        unfinished = journal.claim(self._blobs.partial, blob.name, blob.size_bytes)
+        unfinished = journal.claim(
+            self._blobs.partial,
+            blob.name,
+            blob.size_bytes,
+            kept_free_bytes=self._blobs.kept_free_bytes,
+        )
         work.is_elsewhere = unfinished is None
         if unfinished is None:
             return False
@@ -342,7 +343,7 @@ class _Download:
             work.digest = blob.digest
             return False
         try:
-            unfinished.allocate()
+            unfinished.lay_out()
         except BaseException:
             unfinished.remove() if not unfinished.done.total_bytes else unfinished.close()
             raise

@@ -14,6 +14,7 @@ from typing import Final
 import httpx
 
 from olmkit.registry.errors import RemoteError
+from olmkit.registry.http.sockets import Sockets, WatchedTransport
 
 SCHEMES: Final = ("http", "https")
 """Schemes of proxies; SOCKS would need another package."""
@@ -37,12 +38,13 @@ class Routes(httpx.BaseTransport):
         *,
         verify: ssl.SSLContext,
         limits: httpx.Limits,
+        sockets: Sockets,
     ) -> None:
         parsed = {scheme: _proxy(scheme, address) for scheme, address in proxies.items()}
         self._no_proxy = tuple(no_proxy)
         self._direct = direct
         self._proxied = {
-            scheme: httpx.HTTPTransport(verify=verify, limits=limits, proxy=proxy)
+            scheme: WatchedTransport(sockets, verify=verify, limits=limits, proxy=proxy)
             for scheme, proxy in parsed.items()
         }
 

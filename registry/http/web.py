@@ -28,6 +28,7 @@ from olmkit.registry.errors import (
 from olmkit.registry.http import wire
 from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.proxies import Routes, is_this_machine
+from olmkit.registry.http.sockets import Sockets
 from olmkit.registry.http.transferlimits import TransferLimits
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ class RemoteAccess:
     hub_address: str | None = None
     """Address of Hugging Face, in place of https://huggingface.co."""
     limits: TransferLimits = field(default_factory=TransferLimits)
+    cancelled: threading.Event | None = field(default=None, repr=False)
+    """A `Cancellation` that closes all of the clients' connections when it is set."""
 
     def client(self, *, unverified_host: str | None = None) -> httpx.Client:
         """A client for the threads of one transfer.
@@ -98,8 +101,11 @@ class RemoteAccess:
 
     def _routes(self, context: ssl.SSLContext) -> Routes:
         limits = httpx.Limits(max_connections=CONNECTIONS_LIMIT, max_keepalive_connections=32)
-        direct = wire.Transport(context, limits)
-        return Routes(direct, self.proxies, self.no_proxy, verify=context, limits=limits)
+        sockets = Sockets(self.cancelled)
+        direct = wire.Transport(context, limits, sockets)
+        return Routes(
+            direct, self.proxies, self.no_proxy, verify=context, limits=limits, sockets=sockets
+        )
 
     def allows_plain_http(self, host: str) -> bool:
         """Whether a host, with its port, may be reached without TLS."""

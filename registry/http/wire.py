@@ -19,11 +19,15 @@ from typing import Final
 
 import httpx
 
+from olmkit.registry.http.sockets import Sockets, WatchedTransport, shut_down
+
 ITERATED_BYTES: Final = 64 * 1024
 HEAD_BYTES: Final = 4096
 HEAD_LIMIT_BYTES: Final = 64 * 1024
 IDLE_LIMIT: Final = 32
 """Most connections to one origin that are kept for the next request."""
+INTERIM_LIMIT: Final = 16
+"""Answers of a status below 200 before the one that counts."""
 _BODY: Final = "olm_body"
 
 Origin = tuple[str, str, int]
@@ -33,6 +37,15 @@ Origin = tuple[str, str, int]
 class _Answer(http.client.HTTPResponse):
     """The response to a request; informational ones before it, with a status below 200, are
     skipped."""
+
+    _interim = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._interim += 1  # http.client asks for each of them here
+        if self._interim > INTERIM_LIMIT:
+            raise http.client.BadStatusLine("interim answers without end")
+        found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return found
 
     def begin(self) -> None:
         super().begin()
@@ -182,7 +195,7 @@ class Body(httpx.SyncByteStream):
         """Make the thread that reads fail at once."""
         with self._lock:
             if not self._is_closed:
-                _shut_down(self._socket)
+                shut_down(self._socket)
 
     def close(self) -> None:
         """Give the connection back when all was read, else end it."""
@@ -197,9 +210,12 @@ class Body(httpx.SyncByteStream):
 class Transport(httpx.BaseTransport):
     """Connections to any number of origins; may be used by several threads."""
 
-    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, limits: httpx.Limits, sockets: Sockets | None = None
+    ) -> None:
         self._context = context
-        self._other = httpx.HTTPTransport(verify=context, limits=limits)
+        self._sockets = sockets or Sockets(None)
+        self._other = WatchedTransport(self._sockets, verify=context, limits=limits)
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[http.client.HTTPConnection]] = {}
         self._is_closed = False
@@ -264,11 +280,29 @@ class Transport(httpx.BaseTransport):
         connection.response_class = _Answer
         connection.timeout = limits.get("connect")
         try:
-            connection.connect()
+            with contextlib.ExitStack() as stack:
+                dial: Callable[..., socket.socket] = socket.create_connection
+
+                def dialled(*arguments: object) -> socket.socket:
+                    plain = dial(*arguments)
+                    try:
+                        stack.enter_context(self._sockets.during_handshake(plain))
+                    except httpx.ConnectError:
+                        plain.close()
+                        raise
+                    return plain
+
+                connection._create_connection = dialled  # type: ignore[attr-defined]
+                connection.connect()
         except TimeoutError as error:
             raise httpx.ConnectTimeout(str(error)) from error
         except (OSError, ValueError) as error:  # some host names are refused before any look-up
             raise httpx.ConnectError(str(error)) from error
+        try:
+            self._sockets.add(connection.sock)
+        except httpx.ConnectError:
+            connection.close()
+            raise
         return connection
 
     def _ask(
@@ -284,8 +318,10 @@ class Transport(httpx.BaseTransport):
                 connection.close()
                 used.close()
 
+        response: http.client.HTTPResponse | None = None
         try:
-            with _reading():
+            with self._sockets.head(), _reading():
+                self._sockets.use(used)
                 target = request.url.raw_path.decode("ascii")
                 connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
                 for name, value in request.headers.raw:
@@ -293,6 +329,8 @@ class Transport(httpx.BaseTransport):
                 connection.endheaders()
                 response = connection.getresponse()
         except BaseException:
+            if response is not None:
+                response.close()
             connection.close()
             raise
         body = Body(request, response, used, done)
@@ -322,7 +360,7 @@ def abort(response: httpx.Response) -> None:
     elif stream := response.extensions.get("network_stream"):
         found = stream.get_extra_info("socket")
         if isinstance(found, socket.socket):
-            _shut_down(found)
+            shut_down(found)
 
 
 class Copied:
@@ -356,12 +394,6 @@ class Copied:
         view[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
-
-
-def _shut_down(connection_socket: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        # Not the TLS socket's own method, which takes the reader's state away.
-        socket.socket.shutdown(connection_socket, socket.SHUT_RDWR)
 
 
 def _has_input(connection_socket: socket.socket) -> bool:

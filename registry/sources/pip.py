@@ -4,13 +4,16 @@ Indexes, mirrors, proxies, certificates and credentials are pip's business, from
 `PIP_*` variables. Wheels only and without their dependencies, so that no package's code runs.
 """
 
+import contextlib
 import os
 import re
+import resource
 import selectors
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +31,11 @@ from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.oci.reference import PYPI_SCHEME, normalized_package
 
 _POLL_S = 0.1
+SILENCE_S = 180.0
+"""pip says something at every file, and all the time while one comes."""
+MEMORY_BYTES = 2 << 30
+"""Address space; an index page of 100 MB takes 1 GB of it."""
+PROCESSOR_S = 1800
 _TERMINATE_S = 3.0
 _KEPT_LINES = 200
 _LINE_LIMIT = 2000
@@ -94,7 +102,7 @@ def _start(requirement: str, into: Path) -> subprocess.Popen[bytes]:
     environ = {k: v for k, v in os.environ.items() if k not in ("PIP_QUIET", "PIP_VERBOSE")}
     environ |= {"TMPDIR": str(into), "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -104,6 +112,12 @@ def _start(requirement: str, into: Path) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise SourceError(f"cannot start {sys.executable}: {error.strerror}") from error
+    if sys.platform == "linux":  # from outside: code between fork and exec is none for threads
+        with contextlib.suppress(OSError):
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (PROCESSOR_S, PROCESSOR_S + 1))
+            resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+    return process
 
 
 def _lines(process: subprocess.Popen[bytes], cancelled: threading.Event) -> Iterator[str]:
@@ -111,13 +125,19 @@ def _lines(process: subprocess.Popen[bytes], cancelled: threading.Event) -> Iter
     assert process.stdout is not None
     fd = process.stdout.fileno()
     rest = b""
+    heard_s = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
         while True:
             if cancelled.is_set():
                 raise TransferCancelled("the pull was cancelled")
+            if time.monotonic() - heard_s > SILENCE_S:
+                raise Unreachable(
+                    f"pip has said nothing for {SILENCE_S:g} s: the package index does not answer"
+                )
             if not selector.select(_POLL_S):
                 continue
+            heard_s = time.monotonic()
             data = os.read(fd, 1 << 16)
             *complete, rest = (rest + data).split(b"\n")
             for line in complete if data else [rest]:
@@ -157,6 +177,8 @@ def _failure(requirement: str, into: Path, code: int, printed: list[str]) -> Reg
     lines = [_CREDENTIALS.sub("", line) for line in [*printed, *_log(into)] if line]
     if any("No space left on device" in line for line in lines):
         return disk_full(into)
+    if any(line.startswith("MemoryError") for line in lines) or code == -signal.SIGXCPU:
+        return SourceError(f"pip takes too much for {requirement}: its index is too large")
     for line in reversed(lines):
         if _UNAUTHORIZED.search(line):
             return Unauthorized(

@@ -21,14 +21,13 @@ from typing import NoReturn
 from olmkit.registry.errors import (
     CorruptBlob,
     StoreError,
-    disk_full,
-    free_bytes_at,
     store_errors,
 )
 from olmkit.registry.oci.digest import Digest, OnBytes, hash_descriptor, hash_file, write_all
 from olmkit.registry.replacing import replace
 from olmkit.registry.store.linking import LinkRecords, clone_or_link, looks_same
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder, locked, remove_abandoned
+from olmkit.registry.store.room import STEP_BYTES, require_room
 
 BLOB_MODE = 0o644
 _OLD_NAME = re.compile(r"sha256:[0-9a-fA-F]{64}")
@@ -46,7 +45,7 @@ class BlobWriter:
         self._expected = expected
         self._size_bytes = size
         self._hasher = hashlib.sha256()
-        self._written_bytes = 0
+        self._written_bytes = self._checked_bytes = 0
 
     @property
     def written_bytes(self) -> int:
@@ -63,6 +62,9 @@ class BlobWriter:
         view = memoryview(data)
         if self._size_bytes is not None and self._written_bytes + len(view) > self._size_bytes:
             self._refuse(f"more than {self._size_bytes} bytes")
+        if self._written_bytes + len(view) > self._checked_bytes:
+            self._checked_bytes = self._written_bytes + len(view) + STEP_BYTES
+            require_room(self._store.folder, len(view), self._store.kept_free_bytes)
         with store_errors(self._store.folder, "write to", needed_bytes=self._size_bytes):
             write_all(self._fd, view)
         self._hasher.update(view)
@@ -99,8 +101,10 @@ class BlobWriter:
 class BlobStore:
     """The blobs of one store; may be used by any thread and any number of processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, kept_free_bytes: int = 0) -> None:
+        """`kept_free_bytes`: what is not written if less than that would be free afterwards."""
         self._root = root
+        self.kept_free_bytes = kept_free_bytes
         self.folder = root / "blobs"
         self.links = LinkRecords(root / "links", root / "staging")
         self.unpacked = root / "unpacked"
@@ -315,9 +319,7 @@ class BlobStore:
                 os.close(fd)
 
     def _require_room(self, size_bytes: int | None) -> None:
-        free_bytes = free_bytes_at(self.folder)
-        if size_bytes is not None and free_bytes is not None and size_bytes > free_bytes:
-            raise disk_full(self.folder, needed_bytes=size_bytes)
+        require_room(self.folder, size_bytes or 0, self.kept_free_bytes)
 
     def ingest_file(
         self, path: Path, *, on_bytes: OnBytes | None = None, follow_links: bool = True

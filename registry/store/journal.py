@@ -22,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.registry.errors import StoreError, store_errors
-from olmkit.registry.store.directio import DirectFile, allocate
+from olmkit.registry.store.directio import DirectFile, allocate, give_back
 from olmkit.registry.store.locks import claims, is_held
 from olmkit.registry.store.ranges import Ranges
+from olmkit.registry.store.room import STEP_BYTES, require_room
 
 JOURNAL_LIMIT_BYTES = 1 << 20
 KEPT_S = 7 * 24 * 3600.0
@@ -51,9 +52,13 @@ class Unfinished:
 class Partial:
     """One unfinished download that this process holds; made by `claim`."""
 
-    def __init__(self, folder: Path, name: str, size_bytes: int, lock_fd: int) -> None:
+    def __init__(
+        self, folder: Path, name: str, size_bytes: int, lock_fd: int, kept_free_bytes: int
+    ) -> None:
         self.path = folder / name
         self.size_bytes = size_bytes
+        self._kept_free_bytes = kept_free_bytes
+        self._reserved_bytes = 0
         self._journal = folder / f"{name}.json"
         self._lock_path = folder / f"{name}.lock"
         self._lock_fd = lock_fd
@@ -66,7 +71,7 @@ class Partial:
                 self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _DATA_MODE
             )
             self.file = DirectFile(self.path, self.fd)
-        self.done = self._read()
+        self.done = self._saved = self._read()
 
     def _read(self) -> Ranges:
         found = _read_journal(self._journal)
@@ -75,15 +80,33 @@ class Partial:
             return Ranges()
         return found[1]
 
-    def allocate(self) -> None:
-        """Reserve disk space for all bytes, so that a full disk is noticed before they arrive.
+    def lay_out(self) -> None:
+        """Make the file as long as it will be, without taking room, and see that it would fit.
 
         Raises:
             DiskFull, StoreError: there is no room, or the file cannot be written.
         """
         with store_errors(self.path.parent, "write to", needed_bytes=self.size_bytes):
             os.ftruncate(self.fd, self.size_bytes)
-            allocate(self.fd, self.size_bytes)
+            there_bytes = os.fstat(self.fd).st_blocks * 512
+        missing_bytes = max(0, self.size_bytes - there_bytes)
+        require_room(self.path.parent, missing_bytes, self._kept_free_bytes)
+
+    def reserve(self, arrived_bytes: int) -> None:
+        """Take room for as much again as has arrived, and a step: a word alone takes none.
+
+        Raises:
+            DiskFull, StoreError: there is no room, or the file cannot be written.
+        """
+        wanted_bytes = min(self.size_bytes, 2 * arrived_bytes + STEP_BYTES)
+        if wanted_bytes < min(self.size_bytes, self._reserved_bytes + STEP_BYTES):
+            return
+        folder = self.path.parent
+        missing_bytes = wanted_bytes - max(self._reserved_bytes, arrived_bytes)
+        require_room(folder, max(0, missing_bytes), self._kept_free_bytes)
+        with store_errors(folder, "write to", needed_bytes=self.size_bytes):
+            allocate(self.fd, wanted_bytes)
+        self._reserved_bytes = wanted_bytes
 
     def save(self, done: Ranges) -> None:
         """Write the journal, unless the download was removed.
@@ -91,12 +114,17 @@ class Partial:
         Raises:
             DiskFull, StoreError: it cannot be written.
         """
+        with self._uses:
+            is_open = not self._is_closing
+        if is_open:
+            self.reserve(done.total_bytes)
         raw = json.dumps({"size": self.size_bytes, "done": list(done)}).encode()
         staged = self._journal.with_suffix(".new")
         with self._uses, store_errors(self._journal, "write"):
             if not self._is_removed:
                 staged.write_bytes(raw)
                 os.replace(staged, self._journal)
+                self._saved = done
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -126,7 +154,20 @@ class Partial:
         if is_last:
             self._close()
 
+    def _give_back(self) -> None:
+        """Give the room back that was taken for bytes which did not come."""
+        end = 0
+        for start, following in (*self._saved, (self._reserved_bytes, self._reserved_bytes)):
+            if start > end:
+                give_back(self.fd, end, min(start, self._reserved_bytes))
+            end = max(end, following)
+            if end >= self._reserved_bytes:
+                return
+
     def _close(self) -> None:
+        if not self._is_removed and self._reserved_bytes:
+            with contextlib.suppress(OSError):
+                self._give_back()
         self.file.close()
         os.close(self.fd)
         os.close(self._lock_fd)
@@ -142,7 +183,7 @@ class Partial:
         self.close()
 
 
-def claim(folder: Path, name: str, size_bytes: int) -> Partial | None:
+def claim(folder: Path, name: str, size_bytes: int, *, kept_free_bytes: int = 0) -> Partial | None:
     """The unfinished download of that name, new or resumed; None while somebody else holds it.
 
     Raises:
@@ -152,7 +193,7 @@ def claim(folder: Path, name: str, size_bytes: int) -> Partial | None:
     if fd is None:
         return None
     try:
-        return Partial(folder, name, size_bytes, fd)
+        return Partial(folder, name, size_bytes, fd, kept_free_bytes)
     except BaseException:
         os.close(fd)
         raise

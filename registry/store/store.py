@@ -71,11 +71,16 @@ _SEEN_LIMIT = 10_000
 class Store:
     """One store; any number of threads and processes may use it at once."""
 
-    def __init__(self, root: Path, *, keeps_replaced: bool = False) -> None:
-        """`keeps_replaced`: blobs of a manifest that another one replaced stay for `collect`."""
+    def __init__(
+        self, root: Path, *, keeps_replaced: bool = False, kept_free_bytes: int = 0
+    ) -> None:
+        """`keeps_replaced`: blobs of a manifest that another one replaced stay for `collect`.
+
+        `kept_free_bytes`: nothing is written that would leave less free on the disk.
+        """
         self.root = root
         self._keeps_replaced = keeps_replaced
-        self.blobs = BlobStore(root)
+        self.blobs = BlobStore(root, kept_free_bytes=kept_free_bytes)
         self.names = NameTree(root / "manifests", root / "staging")
         self.leases = root / "leases"
         self.lock = root / "locks" / "store"

@@ -409,7 +409,7 @@ def test_origins_and_hosts(api: Api) -> None:
     assert page.headers["access-control-allow-origin"] == "http://localhost:3000"
     assert api.ask("OPTIONS", "/x", headers={"Origin": "http://localhost:3000"}).status == 204
     assert api.ask("GET", "/api/tags", headers={"Host": "evil.com"}).status == 403
-    assert api.ask("GET", "/nope", headers={"Host": "x.local"}).status == 404
+    assert api.ask("GET", "/nope", headers={"Host": "x.localhost"}).status == 404
 
 
 def endless(api: Api, path: str, *, stream: bool) -> http.client.HTTPConnection:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import psutil
 import pytest
@@ -20,7 +21,7 @@ def jinja(template: str, **variables: object) -> RenderJinja:
     return RenderJinja(template=template, variables=variables)
 
 
-def run(body: Callable[[TemplateProcess], Awaitable[None]], **options: float) -> None:
+def run(body: Callable[[TemplateProcess], Awaitable[None]], **options: Any) -> None:
     """Run `body` with a template process that is closed afterwards."""
 
     async def main() -> None:
@@ -129,6 +130,41 @@ def test_a_worker_whose_parent_is_gone_ends_itself() -> None:
             await job
 
     run(body, deadline_s=1.0)
+
+
+def test_a_looping_template_delays_its_own_model_alone() -> None:
+    async def body(process: TemplateProcess) -> None:
+        looping = [
+            asyncio.create_task(process.run(jinja(ENDLESS), owner=f"bad{number % 2}"))
+            for number in range(20)
+        ]
+        await asyncio.sleep(0.1)
+        for _ in range(3):  # one worker starts, the same one goes on
+            assert await process.run(jinja("fine"), owner="good") == "fine"
+        assert sum(task.done() for task in looping) < 18
+        assert len(children()) == 3
+        for task in looping:
+            task.cancel()
+        await asyncio.gather(*looping, return_exceptions=True)
+
+    run(body, deadline_s=1.0)
+
+
+def test_where_all_workers_are_busy_who_used_least_goes_first() -> None:
+    async def body(process: TemplateProcess) -> None:
+        looping = [
+            asyncio.create_task(process.run(jinja(ENDLESS), owner=f"bad{number}"))
+            for number in range(4)
+            for _ in range(10)
+        ]
+        await asyncio.sleep(1.2)  # all have used time by now
+        assert await process.run(jinja("fine"), owner="good") == "fine"
+        assert sum(task.done() for task in looping) <= 12
+        for task in looping:
+            task.cancel()
+        await asyncio.gather(*looping, return_exceptions=True)
+
+    run(body, deadline_s=1.0, max_workers=2)
 
 
 def test_text_that_is_none_is_refused() -> None:

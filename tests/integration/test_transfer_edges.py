@@ -85,7 +85,7 @@ class Download:
         name, size_bytes = self.digest.file_name, len(self.content)
         partial = journal.claim(self.blobs.partial, name, size_bytes)
         assert partial is not None
-        partial.allocate()
+        partial.lay_out()
         with open(partial.path, "r+b") as file:
             for start, end in done:
                 file.seek(start)

@@ -239,7 +239,7 @@ def test_what_arrived_before_a_cancel_is_kept(any_pull: Pull) -> None:
 def test_a_journal_that_lies_costs_a_second_download_and_nothing_else(pull: Pull) -> None:
     partial = journal.claim(pull.store.blobs.partial, pull.digest.file_name, len(CONTENT))
     assert partial is not None
-    partial.allocate()
+    partial.lay_out()
     partial.save(Ranges([(0, 4 * MIB)]))
     partial.close()
     pull.run()

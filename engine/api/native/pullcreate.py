@@ -80,7 +80,7 @@ def pull_into(
     settings, store = api.services.settings, api.services.store
     options = sources.PullOptions(
         insecure=insecure,
-        access=settings.remotes.access(streams=settings.transfer_streams),
+        access=settings.remotes.access(streams=settings.transfer_streams, cancelled=cancelled),
         quantization=quantization,
         memory_bytes=total_bytes(),
         revision=revision,

@@ -50,7 +50,7 @@ def _push(
     from olmkit.registry.push.transfer import PushOptions, push_model
 
     settings, store = api.services.settings, api.services.store
-    access = settings.remotes.access(streams=settings.transfer_streams)
+    access = settings.remotes.access(streams=settings.transfer_streams, cancelled=cancelled)
     options = PushOptions(insecure=bool(body.insecure), format=body.format, compress=body.compress)
     if body.all_quantizations:
         push_quantizations(

@@ -34,7 +34,8 @@ async def status(request: Request) -> Response:
     """That there is no cloud; to clients on this machine also where files are handed over."""
     answer: dict[str, object] = {"cloud": {"disabled": True, "source": "none"}}
     api = api_of(request)
-    if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
+    # No address at all: the Unix socket.
+    if request.client is None or request.client.host in ("127.0.0.1", "::1"):
         store = api.services.store
         try:
             incoming = str(await asyncio.to_thread(lambda: store.incoming))

@@ -6,7 +6,8 @@ The end of an answer fits only where the grammar is satisfied.
 
 llguidance and numpy are imported when the first such request comes. Its tokenizer (once a model,
 0.3 to 2 s by the size of the vocabulary) and every grammar are made in a thread, so that other
-requests go on; llguidance keeps Python's lock while it builds the tokenizer, and they stand still
+requests go on, each grammar in a fork with limits first (`rehearsal`) and once for all requests of
+the same schema; llguidance keeps Python's lock while it builds the tokenizer, and they stand still
 for 0.1 to 0.6 s.
 
 Knows nothing of batches and slots.
@@ -16,6 +17,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from olmkit.engine.runner.bindings import Candidates, Context, Model, Sampler
+from olmkit.engine.runner.decoding.rehearsal import (
+    RehearsalCancelled,
+    RehearsalFailed,
+    rehearse,
+)
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind, FailureKind
 
@@ -47,6 +53,11 @@ LAYOUT: Final["JsonCompileOptions"] = {
 }
 """At most one blank between two tokens of JSON: where line breaks are free, small models write
 nothing else. All of it is said here, for a schema could change the defaults (`x-guidance`)."""
+
+_KNOWN_SCHEMAS: Final = 32
+"""So many compiled grammars are kept, some kilobytes each."""
+
+_SAYS: Final = "invalid JSON schema"
 
 _MOST_SYMBOLS: Final = 100_000
 """Of a grammar: a fifth of llguidance's own limit."""
@@ -129,6 +140,7 @@ class Preparation:
 
         self.schema = schema
         self._done = Event()
+        self._cancelled = Event()
         self._guide: Guide | None = None
         self._error: Exception | None = None
 
@@ -136,6 +148,15 @@ class Preparation:
     def is_done(self) -> bool:
         """`guide` does not wait."""
         return self._done.is_set()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Nobody waits for it any more."""
+        return self._cancelled.is_set()
+
+    def cancel(self) -> None:
+        """Nobody wants it any more: it is not made, and given up where it is being made."""
+        self._cancelled.set()
 
     def wait(self, timeout_s: float) -> None:
         """Waits until it is done, or the time is over."""
@@ -153,10 +174,10 @@ class Preparation:
         assert self._guide is not None
         return self._guide
 
-    def run(self, make: Callable[[str], Guide]) -> None:
+    def run(self, make: "Callable[[Preparation], Guide]") -> None:
         """Makes it, in the thread."""
         try:
-            self._guide = make(self.schema)
+            self._guide = make(self)
         except Exception as error:
             self._error = error
         self._done.set()
@@ -173,6 +194,8 @@ class GuideMaker:
         self._tokenizer: LLTokenizer | None = None
         self._desk: _Desk | None = None
         self._queue: SimpleQueue[Preparation] | None = None
+        self._known: dict[str, LLMatcher | RequestFailed] = {}
+        """By schema, the one used last at the end: a matcher to copy, or why there is none."""
 
     def prepare(self, constraint: Constraint) -> Preparation:
         """Starts to make a guide.
@@ -207,12 +230,47 @@ class GuideMaker:
             stack_size(usual)
         return queue
 
-    def _guide(self, schema: str) -> Guide:
+    def _guide(self, preparation: Preparation) -> Guide:
+        if preparation.is_cancelled:
+            raise RequestFailed(FailureKind.CANCELLED, "the request was cancelled")
         if self._tokenizer is None:
             self._tokenizer = _tokenizer(self._model)
         if self._desk is None:
             self._desk = _Desk(self._model)
-        return Guide(_matcher(self._tokenizer, schema), self._desk)
+        schema = preparation.schema
+        found = self._known.pop(schema, None)
+        if found is None:
+            found = self._compile(self._tokenizer, preparation)
+        self._known[schema] = found
+        while len(self._known) > _KNOWN_SCHEMAS:
+            self._known.pop(next(iter(self._known)))
+        if isinstance(found, RequestFailed):
+            raise found
+        return Guide(found.deep_copy(), self._desk)
+
+    def _compile(
+        self, tokenizer: "LLTokenizer", preparation: Preparation
+    ) -> "LLMatcher | RequestFailed":
+        """A matcher at the beginning of an answer, or why there is none.
+
+        Raises:
+            RequestFailed: CANCELLED, nobody waits any more.
+        """
+        try:
+            rehearse(
+                lambda: _matcher(tokenizer, preparation.schema),
+                is_cancelled=lambda: preparation.is_cancelled,
+            )
+            return _matcher(tokenizer, preparation.schema)
+        except RehearsalCancelled as error:
+            raise RequestFailed(FailureKind.CANCELLED, "the request was cancelled") from error
+        except RehearsalFailed as error:
+            reason = str(error)
+            return (
+                RequestFailed(FailureKind.BAD_REQUEST, reason)
+                if _SAYS in reason
+                else _invalid(reason)
+            )
 
 
 def check_schema(text: str) -> None:
@@ -294,7 +352,7 @@ def _reason(matcher: "LLMatcher") -> str:
 
 
 def _invalid(reason: str) -> RequestFailed:
-    return RequestFailed(FailureKind.BAD_REQUEST, f"invalid JSON schema in format: {reason}")
+    return RequestFailed(FailureKind.BAD_REQUEST, f"{_SAYS} in format: {reason}")
 
 
 def _stuck(matcher: "LLMatcher") -> RequestFailed:

@@ -399,6 +399,8 @@ class Generator:
         elif sequence in self._running:
             self._leave(sequence)
         else:
+            for _, preparation in (one for one in self._preparing if one[0] is sequence):
+                preparation.cancel()
             self._preparing = [one for one in self._preparing if one[0] is not sequence]
         if sequence.sampler is not None:
             sequence.sampler.close()

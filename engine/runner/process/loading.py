@@ -12,11 +12,13 @@ from typing import Final
 
 from olmkit.engine.framing import path_of, printable
 from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
+from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import (
     MOST_SEQUENCES,
     Adapter,
     Context,
     ContextOptions,
+    LogLevel,
     Model,
     NativeError,
     load_adapter,
@@ -171,7 +173,7 @@ class _Loading:
         self._request = request
         self._options = request.options
         self._is_dry = request.operation is LoadOperation.FIT
-        self._threads = self._options.threads or default_threads()
+        self._threads = _affordable(self._options.threads) or default_threads()
         self._adapters: list[Adapter] = []
         self._contexts: list[Context] = []
         self._started_ns = time.monotonic_ns()
@@ -328,6 +330,14 @@ class _Loading:
             threads=self._threads,
             load_ns=time.monotonic_ns() - self._started_ns,
         )
+
+
+def _affordable(threads: int) -> int:
+    """As many threads as asked for, up to twice what can run at once; a line in the log else."""
+    most = 2 * (os.cpu_count() or 1)
+    if threads > most:
+        log.write(LogLevel.WARN, f"num_thread {threads} is over twice the processors: {most} it is")
+    return min(threads, most)
 
 
 def _check_kind(model: Model) -> None:

@@ -61,6 +61,9 @@ def test_a_bare_stop_string_is_a_list_of_one() -> None:
         ({"use_mmap": 1}, 'option "use_mmap" must be of type boolean'),
         ({"num_ctx": 2**40}, 'option "num_ctx" is out of range: 1099511627776'),
         ({"num_ctx": -5}, 'option "num_ctx" must be at least 0, not -5'),
+        ({"num_thread": 10_000}, 'option "num_thread" must be at most 512, not 10000'),
+        ({"stop": ["a"] * 257}, 'option "stop" takes 256 texts, together 16384 characters'),
+        ({"stop": "a" * 20_000}, 'option "stop" takes 256 texts, together 16384 characters'),
         ({"num_ctx": 1e300}, f'option "num_ctx" is out of range: {int(1e300)}'),
     ],
 )
