@@ -135,6 +135,10 @@ def _limits(sheet: FactSheet) -> Rows:
             f"{size_text(limits.memory_total_bytes)} free",
         )
     ]
+    if limits.cgroup_memory_bytes is not None:
+        rows.append(("control group", f"{size_text(limits.cgroup_memory_bytes)} of memory"))
+    if limits.cgroup_cores is not None:
+        rows.append(("control group", f"{limits.cgroup_cores:g} processors"))
     for name, value in limits.ulimits.items():
         is_size = name.endswith("_bytes")
         shown = "unlimited" if value is None else size_text(value) if is_size else str(value)
