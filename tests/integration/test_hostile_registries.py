@@ -176,14 +176,14 @@ def test_what_was_reserved_and_did_not_come_is_given_back(tmp_path: Path) -> Non
 
 
 def test_what_the_user_keeps_free_is_kept(tmp_path: Path) -> None:
-    free = os.statvfs(tmp_path).f_bavail * os.statvfs(tmp_path).f_frsize
-    blobs = BlobStore(tmp_path, kept_free_bytes=free)
+    whole_disk_bytes = os.statvfs(tmp_path).f_blocks * os.statvfs(tmp_path).f_frsize
+    blobs = BlobStore(tmp_path, kept_free_bytes=whole_disk_bytes)
     with (
         pytest.raises(DiskFull, match="OLM_MIN_FREE"),
         blobs.writer(expected=Digest.of(b"hello"), size_bytes=5) as writer,
     ):
         writer.write(b"hello")
-    partial = journal.claim(tmp_path, "sha256-x", 5, kept_free_bytes=free)
+    partial = journal.claim(tmp_path, "sha256-x", 5, kept_free_bytes=whole_disk_bytes)
     assert partial is not None
     with pytest.raises(DiskFull, match="OLM_MIN_FREE"):
         partial.lay_out()
