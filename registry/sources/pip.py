@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.registry.errors import (
@@ -31,11 +32,6 @@ from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.oci.reference import PYPI_SCHEME, normalized_package
 
 _POLL_S = 0.1
-SILENCE_S = 180.0
-"""pip says something at every file, and all the time while one comes."""
-MEMORY_BYTES = 2 << 30
-"""Address space; an index page of 100 MB takes 1 GB of it."""
-PROCESSOR_S = 1800
 _TERMINATE_S = 3.0
 _KEPT_LINES = 200
 _LINE_LIMIT = 2000
@@ -57,8 +53,24 @@ _UNAUTHORIZED = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipLimits:
+    """What one run of pip may take."""
+
+    silence_s: float = 180.0
+    """pip says something at every file, and all the time while one comes."""
+    memory_bytes: int = 2 << 30
+    """Address space; an index page of 100 MB takes 1 GB of it."""
+    processor_s: int = 1800
+
+
 def download(
-    requirement: str, into: Path, *, on_event: EventSink, cancelled: threading.Event
+    requirement: str,
+    into: Path,
+    *,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    limits: PipLimits | None = None,
 ) -> Path:
     """Download the wheel of one requirement, `PACKAGE` or `PACKAGE==VERSION`; returns its path.
 
@@ -74,9 +86,10 @@ def download(
     """
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     label = f"pulling {requirement}"
-    process = _start(requirement, into)
+    limits = limits or PipLimits()
+    process = _start(requirement, into, limits)
     try:
-        for line in _lines(process, cancelled):
+        for line in _lines(process, cancelled, limits.silence_s):
             if file := _FILE.match(line):
                 label = f"pulling {file[1]}"
             if progress := _PROGRESS.fullmatch(line):
@@ -92,7 +105,7 @@ def download(
     return _wheel(requirement, into)
 
 
-def _start(requirement: str, into: Path) -> subprocess.Popen[bytes]:
+def _start(requirement: str, into: Path, limits: PipLimits) -> subprocess.Popen[bytes]:
     # -P: a pip.py in the current folder is not pip. The folder stays, because relative paths in
     # pip's configuration mean it.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
@@ -113,14 +126,17 @@ def _start(requirement: str, into: Path) -> subprocess.Popen[bytes]:
     except OSError as error:
         raise SourceError(f"cannot start {sys.executable}: {error.strerror}") from error
     if sys.platform == "linux":  # from outside: code between fork and exec is none for threads
+        memory, processor_s = limits.memory_bytes, limits.processor_s
         with contextlib.suppress(OSError):
-            resource.prlimit(process.pid, resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-            resource.prlimit(process.pid, resource.RLIMIT_CPU, (PROCESSOR_S, PROCESSOR_S + 1))
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (processor_s, processor_s + 1))
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
     return process
 
 
-def _lines(process: subprocess.Popen[bytes], cancelled: threading.Event) -> Iterator[str]:
+def _lines(
+    process: subprocess.Popen[bytes], cancelled: threading.Event, silence_s: float
+) -> Iterator[str]:
     """The lines that pip writes, cut to a sane length, until it closes its output."""
     assert process.stdout is not None
     fd = process.stdout.fileno()
@@ -131,9 +147,9 @@ def _lines(process: subprocess.Popen[bytes], cancelled: threading.Event) -> Iter
         while True:
             if cancelled.is_set():
                 raise TransferCancelled("the pull was cancelled")
-            if time.monotonic() - heard_s > SILENCE_S:
+            if time.monotonic() - heard_s > silence_s:
                 raise Unreachable(
-                    f"pip has said nothing for {SILENCE_S:g} s: the package index does not answer"
+                    f"pip has said nothing for {silence_s:g} s: the package index does not answer"
                 )
             if not selector.select(_POLL_S):
                 continue

@@ -4,13 +4,12 @@ import os
 import signal
 import socket
 import stat
-import time
 from pathlib import Path
 
 import psutil
 
 from support.api import Api
-from support.attacktable import Record
+from support.attacktable import Record, Stopwatch
 from support.daemon import COMMAND, running_daemon, start_daemon, wait_until
 from support.models import smollm2
 from support.olm import olm, out
@@ -44,10 +43,10 @@ def test_a_stopped_runner_is_noticed_and_its_stream_ends(
             assert answer.readline()
             (runner,) = daemon.runners()
             runner.send_signal(signal.SIGSTOP)
-            stopped_s = time.monotonic()
+            watch = Stopwatch()
             *_, last = answer.read().splitlines()
         record_property("bound", "killed after being stopped for 5 s")
-        record_property("measured", f"{time.monotonic() - stopped_s:.1f} s")
+        record_property("measured", f"{watch.elapsed_s:.1f} s")
         assert b"has been stopped" in last
         assert not runner.is_running()
         assert api.post("/api/generate", {**body, "options": {"num_predict": 1}}).status == 200
@@ -75,7 +74,7 @@ def test_an_answer_that_nobody_reads_gives_its_slot_back(
             b'{"model":"m","prompt":"1 2 3","raw":true,"logprobs":true,"top_logprobs":20,"format":'
             b'{"type":"array","items":{"type":"integer","minimum":100000},"minItems":5000}}'
         )
-        asked_s = time.monotonic()
+        watch = Stopwatch()
         with socket.socket() as client:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             client.connect(("127.0.0.1", daemon.port))
@@ -89,7 +88,7 @@ def test_an_answer_that_nobody_reads_gives_its_slot_back(
                 what="the end of the answer",
             )
             record_property("bound", "OLM_STALL_TIMEOUT (1 s here) after the buffers are full")
-            record_property("measured", f"{time.monotonic() - asked_s:.1f} s from the request")
+            record_property("measured", f"{watch.elapsed_s:.1f} s from the request")
             few = {"model": "m", "prompt": "hi", "stream": False, "options": {"num_predict": 1}}
             assert api.post("/api/generate", few).status == 200
 

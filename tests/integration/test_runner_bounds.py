@@ -2,7 +2,6 @@
 
 import json
 import os
-import time
 from collections.abc import Iterator
 
 import psutil
@@ -10,6 +9,7 @@ import pytest
 
 from olmkit.engine.runner import protocol as p
 from support.attacktable import Record
+from support.daemon import wait_until
 from support.models import smollm2
 from support.runner import RunnerClient, RunnerFailure, loaded_runner
 
@@ -63,15 +63,12 @@ def test_a_grammar_that_nobody_waits_for_is_given_up(runner: RunnerClient) -> No
         id=runner.new_id(), prompt="Hello", constraint=held_to(AUTOMATON | {"title": "cancelled"})
     )
     runner.send(request)
-    deadline_s = time.monotonic() + 10
-    while not process.children():
-        assert time.monotonic() < deadline_s
+    wait_until(lambda: process.children(), what="the fork")
     runner.send(p.Cancel(id=request.id))
     (*_, last) = runner.replies(request.id)[request.id]
     assert isinstance(last, p.Completed)
     assert last.reason is p.EndReason.CANCELLED
-    while process.children():
-        assert time.monotonic() < deadline_s
+    wait_until(lambda: not process.children(), what="the end of the fork")
 
 
 def test_answers_go_on_while_a_long_prompt_is_tokenized(runner: RunnerClient) -> None:
