@@ -55,10 +55,10 @@ _UNAUTHORIZED = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PipLimits:
-    """What pip may take before it is ended."""
+    """What one run of pip may take."""
 
     silence_s: float = 180.0
-    """Time without a line; pip says something at every file, and all the time while one comes."""
+    """pip says something at every file, and all the time while one comes."""
     memory_bytes: int = 2 << 30
     """Address space; an index page of 100 MB takes 1 GB of it."""
     processor_s: int = 1800
@@ -70,7 +70,7 @@ def download(
     *,
     on_event: EventSink,
     cancelled: threading.Event,
-    limits: PipLimits = PipLimits(),
+    limits: PipLimits | None = None,
 ) -> Path:
     """Download the wheel of one requirement, `PACKAGE` or `PACKAGE==VERSION`; returns its path.
 
@@ -86,6 +86,7 @@ def download(
     """
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     label = f"pulling {requirement}"
+    limits = limits or PipLimits()
     process = _start(requirement, into, limits)
     try:
         for line in _lines(process, cancelled, limits.silence_s):
@@ -125,8 +126,8 @@ def _start(requirement: str, into: Path, limits: PipLimits) -> subprocess.Popen[
     except OSError as error:
         raise SourceError(f"cannot start {sys.executable}: {error.strerror}") from error
     if sys.platform == "linux":  # from outside: code between fork and exec is none for threads
+        memory, processor_s = limits.memory_bytes, limits.processor_s
         with contextlib.suppress(OSError):
-            memory, processor_s = limits.memory_bytes, limits.processor_s
             resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
             resource.prlimit(process.pid, resource.RLIMIT_CPU, (processor_s, processor_s + 1))
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))

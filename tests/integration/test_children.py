@@ -9,12 +9,11 @@ from pathlib import Path
 import psutil
 
 from support.api import Api
-from support.attacktable import Record
+from support.attacktable import Record, Stopwatch
 from support.daemon import COMMAND, running_daemon, start_daemon, wait_until
 from support.models import smollm2
 from support.olm import olm, out
 from support.randommodel import write_llama
-from support.stopwatch import Stopwatch
 
 SECRETS = {"HF_TOKEN": "hf_secret", "PIP_INDEX_URL": "https://u:pw@host/", "PYTHON_TOKEN": "x"}
 """The last one of a kind of variables that children get."""
@@ -47,7 +46,7 @@ def test_a_stopped_runner_is_noticed_and_its_stream_ends(
             watch = Stopwatch()
             *_, last = answer.read().splitlines()
         record_property("bound", "killed after being stopped for 5 s")
-        record_property("measured", watch.text())
+        record_property("measured", f"{watch.elapsed_s:.1f} s")
         assert b"has been stopped" in last
         assert not runner.is_running()
         assert api.post("/api/generate", {**body, "options": {"num_predict": 1}}).status == 200
@@ -89,7 +88,7 @@ def test_an_answer_that_nobody_reads_gives_its_slot_back(
                 what="the end of the answer",
             )
             record_property("bound", "OLM_STALL_TIMEOUT (1 s here) after the buffers are full")
-            record_property("measured", f"{watch.text()} from the request")
+            record_property("measured", f"{watch.elapsed_s:.1f} s from the request")
             few = {"model": "m", "prompt": "hi", "stream": False, "options": {"num_predict": 1}}
             assert api.post("/api/generate", few).status == 200
 

@@ -63,7 +63,7 @@ def test_a_grammar_that_nobody_waits_for_is_given_up(runner: RunnerClient) -> No
         id=runner.new_id(), prompt="Hello", constraint=held_to(AUTOMATON | {"title": "cancelled"})
     )
     runner.send(request)
-    wait_until(process.children, what="the fork that compiles")
+    wait_until(process.children, what="the fork")
     runner.send(p.Cancel(id=request.id))
     (*_, last) = runner.replies(request.id)[request.id]
     assert isinstance(last, p.Completed)

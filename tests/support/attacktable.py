@@ -4,6 +4,7 @@ A test says what it measured by `record_property("bound", …)` and `("measured"
 says nothing the table tells whether its assertions held.
 """
 
+import time
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -11,6 +12,19 @@ import pytest
 
 Record = Callable[[str, object], None]
 """pytest's `record_property`."""
+
+
+class Stopwatch:
+    """How long something took, for the table alone: no test judges by it."""
+
+    def __init__(self) -> None:
+        self._began_s = time.monotonic()
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+
 Row = tuple[str, str, str]
 _ROWS = pytest.StashKey[dict[str, Row]]()
 
