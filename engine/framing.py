@@ -4,6 +4,7 @@ A frame is a little-endian u32 payload length followed by that many bytes of Mes
 either direction means that the peer died. Knows nothing of sockets and of what messages mean.
 """
 
+import os
 import struct
 from typing import Final, TypeVar
 
@@ -19,6 +20,36 @@ _encoder = msgspec.msgpack.Encoder()
 
 class ProtocolViolation(Exception):
     """A frame is too long or is no message of its protocol."""
+
+
+def wire_path(path: str | os.PathLike[str]) -> str:
+    """A path as messages carry it: one that is no UTF-8 as a NUL and its bytes, each a character.
+
+    No path holds a NUL, so the two cannot be taken for each other.
+    """
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "\0" + os.fsencode(text).decode("latin-1")
+    return text
+
+
+def path_of(wire: str) -> str:
+    """The path that `wire_path` made text of."""
+    return os.fsdecode(wire[1:].encode("latin-1")) if wire.startswith("\0") else wire
+
+
+def printable(path: str) -> str:
+    """The path in valid Unicode, for people: bytes of it that are no UTF-8 become `\\xff`.
+
+    Python carries such bytes as lone surrogates (PEP 383), which no text that leaves the process
+    may hold.
+    """
+    try:
+        return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, out of somebody's JSON
+        return path.encode("utf-8", "backslashreplace").decode()
 
 
 def encode_frame(message: msgspec.Struct, *, limit_bytes: int = MAX_FRAME_BYTES) -> bytes:

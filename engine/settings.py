@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
-from olmkit.engine.remotes import Remotes
+from olmkit.engine.remotes import Remotes, find_home
 from olmkit.modelfile.booleans import parse_boolean
 
 DEFAULT_HOST = "127.0.0.1"
@@ -88,10 +89,15 @@ class Address:
         return host in ("localhost", "::1") or (_ip(host) == host and host.startswith("127."))
 
 
-def parse_address(text: str, warnings: list[str] | None = None) -> Address:
-    """The address that a value of `OLM_HOST` names; never fails.
+def parse_address(text: str) -> Address:
+    """The address that a value of `OLM_HOST` names, spelled as Ollama takes it.
 
-    A port that is none is replaced by the default, with a line in `warnings`.
+    Ollama takes another port for one that is none; a client would then speak to a daemon that
+    nobody meant.
+
+    Raises:
+        InvalidRequest: the port is none.
+
     Source: `Host` of https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go
     """
     text = _strip(text)
@@ -108,9 +114,11 @@ def parse_address(text: str, warnings: list[str] | None = None) -> Address:
     host, port_text = _split(netloc) or (_bare_host(netloc), str(default_port))
     port = int(port_text) if re.fullmatch(r"\+?[0-9]{1,9}", port_text, re.ASCII) else -1
     if not 0 <= port <= 65535:
-        if warnings is not None:
-            warnings.append(f"port {port_text!r} is invalid, using {default_port}")
-        port = default_port
+        raise InvalidRequest(
+            f"{port_text[:40]!r} in the address {text[:200]!r} is no port",
+            field="OLM_HOST",
+            hint="set OLM_HOST to HOST:PORT, with a port from 0 to 65535",
+        )
     return Address(scheme=scheme, host=host, port=port, path=f"/{path}" if path else "")
 
 
@@ -159,13 +167,18 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """The settings of this process. Never fails: see `warnings`."""
+        """The settings of this process; of most values that cannot be used, `warnings` tell.
+
+        Raises:
+            InvalidRequest: the address has no port that there is, or nothing tells where the
+                home is.
+        """
         read = _Reader(environ)
         home = _path(read.text("home", "HOME", twin=False) or "~/.olm", environ)
         models = read.text("models", "MODELS")
         load_timeout_s = read.seconds("load_timeout_s", "LOAD_TIMEOUT", 300)
         return cls(
-            address=parse_address(read.text("address", "HOST") or "", read.warnings),
+            address=parse_address(read.text("address", "HOST") or ""),
             home=home,
             models=_path(models, environ) if models else home / "models",
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
@@ -302,9 +315,21 @@ def _strip(text: str) -> str:
 
 
 def _path(text: str, environ: Mapping[str, str]) -> Path:
-    """An absolute path; `~` is the home of `environ`, not of this process."""
+    """An absolute path; `~` is the home of `environ`, not of this process.
+
+    Raises:
+        InvalidRequest: nothing tells where that is.
+    """
     if text == "~" or text.startswith("~/"):
-        text = (environ.get("HOME") or str(Path.home())) + text[1:]
+        home = find_home(environ)
+        if home is None:
+            raise InvalidRequest(
+                f"the home directory is unknown: HOME is not set, and user {os.getuid()} is in no"
+                " password file",
+                field="HOME",
+                hint="set HOME, or OLM_HOME to the directory in which olm may keep things",
+            )
+        text = str(home) + text[1:]
     return Path(os.path.abspath(text))
 
 

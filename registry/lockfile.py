@@ -29,6 +29,7 @@ from olmkit.registry.errors import (
 )
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import PYPI_SCHEME, Reference, is_address
+from olmkit.registry.replacing import replace_mounted
 
 FILE_NAME: Final = "olm.lock"
 VERSION: Final = 1
@@ -114,7 +115,7 @@ def write(path: Path, models: Mapping[str, Locked]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            staged.replace(path)
+            replace_mounted(staged, path)
         finally:
             staged.unlink(missing_ok=True)
 

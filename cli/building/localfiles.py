@@ -6,6 +6,7 @@ no registry has.
 Source: https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go
 """
 
+import os
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
@@ -90,10 +91,10 @@ def _with_siblings(path: Path) -> Files:
 def find_existing(text: str, directory: Path) -> Path | None:
     """The path that the text means below the Modelfile's directory; None when nothing is there."""
     try:
-        path = directory / Path(text).expanduser()
+        path = directory / os.path.expanduser(text)
         return path if path.exists() else None
-    except (OSError, ValueError, RuntimeError):
-        return None  # too long, a NUL in it, or a home that is nobody's
+    except (OSError, ValueError):
+        return None  # too long, or a NUL in it
 
 
 def _no_weights(directory: Path) -> CliError:

@@ -1,5 +1,6 @@
 """A GGUF file that is run by its path, without a name."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,8 +41,10 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
     looks_local = model.startswith(("/", "./", "../", "~"))
     if not looks_local and not model.lower().endswith(".gguf"):
         return None
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if not path.exists():
+        if not looks_local and _is_stored(client, model):
+            return None
         raise NotFound(f"no such file: {model}")
     if path.is_dir():
         raise UsageError(
@@ -53,6 +56,15 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
 
     with progress_display(terminal) as display:
         return hand_over(client, path, display)
+
+
+def _is_stored(client: Client, name: str) -> bool:
+    """Whether the store has a model of this name, which ends as files do."""
+    try:
+        client.show(name)
+    except ApiError:
+        return False
+    return True
 
 
 def _require_whole(path: Path) -> None:

@@ -112,6 +112,7 @@ def timings_text(timings: Timings) -> str:
         ("eval count", _tokens(timings.completion_tokens)),
         ("eval duration", _duration(timings.completion_ns)),
         ("eval rate", _rate(timings.completion_tokens, timings.completion_ns)),
+        ("schema ignored", visible(timings.schema_ignored)),
     ]
     return "".join(f"{name + ':':<22}{value}\n" for name, value in rows if value)
 

@@ -1,6 +1,7 @@
 """The options that go with a question to a model, from flags and from `/set`."""
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from olmkit.cli.errors import UsageError
@@ -44,7 +45,7 @@ def parse_keep_alive(text: str) -> str | int | None:
     """
     if not text:
         return None
-    if text.lstrip("+-").isdecimal():
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
         return int(text)
     try:
         parse_duration(text)

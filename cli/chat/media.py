@@ -40,7 +40,7 @@ def extract_files(prompt: str) -> tuple[str, list[Attachment]]:
     """
     attachments = []
     for found in _PATH.findall(prompt):
-        path = Path(_ESCAPED.sub(r"\1", found)).expanduser()
+        path = Path(os.path.expanduser(_ESCAPED.sub(r"\1", found)))
         if not path.exists():
             continue
         attachments.append(_read(path))

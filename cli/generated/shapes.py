@@ -44,8 +44,8 @@ def candidates(words: Sequence[str]) -> list[str]:
     from olmkit.engine.settings import Settings
 
     kind, prefix = [*words, "", ""][:2]
-    client = connect(Settings.from_environment(), start=False)
     try:
+        client = connect(Settings.from_environment(), start=False)
         models = client.running() if kind == "running" else client.models()
     except EngineError:
         return []

@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from olmkit.engine import errors as engine
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.registry import errors as registry
 
 ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
@@ -73,7 +72,7 @@ class Failure:
         members: dict[str, Any] = {"error": self.text, "code": self.code, "status": self.status}
         if self.hint:
             members["hint"] = self.hint
-        return msgspec.json.encode(members)
+        return encode_json(members)
 
 
 def classify(error: Exception, *, is_streaming: bool = False) -> Failure:

@@ -39,7 +39,7 @@ class LoadOperation(enum.StrEnum):
 
 
 class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Absolute paths of the files of one model."""
+    """Absolute paths of the files of one model, as `framing.wire_path` writes them."""
 
     weights_path: str
     projector_path: str | None = None

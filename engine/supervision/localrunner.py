@@ -13,7 +13,6 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, TypeVar
 
 from olmkit.engine.errors import (
@@ -27,6 +26,7 @@ from olmkit.engine.errors import (
     RunnerFailed,
     UnsupportedCapability,
 )
+from olmkit.engine.oomkills import offer, oom_kills
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -56,18 +56,16 @@ from olmkit.engine.runner.protocol import (
 )
 from olmkit.engine.supervision.interface import ExitInfo, ExitReason
 from olmkit.engine.supervision.multiplex import Multiplex
-from olmkit.engine.supervision.runnerexits import classify, oom_kills
+from olmkit.engine.supervision.runnerexits import classify
 
 TAIL_LINES: Final = 40
 MAX_LINE_BYTES: Final = 2000
-OOM_SCORE: Final = 300
-"""The kernel takes a runner before the daemon when memory runs out."""
 
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.runner.process.main")
 """`-P`: the current directory is no place to import from."""
 
 _NORMAL: Final = SafeMode()
-_HINTS: Final = {ExitReason.OUT_OF_MEMORY: "use a smaller num_ctx or model, or stop other programs"}
+_MEMORY_HINT: Final = "use a smaller num_ctx or model, or stop other programs"
 _LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
 """First words of a runner's log lines that the daemon's log shows at any level."""
 
@@ -157,8 +155,7 @@ class LocalRunner:
         except BaseException:
             ours.close()  # EOF ends a process that was started already
             raise
-        with suppress(OSError):
-            Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE), "ascii")
+        offer(process.pid)
         log.debug("runner started", extra={"model": model, "runner": process.pid})
         stream = Multiplex(reader, writer, unread_limit=patience.unread_replies)
         return cls(model, process, stream, mode, patience)
@@ -321,12 +318,11 @@ class LocalRunner:
         def death() -> EngineError:
             if info.reason is ExitReason.CLOSED:
                 return RequestCancelled(f"{self.model} was unloaded")
+            text = f"the runner of {self.model} {info.description}"
+            if info.reason is ExitReason.OUT_OF_MEMORY:
+                return OutOfMemory(text, hint=_MEMORY_HINT)
             return RunnerDied(
-                f"the runner of {self.model} {info.description}",
-                model=self.model,
-                exit_status=info.exit_status,
-                log_tail=info.log_tail,
-                hint=_HINTS.get(info.reason),
+                text, model=self.model, exit_status=info.exit_status, log_tail=info.log_tail
             )
 
         facts = {"model": self.model, "runner": self.pid, "status": info.exit_status}

@@ -14,7 +14,7 @@ import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -55,18 +55,31 @@ class Saved:
     reference: Reference
     manifest: Manifest
     """The model's manifest in the OCI's form; `formats.from_oci` gives the stored one back."""
+    small: Mapping[Digest, bytes]
+    """Blobs of the manifest that the store does not have."""
 
 
 def to_save(store: Store, models: Iterable[StoredModel]) -> tuple[Saved, ...]:
     """What goes into an archive of these models. Hold `store.lease()` until it is written.
 
+    Nothing is written to the store, which may be read-only.
+
     Raises:
         RegistryError: a model cannot be read.
     """
-    return tuple(
-        Saved(reference=model.reference, manifest=formats.as_oci(store, model.manifest))
-        for model in models
-    )
+    return tuple(_saved(store, model) for model in models)
+
+
+def _saved(store: Store, model: StoredModel) -> Saved:
+    small: dict[Digest, bytes] = {}
+
+    def put(data: bytes) -> Digest:
+        digest = Digest.of(data)
+        small[digest] = data
+        return digest
+
+    manifest = formats.as_oci(store, model.manifest, put)
+    return Saved(reference=model.reference, manifest=manifest, small=small)
 
 
 def archive_size(models: Sequence[Saved]) -> int:
@@ -90,9 +103,13 @@ def write_archive(store: Store, models: Sequence[Saved]) -> Iterator[bytes]:
         StoreError: a blob is absent or cannot be read.
     """
     yield from _heads(models)
+    small = {digest: data for model in models for digest, data in model.small.items()}
     for blob in _blobs(models):
         yield tarstream.header(_blob_path(blob.digest), blob.size_bytes)
-        yield from _content(store, blob)
+        if blob.digest in small:
+            yield small[blob.digest]
+        else:
+            yield from _content(store, blob)
         yield tarstream.padding(blob.size_bytes)
     yield tarstream.END
 
@@ -197,6 +214,9 @@ def load_archive(
         for _, manifest in named:
             _settle(store, received, manifest)
         originals = {ref: formats.from_oci(store, manifest) for ref, manifest in named}
+        for reference, manifest in originals.items():
+            parts = formats.read(store, manifest, cancelled=cancelled)
+            formats.require_model(parts, manifest, reference.short)
         for reference, manifest in originals.items():
             store.put(reference, manifest)
         return [store.load(reference) for reference in originals]

@@ -374,26 +374,27 @@ class RemoteRepository:
         return self._client.send(request, stream=True)
 
     def _authenticated(self, request: httpx.Request) -> httpx.Response:
-        """The response to a request with the known credentials; a 401 is answered once."""
+        """The response to a request with what is known of credentials; a 401 is answered in each
+        way once."""
         used = self._auth.header(request.url)
-        if used:
-            request.headers["Authorization"] = used
-        response = self._client.send(request, stream=True)
-        if response.status_code != httpx.codes.UNAUTHORIZED:
-            return response
-        try:
-            better = self._auth.answer(
-                request.url, response.headers.get("www-authenticate", ""), used
-            )
-            if better is None:
+        tried: set[str] = set()
+        while True:
+            if used:
+                request.headers["Authorization"] = used
+            response = self._client.send(request, stream=True)
+            if response.status_code != httpx.codes.UNAUTHORIZED:
                 return response
-            web.drain(response)
-        except BaseException:
+            try:
+                challenges = response.headers.get("www-authenticate", "")
+                better = self._auth.answer(request.url, challenges, used, tried)
+                if better is None:
+                    return response
+                web.drain(response)
+            except BaseException:
+                response.close()
+                raise
             response.close()
-            raise
-        response.close()
-        request.headers["Authorization"] = better
-        return self._client.send(request, stream=True)
+            used = better
 
     def _fetch_token(self, request: httpx.Request) -> tuple[int, bytes]:
         request.headers["User-Agent"] = self._client.headers["User-Agent"]

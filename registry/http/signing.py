@@ -105,9 +105,9 @@ def _make(path: Path) -> SigningKey:
                 file.flush()
                 os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):
-                os.link(staged, path)  # never replaces a key
+                _name(staged, path)
         finally:
-            os.unlink(staged)
+            staged.unlink(missing_ok=True)
         made = _read(path)
         if made is None:
             raise CredentialError(f"cannot make {path}: it was removed")
@@ -115,6 +115,21 @@ def _make(path: Path) -> SigningKey:
     except OSError as error:
         raise CredentialError(f"cannot make {path}: {error.strerror}") from error
     return made
+
+
+def _name(staged: Path, path: Path) -> None:
+    """Give the finished key its name, never instead of a key that is there.
+
+    Raises:
+        FileExistsError: one is there.
+    """
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and many network file systems know no hard links
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.replace(staged, path)
 
 
 def signed_request(

@@ -15,6 +15,8 @@ from olmkit.registry.errors import InvalidDigest, InvalidManifest
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 
+SIZE_LIMIT_BYTES = 1 << 46
+"""Of one blob, 70 TB: so the sum over any manifest is a number that JSON readers take."""
 MANIFEST_LIMIT_BYTES = 8 << 20
 """Longer manifests are refused; registries allow 4 MiB, models of many tensors need more."""
 
@@ -27,7 +29,7 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
     media_type: str = ""
     digest: Digest
-    size_bytes: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="size")
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, le=SIZE_LIMIT_BYTES)] = msgspec.field(name="size")
     from_: str | None = msgspec.field(default=None, name="from")
     """Name of the model that the layer came from; a hint of Ollama's."""
     name: str | None = None

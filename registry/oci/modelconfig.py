@@ -123,7 +123,9 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if abs(value) < 1 << 53 else None
 
 
 def _object(value: object) -> dict[str, Any] | None:

@@ -15,6 +15,7 @@ from typing import Final
 from olmkit.registry.errors import InvalidDigest, StoreError, store_errors
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
 from olmkit.registry.store.store import Store
 
@@ -36,7 +37,7 @@ def record(store: Store, reference: Reference, stored: Digest, pushed: Digest) -
             staged = folder / "pushed"
             staged.write_text(json.dumps({"stored": stored, "pushed": pushed}))
             path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-            staged.replace(path)
+            replace(staged, path)
 
 
 def find(store: Store, reference: Reference, stored: Digest) -> Digest | None:

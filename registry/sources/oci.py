@@ -18,8 +18,8 @@ from typing import Final
 from olmkit.registry import formats
 from olmkit.registry.errors import InvalidManifest, ModelNotFound
 from olmkit.registry.events import EventSink, Status
-from olmkit.registry.formats import Format
 from olmkit.registry.http import web
+from olmkit.registry.http.patience import patiently
 from olmkit.registry.http.remote import RemoteManifest, RemoteRepository
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci import mediatypes
@@ -70,7 +70,8 @@ def pull(
     access = options.access or RemoteAccess()
     on_event(Status(text="pulling manifest"))
     with RemoteRepository(reference, access, insecure=options.insecure) as repository:
-        found = repository.get_manifest(transfer.target_of(reference))
+        target = transfer.target_of(reference)
+        found = patiently(lambda: repository.get_manifest(target), cancelled)
         manifest = _manifest(repository, found, options, on_event)
         if options.quantization and not _is_index(found):
             _require_quantization(repository, manifest, options.quantization)
@@ -83,8 +84,8 @@ def pull(
             limits=access.limits,
         )
     on_event(Status(text="verifying sha256 digest"))
-    if formats.format_of(manifest) is not Format.OLLAMA:
-        formats.read(store, manifest, on_event=on_event, cancelled=cancelled)
+    parts = formats.read(store, manifest, on_event=on_event, cancelled=cancelled)
+    formats.require_model(parts, manifest, reference.short)
     on_event(Status(text="writing manifest"))
     if reference.digest not in (None, manifest.digest):
         # The name fixed an index: the model's own digest takes its place.

@@ -97,7 +97,7 @@ def remove_leftovers(blobs: BlobStore, names: NameTree, leases: Path) -> None:
     Raises:
         StoreError: a folder cannot be read.
     """
-    for folder in {leases, blobs.staging, names.staging}:
+    for folder in {leases, *blobs.stagings, names.staging}:
         remove_abandoned(folder)
 
 
@@ -175,7 +175,7 @@ def _mark(blobs: BlobStore, names: NameTree) -> tuple[Set[Digest], tuple[Unreada
                 used |= _mentioned(file.raw)
         except StoreError as error:
             unreadable.append(Unreadable(path=Path(path), reason=str(error)))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             unreadable.append(Unreadable(path=Path(path), reason=f"{path} is no manifest"))
     used |= unpacked.wanted_with(blobs.unpacked, used)
     return used, tuple(unreadable)

@@ -13,6 +13,7 @@ import msgspec
 from olmkit.registry.errors import store_errors
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.reflink import reflink
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
 
 _CANNOT_LINK = {
@@ -87,7 +88,7 @@ class LinkRecords:
         with store_errors(path, "write"), claimed_folder(self._staging) as folder:
             self._folder.mkdir(exist_ok=True, mode=FOLDER_MODE)
             (folder / "record").write_bytes(msgspec.json.encode(_Record.of(found)))
-            os.rename(folder / "record", path)
+            replace(folder / "record", path)
 
     def was_written_since(self, digest: Digest, found: os.stat_result) -> bool:
         """Whether the file looks other than recorded; no for one that is not recorded."""

@@ -14,6 +14,7 @@ import msgspec
 
 from olmkit.registry.errors import InvalidDigest, store_errors
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.blobs import BlobStore
 
 _RECORD_LIMIT_BYTES: Final = 8 << 20
@@ -61,7 +62,7 @@ def remember(blobs: BlobStore, digest: Digest, record: Record) -> None:
         with store_errors(path, "write"):
             path.parent.mkdir(parents=True, exist_ok=True)
             staged.write_bytes(msgspec.json.encode(record))
-            staged.replace(path)
+            replace(staged, path)
 
 
 def _path(blobs: BlobStore, digest: Digest) -> Path:

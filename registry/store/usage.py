@@ -72,9 +72,11 @@ def unfinished(store: Store) -> tuple[Unfinished, ...]:
     Raises:
         StoreError: the store cannot be read.
     """
-    folders = sorted({store.blobs.staging, store.names.staging})
-    found = journal.unfinished(store.blobs.partial)
-    return (*found, *(entry for folder in folders for entry in journal.staged(folder)))
+    staging = sorted({*store.blobs.stagings, store.names.staging})
+    return (
+        *(entry for folder in store.blobs.partials for entry in journal.unfinished(folder)),
+        *(entry for folder in staging for entry in journal.staged(folder)),
+    )
 
 
 def _blobs_of(store: Store, model: StoredModel) -> dict[Digest, int]:

@@ -61,9 +61,9 @@ def judged_by_clock(tree: ast.AST) -> Iterator[int]:
 
 
 def patched(tree: ast.AST) -> Iterator[int]:
-    """Lines that set attributes by `monkeypatch`; its variables and folders are of the process."""
+    """Lines that set attributes by `monkeypatch`; variables and modules are of the process."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Attribute) and node.attr in ("setattr", "delattr", "setitem"):
+        if isinstance(node, ast.Attribute) and node.attr in ("setattr", "delattr"):
             yield node.lineno
 
 
@@ -82,7 +82,7 @@ def trees(source: str) -> Iterator[tuple[str, ast.AST]]:
 
 def found(source: str) -> list[str]:
     """What is not wanted in a file; most files are not worth parsing."""
-    if not re.search(r"(time|counter|monotonic|_ns|now)\(\)|attr|setitem", source):
+    if not re.search(r"(time|counter|monotonic|_ns|now)\(\)|attr", source):
         return []
     return [
         f"{name}:{line}: {what}"

@@ -16,6 +16,7 @@ from olmkit.engine.errors import ModelNotCreatable
 MAX_JSON_BYTES: Final = 128 * 1024 * 1024
 """The largest tokenizer.json known has 33 MB (Gemma 3)."""
 _INDEX: Final = "model.safetensors.index.json"
+_WHOLE: Final = "model.safetensors"
 _WEIGHTS: Final = (
     ("model*.safetensors", "*/model*.safetensors"),
     ("adapter_model*.safetensors", "adapters*.safetensors"),
@@ -173,6 +174,8 @@ class Checkpoint:
         every = [name for name in self._files if name.endswith(".safetensors")]
         # Beside Hugging Face's parts there may be a `consolidated.safetensors` with the same again.
         parts = [name for name in every if PurePosixPath(name).name.startswith("model")] or every
+        if _WHOLE in parts:
+            return [_WHOLE]
         wanted = sorted(set(self._index().values()))
         for part in wanted:
             if part not in parts:
@@ -183,8 +186,12 @@ class Checkpoint:
         return wanted or parts
 
     def _index(self) -> dict[str, str]:
-        """Tensor name to part; empty without an index."""
-        if _INDEX not in self:
+        """Tensor name to part; empty without an index.
+
+        One beside a file of the whole model is from another time: the file counts, as it does for
+        transformers (`_get_resolved_checkpoint_files` of modeling_utils.py).
+        """
+        if _INDEX not in self or _WHOLE in self._files:
             return {}
         weight_map = self.find_object(_INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not all(
