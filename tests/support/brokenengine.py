@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from olmkit.engine.facts.enginebuild import FILE_NAME
 from olmkit.engine.facts.enginelibraries import find_libraries
 
 _SHIM = r"""
@@ -119,7 +120,7 @@ def broken_engine(folder: Path, defect: Defect) -> Path:
     installed = find_libraries(None).installed
     assert installed is not None
     for library in installed.iterdir():
-        if library.name != "libllama.so":
+        if library.name not in ("libllama.so", FILE_NAME):  # its facts are of another engine
             (directory / library.name).symlink_to(library)
     source = folder / "shim.c"
     source.write_text(
