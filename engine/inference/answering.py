@@ -10,7 +10,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from olmkit.engine.chat.conversation import Tool, ToolChoice, ToolChoiceMode
-from olmkit.engine.chat.output.events import AnswerDelta, OutputEvent
+from olmkit.engine.chat.output.deltas import AnswerDelta, OutputEvent
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat
 from olmkit.engine.chat.output.grammar import calls_constraint
 from olmkit.engine.chat.output.stage import OutputStage
@@ -163,13 +163,20 @@ class _Answer:
         options, budget = self._completion.options, self._wanted.thinking_budget
         left = options.max_tokens - thought.completion_tokens
         is_limited = options.max_tokens >= 0
-        closed = thought.stop_string is not None and thought.stop_string not in options.stop
-        spent = (
+        is_closed = thought.stop_string is not None and thought.stop_string not in options.stop
+        is_spent = (
             thought.reason is EndReason.LENGTH
             and budget is not None
             and thought.completion_tokens >= budget
         )
-        if not (closed or spent) or (is_limited and left <= 0):
+        # A model that ends its turn within the thought has nothing more to say; an answer that is
+        # bound must come all the same.
+        is_owed = (
+            thought.reason is EndReason.STOP
+            and thought.stop_string is None
+            and self._completion.constraint is not None
+        )
+        if not (is_closed or is_spent or is_owed) or (is_limited and left <= 0):
             return False, options
         return True, options.with_values({"num_predict": left}) if is_limited else options
 

@@ -35,7 +35,7 @@ from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
 from olmkit.engine.chat.conversation import Conversation, Message, ToolCall, ToolChoiceMode
-from olmkit.engine.chat.output.events import OutputEvent
+from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.inference import inference
 from olmkit.engine.inference.answering import AnswerRequest, Output, answer
 from olmkit.engine.inference.inference import CompletionRequest, Finished

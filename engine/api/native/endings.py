@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.native import types
 from olmkit.engine.api.streams import json_reply
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallFinished,
     OutputEvent,

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from olmkit.engine.chat.conversation import Tool, ToolChoice
-from olmkit.engine.chat.output.braces import BraceCalls
-from olmkit.engine.chat.output.context import CallSyntax
+from olmkit.engine.chat.output.argumentvalues import types_of
+from olmkit.engine.chat.output.callsyntax import CallSyntax
 from olmkit.engine.chat.output.formats import OutputFormat
-from olmkit.engine.chat.output.jsoncalls import JsonCalls
-from olmkit.engine.chat.output.namedcalls import NamedCalls
-from olmkit.engine.chat.output.parameters import ParameterCalls
-from olmkit.engine.chat.output.pythonic import PythonCalls
-from olmkit.engine.chat.output.values import types_of
+from olmkit.engine.chat.output.syntaxes.braces import BraceCalls
+from olmkit.engine.chat.output.syntaxes.jsoncalls import JsonCalls
+from olmkit.engine.chat.output.syntaxes.namedcalls import NamedCalls
+from olmkit.engine.chat.output.syntaxes.parameters import ParameterCalls
+from olmkit.engine.chat.output.syntaxes.pythonic import PythonCalls
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind
 

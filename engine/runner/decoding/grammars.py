@@ -87,7 +87,10 @@ def check_constraint(constraint: Constraint) -> None:
     if kind is ConstraintKind.SCHEMA:
         multiples = _multiples_in_schema(text)
     else:
-        multiples = [part for found in _MULTIPLE.findall(text) for part in _parts(found)]
+        try:
+            multiples = [part for found in _MULTIPLE.findall(text) for part in _parts(found)]
+        except (ValueError, ArithmeticError) as error:
+            raise invalid(kind, "it has a multipleOf that is no number") from error
     if math.lcm(*multiples) > MAX_MULTIPLE:
         raise invalid(kind, f"multipleOf is taken up to {MAX_MULTIPLE}, all of them together")
 
@@ -111,11 +114,8 @@ def _multiples_in_schema(text: str) -> list[int]:
 
 
 def _parts(number: str) -> Iterable[int]:
-    """Numerator and denominator of a number; nothing for what is none, or zero."""
-    try:
-        return [abs(part) for part in Decimal(number).as_integer_ratio() if part]
-    except (ArithmeticError, ValueError):
-        return []
+    """Numerator and denominator of a number. Raises: ArithmeticError for what is none."""
+    return [abs(part) for part in Decimal(number).as_integer_ratio() if part]
 
 
 def _rules(model: Model, name: str, text: str) -> str:

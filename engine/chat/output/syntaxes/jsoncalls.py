@@ -7,9 +7,9 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Final
 
-from olmkit.engine.chat.output.context import Context
+from olmkit.engine.chat.output.callsyntax import Context
 from olmkit.engine.chat.output.cursor import Cursor, Malformed, Steps, Unfinished, Waiting
-from olmkit.engine.chat.output.events import OutputEvent
+from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.chat.output.jsontext import decode_json, encode_json, json_value, whole_json
 
 _NAME_KEYS: Final = frozenset(("name", "tool_name", "function", "tool"))

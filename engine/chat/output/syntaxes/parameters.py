@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
+from olmkit.engine.chat.output.argumentvalues import json_of
 from olmkit.engine.chat.output.calls import ObjectWriter, escaped
-from olmkit.engine.chat.output.context import Context
+from olmkit.engine.chat.output.callsyntax import Context
 from olmkit.engine.chat.output.cursor import (
     Cursor,
     Malformed,
@@ -21,7 +22,6 @@ from olmkit.engine.chat.output.cursor import (
     Waiting,
     held_back,
 )
-from olmkit.engine.chat.output.values import json_of
 
 _MAX_HEAD: Final = 1024
 _MAX_END: Final = 512

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
 
-from olmkit.engine.chat.output.context import Context
+from olmkit.engine.chat.output.callsyntax import Context
 from olmkit.engine.chat.output.cursor import Malformed, Steps, Unfinished, Waiting
-from olmkit.engine.chat.output.jsoncalls import stream_arguments
+from olmkit.engine.chat.output.syntaxes.jsoncalls import stream_arguments
 
 _MAX_HEAD: Final = 512
 

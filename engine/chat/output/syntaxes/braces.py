@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from olmkit.engine.chat.output.calls import escaped
-from olmkit.engine.chat.output.context import Context
+from olmkit.engine.chat.output.callsyntax import Context
 from olmkit.engine.chat.output.cursor import Malformed, Steps, Unfinished, held_back
 from olmkit.engine.chat.output.jsontext import MAX_DEPTH, decode_json, encode_json
 

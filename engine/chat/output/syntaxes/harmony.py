@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable, Generator
 from typing import Final
 
-from olmkit.engine.chat.output.context import Context
+from olmkit.engine.chat.output.callsyntax import Context
 from olmkit.engine.chat.output.cursor import Cursor, Malformed, Steps, Unfinished, held_back
-from olmkit.engine.chat.output.events import AnswerDelta, OutputEvent, ThoughtDelta
-from olmkit.engine.chat.output.jsoncalls import stream_arguments
+from olmkit.engine.chat.output.deltas import AnswerDelta, OutputEvent, ThoughtDelta
+from olmkit.engine.chat.output.syntaxes.jsoncalls import stream_arguments
 
 HARMONY_MARKS: Final = (
     "<|start|>",

@@ -12,8 +12,8 @@ from olmkit.engine.api.native.endings import answer_text, thought_text, tool_cal
 from olmkit.engine.api.native.types import ParseReply, ParseRequest, ReplyMessage
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
+from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.chat.output.detection import QUESTION, named_format
-from olmkit.engine.chat.output.events import OutputEvent
 from olmkit.engine.chat.output.families import FAMILIES
 from olmkit.engine.chat.output.formats import OutputFormat
 from olmkit.engine.chat.output.stage import OutputStage
