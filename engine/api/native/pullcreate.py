@@ -106,7 +106,11 @@ async def create_model(request: Request) -> Response:
         create(
             recipe,
             Workshop(
-                store=api.services.store, pull=pull_parent, on_event=on_event, cancelled=cancelled
+                store=api.services.store,
+                pull=pull_parent,
+                on_event=on_event,
+                cancelled=cancelled,
+                guard=api.services.safeguard,
             ),
         )
 
