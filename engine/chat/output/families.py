@@ -9,7 +9,7 @@ from olmkit.engine.chat.output.formats import PLAIN, OutputFormat, ThoughtTags
 from olmkit.engine.chat.output.syntaxes.braces import BraceCalls
 from olmkit.engine.chat.output.syntaxes.jsoncalls import JsonCalls
 from olmkit.engine.chat.output.syntaxes.namedcalls import NamedCalls
-from olmkit.engine.chat.output.syntaxes.parameters import Layout, ParameterCalls
+from olmkit.engine.chat.output.syntaxes.parametercalls import Layout, ParameterCalls
 from olmkit.engine.chat.output.syntaxes.pythonic import PythonCalls
 
 _NAME: Final = r"(?P<name>[^\s<>{}\[\]\"'(),|]+)"

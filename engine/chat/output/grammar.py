@@ -16,7 +16,7 @@ from olmkit.engine.chat.output.formats import OutputFormat
 from olmkit.engine.chat.output.syntaxes.braces import BraceCalls
 from olmkit.engine.chat.output.syntaxes.jsoncalls import JsonCalls
 from olmkit.engine.chat.output.syntaxes.namedcalls import NamedCalls
-from olmkit.engine.chat.output.syntaxes.parameters import ParameterCalls
+from olmkit.engine.chat.output.syntaxes.parametercalls import ParameterCalls
 from olmkit.engine.chat.output.syntaxes.pythonic import PythonCalls
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind
