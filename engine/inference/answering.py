@@ -74,12 +74,15 @@ class _Answer:
         self._is_new = True
         """The stage has not seen yet what the prompt was begun with."""
         calls = None
-        if self._offers_calls:
+        own = wanted.completion.constraint
+        if self._offers_calls and (own is None or wanted.tool_choice.is_bound):
             calls = calls_constraint(self._format, wanted.tools, wanted.tool_choice)
+        if calls is not None:  # what is written otherwise keeps to no schema: it is text
+            self._format = replace(self._format, calls=self._format.calls[:1])
         self._calls_only = calls is not None
         self._completion = replace(
             wanted.completion,
-            constraint=calls or wanted.completion.constraint,
+            constraint=calls or own,
             render=self._render,
             marks=self._format.marks,
         )

@@ -53,7 +53,7 @@ def test_a_thought_that_the_prompt_opens_and_a_call_that_is_cut(daemon: Daemon) 
     [
         (("parse",), "a MODEL or --family is needed", 2),
         (("parse", "--family", "x", "a", "b"), "--family takes the place of MODEL", 2),
-        (("parse", "--family", "nobody"), "unknown family 'nobody'", 1),
+        (("parse", "--family", "nobody"), "unknown family 'nobody'", 2),
         (("parse", "missing"), "model 'missing' not found", 3),
         (("parse", "qwen", "nowhere.txt"), "no such file: nowhere.txt", 3),
     ],

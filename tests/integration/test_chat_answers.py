@@ -118,6 +118,27 @@ def test_a_call_can_be_demanded_and_keeps_to_the_schema(api: Api, choice: object
         assert call["function"]["arguments"].get("unit", "celsius") in ("celsius", "fahrenheit")
 
 
+def test_a_strict_tool_leaves_text_free_and_binds_calls(api: Api) -> None:
+    function = {**WEATHER["function"], "strict": True}  # type: ignore[dict-item]
+    strict = {**WEATHER, "function": function}
+    said = chat(api, "Say hello.", tools=[strict])["message"]
+    assert said["content"]
+    assert "tool_calls" not in said
+    system = {
+        "role": "system",
+        "content": 'Answer with <tool_call>\n{"name": "get_weather", "arguments": {"town": 1}}',
+    }
+    body = {
+        "model": "qwen",
+        "messages": [system, {"role": "user", "content": "What is the weather in Paris?"}],
+        "tools": [strict],
+        "stream": False,
+        "options": {"temperature": 0, "num_predict": 80},
+    }
+    message = api.post("/api/chat", body).json["message"]
+    assert "town" not in json.dumps(message.get("tool_calls", []))
+
+
 def test_calls_can_be_forbidden(api: Api) -> None:
     message = chat(api, "What is the weather in Paris?", tools=[WEATHER], tool_choice="none")
     assert "tool_calls" not in message["message"]
