@@ -5,6 +5,7 @@ completions make one answer: the first ends with the thought, the second goes on
 prompt's cache makes the second as cheap as going on.
 """
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from olmkit.engine.chat.output.formats import PLAIN, OutputFormat
 from olmkit.engine.chat.output.grammar import calls_constraint
 from olmkit.engine.chat.output.stage import OutputStage
 from olmkit.engine.inference.inference import CompletionRequest, Finished, Text, complete
+from olmkit.engine.jsonschema.rewriting import rewrite
 from olmkit.engine.models.options import Options, OptionValue
 from olmkit.engine.runner.protocol import EndReason, TokenLogprob
 from olmkit.engine.services import Services
@@ -76,7 +78,8 @@ class _Answer:
         calls = None
         own = wanted.completion.constraint
         if self._offers_calls and (own is None or wanted.tool_choice.is_bound):
-            calls = calls_constraint(self._format, wanted.tools, wanted.tool_choice)
+            tools = [_keepable(tool) for tool in wanted.tools]
+            calls = calls_constraint(self._format, tools, wanted.tool_choice)
         if calls is not None:  # what is written otherwise keeps to no schema: it is text
             self._format = replace(self._format, calls=self._format.calls[:1])
         self._calls_only = calls is not None
@@ -206,6 +209,12 @@ class _Answer:
                 if events:
                     yield Output(events=tuple(events))
                 yield piece
+
+
+def _keepable(tool: Tool) -> Tool:
+    """The tool with a schema that a grammar can keep. Raises: InvalidRequest."""
+    schema = rewrite({"type": "object", **tool.parameters})
+    return replace(tool, parameters=json.loads(schema.text))
 
 
 def _sum(thought: Finished, rest: Finished) -> Finished:

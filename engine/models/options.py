@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.durations import MissingUnit, keep_alive_seconds, parse_duration
 from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 from olmkit.engine.runner.protocol import LoadOptions, Sampling
 from olmkit.modelfile.parameters import TABLE, ParameterType
 
@@ -94,7 +95,7 @@ class LoadDefaults:
     context_tokens: int | None = None
     sequences: int = 4
     flash_attention: bool | None = None
-    kv_cache_type: str = "f16"
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +123,15 @@ class Options:
     @property
     def sampling(self) -> Sampling:
         """Those that shape the choice of tokens."""
-        chosen = {k: v for k, v in self.values.items() if k in Sampling.__struct_fields__}
-        return msgspec.convert(chosen, Sampling)
+        names = Sampling.__struct_fields__
+        return msgspec.convert(
+            {name: self.values.get(name, TABLE[name].default) for name in names}, Sampling
+        )
 
     @property
     def max_tokens(self) -> int:
         """Most tokens to generate; -1: until the context is full."""
-        return max(-1, self._integer("num_predict", -1))
+        return max(-1, self._integer("num_predict"))
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -143,21 +146,22 @@ class Options:
         """
         main_gpu, use_mmap = self.values.get("main_gpu"), self.values.get("use_mmap")
         return LoadOptions(
-            context_tokens=self._integer("num_ctx", 0) or defaults.context_tokens or 0,
+            context_tokens=self._integer("num_ctx") or defaults.context_tokens or 0,
             sequences=defaults.sequences,
-            batch_tokens=self._integer("num_batch", 2048 if embedding else 512),
-            gpu_layers=self._integer("num_gpu", -1),
+            batch_tokens=self._integer("num_batch", 2048 if embedding else None),
+            gpu_layers=self._integer("num_gpu"),
             main_gpu=main_gpu if isinstance(main_gpu, int) else None,
             use_mmap=use_mmap if isinstance(use_mmap, bool) else None,
-            threads=self._integer("num_thread", 0),
+            threads=self._integer("num_thread"),
             kv_cache_type=defaults.kv_cache_type,
             flash_attention=defaults.flash_attention,
             embedding=embedding,
         )
 
-    def _integer(self, name: str, default: int) -> int:
-        value = self.values.get(name, default)
-        return value if isinstance(value, int) else default
+    def _integer(self, name: str, default: int | None = None) -> int:
+        """The option's value, or the default, which is the table's unless another one is given."""
+        value = self.values.get(name, TABLE[name].default if default is None else default)
+        return value if isinstance(value, int) else 0
 
 
 def parse_keep_alive(given: Any) -> float | None:
@@ -179,7 +183,7 @@ def parse_keep_alive(given: Any) -> float | None:
         try:
             return keep_alive_seconds(parse_duration(given))
         except ValueError as error:
-            problem = "missing unit in" if "missing unit" in str(error) else "invalid"
+            problem = "missing unit in" if isinstance(error, MissingUnit) else "invalid"
             raise InvalidRequest(
                 f'time: {problem} duration "{given[:64]}"', field="keep_alive"
             ) from error

@@ -7,6 +7,7 @@ Import is olm's own.
 import asyncio
 import stat
 import threading
+from datetime import UTC, datetime
 from functools import partial
 
 from starlette.requests import Request
@@ -20,13 +21,16 @@ from olmkit.engine.api.streams import reply_with_progress
 from olmkit.engine.create.assembly import Workshop, create
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.gguf.header import is_gguf, read_header
+from olmkit.engine.inference import dryrun
 from olmkit.engine.models.configblob import describe
 from olmkit.engine.models.merged import prepare
+from olmkit.engine.models.spec import spec_of
 from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
 from olmkit.registry.errors import InvalidReference
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.reference import Reference, is_address
 from olmkit.registry.store.store import StoredModel
 
@@ -97,6 +101,20 @@ async def create_model(request: Request) -> Response:
     api, body = api_of(request), await decode_body(request, CreateRequest)
     recipe = await recipe_of(api, body)
 
+    loop = asyncio.get_running_loop()
+
+    def require_loadable(manifest: Manifest) -> None:
+        stored = StoredModel(
+            reference=recipe.name,
+            manifest=manifest,
+            manifest_digest=manifest.digest,
+            modified_at=datetime.now(UTC),
+            size_bytes=manifest.size_bytes,
+        )
+        spec = spec_of(api.services.store, stored)
+        proof = dryrun.require_loadable(spec, api.services.safeguard)
+        asyncio.run_coroutine_threadsafe(proof, loop).result()
+
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
         def pull_parent(
             reference: Reference, sink: EventSink, stop: threading.Event
@@ -108,6 +126,7 @@ async def create_model(request: Request) -> Response:
             Workshop(
                 store=api.services.store,
                 pull=pull_parent,
+                require_loadable=require_loadable,
                 on_event=on_event,
                 cancelled=cancelled,
                 guard=api.services.safeguard,

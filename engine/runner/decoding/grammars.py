@@ -23,7 +23,7 @@ MAX_MULTIPLE: Final = 20_000
 """Least common multiple of all `multipleOf` of a schema, numerators and denominators."""
 
 _ANY_OBJECT: Final = '{"type":"object"}'
-_LAYOUT: Final["JsonCompileOptions"] = {
+LAYOUT: Final["JsonCompileOptions"] = {
     "item_separator": ",",
     "key_separator": ":",
     "whitespace_flexible": True,
@@ -55,9 +55,9 @@ def grammar_of(constraint: Constraint, model: Model) -> str:
     try:
         match constraint.kind:
             case ConstraintKind.JSON:
-                return LLMatcher.grammar_from_json_schema(_ANY_OBJECT, overrides=_LAYOUT)
+                return LLMatcher.grammar_from_json_schema(_ANY_OBJECT, overrides=LAYOUT)
             case ConstraintKind.SCHEMA:
-                return LLMatcher.grammar_from_json_schema(constraint.text, overrides=_LAYOUT)
+                return LLMatcher.grammar_from_json_schema(constraint.text, overrides=LAYOUT)
             case ConstraintKind.REGEX:
                 return LLMatcher.grammar_from_regex(constraint.text)
             case ConstraintKind.GBNF:
