@@ -77,7 +77,9 @@ class _Answer:
         """The stage has not seen yet what the prompt was begun with."""
         calls = None
         own = wanted.completion.constraint
-        if self._offers_calls and (own is None or wanted.tool_choice.is_bound):
+        is_bound = wanted.tool_choice.is_bound
+        is_strict = own is None and any(tool.strict for tool in wanted.tools)
+        if self._offers_calls and (is_bound or is_strict):
             tools = [_keepable(tool) for tool in wanted.tools]
             calls = calls_constraint(self._format, tools, wanted.tool_choice)
         if calls is not None:  # what is written otherwise keeps to no schema: it is text
@@ -93,11 +95,12 @@ class _Answer:
     async def run(self) -> Outputs:
         if self._thinks_first:
             thought: Finished | None = None
-            async for output in self._think():
-                if isinstance(output, Finished):
-                    thought = output
-                else:
-                    yield output
+            async with aclosing(self._think()) as outputs:
+                async for output in outputs:
+                    if isinstance(output, Finished):
+                        thought = output
+                    else:
+                        yield output
             assert thought is not None
             is_closed, rest = self._after(thought)
             if not is_closed:
@@ -105,13 +108,16 @@ class _Answer:
                 yield thought
                 return
             yield Output(events=tuple(self._feed(self._closing)))
-            async for output in self._complete(replace(self._completion, options=rest)):
-                yield _sum(thought, output) if isinstance(output, Finished) else output
+            goes_on = replace(self._completion, options=rest)
+            async with aclosing(self._complete(goes_on)) as outputs:
+                async for output in outputs:
+                    yield _sum(thought, output) if isinstance(output, Finished) else output
             return
         if self._completion.constraint is not None and not self._calls_only:
             self._begun = self._format.answer_start
-        async for output in self._complete(self._completion):
-            yield output
+        async with aclosing(self._complete(self._completion)) as outputs:
+            async for output in outputs:
+                yield output
 
     @property
     def _thinks_first(self) -> bool:
@@ -161,8 +167,9 @@ class _Answer:
         limits = [n for n in (budget, options.max_tokens) if n is not None and n >= 0]
         values: dict[str, OptionValue] = {"stop": stops, "num_predict": min(limits, default=-1)}
         request = replace(self._completion, options=options.with_values(values), constraint=None)
-        async for output in self._pieces(request):
-            yield output
+        async with aclosing(self._pieces(request)) as outputs:
+            async for output in outputs:
+                yield output
 
     def _after(self, thought: Finished) -> tuple[bool, Options]:
         """Whether the answer follows a thought that ended so, and the options for it."""
@@ -187,10 +194,11 @@ class _Answer:
         return True, options.with_values({"num_predict": left}) if is_limited else options
 
     async def _complete(self, request: CompletionRequest) -> Outputs:
-        async for output in self._pieces(request):
-            if isinstance(output, Finished) and (events := self._end(output)):
-                yield Output(events=tuple(events))
-            yield output
+        async with aclosing(self._pieces(request)) as outputs:
+            async for output in outputs:
+                if isinstance(output, Finished) and (events := self._end(output)):
+                    yield Output(events=tuple(events))
+                yield output
 
     async def _pieces(self, request: CompletionRequest) -> Outputs:
         has_begun = False
