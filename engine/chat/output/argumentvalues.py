@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from olmkit.engine.chat.output.cursor import Malformed
-from olmkit.engine.chat.output.jsontext import decode_json, encode_json
+from olmkit.engine.chat.output.jsonpieces import decode_json, encode_json
 
 _MAX_REFERENCES: Final = 16
 _JSON_NAMES: Final[Mapping[str, bool | None]] = {"true": True, "false": False, "null": None}

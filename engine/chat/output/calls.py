@@ -15,7 +15,7 @@ from olmkit.engine.chat.output.deltas import (
     CallStarted,
     OutputEvent,
 )
-from olmkit.engine.chat.output.jsontext import decode_json, encode_json
+from olmkit.engine.chat.output.jsonpieces import decode_json, encode_json
 
 MAX_CALLS: Final = 128
 """Of one answer; what comes after is text."""

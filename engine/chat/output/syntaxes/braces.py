@@ -11,7 +11,7 @@ from typing import Final
 from olmkit.engine.chat.output.calls import escaped
 from olmkit.engine.chat.output.callsyntax import Context
 from olmkit.engine.chat.output.cursor import Malformed, Steps, Unfinished, held_back
-from olmkit.engine.chat.output.jsontext import MAX_DEPTH, decode_json, encode_json
+from olmkit.engine.chat.output.jsonpieces import MAX_DEPTH, decode_json, encode_json
 
 _HEAD: Final = re.compile(r"\s*call:([^\s{}<>]+)(?=\{)")
 _KEY: Final = re.compile(r'\s*("?)([^:{}<>]*?)\1\s*:(?=.)', re.DOTALL)

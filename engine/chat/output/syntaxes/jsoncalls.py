@@ -10,7 +10,7 @@ from typing import Final
 from olmkit.engine.chat.output.callsyntax import Context
 from olmkit.engine.chat.output.cursor import Cursor, Malformed, Steps, Unfinished, Waiting
 from olmkit.engine.chat.output.deltas import OutputEvent
-from olmkit.engine.chat.output.jsontext import decode_json, encode_json, json_value, whole_json
+from olmkit.engine.chat.output.jsonpieces import decode_json, encode_json, json_value, whole_json
 
 _NAME_KEYS: Final = frozenset(("name", "tool_name", "function", "tool"))
 _ARGUMENT_KEYS: Final = frozenset(("arguments", "parameters", "args", "input"))

@@ -11,7 +11,7 @@ from olmkit.engine.chat.output.argumentvalues import python_value
 from olmkit.engine.chat.output.calls import ObjectWriter
 from olmkit.engine.chat.output.callsyntax import Context
 from olmkit.engine.chat.output.cursor import Cursor, Malformed, Steps, Unfinished, Waiting
-from olmkit.engine.chat.output.jsontext import MAX_DEPTH, encode_json
+from olmkit.engine.chat.output.jsonpieces import MAX_DEPTH, encode_json
 
 _NAME: Final = re.compile(r"([A-Za-z_][\w.\-]*)\s*\(")
 _KEY: Final = re.compile(r"([^\W\d]\w*)\s*=(?!=)(?=.)", re.DOTALL)
