@@ -59,6 +59,7 @@ generated: dev  ## write again what is generated: man pages, completions, tables
 	$(BIN)/python -m olmkit.cli.generated.manpages
 	$(BIN)/python -c 'from olmkit.modelfile.syntax import save_tables as save; save()'
 	$(BIN)/python -c 'from olmkit.modelfile.gotemplate.syntax.expressions import save_tables as save; save()'
+	cd tests && $(abspath $(BIN))/python -m support.oracle
 
 build: dev      ## wheel and sdist, checked by installing the wheel elsewhere
 	.ci/build $(VENV)

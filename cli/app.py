@@ -28,6 +28,7 @@ COMMANDS: Final = {
     "create": "Build a model from a Modelfile",
     "show": "Show what is known of a model",
     "prompt": "Show the exact prompt that a model would get",
+    "parse": "Show what the API makes of a model's raw output",
     "ls": "List models",
     "ps": "List loaded models",
     "cp": "Give a model one more name",

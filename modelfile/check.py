@@ -58,7 +58,7 @@ def check_template(modelfile: Modelfile) -> None:
     if not templates:
         return
     # Here, for most files need neither.
-    from olmkit.modelfile.gotemplate.chat import find_errors
+    from olmkit.modelfile.gotemplate.chattemplate import find_errors
 
     problems = Problems(modelfile.source or Source("", "Modelfile"))
     for error in find_errors(templates[-1].value):

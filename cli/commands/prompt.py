@@ -5,15 +5,15 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from olmkit.cli.building.jsonfiles import json_objects, read_json
 from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.asking import parse_think
 from olmkit.cli.chat.promptinput import join_prompt
-from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.errors import UsageError
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.cli.thinkflag import ThinkCommand
 
-MAX_FILE_BYTES = 64 * 1024 * 1024
 COMMAND_CLASS = ThinkCommand
 Turns = list[dict[str, object]]
 
@@ -60,7 +60,7 @@ def prompt(
     if messages:
         turns, body = _conversation(messages, terminal)
     if tools:
-        body["tools"] = _objects(_json(tools, terminal), tools)
+        body["tools"] = json_objects(read_json(tools, terminal), tools)
     if system is not None:
         turns = [turn for turn in turns if turn.get("role") != "system"]
         turns.insert(0, {"role": "system", "content": system})
@@ -84,38 +84,8 @@ def prompt(
 
 def _conversation(file: str, terminal: Terminal) -> tuple[Turns, dict[str, object]]:
     """The turns in a file, and the other fields of a request that stand there."""
-    value = _json(file, terminal)
+    value = read_json(file, terminal)
     if not isinstance(value, dict):
-        return _objects(value, file), {}
+        return json_objects(value, file), {}
     body = {key: value[key] for key in ("tools", "think") if value.get(key) is not None}
-    return _objects(value.get("messages"), file), body
-
-
-def _objects(value: object, file: str) -> Turns:
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise UsageError(f"{_shown(file)} holds no JSON array of objects")
-    return value
-
-
-def _json(file: str, terminal: Terminal) -> object:
-    try:
-        if file == "-":
-            raw = terminal.stdin.buffer.read(MAX_FILE_BYTES + 1)
-        else:
-            with open(file, "rb") as stream:
-                raw = stream.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"no such file: {file}") from error
-    except OSError as error:
-        raise CliError(f"cannot read {file}: {(error.strerror or '').lower()}") from error
-    if len(raw) > MAX_FILE_BYTES:
-        raise CliError(f"{_shown(file)} is longer than {MAX_FILE_BYTES // 2**20} MiB")
-    try:
-        value: object = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"{_shown(file)} is no JSON: {error}") from error
-    return value
-
-
-def _shown(file: str) -> str:
-    return "standard input" if file == "-" else file
+    return json_objects(value.get("messages"), file), body

@@ -26,6 +26,7 @@ from olmkit.engine.api.native import (
 from olmkit.engine.api.native.chat import chat
 from olmkit.engine.api.native.embed import embed, embeddings
 from olmkit.engine.api.native.generate import generate
+from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.state import Api
 from olmkit.engine.api.statuses import KNOWN_ERRORS
 from olmkit.engine.api.streams import error_reply
@@ -83,6 +84,7 @@ def _routes() -> list[Route]:
         ("/api/chat", chat, "POST"),
         ("/api/embed", embed, "POST"),
         ("/api/embeddings", embeddings, "POST"),
+        ("/api/parse", parse, "POST"),
         ("/api/tokenize", tokenize.tokenize, "POST"),
         ("/api/detokenize", tokenize.detokenize, "POST"),
         ("/api/pull", pullcreate.pull, "POST"),

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from olmkit.engine.api.native.types import CommonRequest
 from olmkit.engine.api.state import Api
-from olmkit.engine.chat.conversation import Think
+from olmkit.engine.chat.conversation import Think, Tool, ToolChoice
 from olmkit.engine.errors import InvalidRequest, UnsupportedCapability
 from olmkit.engine.inference.inference import Constraint, ConstraintKind
 from olmkit.engine.jsonschema.rewriting import rewrite
@@ -21,6 +21,7 @@ from olmkit.registry.errors import ModelNotFound
 
 LEVELS: Final = ("high", "medium", "low", "max")
 MAX_TOP_LOGPROBS: Final = 20
+GRAMMARS: Final = ("lark", "regex", "gbnf")
 SCHEMA_IGNORED_HEADER: Final = "Olm-Schema-Ignored"
 MOST_IGNORED_TOLD: Final = 20
 _ALLOWED: Final = '"high", "medium", "low", "max", true, or false'
@@ -38,6 +39,7 @@ class CommonParameters:
     top_logprobs: int | None
     given_options: dict[str, Any]
     constraint: Constraint | None
+    thinking_budget: int | None
     ignored: tuple[str, ...]
     """What of the request's schema the answer is not held to."""
 
@@ -60,6 +62,7 @@ def common_parameters(body: CommonRequest) -> CommonParameters:
         given_options=body.options or {},
         constraint=constraint,
         ignored=ignored,
+        thinking_budget=parse_budget(body.thinking_budget),
     )
 
 
@@ -135,11 +138,42 @@ def settle_think(think: Think, name: str, spec: ModelSpec, found: Iterable[str])
     return True if think is None else think
 
 
-def parse_format(given: Any) -> tuple[Constraint | None, tuple[str, ...]]:
-    """What the answer must look like: `"json"`, a JSON schema, or None where nothing is said.
+def parse_budget(given: int | None) -> int | None:
+    """Most tokens of a thought. Raises: InvalidRequest."""
+    if given is not None and given < 0:
+        raise InvalidRequest("thinking_budget must not be negative", field="thinking_budget")
+    return given
 
-    Of a schema comes with it what the answer is not held to, `KEYWORD at POINTER`. It holds from
-    the first token on, of models that think too: those write the bare object. Whether a schema
+
+def parse_tools(given: Iterable[dict[str, Any]]) -> tuple[Tool, ...]:
+    """The tools that a request offers. Raises: InvalidRequest."""
+    try:
+        return tuple(Tool.parse(tool) for tool in given)
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="tools") from error
+
+
+def parse_tool_choice(given: Any, tools: tuple[Tool, ...]) -> ToolChoice:
+    """Which tools the answer shall call. Raises: InvalidRequest."""
+    try:
+        choice = ToolChoice.parse(given)
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="tool_choice") from error
+    if choice.is_bound and not tools:
+        raise InvalidRequest("tool_choice asks for a tool and none is offered", field="tool_choice")
+    if choice.name and choice.name not in {tool.name for tool in tools}:
+        raise InvalidRequest(
+            f"tool_choice names {choice.name}, which is not offered", field="tool_choice"
+        )
+    return choice
+
+
+def parse_format(given: Any) -> tuple[Constraint | None, tuple[str, ...]]:
+    """What the answer must look like: `"json"`, a JSON schema, a grammar, or None for anything.
+
+    Of a schema comes with it what the answer is not held to, `KEYWORD at POINTER`. A grammar is
+    `{"type": "grammar", "syntax": S, "definition": TEXT}`, as OpenAI's API has it, S being `lark`,
+    `regex` or `gbnf`. All bind the answer, not the thought before it. Whether a schema or grammar
     can be kept, the runner says before the first token.
 
     Raises:
@@ -149,6 +183,14 @@ def parse_format(given: Any) -> tuple[Constraint | None, tuple[str, ...]]:
         return None, ()
     if given == "json":
         return Constraint(kind=ConstraintKind.JSON), ()
+    if isinstance(given, dict) and given.get("type") == "grammar":
+        syntax, text = given.get("syntax"), given.get("definition")
+        if syntax not in GRAMMARS or not isinstance(text, str):
+            raise InvalidRequest(
+                'a grammar in format has a "syntax" ("lark", "regex" or "gbnf") and a "definition"',
+                field="format",
+            )
+        return Constraint(kind=ConstraintKind(syntax), text=text), ()
     if isinstance(given, dict):
         schema = rewrite(given)
         return Constraint(kind=ConstraintKind.SCHEMA, text=schema.text), schema.ignored

@@ -7,9 +7,12 @@ from typing import Final, cast
 from starlette.requests import Request
 
 from olmkit.engine.api.storework import Transfers
+from olmkit.engine.chat.output.formats import OutputFormat
+from olmkit.engine.chat.outputformats import OutputFormats
 from olmkit.engine.chat.rendering import Renderer
 from olmkit.engine.inference.tokenization import Vocabularies
 from olmkit.engine.models.catalog import Catalog
+from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.services import Services
 from olmkit.registry.oci.digest import Digest
 
@@ -22,6 +25,7 @@ class Api:
     def __init__(self, services: Services) -> None:
         self.services = services
         self.renderer = Renderer(services.templates, prefers_go=services.settings.go_template)
+        self.formats = OutputFormats(self.renderer)
         self.catalog = Catalog(
             services.store,
             shortnames_path=services.settings.home / "shortnames.toml",
@@ -36,6 +40,10 @@ class Api:
         )
         """Held while a blob comes in that an upload can go on with."""
         self._warming: asyncio.Task[None] | None = None
+
+    async def output_format(self, spec: ModelSpec) -> OutputFormat:
+        """How the model writes thoughts and calls."""
+        return await self.formats.find(spec, await self.catalog.template_facts(spec))
 
     def start(self) -> None:
         """Begin what goes on beside requests."""

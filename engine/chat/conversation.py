@@ -1,8 +1,9 @@
 """A conversation to be rendered, whatever API it came through and whatever template renders it."""
 
+import enum
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 Think = bool | str | None
@@ -10,6 +11,90 @@ Think = bool | str | None
 
 
 _THOUGHT: Final = re.compile(r"\s*<think>.*?(?:</think>\s*|\Z)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tool:
+    """A function that the model may call."""
+
+    name: str
+    description: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """JSON schema of the arguments, an object; empty for one that takes none, or anything."""
+    strict: bool = False
+    """Calls of it must keep to the schema; a grammar sees to it."""
+    given: Mapping[str, Any] = field(default_factory=dict)
+    """As templates get it, `{"type": "function", "function": {…}}`: no keyword is lost."""
+
+    @classmethod
+    def parse(cls, given: Mapping[str, Any]) -> "Tool":
+        """A tool in the form that OpenAI's and Ollama's APIs share.
+
+        Raises:
+            ValueError: it has no name, or parameters that are no object.
+        """
+        function = given.get("function", given)
+        if not isinstance(function, Mapping):
+            raise ValueError("a tool's function is no object")
+        name = function.get("name")
+        parameters = function.get("parameters") or {}
+        if not isinstance(name, str) or not name:
+            raise ValueError("a tool has no name")
+        if not isinstance(parameters, Mapping):
+            raise ValueError(f"the parameters of the tool {name} are no object")
+        return cls(
+            name=name,
+            description=str(function.get("description") or ""),
+            parameters=parameters,
+            strict=function.get("strict") is True,
+            given=given,
+        )
+
+
+class ToolChoiceMode(enum.StrEnum):
+    """Whether the answer calls tools."""
+
+    AUTO = "auto"
+    """As the model likes."""
+    NONE = "none"
+    """It calls none."""
+    REQUIRED = "required"
+    """It calls at least one."""
+    NAMED = "named"
+    """It calls the one of `ToolChoice.name`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolChoice:
+    """Which tools the answer shall call."""
+
+    mode: ToolChoiceMode = ToolChoiceMode.AUTO
+    name: str = ""
+    parallel: bool = True
+    """Several calls in one answer are allowed."""
+
+    @classmethod
+    def parse(cls, given: Any) -> "ToolChoice":
+        """A choice in OpenAI's form: `auto`, `none`, `required`, or an object with a name.
+
+        Raises:
+            ValueError: it is none of these.
+        """
+        if given is None:
+            return cls()
+        if isinstance(given, str) and given in ("auto", "none", "required"):
+            return cls(mode=ToolChoiceMode(given))
+        if isinstance(given, Mapping):
+            function = given.get("function", given)
+            name = function.get("name") if isinstance(function, Mapping) else None
+            if isinstance(name, str) and name:
+                return cls(mode=ToolChoiceMode.NAMED, name=name)
+        raise ValueError('tool_choice is "auto", "none", "required" or names a function')
+
+    @property
+    def is_bound(self) -> bool:
+        """The answer has to call a tool."""
+        return self.mode in (ToolChoiceMode.REQUIRED, ToolChoiceMode.NAMED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +107,24 @@ class ToolCall:
     index: int = 0
 
 
+class PartKind(enum.StrEnum):
+    """What a part of a message holds."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    AUDIO = "audio"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of a message that is more than text."""
+
+    kind: PartKind
+    text: str = ""
+    data: bytes = b""
+    """Of an image or sound, in the form of its file."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One turn."""
@@ -29,11 +132,19 @@ class Message:
     role: str
     """Lower case: `system`, `user`, `assistant`, `tool`, or what a template knows besides."""
     content: str = ""
+    """All text of the turn."""
+    parts: tuple[Part, ...] = ()
+    """The turn in order, where it holds more than text; `content` is then the text of these."""
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_name: str = ""
     """Of a `tool` turn: the tool whose result it is."""
     tool_call_id: str = ""
+
+    @property
+    def images(self) -> tuple[Part, ...]:
+        """The turn's images, in order."""
+        return tuple(part for part in self.parts if part.kind is PartKind.IMAGE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,8 +152,7 @@ class Conversation:
     """All turns, the tools that the model may call, and whether it shall think."""
 
     messages: tuple[Message, ...]
-    tools: tuple[Mapping[str, Any], ...] = ()
-    """As the request gave them: no keyword of a schema is lost."""
+    tools: tuple[Tool, ...] = ()
     think: Think = None
 
     @property

@@ -10,7 +10,7 @@ from typing import Any
 from olmkit.engine.chat.conversation import Conversation, Message, Prompt, Think
 from olmkit.engine.chat.templates.choice import Choice, TemplateKind, choose
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
-from olmkit.engine.chat.templates.renderprotocol import Call, InsertGo, RenderGo, RenderJinja, Turn
+from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja
 from olmkit.engine.errors import TemplateFailed
 from olmkit.engine.models.capabilities import TemplateFacts
 from olmkit.engine.models.spec import ModelSpec
@@ -93,8 +93,8 @@ class Renderer:
         return await self._process.run(
             RenderGo(
                 template=template,
-                turns=[_go_turn(message) for message in conversation.messages],
-                tools=[dict(tool) for tool in conversation.tools] or None,
+                messages=conversation.messages,
+                tools=conversation.tools,
                 think=conversation.think,
             ),
             owner=spec.model_key,
@@ -123,20 +123,6 @@ def _forgets_thoughts(spec: ModelSpec) -> bool:
     return spec.gguf.architecture == "qwen3" or "/deepseek-r1:" in f"/{spec.name}"
 
 
-def _go_turn(message: Message) -> Turn:
-    return Turn(
-        role=message.role,
-        content=message.content,
-        thinking=message.thinking,
-        tool_calls=[
-            Call(name=call.name, arguments=dict(call.arguments), id=call.id, index=call.index)
-            for call in message.tool_calls
-        ],
-        tool_name=message.tool_name,
-        tool_call_id=message.tool_call_id,
-    )
-
-
 def jinja_variables(
     special_tokens: Mapping[str, str], conversation: Conversation
 ) -> dict[str, Any]:
@@ -147,7 +133,7 @@ def jinja_variables(
     return {
         **special_tokens,
         "messages": [_jinja_message(message) for message in conversation.asked],
-        "tools": list(conversation.tools) or None,
+        "tools": [dict(tool.given) for tool in conversation.tools] or None,
         "documents": None,
         "add_generation_prompt": True,
         **_thinking_variables(conversation.think),

@@ -167,6 +167,10 @@ class Client:
         body = {"model": model, "prompt": prompt}
         return replies.tokens(self.request("POST", "/api/tokenize", body, timeout_s=None))
 
+    def parse(self, body: Mapping[str, object]) -> Mapping[str, object]:
+        """The message that the API would return for a raw output."""
+        return replies.parsed_message(self.request("POST", "/api/parse", body))
+
     # --- the daemon and its blobs
 
     def version(self) -> str:

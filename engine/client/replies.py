@@ -245,6 +245,11 @@ def rendered_prompt(reply: Object) -> str:
     return text
 
 
+def parsed_message(reply: Object) -> Object:
+    """A reply to `POST /api/parse`: content, perhaps thinking and tool_calls."""
+    return _object(reply, "message")
+
+
 def tokens(reply: Object) -> list[int]:
     """A reply to `POST /api/tokenize`."""
     return [token for token in _get(reply, "tokens", list) or [] if isinstance(token, int)]

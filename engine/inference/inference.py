@@ -55,6 +55,8 @@ class CompletionRequest:
     top_logprobs: int | None = None
     constraint: Constraint | None = None
     """The grammar or schema that the answer follows."""
+    marks: tuple[str, ...] = ()
+    """Texts of control tokens that whoever reads the answer must see."""
     earlier_tokens: tuple[int, ...] = ()
     """Tokens put before the prompt."""
     wants_tokens: bool = False
@@ -153,6 +155,7 @@ async def _run(
         stop=request.options.stop,
         top_logprobs=request.top_logprobs,
         constraint=request.constraint,
+        marks=request.marks,
     )
     async with aclosing(completion) as events:
         async for event in events:

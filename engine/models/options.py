@@ -139,6 +139,10 @@ class Options:
             values |= coerce(layer)
         return cls(values=values)
 
+    def with_values(self, values: Mapping[str, OptionValue]) -> "Options":
+        """The same with other values of some options."""
+        return Options(values={**self.values, **values})
+
     @property
     def sampling(self) -> Sampling:
         """Those that shape the choice of tokens."""

@@ -117,6 +117,12 @@ class ConstraintKind(enum.StrEnum):
     """Any JSON object; `Constraint.text` is empty."""
     SCHEMA = "schema"
     """A JSON schema."""
+    REGEX = "regex"
+    """A regular expression that the whole answer matches, in the syntax of Rust's crate regex."""
+    LARK = "lark"
+    """A grammar in llguidance's dialect of Lark."""
+    GBNF = "gbnf"
+    """A grammar in llama.cpp's notation."""
 
 
 class Constraint(msgspec.Struct, frozen=True, kw_only=True):
@@ -124,6 +130,9 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: ConstraintKind
     text: str = ""
+    marks: dict[str, str] = {}
+    """Rules for a LARK grammar, by name: texts that the model writes as control tokens, where its
+    vocabulary has them."""
 
 
 class Completion(_Message, frozen=True):
@@ -142,6 +151,9 @@ class Completion(_Message, frozen=True):
     """The text ends before the first of these; they are never part of it."""
     top_logprobs: int | None = None
     """Number of likeliest tokens to report beside each sampled one; None: no log-probabilities."""
+    marks: list[str] = []
+    """Texts that mean something to who reads the answer: control tokens that occur in one of them
+    are part of the text, which they are not otherwise."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
     constraint: Constraint | None = None

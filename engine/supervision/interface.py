@@ -121,6 +121,7 @@ class Runner(Protocol):
         top_logprobs: int | None = None,
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
+        marks: Sequence[str] = (),
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """The pieces of a completion as they come, then one `Completed`, always the last item.
 

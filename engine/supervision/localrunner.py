@@ -208,6 +208,7 @@ class LocalRunner:
         top_logprobs: int | None = None,
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
+        marks: Sequence[str] = (),
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         request = Completion(
@@ -219,6 +220,7 @@ class LocalRunner:
             top_logprobs=top_logprobs,
             ignore_eos=ignore_eos,
             constraint=constraint,
+            marks=list(marks),
         )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:

@@ -103,6 +103,7 @@ class SteadyRunner:
         top_logprobs: int | None = None,
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
+        marks: Sequence[str] = (),
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         has_answered = False
@@ -118,6 +119,7 @@ class SteadyRunner:
                     top_logprobs=top_logprobs,
                     ignore_eos=ignore_eos,
                     constraint=constraint,
+                    marks=marks,
                 )
                 async with aclosing(completion) as events:
                     async for event in events:

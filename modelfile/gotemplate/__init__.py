@@ -1,7 +1,7 @@
 """Go's text/template, as models use it: parse and carry out untrusted templates within bounds.
 
-Pure: no files but the grammar, no network, no clock. `Template` is the interpreter; `chat` renders
-conversations as Ollama does; `inference` tells what a template says about its model.
+Pure: no files but the grammar, no network, no clock. `Template` is the interpreter; `chattemplate`
+says what makes one a model's; `introspection` tells what a template says about its model.
 """
 
 from olmkit.modelfile.gotemplate.limits import Limits

@@ -7,8 +7,9 @@ from typing import Any
 import psutil
 import pytest
 
+from olmkit.engine.chat.conversation import Message
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
-from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja, Turn
+from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
 
 pytestmark = pytest.mark.timeout(60)
@@ -183,8 +184,8 @@ def test_go_templates_run_in_the_worker_too() -> None:
     )
 
     async def body(process: TemplateProcess) -> None:
-        turns = [Turn(role="system", content="Be brief."), Turn(role="user", content="Hi")]
-        assert await process.run(RenderGo(template=template, turns=turns)) == (
+        messages = (Message(role="system", content="Be brief."), Message(role="user", content="Hi"))
+        assert await process.run(RenderGo(template=template, messages=messages)) == (
             "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n"
             "<|im_start|>assistant\n"
         )

@@ -318,3 +318,44 @@ def test_nothing_is_imported_before_a_request_asks_for_it() -> None:
         assert imported(client) == set()
         client.complete("x", constraint=JSON, max_tokens=2)
         assert imported(client) == {"llguidance", "numpy"}
+
+
+def test_control_tokens_are_text_where_the_reader_asks_for_them(runner: RunnerClient) -> None:
+    grammar = p.Constraint(
+        kind=p.ConstraintKind.LARK,
+        text='start: "a" sep "b" until_sep "."',
+        marks={"sep": "<|im_start|>"},
+    )
+    shown = runner.complete(
+        chat("Go."), constraint=grammar, marks=["<|im_start|>assistant"], max_tokens=40
+    )
+    hidden = runner.complete(chat("Go."), constraint=grammar, max_tokens=40)
+    assert shown.text.startswith("a<|im_start|>b")
+    assert hidden.text.startswith("ab")
+    assert "<|im_start|>" not in hidden.text
+
+
+def test_a_mark_that_is_no_control_token_is_written_as_text(runner: RunnerClient) -> None:
+    grammar = p.Constraint(
+        kind=p.ConstraintKind.LARK,
+        text="start: open until_close",
+        marks={"open": "<call>", "close": "</call>"},
+    )
+    done = runner.complete(
+        chat("Count: one, two,"),
+        constraint=grammar,
+        sampling=p.Sampling(temperature=0.0),
+        max_tokens=60,
+    )
+    assert done.text.startswith("<call>")
+    if done.end.reason is p.EndReason.STOP:
+        assert done.text.endswith("</call>")
+        assert done.text.count("</call>") == 1
+
+
+def test_a_grammar_with_a_multiple_that_is_too_large_is_refused(runner: RunnerClient) -> None:
+    grammar = p.Constraint(
+        kind=p.ConstraintKind.LARK, text='start: %json {"type":"integer","multipleOf":1000003}'
+    )
+    with pytest.raises(RunnerFailure, match="multipleOf is taken up to 20000"):
+        runner.complete("x", constraint=grammar, max_tokens=4)

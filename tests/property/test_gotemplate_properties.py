@@ -6,14 +6,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from olmkit.engine.chat.conversation import Message, ToolCall
+from olmkit.engine.chat.templates.gochat import render_chat
 from olmkit.modelfile.gotemplate import Limits, Template, TemplateError
-from olmkit.modelfile.gotemplate.chat import (
-    ChatTemplate,
-    Message,
-    ToolCall,
-    find_errors,
-    render_chat,
-)
+from olmkit.modelfile.gotemplate.chattemplate import ChatTemplate, find_errors
 from olmkit.modelfile.gotemplate.evaluation.functions import FUNCTIONS
 from olmkit.modelfile.gotemplate.introspection import (
     capabilities,
@@ -135,7 +131,7 @@ def test_any_format_prints_something(form: str, arguments: list[Any]) -> None:
 )
 def test_any_template_takes_any_conversation(text: str, roles: list[str], value: Any) -> None:
     call = ToolCall(name="f", arguments={"x": value})
-    messages = [Message(role=role, content=role, tool_calls=[call]) for role in roles]
+    messages = [Message(role=role, content=role, tool_calls=(call,)) for role in roles]
     tool = {"type": value, "function": {"name": "f", "parameters": {"properties": {"x": value}}}}
     try:
         template = ChatTemplate.parse(

@@ -5,7 +5,7 @@ The expected texts are written by hand from the formats, not taken from any run.
 
 from dataclasses import dataclass
 
-from olmkit.modelfile.gotemplate.chat import Message, Think, ToolCall
+from olmkit.engine.chat.conversation import Message, Think, ToolCall
 
 PLAIN = (
     Message(role="system", content="Be brief."),

@@ -3,7 +3,7 @@
 As in `gotemplates`, the expected texts are written by hand from the published formats.
 """
 
-from olmkit.modelfile.gotemplate.chat import Message
+from olmkit.engine.chat.conversation import Message
 from support.gotemplates import (
     PLAIN,
     WEATHER,

@@ -3,7 +3,7 @@
 Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-chat-completion
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 
 import msgspec
 from starlette.requests import Request
@@ -13,6 +13,8 @@ from olmkit.engine.api.checks import (
     CommonParameters,
     common_parameters,
     find_model,
+    parse_tool_choice,
+    parse_tools,
     require_capability,
     require_extras,
     require_model,
@@ -22,13 +24,22 @@ from olmkit.engine.api.checks import (
 )
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native import types
-from olmkit.engine.api.native.endings import debug_reply, ending, logprobs
+from olmkit.engine.api.native.endings import (
+    answer_text,
+    debug_reply,
+    ending,
+    logprobs,
+    thought_text,
+    tool_calls,
+)
 from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
-from olmkit.engine.chat.conversation import Conversation, Message, ToolCall
+from olmkit.engine.chat.conversation import Conversation, Message, ToolCall, ToolChoiceMode
+from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.inference import CompletionRequest, Finished, Text
+from olmkit.engine.inference.answering import AnswerRequest, Output, answer
+from olmkit.engine.inference.inference import CompletionRequest, Finished
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -37,6 +48,8 @@ async def chat(request: Request) -> Response:
     api, body = api_of(request), await decode_body(request, ChatRequest)
     common = common_parameters(body)
     require_model(body.model)
+    tools = parse_tools(body.tools or ())
+    choice = parse_tool_choice(body.tool_choice, tools)
     messages = tuple(_message(given) for given in body.messages or ())
     spec = await find_model(api, common.name, not_found=f"model '{common.name}' not found")
     if not messages and common.keep_alive_s == 0:
@@ -54,7 +67,9 @@ async def chat(request: Request) -> Response:
         await until_disconnect(request.receive, loading)
         return _idle_reply(common, "load")
     conversation = Conversation(
-        messages=with_stored(spec, messages), tools=tuple(body.tools or ()), think=think
+        messages=with_stored(spec, messages),
+        tools=() if choice.mode is ToolChoiceMode.NONE else tools,
+        think=think,
     )
     if body.debug_render_only:
         prompt = await _render(api, spec, conversation)
@@ -68,7 +83,15 @@ async def chat(request: Request) -> Response:
         top_logprobs=common.top_logprobs,
         constraint=common.constraint,
     )
-    replies = _replies(inference.complete(api.services, completion), common.name)
+    wanted = AnswerRequest(
+        completion=completion,
+        output_format=await api.output_format(spec),
+        tools=tools,
+        tool_choice=choice,
+        thinks=bool(think),
+        thinking_budget=common.thinking_budget,
+    )
+    replies = _replies(answer(api.services, wanted), common.name)
     return await reply_with(
         request,
         replies,
@@ -128,35 +151,52 @@ def _idle_reply(common: CommonParameters, reason: str) -> Response:
 
 
 async def _replies(
-    events: AsyncGenerator[Text | Finished, None], name: str
+    outputs: AsyncGenerator[Output | Finished, None], name: str
 ) -> AsyncGenerator[ChatReply, None]:
     try:
-        async for event in events:
-            match event:
-                case Text():
-                    yield ChatReply(
-                        model=name,
-                        created_at=types.now(),
-                        message=ReplyMessage(content=event.text),
-                        done=False,
-                        logprobs=logprobs(event.logprobs),
-                    )
-                case Finished():
-                    yield ChatReply(
-                        model=name,
-                        created_at=types.now(),
-                        message=ReplyMessage(),
-                        done=True,
-                        **ending(event),
-                    )
+        async for output in outputs:
+            if isinstance(output, Finished):
+                yield ChatReply(
+                    model=name,
+                    created_at=types.now(),
+                    message=ReplyMessage(),
+                    done=True,
+                    **ending(output),
+                )
+                continue
+            message = _reply_message(output.events)
+            if message is not None or output.logprobs:
+                yield ChatReply(
+                    model=name,
+                    created_at=types.now(),
+                    message=message or ReplyMessage(),
+                    done=False,
+                    logprobs=logprobs(output.logprobs),
+                )
     finally:
-        await events.aclose()
+        await outputs.aclose()
+
+
+def _reply_message(events: Sequence[OutputEvent]) -> ReplyMessage | None:
+    """What events add to the message; a call comes whole, when it is complete. None: nothing."""
+    text, thought, calls = answer_text(events), thought_text(events), tool_calls(events)
+    if not (text or thought or calls):
+        return None
+    return ReplyMessage(
+        content=text, thinking=thought or msgspec.UNSET, tool_calls=calls or msgspec.UNSET
+    )
 
 
 async def _collect(replies: AsyncGenerator[ChatReply, None]) -> ChatReply:
     every = [reply async for reply in replies]
+    messages = [reply.message for reply in every]
+    calls = [call for message in messages for call in message.tool_calls or ()]
     return msgspec.structs.replace(
         every[-1],
-        message=ReplyMessage(content="".join(reply.message.content for reply in every)),
+        message=ReplyMessage(
+            content="".join(message.content for message in messages),
+            thinking="".join(message.thinking or "" for message in messages) or msgspec.UNSET,
+            tool_calls=calls or msgspec.UNSET,
+        ),
         logprobs=[entry for reply in every for entry in reply.logprobs],
     )

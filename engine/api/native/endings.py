@@ -1,11 +1,18 @@
 """What the answers to generate and chat have in common."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from starlette.responses import Response
 
 from olmkit.engine.api.native import types
 from olmkit.engine.api.streams import json_reply
+from olmkit.engine.chat.output.deltas import (
+    AnswerDelta,
+    CallFinished,
+    OutputEvent,
+    ThoughtDelta,
+)
 from olmkit.engine.inference.inference import EndReason, Finished, TokenLogprob
 
 DONE_REASONS = {
@@ -27,6 +34,32 @@ def ending(event: Finished) -> dict[str, Any]:
         "eval_count": event.completion_tokens,
         "eval_duration": event.completion_ns,
     }
+
+
+def answer_text(events: Iterable[OutputEvent]) -> str:
+    """The answer's text in events."""
+    return "".join(event.text for event in events if isinstance(event, AnswerDelta))
+
+
+def thought_text(events: Iterable[OutputEvent]) -> str:
+    """What the model thinks in events."""
+    return "".join(event.text for event in events if isinstance(event, ThoughtDelta))
+
+
+def tool_calls(events: Iterable[OutputEvent]) -> list[types.ReplyToolCall]:
+    """The calls that events complete."""
+    return [
+        types.ReplyToolCall(
+            id=event.call.id,
+            function=types.ReplyFunction(
+                index=event.call.index,
+                name=event.call.name,
+                arguments=dict(event.call.arguments),
+            ),
+        )
+        for event in events
+        if isinstance(event, CallFinished)
+    ]
 
 
 def logprobs(given: tuple[TokenLogprob, ...]) -> list[types.TokenLogprob]:

@@ -21,14 +21,22 @@ from olmkit.engine.api.checks import (
 )
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native import types
-from olmkit.engine.api.native.endings import debug_reply, ending, logprobs
+from olmkit.engine.api.native.endings import (
+    answer_text,
+    debug_reply,
+    ending,
+    logprobs,
+    thought_text,
+)
 from olmkit.engine.api.native.types import GenerateReply, GenerateRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
 from olmkit.engine.chat.conversation import Conversation, Message, Think
+from olmkit.engine.chat.output.formats import PLAIN
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.inference import CompletionRequest, Finished, Text
+from olmkit.engine.inference.answering import AnswerRequest, Output, answer
+from olmkit.engine.inference.inference import CompletionRequest, Finished
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -60,7 +68,13 @@ async def generate(request: Request) -> Response:
         earlier_tokens=tuple(body.context or ()),
         wants_tokens=not body.raw,
     )
-    replies = _replies(inference.complete(api.services, completion), common.name)
+    wanted = AnswerRequest(
+        completion=completion,
+        output_format=PLAIN if body.raw or body.suffix else await api.output_format(spec),
+        thinks=bool(think),
+        thinking_budget=common.thinking_budget,
+    )
+    replies = _replies(answer(api.services, wanted), common.name)
     return await reply_with(
         request,
         replies,
@@ -114,30 +128,32 @@ def _idle_reply(common: CommonParameters, reason: str) -> Response:
 
 
 async def _replies(
-    events: AsyncGenerator[Text | Finished, None], name: str
+    outputs: AsyncGenerator[Output | Finished, None], name: str
 ) -> AsyncGenerator[GenerateReply, None]:
     try:
-        async for event in events:
-            match event:
-                case Text():
-                    yield GenerateReply(
-                        model=name,
-                        created_at=types.now(),
-                        response=event.text,
-                        done=False,
-                        logprobs=logprobs(event.logprobs),
-                    )
-                case Finished():
-                    yield GenerateReply(
-                        model=name,
-                        created_at=types.now(),
-                        response="",
-                        done=True,
-                        context=list(event.tokens),
-                        **ending(event),
-                    )
+        async for output in outputs:
+            if isinstance(output, Finished):
+                yield GenerateReply(
+                    model=name,
+                    created_at=types.now(),
+                    response="",
+                    done=True,
+                    context=list(output.tokens),
+                    **ending(output),
+                )
+                continue
+            text, thought = answer_text(output.events), thought_text(output.events)
+            if text or thought or output.logprobs:
+                yield GenerateReply(
+                    model=name,
+                    created_at=types.now(),
+                    response=text,
+                    thinking=thought,
+                    done=False,
+                    logprobs=logprobs(output.logprobs),
+                )
     finally:
-        await events.aclose()
+        await outputs.aclose()
 
 
 async def _collect(replies: AsyncGenerator[GenerateReply, None]) -> GenerateReply:
@@ -145,5 +161,6 @@ async def _collect(replies: AsyncGenerator[GenerateReply, None]) -> GenerateRepl
     return msgspec.structs.replace(
         every[-1],
         response="".join(reply.response for reply in every),
+        thinking="".join(reply.thinking for reply in every),
         logprobs=[entry for reply in every for entry in reply.logprobs],
     )

@@ -51,6 +51,8 @@ class CommonRequest(Request, kw_only=True, frozen=True):
     options: dict[str, Any] | None = None
     keep_alive: Any = None
     think: Any = None
+    thinking_budget: int | None = None
+    """Most tokens of the thought, which is closed then; olm's own."""
     truncate: bool | None = None
     shift: bool | None = None
     logprobs: bool | None = None
@@ -75,6 +77,8 @@ class ChatRequest(CommonRequest, kw_only=True, frozen=True):
 
     messages: list[Message] | None = None
     tools: list[dict[str, Any]] | None = None
+    tool_choice: Any = None
+    """As OpenAI's API has it; olm's own."""
 
 
 class EmbedRequest(Request, kw_only=True, frozen=True):
@@ -111,6 +115,22 @@ class DetokenizeRequest(Request, kw_only=True, frozen=True):
 
     model: str | None = None
     tokens: list[int] | None = None
+
+
+class ParseRequest(Request, kw_only=True, frozen=True):
+    """POST /api/parse: the raw output of a model, or of any of a family."""
+
+    model: str | None = None
+    family: str | None = None
+    text: str | None = None
+    tools: list[dict[str, Any]] | None = None
+    prompt: str | None = None
+    """What came before the output; only what it ends with matters. Absent: the model's template
+    says it."""
+    chunks: int | None = None
+    """Pieces in which the text is read; the result is the same."""
+    cut: bool | None = None
+    """A token limit ended the output."""
 
 
 class NamedRequest(Request, kw_only=True, frozen=True):
@@ -231,11 +251,35 @@ class DebugInfo(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     image_count: int = 0
 
 
+class ReplyFunction(msgspec.Struct, kw_only=True, frozen=True):
+    """The function that the model calls."""
+
+    index: int
+    name: str
+    arguments: dict[str, Any]
+
+
+class ReplyToolCall(msgspec.Struct, kw_only=True, frozen=True):
+    """One call of a tool in a chat reply."""
+
+    id: str
+    function: ReplyFunction
+
+
 class ReplyMessage(msgspec.Struct, kw_only=True, frozen=True):
     """The message of a chat reply."""
 
     role: str = "assistant"
     content: str = ""
+    thinking: str | msgspec.UnsetType = msgspec.UNSET
+    tool_calls: list[ReplyToolCall] | msgspec.UnsetType = msgspec.UNSET
+
+
+class ParseReply(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to /api/parse."""
+
+    family: str
+    message: ReplyMessage
 
 
 class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -244,6 +288,7 @@ class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
     model: str
     created_at: datetime
     response: str
+    thinking: str = ""
     done: bool
     done_reason: str = ""
     context: list[int] = []

@@ -8,22 +8,11 @@ import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from olmkit.engine.chat.templates.renderprotocol import (
-    InsertGo,
-    Inspected,
-    InspectGo,
-    RenderGo,
-    Turn,
-)
+from olmkit.engine.chat.templates.gochat import render_chat, render_insert
+from olmkit.engine.chat.templates.renderprotocol import InsertGo, Inspected, InspectGo, RenderGo
 from olmkit.engine.errors import TemplateFailed
 from olmkit.modelfile.gotemplate import TemplateError
-from olmkit.modelfile.gotemplate.chat import (
-    ChatTemplate,
-    Message,
-    ToolCall,
-    render_chat,
-    render_insert,
-)
+from olmkit.modelfile.gotemplate.chattemplate import ChatTemplate
 from olmkit.modelfile.gotemplate.introspection import Capability, capabilities, has_tool_round_trip
 
 
@@ -45,8 +34,8 @@ def render(job: RenderGo) -> str:
     with _failures():
         return render_chat(
             _parsed(job.template),
-            [_message(turn) for turn in job.turns],
-            tools=job.tools,
+            job.messages,
+            tools=[tool.given for tool in job.tools] or None,
             think=job.think,
             today=datetime.date.today(),
         )
@@ -71,17 +60,3 @@ def inspect(job: InspectGo) -> Inspected:
             thinking=Capability.THINKING in found,
             tool_round_trip=has_tool_round_trip(template),
         )
-
-
-def _message(turn: Turn) -> Message:
-    return Message(
-        role=turn.role,
-        content=turn.content,
-        thinking=turn.thinking,
-        tool_calls=[
-            ToolCall(name=call.name, arguments=call.arguments, id=call.id, index=call.index)
-            for call in turn.tool_calls
-        ],
-        tool_name=turn.tool_name,
-        tool_call_id=turn.tool_call_id,
-    )

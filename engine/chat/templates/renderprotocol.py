@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from olmkit.engine.chat.conversation import Message, Think, Tool
 from olmkit.engine.framing import decode_payload
 
 
@@ -17,33 +18,13 @@ class RenderJinja(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     variables: dict[str, Any]
 
 
-class Call(msgspec.Struct, frozen=True, kw_only=True):
-    """A call of a tool, for a Go template."""
-
-    name: str
-    arguments: dict[str, Any]
-    id: str = ""
-    index: int = 0
-
-
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
-    """One turn of a conversation, for a Go template."""
-
-    role: str
-    content: str = ""
-    thinking: str = ""
-    tool_calls: list[Call] = []
-    tool_name: str = ""
-    tool_call_id: str = ""
-
-
 class RenderGo(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """Render a Go template over a conversation. Answered by `Rendered` or `JobFailed`."""
 
     template: str
-    turns: list[Turn]
-    tools: list[dict[str, Any]] | None = None
-    think: bool | str | None = None
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    think: Think = None
 
 
 class InsertGo(msgspec.Struct, frozen=True, tag=True, kw_only=True):

@@ -168,6 +168,14 @@ class Model:
         """The token steers the model and has no text of its own."""
         return bool(api.llama_vocab_is_control(self._vocabulary, token))
 
+    def is_added(self, token: int) -> bool:
+        """The token was added to the vocabulary by hand and looks like a tag, `<tool_call>`."""
+        attributes = api.llama_vocab_get_attr(self._vocabulary, token)
+        text = self.piece(token)
+        return bool(attributes & api.LLAMA_TOKEN_ATTR_USER_DEFINED) and (
+            text.startswith(b"<") and text.endswith(b">")
+        )
+
     def suppressed_tokens(self) -> list[int]:
         """Tokens that the model's file says must never be sampled."""
         count = ctypes.c_int32()

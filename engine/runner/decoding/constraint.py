@@ -1,4 +1,4 @@
-"""Answers held to a grammar: any JSON object, or what a JSON schema describes (llguidance).
+"""Answers held to a grammar (llguidance).
 
 A token is sampled as always and only then checked; the mask over the whole vocabulary is computed
 when it does not fit, and another one sampled under it: most tokens fit.
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from olmkit.engine.runner.bindings import Candidates, Context, Model, Sampler
+from olmkit.engine.runner.decoding.grammars import check_constraint, grammar_of, invalid, refused
 from olmkit.engine.runner.decoding.rehearsal import (
     RehearsalCancelled,
     RehearsalFailed,
@@ -29,12 +30,6 @@ if TYPE_CHECKING:
     from queue import SimpleQueue
 
     from llguidance import LLMatcher, LLTokenizer
-    from llguidance._lib import JsonCompileOptions  # named nowhere else
-
-MAX_SCHEMA_BYTES: Final = 128 * 1024
-"""Of a schema's text: far more than people write."""
-MAX_MULTIPLE: Final = 20_000
-"""Least common multiple of all `multipleOf` of a schema, numerators and denominators."""
 
 _STACK_BYTES: Final = 256 << 20
 """Of the thread: llguidance follows references by recursion, and a chain of a thousand of them
@@ -42,22 +37,8 @@ ended the process on the usual 8 MiB. Only what is used takes memory."""
 
 _MOST_REASON_CHARACTERS: Final = 400
 
-_ANY_OBJECT: Final = '{"type":"object"}'
-
-LAYOUT: Final["JsonCompileOptions"] = {
-    "item_separator": ",",
-    "key_separator": ":",
-    "whitespace_flexible": True,
-    "whitespace_pattern": r"\x20?",
-    "lenient": False,
-}
-"""At most one blank between two tokens of JSON: where line breaks are free, small models write
-nothing else. All of it is said here, for a schema could change the defaults (`x-guidance`)."""
-
-_KNOWN_SCHEMAS: Final = 32
+_KNOWN_CONSTRAINTS: Final = 32
 """So many compiled grammars are kept, some kilobytes each."""
-
-_SAYS: Final = "invalid JSON schema"
 
 _MOST_SYMBOLS: Final = 100_000
 """Of a grammar: a fifth of llguidance's own limit."""
@@ -135,10 +116,10 @@ class _Desk:
 class Preparation:
     """A guide that is being made, or waits for that, in the maker's thread."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, constraint: Constraint) -> None:
         from threading import Event
 
-        self.schema = schema
+        self.constraint = constraint
         self._done = Event()
         self._cancelled = Event()
         self._guide: Guide | None = None
@@ -194,22 +175,19 @@ class GuideMaker:
         self._tokenizer: LLTokenizer | None = None
         self._desk: _Desk | None = None
         self._queue: SimpleQueue[Preparation] | None = None
-        self._known: dict[str, LLMatcher | RequestFailed] = {}
+        self._known: dict[object, LLMatcher | RequestFailed] = {}
         """By schema, the one used last at the end: a matcher to copy, or why there is none."""
 
     def prepare(self, constraint: Constraint) -> Preparation:
         """Starts to make a guide.
 
         Raises:
-            RequestFailed: BAD_REQUEST, the schema is none or costs too much.
+            RequestFailed: BAD_REQUEST, the constraint is none or costs too much.
         """
-        schema = _ANY_OBJECT
-        if constraint.kind is ConstraintKind.SCHEMA:
-            schema = constraint.text
-            check_schema(schema)
+        check_constraint(constraint)
         if self._queue is None:
             self._queue = self._start()
-        preparation = Preparation(schema)
+        preparation = Preparation(constraint)
         self._queue.put(preparation)
         return preparation
 
@@ -237,12 +215,13 @@ class GuideMaker:
             self._tokenizer = _tokenizer(self._model)
         if self._desk is None:
             self._desk = _Desk(self._model)
-        schema = preparation.schema
-        found = self._known.pop(schema, None)
+        constraint = preparation.constraint
+        key = (constraint.kind, constraint.text, tuple(constraint.marks.items()))
+        found = self._known.pop(key, None)
         if found is None:
             found = self._compile(self._tokenizer, preparation)
-        self._known[schema] = found
-        while len(self._known) > _KNOWN_SCHEMAS:
+        self._known[key] = found
+        while len(self._known) > _KNOWN_CONSTRAINTS:
             self._known.pop(next(iter(self._known)))
         if isinstance(found, RequestFailed):
             raise found
@@ -256,55 +235,18 @@ class GuideMaker:
         Raises:
             RequestFailed: CANCELLED, nobody waits any more.
         """
+        constraint = preparation.constraint
+
+        def compile_grammar() -> "LLMatcher":
+            return _matcher(tokenizer, grammar_of(constraint, self._model), constraint.kind)
+
         try:
-            rehearse(
-                lambda: _matcher(tokenizer, preparation.schema),
-                is_cancelled=lambda: preparation.is_cancelled,
-            )
-            return _matcher(tokenizer, preparation.schema)
+            rehearse(compile_grammar, is_cancelled=lambda: preparation.is_cancelled)
+            return compile_grammar()
         except RehearsalCancelled as error:
             raise RequestFailed(FailureKind.CANCELLED, "the request was cancelled") from error
         except RehearsalFailed as error:
-            reason = str(error)
-            return (
-                RequestFailed(FailureKind.BAD_REQUEST, reason)
-                if _SAYS in reason
-                else _invalid(reason)
-            )
-
-
-def check_schema(text: str) -> None:
-    """Refuses what is no JSON object, and what llguidance's own limits do not stop.
-
-    A `multipleOf` becomes an automaton with a state a remainder, several together one with a
-    state a remainder of their least common multiple: a million take seconds and 300 MB.
-
-    Raises:
-        RequestFailed: BAD_REQUEST.
-    """
-    import json
-    import math
-    from decimal import Decimal
-
-    size_bytes = len(text.encode())
-    if size_bytes > MAX_SCHEMA_BYTES:
-        raise _invalid(f"it has {size_bytes} bytes, at most {MAX_SCHEMA_BYTES} are taken")
-    multiples: list[int] = []
-
-    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        for key, value in pairs:
-            if key == "multipleOf" and isinstance(value, int | float) and value:
-                multiples.extend(abs(part) for part in Decimal(str(value)).as_integer_ratio())
-        return dict(pairs)
-
-    try:
-        schema = json.loads(text, object_pairs_hook=collect)
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        raise _invalid("it cannot be read") from error
-    if not isinstance(schema, dict):
-        raise _invalid("it is no object")
-    if math.lcm(*multiples) > MAX_MULTIPLE:
-        raise _invalid(f"multipleOf is taken up to {MAX_MULTIPLE}, all of them together")
+            return refused(constraint.kind, str(error))
 
 
 def _tokenizer(model: Model) -> "LLTokenizer":
@@ -320,7 +262,7 @@ def _tokenizer(model: Model) -> "LLTokenizer":
     return plain.with_slices(LLTokenizer.general_slices())
 
 
-def _matcher(tokenizer: "LLTokenizer", schema: str) -> "LLMatcher":
+def _matcher(tokenizer: "LLTokenizer", grammar: str, kind: ConstraintKind) -> "LLMatcher":
     """A matcher at the beginning of an answer, which has at least one token to begin with.
 
     Raises:
@@ -328,20 +270,16 @@ def _matcher(tokenizer: "LLTokenizer", schema: str) -> "LLMatcher":
     """
     from llguidance import LLMatcher, LLParserLimits
 
-    try:
-        grammar = LLMatcher.grammar_from_json_schema(schema, overrides=LAYOUT)
-    except ValueError as error:
-        raise _invalid(str(error)) from error
     limits = LLParserLimits(
         max_grammar_size=_MOST_SYMBOLS, max_lexer_states=_MOST_STATES, verbose_errors=False
     )
     matcher = LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
     if matcher.is_error():
-        raise _invalid(_reason(matcher))
+        raise invalid(kind, _reason(matcher))
     matcher.compute_bitmask()
     if matcher.is_error():
         reason = _reason(matcher)
-        raise _invalid("no text fits it" if reason.startswith("NoExtension") else reason)
+        raise invalid(kind, "no text fits it" if reason.startswith("NoExtension") else reason)
     return matcher
 
 
@@ -349,10 +287,6 @@ def _reason(matcher: "LLMatcher") -> str:
     """What llguidance says, in one line."""
     text = matcher.get_error().replace("<non-verbose/>", "")
     return " ".join(text.split())[:_MOST_REASON_CHARACTERS]
-
-
-def _invalid(reason: str) -> RequestFailed:
-    return RequestFailed(FailureKind.BAD_REQUEST, f"{_SAYS} in format: {reason}")
 
 
 def _stuck(matcher: "LLMatcher") -> RequestFailed:

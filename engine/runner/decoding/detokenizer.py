@@ -5,7 +5,7 @@ becomes U+FFFD at once; the start of a character waits for the rest of it.
 """
 
 import codecs
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from olmkit.engine.runner.bindings import Model
 
@@ -25,6 +25,22 @@ class Detokenizer:
     def push(self, token: int) -> str:
         """The characters that this token completes; may be empty."""
         return self._decoder.decode(self._piece(token))
+
+
+def visible_piece(model: Model, marks: Sequence[str]) -> Callable[[int], bytes]:
+    """The bytes of tokens, of control tokens only where one of `marks` contains their text."""
+    if not marks:
+        return model.piece
+
+    def piece(token: int) -> bytes:
+        raw = model.piece(token)
+        if raw:
+            return raw
+        raw = model.piece(token, special=True)
+        text = raw.decode(errors="replace")
+        return raw if text and any(text in mark for mark in marks) else b""
+
+    return piece
 
 
 def detokenize(model: Model, tokens: Iterable[int]) -> str:

@@ -18,7 +18,7 @@ from typing import Final
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
 from olmkit.engine.runner.decoding.constraint import GuideMaker, Preparation
-from olmkit.engine.runner.decoding.detokenizer import Detokenizer
+from olmkit.engine.runner.decoding.detokenizer import Detokenizer, visible_piece
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
 from olmkit.engine.runner.decoding.promptshare import PromptPace
@@ -110,7 +110,7 @@ class Generator:
             request=request,
             tokens=tokens,
             prompt_tokens=len(tokens),
-            detokenizer=Detokenizer(self._model.piece),
+            detokenizer=Detokenizer(visible_piece(self._model, request.marks)),
             stops=StopScanner(request.stop),
             stop_tokens=self._stop_tokens(request.stop),
         )

@@ -3,21 +3,15 @@ from typing import Any
 
 import pytest
 
+from olmkit.engine.chat.conversation import Conversation, Message, Part, PartKind, ToolCall
+from olmkit.engine.chat.templates.gochat import collate, render_chat, render_insert
 from olmkit.modelfile.gotemplate import (
     Limits,
     TemplateExecutionError,
     TemplateLimitExceeded,
     TemplateSyntaxError,
 )
-from olmkit.modelfile.gotemplate.chat import (
-    ChatTemplate,
-    Message,
-    ToolCall,
-    collate,
-    render_chat,
-    render_insert,
-    without_old_thoughts,
-)
+from olmkit.modelfile.gotemplate.chattemplate import ChatTemplate
 from support.gotemplates import PLAIN, WEATHER, WEATHER_FUNCTION, WEATHER_JSON
 
 
@@ -142,8 +136,9 @@ def test_field_that_a_message_does_not_have_is_an_error() -> None:
 
 def test_message_prints_as_a_struct_and_encodes_as_in_requests() -> None:
     template = ChatTemplate.parse("{{ range .Messages }}{{ . }}|{{ json . }}{{ end }}")
-    assert render_chat(template, [Message(role="user", content="Hi", images=["i"])]) == (
-        '{user Hi  [i] null  }|{"role":"user","content":"Hi","images":["i"]}'
+    image = Part(kind=PartKind.IMAGE, data=b"i")
+    assert render_chat(template, [Message(role="user", content="Hi", parts=(image,))]) == (
+        '{user Hi  [] null  }|{"role":"user","content":"Hi","images":[""]}'
     )
 
 
@@ -156,7 +151,7 @@ def test_tool_calls_carry_id_index_name_and_arguments() -> None:
     )
     arguments = {"b": [1, {"c": None}], "a": 1700000000, "big": 10**30}
     call = ToolCall(id="i1", index=1, name="f", arguments=arguments)
-    assert render_chat(template, [Message(role="assistant", tool_calls=[call])]) == (
+    assert render_chat(template, [Message(role="assistant", tool_calls=(call,))]) == (
         "i1 1 f a=1700000000,b=[1 map[c:<nil>]],big=1e+30,1700000000"
         '[{"id":"i1","function":{"index":1,"name":"f","arguments":'
         '{"a":1700000000,"b":[1,{"c":null}],"big":1e+30}}}]'
@@ -174,7 +169,7 @@ def test_merging_keeps_the_other_fields_of_the_first() -> None:
     _, merged = collate(
         [
             Message(role="assistant", content="a", thinking="t"),
-            Message(role="assistant", content="b", thinking="u", tool_calls=[call]),
+            Message(role="assistant", content="b", thinking="u", tool_calls=(call,)),
         ]
     )
     assert merged == [Message(role="assistant", content="a\n\nb", thinking="t")]
@@ -314,7 +309,8 @@ def test_dates_take_layouts_from_a_pipe_but_strings_only() -> None:
 def test_thoughts_before_the_last_question_are_taken_out() -> None:
     thought = Message(role="assistant", content="<think>a\nb</think>\n\nHi<think>")
     asked = Message(role="user", content="<think>x</think>")
-    messages = [asked, thought, asked, thought]
     told = Message(role="assistant", content="Hi<think>")
-    assert without_old_thoughts(messages) == [asked, told, asked, thought]
-    assert without_old_thoughts([thought]) == [thought]
+    conversation = Conversation(messages=(asked, thought, asked, thought))
+    assert conversation.without_old_thoughts().messages == (asked, told, asked, thought)
+    alone = Conversation(messages=(thought,))
+    assert alone.without_old_thoughts() == alone

@@ -4,16 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from olmkit.engine.chat.conversation import Message, Think, ToolCall
+from olmkit.engine.chat.templates.gochat import collate, render_chat, render_insert
 from olmkit.modelfile.gotemplate import Template, TemplateExecutionError
-from olmkit.modelfile.gotemplate.chat import (
-    ChatTemplate,
-    Message,
-    Think,
-    ToolCall,
-    collate,
-    render_chat,
-    render_insert,
-)
+from olmkit.modelfile.gotemplate.chattemplate import ChatTemplate
 from support.gotemplates import WEATHER
 
 LEGACY = "{{ if .System }}<s>{{ .System }}</s>{{ end }}<u>{{ .Prompt }}</u><a>{{ .Response }}</a>"
@@ -203,7 +197,7 @@ def test_arguments_of_calls_print_with_sorted_keys() -> None:
         '"arguments": {{ .Function.Arguments }}}{{ end }}{{ end }}'
     )
     call = ToolCall(name="f", arguments={"b": 1, "a": "x"})
-    messages = [Message(role="assistant", tool_calls=[call])]
+    messages = [Message(role="assistant", tool_calls=(call,))]
     assert (
         render_chat(ChatTemplate.parse(template), messages)
         == '{"name": "f", "arguments": {"a":"x","b":1}}'

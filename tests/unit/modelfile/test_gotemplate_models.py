@@ -2,7 +2,8 @@ import datetime
 
 import pytest
 
-from olmkit.modelfile.gotemplate.chat import ChatTemplate, render_chat, render_insert
+from olmkit.engine.chat.templates.gochat import render_chat, render_insert
+from olmkit.modelfile.gotemplate.chattemplate import ChatTemplate
 from support import gotemplates, gotemplates_tools
 from support.gotemplates import Rendering
 from support.gotemplates_tools import INSERTIONS

@@ -8,10 +8,10 @@ Source: https://github.com/ollama/ollama/blob/v0.17.4/template/template.go
 
 import datetime
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 
-from olmkit.modelfile.gotemplate.evaluation.functions import FUNCTIONS
+from olmkit.engine.chat.conversation import Message, Think, ToolCall
+from olmkit.modelfile.gotemplate.chattemplate import ChatTemplate
 from olmkit.modelfile.gotemplate.evaluation.toolschema import tools_value
 from olmkit.modelfile.gotemplate.evaluation.values import (
     Field,
@@ -21,99 +21,9 @@ from olmkit.modelfile.gotemplate.evaluation.values import (
     TypedMap,
     from_json,
 )
-from olmkit.modelfile.gotemplate.limits import DEFAULT_LIMITS, Execution, Limits
+from olmkit.modelfile.gotemplate.limits import Execution
 from olmkit.modelfile.gotemplate.printing.goquoting import clean
-from olmkit.modelfile.gotemplate.syntax import templateparser
-from olmkit.modelfile.gotemplate.syntax.surgery import (
-    append_field,
-    call_without_data,
-    cut_after_field,
-)
-from olmkit.modelfile.gotemplate.template import Template
-from olmkit.modelfile.gotemplate.templateerrors import (
-    TemplateError,
-    TemplateLimitExceeded,
-    TemplateSyntaxError,
-)
-
-Think = bool | str | None
-"""Whether to think: unset, off, on, or on at a level such as `high`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ToolCall:
-    """A call that the model made; `arguments` is decoded JSON."""
-
-    name: str
-    arguments: Mapping[str, object]
-    id: str = ""
-    index: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One message of a conversation; `images` only counts, and is true when there are any."""
-
-    role: str
-    content: str = ""
-    thinking: str = ""
-    images: Sequence[str] = ()
-    tool_calls: Sequence[ToolCall] = ()
-    tool_name: str = ""
-    tool_call_id: str = ""
-
-
-def find_errors(text: str) -> list[TemplateError]:
-    """All that keeps `text` from being the template of a model, in the order of the text.
-
-    One error for an action at most; empty when `ChatTemplate.parse` takes it.
-    """
-    found: list[TemplateError] = []
-    found += templateparser.find_errors(text, functions=FUNCTIONS, limits=DEFAULT_LIMITS)
-    if not found:
-        try:
-            ChatTemplate.parse(text)
-        except TemplateError as error:
-            return [error]
-    return found
-
-
-class ChatTemplate:
-    """A template of a model, ready for conversations."""
-
-    def __init__(self, template: Template) -> None:
-        self.template = template
-
-    @classmethod
-    def parse(cls, text: str, *, limits: Limits = DEFAULT_LIMITS) -> "ChatTemplate":
-        """The template of a model; `{{ .Response }}` is appended where nothing says where it goes.
-
-        Raises:
-            TemplateSyntaxError: no template, or one that calls another without handing it data.
-            TemplateLimitExceeded: too long or nested too deeply.
-        """
-        template = Template.parse(text, limits=limits)
-        call = call_without_data(template.trees.values())
-        if call is not None:
-            raise TemplateSyntaxError(
-                "undefined template specified",
-                template_name="",
-                line=1,
-                position=call.position,
-            )
-        if not template.variables & {"messages", "response"}:
-            template = template.with_root(append_field(template.root, "Response"))
-        return cls(template)
-
-    @property
-    def takes_messages(self) -> bool:
-        """Whether the template goes through the messages itself."""
-        return "messages" in self.template.variables
-
-    @cached_property
-    def before_response(self) -> Template:
-        """The template up to where the model's answer goes on."""
-        return self.template.with_root(cut_after_field(self.template.root, "Response"))
+from olmkit.modelfile.gotemplate.templateerrors import TemplateLimitExceeded
 
 
 def render_chat(
@@ -188,36 +98,6 @@ def collate(messages: Sequence[Message]) -> tuple[str, list[Message]]:
     return "\n\n".join(system), merged
 
 
-def without_old_thoughts(messages: Sequence[Message]) -> list[Message]:
-    """The messages, without `<think>…</think>` in the model's answers before the last user's turn.
-
-    For models that write their thoughts into the content: Ollama does this for the family qwen3 and
-    for deepseek-r1.
-    """
-    users = [place for place, message in enumerate(messages) if message.role == "user"]
-    last = users[-1] if users else 0
-    return [
-        replace(message, content=_without_thoughts(message.content))
-        if place < last and message.role == "assistant"
-        else message
-        for place, message in enumerate(messages)
-    ]
-
-
-def _without_thoughts(text: str) -> str:
-    kept: list[str] = []
-    position = 0
-    while (start := text.find("<think>", position)) >= 0:
-        end = text.find("</think>", start)
-        if end < 0:
-            break
-        kept.append(text[position:start])
-        position = end + len("</think>")
-        while text.startswith("\n", position):
-            position += 1
-    return "".join(kept) + text[position:]
-
-
 def _render_exchanges(
     template: ChatTemplate,
     messages: Sequence[Message],
@@ -288,7 +168,7 @@ def _message_value(message: Message) -> Struct:
         "Role": message.role,
         "Content": message.content,
         "Thinking": message.thinking,
-        "Images": list(message.images),
+        "Images": ["" for _ in message.images],
         "ToolCalls": TypedList("[]template.templateToolCall", calls),
         "ToolName": message.tool_name,
         "ToolCallID": message.tool_call_id,

@@ -1,0 +1,1 @@
+"""What a model writes, taken apart while it streams: answer, thoughts and calls of tools."""

@@ -1,1 +1,0 @@
-"""Streaming parsers for the tool calls of model families."""
