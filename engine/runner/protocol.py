@@ -64,6 +64,8 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     Without it a model that generates embeds too, in a second context that is made when a request
     comes and freed after it: for now and then, not for many. An encoder is loaded as one anyway.
     """
+    prompt_cache_bytes: int = 1 << 30
+    """Main memory for what idle sequences hold, beside the KV pool."""
 
 
 class Load(_Message, frozen=True):
@@ -111,14 +113,31 @@ class Completion(_Message, frozen=True):
     """Answered by `PromptProgress`*, `Piece`*, then one `Completed` or `Failed`.
 
     `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
-    asks, or token ids taken as they are. A prompt (plus one token) longer than the context
-    fails with `FailureKind.CONTEXT_EXCEEDED`.
+    asks, or token ids taken as they are. A prompt (plus one token) longer than the context is
+    cut where `truncate` says so, or fails with `FailureKind.CONTEXT_EXCEEDED`.
     """
 
     prompt: str | list[int]
     sampling: Sampling = Sampling()
     max_tokens: int = -1
-    """-1: until the context is full; 0: the prompt is read and nothing sampled."""
+    """-1: until the context is full, or ten times that with `shift`; 0: the prompt is read and
+    nothing sampled."""
+    context_tokens: int = 0
+    """Most tokens of prompt and answer at a time; 0 or more than are loaded: as many as are."""
+    truncate: bool = False
+    """A prompt that is too long loses its middle: the first `keep_tokens` stay, and so much of
+    its end that half of the rest of the context is free."""
+    shift: bool = False
+    """When the context is full, half of what comes after the first `keep_tokens` is forgotten
+    and generation goes on; without it the answer ends with LENGTH."""
+    keep_tokens: int = 4
+    """Besides BOS; -1: the whole prompt, as far as that leaves room."""
+    reproducible: bool = False
+    """The same request gives the same bits, whatever ran before or waits beside it: it runs
+    alone, from an empty cache, in batches of the same shapes and on the same threads."""
+    batch_tokens: int = 0
+    """Most tokens of the prompt in one step; 0 or more than the model was loaded for: as many as
+    it was loaded for."""
     stop: list[str] = []
     """The text ends before the first of these; they are never part of it."""
     top_logprobs: int | None = None
@@ -136,6 +155,8 @@ class Embedding(_Message, frozen=True):
     inputs: list[str]
     truncate: bool = True
     """False: an input over the limit fails with `FailureKind.CONTEXT_EXCEEDED`."""
+    context_tokens: int = 0
+    """The longest input; 0 or more than are loaded: as many as are."""
 
 
 class Tokenize(_Message, frozen=True):
@@ -276,13 +297,17 @@ class Completed(_Message, frozen=True):
     reason: EndReason
     stop_string: str | None
     prompt_tokens: int
-    """All tokens of the prompt, cached ones included."""
+    """All tokens of the prompt, cached ones included, those that were cut out not."""
     cached_tokens: int
     """Those that needed no work."""
     prompt_ns: int
     completion_tokens: int
     """All that were sampled, an end-of-generation token included."""
     completion_ns: int
+    dropped_tokens: int = 0
+    """Tokens that were cut out of the prompt."""
+    shifted_tokens: int = 0
+    """Tokens that were forgotten while the answer was written."""
 
 
 class Embedded(_Message, frozen=True):

@@ -136,7 +136,8 @@ class Embedder:
             raise RequestFailed(
                 FailureKind.BAD_REQUEST, f"{len(request.inputs)} inputs are too many at once"
             )
-        texts = [self._tokens(text, truncate=request.truncate) for text in request.inputs]
+        limit = min(request.context_tokens or self._plan.limit_tokens, self._plan.limit_tokens)
+        texts = [self._tokens(text, limit, truncate=request.truncate) for text in request.inputs]
         count, total = len(texts), sum(map(len, texts))
         if not texts:
             return [Embedded(id=request.id, vectors=[], dimensions=dimensions, prompt_tokens=0)]
@@ -171,10 +172,9 @@ class Embedder:
 
     # --- the inputs --------------------------------------------------------------------------
 
-    def _tokens(self, text: str, *, truncate: bool) -> list[int]:
+    def _tokens(self, text: str, limit: int, *, truncate: bool) -> list[int]:
         """An input's tokens; a cut one keeps the closing control token (SEP, EOS)."""
         tokens = self._model.tokenize(text, add_special=True, parse_special=True)
-        limit = self._plan.limit_tokens
         if len(tokens) > limit:
             if not truncate:
                 raise context_exceeded(len(tokens), limit)
