@@ -70,7 +70,7 @@ def test_the_oldest_states_go_when_the_budget_is_spent(tiny: Path) -> None:
         for _ in range(2):
             cached = [client.complete(prompt, max_tokens=1).end.cached_tokens for prompt in prompts]
         assert cached == [0] * len(prompts)
-    with loaded_runner(tiny, sequences=1, prompt_cache_bytes=40_000) as client:
+    with loaded_runner(tiny, sequences=1, prompt_cache_bytes=200_000) as client:
         for prompt in prompts:
             client.complete(prompt, max_tokens=1)
         newest_first = [
