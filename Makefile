@@ -3,7 +3,7 @@ VENV ?= .venv
 MINUTES ?= 10
 BIN := $(VENV)/bin
 
-.PHONY: help demo test dev format lint types imports unit generated build bench fuzz clean
+.PHONY: help demo test dev format lint types imports unit tests generated build bench fuzz clean
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -11,7 +11,7 @@ help:           ## this list
 demo: $(VENV)/.olm  ## set everything up and let a model answer a prompt
 	$(BIN)/olm run demo "Why is the sky blue? Answer in one sentence."
 
-test: dev lint types imports unit build  ## set everything up and run every check that CI runs
+test: dev lint types imports tests build  ## set everything up and run every check that CI runs
 
 dev: $(VENV)/.dev  ## the environment to work in
 
@@ -37,11 +37,16 @@ types: dev      ## mypy, strict
 imports: dev    ## which part may import which
 	$(BIN)/lint-imports
 
-unit: dev       ## the tests alone: make unit ARGS="-k store"
+unit: dev       ## the quick tests, without models or processes: make unit ARGS="-k store"
+	$(BIN)/pytest tests/unit tests/property $(ARGS)
+
+tests: dev      ## all tests: make tests ARGS="tests/e2e -k pull"
 	$(BIN)/pytest $(ARGS)
 
-generated: dev  ## write man pages and completions again from the command tree
+generated: dev  ## write again what is generated: man pages, completions, tables of the grammars
 	$(BIN)/python -m olmkit.cli.generated.manpages
+	$(BIN)/python -c 'from olmkit.modelfile.syntax import save_tables as save; save()'
+	$(BIN)/python -c 'from olmkit.modelfile.gotemplate.syntax.expressions import save_tables as save; save()'
 
 build: dev      ## wheel and sdist, checked by installing the wheel elsewhere
 	.ci/build $(VENV)

@@ -1,5 +1,6 @@
 """Options that several commands have, with one meaning and one text."""
 
+from enum import StrEnum
 from typing import Annotated
 
 from typer import Option
@@ -10,3 +11,10 @@ Insecure = Annotated[
 QuietName = Annotated[
     bool, Option("-q", "--quiet", help="Show no progress; print the name at the end.")
 ]
+
+
+class Format(StrEnum):
+    """How a list is printed."""
+
+    TABLE = "table"
+    JSON = "json"

@@ -135,13 +135,11 @@ class Settings:
     max_queue: int = 512
     """Requests that may wait, over all models."""
     max_queue_per_model: int = 128
-    max_transfer_streams: int = 4
+    transfer_streams: int | None = None
+    """Most connections of one transfer; None: as many as help."""
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
     kv_cache_type: str = "f16"
-    gpu_overhead_bytes: int = 0
-    spread: bool = False
-    """Spread every model over all GPUs."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     log_level: int = INFO
@@ -176,13 +174,9 @@ class Settings:
             max_queue_per_model=max(
                 1, read.count("max_queue_per_model", "MAX_QUEUE_PER_MODEL", 128)
             ),
-            max_transfer_streams=max(
-                1, read.count("max_transfer_streams", "MAX_TRANSFER_STREAMS", 4)
-            ),
+            transfer_streams=read.count("transfer_streams", "MAX_TRANSFER_STREAMS", 0) or None,
             flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
             kv_cache_type=read.choice("kv_cache_type", "KV_CACHE_TYPE", KV_CACHE_TYPES, "f16"),
-            gpu_overhead_bytes=read.count("gpu_overhead_bytes", "GPU_OVERHEAD", 0),
-            spread=read.flag("spread", "SCHED_SPREAD") or False,
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             log_level=read.log_level("log_level", "DEBUG"),
             go_template=read.flag("go_template", "GO_TEMPLATE"),
@@ -193,11 +187,6 @@ class Settings:
             sources=read.sources,
             warnings=tuple(read.warnings),
         )
-
-    @property
-    def streams(self) -> int | None:
-        """Most connections of one transfer, where somebody said so; None: as many as help."""
-        return self.max_transfer_streams if "max_transfer_streams" in self.sources else None
 
     @property
     def daemon_file(self) -> Path:

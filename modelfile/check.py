@@ -6,7 +6,7 @@ Everything found goes to `Problems`, which raises all errors of a file at once.
 import re
 
 from olmkit.modelfile.diagnostics import Code
-from olmkit.modelfile.errors import InvalidInstruction, MissingFrom, Problems
+from olmkit.modelfile.errors import InvalidInstruction, MissingFrom
 from olmkit.modelfile.instructions import (
     Adapter,
     Draft,
@@ -23,6 +23,7 @@ from olmkit.modelfile.instructions import (
     TextInstruction,
 )
 from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
+from olmkit.modelfile.problems import Problems
 from olmkit.modelfile.source import Source, Span
 
 _TOP = Span(line=1, column=1, end_line=1, end_column=1)

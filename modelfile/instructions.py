@@ -221,7 +221,7 @@ class Modelfile:
     """What each ARG that has a value was taken for; already put into the instructions."""
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False, repr=False)
     source: Source | None = field(default=None, compare=False, repr=False)
-    """The text it was read from: with `errors.Problems`, later stages report in the same form."""
+    """The text it was read from: with `problems.Problems`, later stages report in the same form."""
 
     @property
     def from_(self) -> str | None:

@@ -13,13 +13,7 @@ from lark import Token
 from olmkit.modelfile.arguments import MAX_EXPANDED, Arguments
 from olmkit.modelfile.check import check
 from olmkit.modelfile.diagnostics import Code, brief, nearest, quoted
-from olmkit.modelfile.errors import (
-    InvalidInstruction,
-    ModelfileError,
-    ModelfileErrors,
-    ModelfileSyntaxError,
-    Problems,
-)
+from olmkit.modelfile.errors import InvalidInstruction, ModelfileError, ModelfileSyntaxError
 from olmkit.modelfile.instructions import (
     TEXT_INSTRUCTIONS,
     Instruction,
@@ -29,6 +23,7 @@ from olmkit.modelfile.instructions import (
     parse_role,
 )
 from olmkit.modelfile.parameters import DEPRECATED, parse_value
+from olmkit.modelfile.problems import ModelfileErrors, Problems
 from olmkit.modelfile.scanner import QUOTE_LENGTHS, Command, Scanner
 from olmkit.modelfile.source import Source, Span
 

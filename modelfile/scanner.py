@@ -12,8 +12,8 @@ from lark import Token, Tree
 from lark.parsers.lalr_interactive_parser import InteractiveParser
 
 from olmkit.modelfile.diagnostics import Code
-from olmkit.modelfile.errors import Problems
 from olmkit.modelfile.explain import Broken, not_a_command, not_an_operand, too_many_blanks
+from olmkit.modelfile.problems import Problems
 from olmkit.modelfile.quoting import BLANK, KEYWORDS, Value, Values
 from olmkit.modelfile.source import Span
 from olmkit.modelfile.syntax import grammar, patterns

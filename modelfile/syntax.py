@@ -10,6 +10,7 @@ import io
 import pkgutil
 import re
 from functools import cache
+from pathlib import Path
 
 import lark
 
@@ -55,13 +56,11 @@ def _read(name: str) -> bytes:
     return data
 
 
-def _save() -> None:
-    from pathlib import Path  # only here are files written
-
+def save_tables() -> None:
+    """Write `grammar.lalr` anew, in the source tree, unless it is of this grammar and Lark."""
+    path = Path(__file__).with_name(_SAVED)
+    if path.read_bytes().partition(b"\n")[0] == saved_header():
+        return
     tables = io.BytesIO()
     _compile().save(tables)
-    Path(__file__).with_name(_SAVED).write_bytes(saved_header() + b"\n" + tables.getvalue())
-
-
-if __name__ == "__main__":
-    _save()
+    path.write_bytes(saved_header() + b"\n" + tables.getvalue())

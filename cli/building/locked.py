@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from olmkit.cli.building.fetch import fetch
 from olmkit.cli.errors import CliError
 from olmkit.cli.screen.progress import ProgressStyle
 from olmkit.cli.screen.terminal import Terminal
@@ -28,8 +29,6 @@ def pull_locked(
         SourceError: the model is not in the lock.
         StoreError: there is no lock that can be read.
     """
-    from olmkit.cli.commands.pull import fetch
-
     locked = lockfile.read(Path(lockfile.FILE_NAME))
     wanted = {model: lockfile.find(locked, model)} if model else locked
     for name, entry in sorted(wanted.items()):

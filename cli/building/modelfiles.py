@@ -9,13 +9,9 @@ from olmkit.cli.building.localfiles import Files, find_existing, is_path, local_
 from olmkit.cli.errors import CliError
 from olmkit.modelfile.check import check_template, same_path
 from olmkit.modelfile.diagnostics import Code, Diagnostic
-from olmkit.modelfile.errors import (
-    InvalidInstruction,
-    ModelfileError,
-    ModelfileErrors,
-    Problems,
-)
+from olmkit.modelfile.errors import InvalidInstruction, ModelfileError
 from olmkit.modelfile.instructions import Adapter, Draft, From, Modelfile, TextInstruction
+from olmkit.modelfile.problems import ModelfileErrors, Problems
 from olmkit.modelfile.source import Source
 from olmkit.registry.errors import InvalidReference
 from olmkit.registry.oci.reference import Reference

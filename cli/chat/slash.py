@@ -4,22 +4,19 @@ A command is its first word, exactly; what is none says so and goes nowhere.
 """
 
 import shlex
-from typing import TYPE_CHECKING
 
 from olmkit.cli.chat import slashhelp
 from olmkit.cli.chat.asking import parse_think
 from olmkit.cli.chat.lineeditor import unquoted
+from olmkit.cli.chat.session import Chat
 from olmkit.cli.errors import UsageError
 from olmkit.cli.screen.showsections import describe
 from olmkit.engine.errors import ApiError
 from olmkit.modelfile.errors import InvalidParameter
 from olmkit.modelfile.parameters import ParameterType, info, parse_value
 
-if TYPE_CHECKING:
-    from olmkit.cli.chat.repl import Chat
 
-
-def obey(chat: "Chat", line: str) -> bool:
+def obey(chat: Chat, line: str) -> bool:
     """Carries a command out; False when it ends the chat."""
     command, _, rest = line.partition(" ")
     rest = rest.strip()
@@ -46,11 +43,11 @@ def obey(chat: "Chat", line: str) -> bool:
     return True
 
 
-def _unknown(chat: "Chat", command: str) -> None:
+def _unknown(chat: Chat, command: str) -> None:
     chat.say(f"Unknown command '{command}'. Type /? for help")
 
 
-def _help(chat: "Chat", topic: str) -> None:
+def _help(chat: Chat, topic: str) -> None:
     texts = {"set": slashhelp.settings, "show": slashhelp.shows, "shortcuts": slashhelp.shortcuts}
     if not topic:
         chat.terminal.message(slashhelp.overview(is_multimodal=chat.details.is_multimodal))
@@ -60,7 +57,7 @@ def _help(chat: "Chat", topic: str) -> None:
         chat.terminal.message(f"No help for '{topic}'. Type /? for help\n")
 
 
-def _set(chat: "Chat", rest: str) -> None:
+def _set(chat: Chat, rest: str) -> None:
     word, _, value = rest.partition(" ")
     value = value.strip()
     asking = chat.asking
@@ -93,7 +90,7 @@ def _set(chat: "Chat", rest: str) -> None:
             _unknown(chat, f"/set {word}")
 
 
-def _set_think(chat: "Chat", level: str) -> None:
+def _set_think(chat: Chat, level: str) -> None:
     try:
         chat.asking.think = parse_think(level)
     except UsageError as error:
@@ -107,7 +104,7 @@ def _set_think(chat: "Chat", level: str) -> None:
         chat.terminal.message(f'warning: model "{chat.model}" does not support thinking output\n')
 
 
-def _set_parameter(chat: "Chat", rest: str) -> None:
+def _set_parameter(chat: Chat, rest: str) -> None:
     name, _, text = rest.partition(" ")
     try:
         words = shlex.split(text) if '"' in text else text.split()
@@ -127,7 +124,7 @@ def _set_parameter(chat: "Chat", rest: str) -> None:
     chat.say(f"Set parameter '{name}' to '{', '.join(words)}'")
 
 
-def _set_system(chat: "Chat", text: str) -> None:
+def _set_system(chat: Chat, text: str) -> None:
     if not text:
         chat.say("Usage:\n  /set system <message>")
         return
@@ -135,7 +132,7 @@ def _set_system(chat: "Chat", text: str) -> None:
     chat.say("Set system message.")
 
 
-def _show(chat: "Chat", what: str) -> None:
+def _show(chat: Chat, what: str) -> None:
     details = chat.details
     match what:
         case "":
@@ -157,7 +154,7 @@ def _show(chat: "Chat", what: str) -> None:
             _unknown(chat, f"/show {what}")
 
 
-def _parameters(chat: "Chat") -> str:
+def _parameters(chat: Chat) -> str:
     own = [f"  {line}" for line in sorted(chat.details.parameters.splitlines())]
     lines = [
         "Model defined parameters:",
@@ -171,7 +168,7 @@ def _parameters(chat: "Chat") -> str:
     return "\n".join([*lines, ""])
 
 
-def _load(chat: "Chat", name: str) -> None:
+def _load(chat: Chat, name: str) -> None:
     if not name or " " in name:
         chat.say("Usage:\n  /load <modelname>")
         return
@@ -186,7 +183,7 @@ def _load(chat: "Chat", name: str) -> None:
     chat.switch(name, details)
 
 
-def _save(chat: "Chat", name: str) -> None:
+def _save(chat: Chat, name: str) -> None:
     if not name or " " in name:
         chat.say("Usage:\n  /save <modelname>")
         return
@@ -200,10 +197,10 @@ def _save(chat: "Chat", name: str) -> None:
     chat.say(f"Created new model '{name}'")
 
 
-def _list(chat: "Chat", prefix: str) -> None:
+def _list(chat: Chat, prefix: str) -> None:
     from datetime import UTC, datetime
 
-    from olmkit.cli.commands.ls import HEADER, row
+    from olmkit.cli.screen.modeltable import HEADER, row
     from olmkit.cli.screen.output import table
 
     now = datetime.now(UTC)

@@ -66,10 +66,10 @@ def create(
     types = {"quantize": quantize, "draft_quantize": draft_quantize}
     types = {key: text for key, text in types.items() if text}
     if types:
-        from olmkit.engine.create.quantize import type_name
+        from olmkit.engine.gguf.tensortypes import quantization_name
 
         for text in types.values():
-            type_name(text)
+            quantization_name(text)
     if check:
         _check(file, arguments, terminal, as_json=as_json, compatible=compatible)
         return
@@ -149,7 +149,7 @@ def _check(
     compatible: bool,
 ) -> None:
     from olmkit.cli.building.modelfiles import read_parts
-    from olmkit.modelfile.errors import ModelfileErrors
+    from olmkit.modelfile.problems import ModelfileErrors
 
     failure: ModelfileErrors | None = None
     try:

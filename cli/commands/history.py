@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from olmkit.cli.commands.ls import Format
+from olmkit.cli.flags import Format
 from olmkit.cli.screen.output import json_lines, table
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import size_text

@@ -1,23 +1,13 @@
 """`olm load`: models out of an archive."""
 
-import os
-import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.errors import CliError, NotFound, UsageError
-from olmkit.cli.screen.progress import ProgressDisplay, progress_display
+from olmkit.cli.building.archiveinput import load_from
+from olmkit.cli.errors import UsageError
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.engine.client import Client
-from olmkit.engine.client.replies import Progress
-from olmkit.engine.client.storereplies import load as load_archive
-
-PIECE_BYTES = 1 << 20
 
 
 def load(
@@ -40,78 +30,3 @@ def load(
         raise UsageError("nothing to load: name a file or redirect one to stdin")
     names = load_from(daemon(terminal), path, terminal, name=name, quiet=quiet)
     terminal.data("".join(f"Loaded model: {loaded}\n" for loaded in names))
-
-
-def load_from(
-    client: Client,
-    path: str,
-    terminal: Terminal,
-    *,
-    name: str = "",
-    only: str = "",
-    quiet: bool = False,
-) -> list[str]:
-    """Loads a file or folder, or stdin for no path; returns the names of the models.
-
-    Raises:
-        NotFound, CliError: it cannot be read.
-    """
-    with (
-        _opened(path, terminal) as (pieces, size_bytes),
-        progress_display(terminal, quiet=quiet) as display,
-    ):
-        shown = _shown(pieces, size_bytes, path or "stdin", display)
-        return load_archive(
-            client, shown, size_bytes=size_bytes, name=name, only=only, on_event=display.show
-        )
-
-
-@contextmanager
-def _opened(path: str, terminal: Terminal) -> Iterator[tuple[Iterator[bytes], int | None]]:
-    """The archive's bytes and, where that is known, how many they are.
-
-    Raises:
-        NotFound, CliError: it cannot be read.
-    """
-    if not path:
-        yield _pieces(terminal.stdin.buffer, "stdin"), None
-        return
-    if Path(path).is_dir():
-        from olmkit.registry.sources.layout import folder_archive
-
-        yield folder_archive(Path(path)), None
-        return
-    try:
-        with open(path, "rb", buffering=0) as file:
-            found = os.fstat(file.fileno())
-            size_bytes = found.st_size if stat.S_ISREG(found.st_mode) else None
-            yield _pieces(file, path), size_bytes
-    except FileNotFoundError as error:
-        raise NotFound(f"no such file: {path}") from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
-
-
-def _pieces(file: BinaryIO, name: str) -> Iterator[bytes]:
-    try:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
-    except OSError as error:
-        raise _unreadable(name, error) from error
-
-
-def _unreadable(name: str, error: OSError) -> CliError:
-    return CliError(f"cannot read {name}: {(error.strerror or str(error)).lower()}")
-
-
-def _shown(
-    pieces: Iterator[bytes], size_bytes: int | None, name: str, display: ProgressDisplay
-) -> Iterator[bytes]:
-    done_bytes = 0
-    for piece in pieces:
-        yield piece
-        done_bytes += len(piece)
-        display.show(
-            Progress(status=f"loading {name}", total_bytes=size_bytes, completed_bytes=done_bytes)
-        )
-    display.show(Progress(status="writing to disk"))

@@ -9,8 +9,7 @@ from olmkit.cli.errors import CliError, UsageError
 from olmkit.cli.flags import Insecure
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
-from olmkit.registry.http.credentials import DOCKER_HUB, Credential
-from olmkit.registry.oci.reference import Reference
+from olmkit.registry.http.credentials import DOCKER_HUB, Credential, login_host
 
 PASSWORD_LIMIT_BYTES = 64 << 10
 
@@ -50,7 +49,7 @@ def login(
         terminal.message(
             "WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n"
         )
-    host = host_of(server)
+    host = login_host(server)
     credential = Credential(
         username=username or _asked_name(terminal, host),
         secret=_from_stdin(terminal) if password_stdin else password or _asked_password(terminal),
@@ -66,20 +65,6 @@ def login(
             "https://docs.docker.com/go/credential-store/\n"
         )
     terminal.data("Login Succeeded\n")
-
-
-def host_of(server: str) -> str:
-    """The host that a server's name or address says.
-
-    Raises:
-        InvalidReference: it names none.
-    """
-    for prefix in ("https://", "http://"):
-        server = server.removeprefix(prefix)
-    server = server.partition("/")[0]
-    if server in ("index.docker.io", "registry-1.docker.io"):
-        return DOCKER_HUB
-    return Reference(server.lower(), "library/login", "latest").host
 
 
 def _asked_name(terminal: Terminal, host: str) -> str:

@@ -4,10 +4,9 @@ from typing import Annotated
 
 from typer import Argument
 
-from olmkit.cli.commands.login import host_of
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
-from olmkit.registry.http.credentials import DOCKER_HUB
+from olmkit.registry.http.credentials import DOCKER_HUB, login_host
 
 
 def logout(
@@ -20,7 +19,7 @@ def logout(
     Its credentials leave Docker's config.json, or the credential helper that keeps them.
     """
     terminal = Terminal()
-    host = host_of(server)
+    host = login_host(server)
     if load_settings(terminal).remotes.credentials.erase(host):
         terminal.data(f"Removing login credentials for {host}\n")
     else:

@@ -1,26 +1,15 @@
 """`olm ls`: the models of the store."""
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Annotated
 
 from typer import Argument, Option
 
+from olmkit.cli.flags import Format
+from olmkit.cli.screen.modeltable import HEADER, as_json, row
 from olmkit.cli.screen.output import json_lines, table
-from olmkit.cli.screen.terminal import Terminal, visible
-from olmkit.cli.screen.units import age_text, size_text
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.engine.client.replies import ListedModel
-
-HEADER = ("NAME", "ID", "SIZE", "MODIFIED")
-ID_DIGITS = 12
-
-
-class Format(StrEnum):
-    """How a list is printed."""
-
-    TABLE = "table"
-    JSON = "json"
 
 
 def ls(
@@ -47,23 +36,3 @@ def ls(
     else:
         now = datetime.now(UTC)
         terminal.data(table(HEADER, [row(model, now, in_full=no_trunc) for model in models]))
-
-
-def row(model: ListedModel, now: datetime, *, in_full: bool = False) -> tuple[str, ...]:
-    """One line of the table."""
-    return (
-        visible(model.name),
-        model.digest if in_full else model.digest[:ID_DIGITS],
-        "-" if model.is_remote else size_text(model.size_bytes),
-        age_text(model.modified_at, now),
-    )
-
-
-def as_json(model: ListedModel) -> dict[str, object]:
-    """One object of the JSON output, in the API's words."""
-    return {
-        "name": model.name,
-        "digest": model.digest,
-        "size": model.size_bytes,
-        "modified_at": model.modified_at.isoformat() if model.modified_at else None,
-    }

@@ -5,14 +5,16 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.asking import parse_think
-from olmkit.cli.commands.run import RunCommand, called, join_prompt, local_file
+from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import CliError, NotFound, UsageError
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
+from olmkit.cli.thinkflag import ThinkCommand
 
 MAX_FILE_BYTES = 64 * 1024 * 1024
-COMMAND_CLASS = RunCommand
+COMMAND_CLASS = ThinkCommand
 Turns = list[dict[str, object]]
 
 

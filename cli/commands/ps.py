@@ -5,7 +5,8 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.commands.ls import ID_DIGITS, Format
+from olmkit.cli.flags import Format
+from olmkit.cli.screen.modeltable import ID_DIGITS
 from olmkit.cli.screen.output import json_lines, table
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import age_text, size_text

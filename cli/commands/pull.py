@@ -4,15 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
+from olmkit.cli.building.fetch import fetch
 from olmkit.cli.errors import UsageError
 from olmkit.cli.flags import Insecure, QuietName
-from olmkit.cli.screen.progress import ProgressOption, ProgressStyle, progress_display
+from olmkit.cli.screen.progress import ProgressOption, ProgressStyle
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.engine.client import Client
 
 if TYPE_CHECKING:
-    from olmkit.registry.sources.layout import Location
+    from olmkit.registry.archives.layout import Location
 
 
 def pull(
@@ -55,7 +55,7 @@ def pull(
             client, model, terminal, quiet=quiet, progress=progress, insecure=insecure
         )
     elif (location := _location(model)) is not None:
-        from olmkit.cli.commands.load import load_from
+        from olmkit.cli.building.archiveinput import load_from
 
         names = load_from(client, str(location.path), terminal, only=location.name, quiet=quiet)
     else:
@@ -76,24 +76,6 @@ def _location(model: str) -> "Location | None":
     """The layout on this machine that the model is to come from."""
     if not model.startswith("oci"):
         return None
-    from olmkit.registry.sources.layout import parse_location
+    from olmkit.registry.archives.layout import parse_location
 
     return parse_location(model)
-
-
-def fetch(
-    client: Client,
-    model: str,
-    terminal: Terminal,
-    *,
-    quiet: bool = False,
-    progress: ProgressStyle = ProgressStyle.AUTO,
-    insecure: bool = False,
-    quant: str = "",
-    revision: str = "",
-) -> None:
-    """Pulls the model, with progress on stderr."""
-    with progress_display(terminal, quiet=quiet, style=progress) as display:
-        events = client.pull(model, insecure=insecure, quantization=quant, revision=revision)
-        for event in events:
-            display.show(event)

@@ -1,56 +1,32 @@
 """`olm run`: one answer, or a chat."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import threading
 from typing import Annotated
 
 from typer import Argument, Option
-from typer._click import Context
 
-from olmkit.cli.app import Command
+from olmkit.cli.building.fetch import fetch
+from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.asking import (
-    THINK_LEVELS,
     Asking,
     parse_format,
     parse_keep_alive,
     parse_think,
 )
-from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.chat.preload import load
+from olmkit.cli.chat.promptinput import join_prompt
+from olmkit.cli.errors import UsageError
 from olmkit.cli.flags import Insecure
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
+from olmkit.cli.thinkflag import ThinkCommand
 from olmkit.engine.client import Client, connect
 from olmkit.engine.client.replies import ModelDetails
 from olmkit.engine.errors import ApiError
+from olmkit.engine.settings import Settings
 
-MAX_INPUT_BYTES = 64 * 1024 * 1024
-REMOTE_PREFIXES = ("hf.co/", "huggingface.co/", "pypi://", "http://", "https://", "oci://")
-
-
-class RunCommand(Command):
-    """`--think` may stand without a value, and takes the next word only if it is a level."""
-
-    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """The words that are left, none."""
-        words: list[str] = []
-        rest = iter(args)
-        for word in rest:
-            if word == "--":
-                words += [word, *rest]
-            elif word == "--think":
-                following = next(rest, None)
-                if following in THINK_LEVELS:
-                    words.append(f"--think={following}")
-                else:
-                    words += ["--think=true", *([] if following is None else [following])]
-            else:
-                words.append(word)
-        return super().parse_args(ctx, words)
-
-
-COMMAND_CLASS = RunCommand
+COMMAND_CLASS = ThinkCommand
 
 
 def run(
@@ -125,84 +101,9 @@ def run(
         if "embedding" in details.capabilities:
             _embed(client, name, text, asking, terminal, truncate=truncate, dimensions=dimensions)
         elif chats:
-            from olmkit.cli.chat.repl import chat
-
-            chat(client, name, details, asking, terminal, settings)
+            _chat(client, name, details, asking, terminal, settings)
         else:
             _generate(client, name, details, text, asking, terminal)
-
-
-@contextmanager
-def called(path: str, digest: str | None) -> Iterator[None]:
-    """A local file is called by its path in errors, not by the digest that the daemon knows."""
-    try:
-        yield
-    except ApiError as error:
-        if digest is None:
-            raise
-        text = str(error)
-        for spelling in (f"model {digest[7:19]}", digest, digest[7:19]):
-            text = text.replace(spelling, path)
-        raise ApiError(text, status=error.status, code=error.code, hint=error.hint) from error
-
-
-def join_prompt(terminal: Terminal, words: list[str]) -> str:
-    """Standard input, when it is no terminal, then the words; joined by blanks.
-
-    Raises:
-        CliError: the input is too long or cannot be read.
-    """
-    parts = list(words)
-    if terminal.has_input:
-        try:
-            raw = terminal.stdin.buffer.read(MAX_INPUT_BYTES + 1)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise CliError(f"cannot read standard input: {reason}") from error
-        if len(raw) > MAX_INPUT_BYTES:
-            raise CliError(f"standard input is longer than {MAX_INPUT_BYTES // 2**20} MiB")
-        if raw:
-            parts.insert(0, raw.decode("utf-8", "replace").removeprefix("\ufeff"))
-    return " ".join(parts)
-
-
-def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
-    """The digest under which a local GGUF file runs; None if the word is a name.
-
-    Raises:
-        NotFound: it looks like a path, but nothing is there.
-        UsageError: it is a directory.
-    """
-    if model.startswith(REMOTE_PREFIXES):
-        return None
-    looks_local = model.startswith(("/", "./", "../", "~"))
-    if not looks_local and not model.lower().endswith(".gguf"):
-        return None
-    path = Path(model).expanduser()
-    if not path.exists():
-        raise NotFound(f"no such file: {model}")
-    if path.is_dir():
-        raise UsageError(
-            f"{model} is a directory", hint="`olm create NAME -f Modelfile` builds a model of it"
-        )
-    if "-of-" in path.name:
-        _require_whole(path)
-    from olmkit.cli.building.handover import hand_over
-    from olmkit.cli.screen.progress import progress_display
-
-    with progress_display(terminal) as display:
-        return hand_over(client, path, display)
-
-
-def _require_whole(path: Path) -> None:
-    from olmkit.engine.gguf.shards import parse_name
-
-    shard = parse_name(path.name)
-    if shard is not None:
-        raise UsageError(
-            f"{path} is part {shard.number} of {shard.count} of a model",
-            hint=f"`olm create NAME` puts them together, with `FROM {path}` in its Modelfile",
-        )
 
 
 def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool) -> ModelDetails:
@@ -219,8 +120,6 @@ def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool)
     except ApiError as error:
         if error.status != 404 or name.startswith("sha256:"):
             raise
-    from olmkit.cli.commands.pull import fetch
-
     fetch(client, name, terminal, insecure=insecure)
     return client.show(name)
 
@@ -229,6 +128,32 @@ def _has_layer(client: Client, name: str, digest: str) -> bool:
     from olmkit.engine.client.storereplies import inspect
 
     return any(layer["digest"] == digest for layer in inspect(client, name)["layers"])
+
+
+def _chat(
+    client: Client,
+    name: str,
+    details: ModelDetails,
+    asking: Asking,
+    terminal: Terminal,
+    settings: Settings,
+) -> None:
+    with terminal.held_input():
+        # Both take their time: the line editor's imports, and the model's load.
+        imports = threading.Thread(target=_import_repl)
+        imports.start()
+        load(client, name, asking, terminal)
+        imports.join()
+        from olmkit.cli.chat import repl
+        from olmkit.cli.chat.lineeditor import LineEditor
+        from olmkit.cli.chat.session import Chat
+
+        editor = LineEditor(settings, terminal)
+        repl.run(Chat(client, name, details, asking, terminal, editor))
+
+
+def _import_repl() -> None:
+    import olmkit.cli.chat.repl  # noqa: F401  prompt-toolkit comes with it
 
 
 def _embed(

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 from typer import Argument, Option
 
-from olmkit.cli.commands.ls import Format
 from olmkit.cli.errors import UsageError
+from olmkit.cli.flags import Format
 from olmkit.cli.screen.output import json_lines, table
 from olmkit.cli.screen.progress import progress_display
 from olmkit.cli.screen.terminal import Terminal, visible

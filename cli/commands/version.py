@@ -6,7 +6,7 @@ from typing import Annotated
 from typer import Option
 
 from olmkit import __version__
-from olmkit.cli.commands.ls import Format
+from olmkit.cli.flags import Format
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.engine.errors import DaemonError

@@ -13,9 +13,9 @@ from olmkit.engine.api.native.types import InferenceRequest
 from olmkit.engine.api.state import Api
 from olmkit.engine.chat.conversation import Think
 from olmkit.engine.errors import InvalidRequest, UnsupportedCapability
+from olmkit.engine.inference.inference import Constraint, ConstraintKind
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
-from olmkit.engine.runner.protocol import Constraint, ConstraintKind
 from olmkit.registry.errors import ModelNotFound
 
 LEVELS: Final = ("high", "medium", "low", "max")

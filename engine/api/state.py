@@ -8,13 +8,12 @@ from starlette.requests import Request
 
 from olmkit.engine.api.storework import Transfers
 from olmkit.engine.chat.rendering import Renderer
+from olmkit.engine.inference.tokenization import Vocabularies
 from olmkit.engine.models.catalog import Catalog
 from olmkit.engine.services import Services
 from olmkit.registry.oci.digest import Digest
 
 WARM_AFTER_S: Final = 5.0
-MAX_VOCABULARIES: Final = 2
-"""Runners at a time that only tokenize: each is a process of some 100 MB."""
 
 
 class Api:
@@ -29,7 +28,7 @@ class Api:
             inspect_template=self.renderer.inspect,
         )
         self.transfers = Transfers()
-        self.vocabularies = asyncio.Semaphore(MAX_VOCABULARIES)
+        self.vocabularies = Vocabularies()
         self.uploads: weakref.WeakValueDictionary[Digest, asyncio.Lock] = (
             weakref.WeakValueDictionary()
         )

@@ -1,28 +1,21 @@
-"""Conversion in a child process, which may take memory, crash or be killed.
+"""Safetensors to GGUF in a child process, which may take memory, crash or be killed.
 
-Both ends are here: the functions are called by `create`, and this module run as a program is the
-child, the only one to import numpy. The child gets one `Order` on standard input and answers with
-one `Answer` a line: progress, then that it is done or why not. It ends when nobody reads.
+Both ends are here: `carry_out` is called while a model is created, and this module run as a
+program is the child, the only process to import numpy.
 """
 
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
-from olmkit.registry.errors import TransferCancelled
+from olmkit.engine import childjob
+from olmkit.engine.childjob import OnProgress, Reporter
+from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, RequestCancelled
 
-COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.create.conversion")
-MAX_LINE_BYTES: Final = 64 * 1024
-
-OnProgress = Callable[[int, int], None]
-"""Gets completed and total bytes."""
+_MODULE: Final = "olmkit.engine.create.conversion"
 
 
 class ConvertModel(msgspec.Struct, frozen=True, tag=True, kw_only=True):
@@ -40,57 +33,37 @@ class ConvertAdapter(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     base: str
 
 
-Order = ConvertModel | ConvertAdapter
+class Conversion(msgspec.Struct, frozen=True, kw_only=True):
+    """What the child is to write."""
+
+    work: ConvertModel | ConvertAdapter
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One line of the child."""
-
-    completed: int = 0
-    total: int = 0
-    is_done: bool = False
-    error: str | None = None
-    hint: str | None = None
-
-
-def carry_out(order: Order, *, on_progress: OnProgress, cancelled: threading.Event) -> None:
-    """Have the order's target written.
+def carry_out(
+    work: ConvertModel | ConvertAdapter, *, on_progress: OnProgress, cancelled: threading.Event
+) -> None:
+    """Have the target of `work` written.
 
     Raises:
         ModelNotCreatable: the input makes no model, or the child crashed.
-        TransferCancelled: `cancelled` was set; noticed with the next progress.
+        RequestCancelled: `cancelled` was set; within a fraction of a second.
     """
-    with subprocess.Popen(COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        try:
-            with suppress(BrokenPipeError), child.stdin as stdin:
-                stdin.write(msgspec.json.encode(order))
-            while line := child.stdout.readline(MAX_LINE_BYTES):
-                if cancelled.is_set():
-                    raise TransferCancelled("cancelled: nobody waits for the model")
-                answer = msgspec.json.decode(line, type=Answer)
-                if answer.error is not None:
-                    raise ModelNotCreatable(answer.error, hint=answer.hint)
-                if answer.is_done:
-                    return
-                on_progress(answer.completed, answer.total)
-        except msgspec.MsgspecError as error:
-            raise ModelNotCreatable("the conversion said what nobody understands") from error
-        finally:
-            child.kill()
-    raise ModelNotCreatable(f"the conversion ended with status {child.returncode}")
-
-
-def _say(answer: Answer) -> None:
-    """One line to the parent; when that is gone, the write fails and ends this process."""
-    sys.stdout.buffer.write(msgspec.json.encode(answer) + b"\n")
-    sys.stdout.buffer.flush()
+    try:
+        childjob.carry_out(
+            _MODULE, Conversion(work=work), on_progress=on_progress, cancelled=cancelled
+        )
+    except childjob.JobCrashed as error:
+        raise ModelNotCreatable(f"converting failed: {error}") from error
+    except childjob.JobFailed as error:
+        raise ModelNotCreatable(str(error), hint=error.hint) from error
+    except childjob.JobCancelled as error:
+        raise RequestCancelled("converting was cancelled") from error
 
 
 def main() -> None:
     """Carry out what standard input asks for."""
-    order = msgspec.json.decode(sys.stdin.buffer.read(), type=Order)
+    work = childjob.read_order(Conversion).work
+    reporter = Reporter()
     last_percent = -1
 
     def report(completed: int, total: int) -> None:
@@ -98,31 +71,31 @@ def main() -> None:
         percent = completed * 100 // max(total, 1)
         if percent != last_percent:
             last_percent = percent
-            _say(Answer(completed=completed, total=total))
+            reporter.progress(completed, total)
 
     try:
-        _work(order, report)
+        _work(work, report)
     except (ModelNotCreatable, ModelUnloadable) as error:
-        _say(Answer(error=str(error), hint=error.hint))
+        reporter.failed(str(error), error.hint)
     except OSError as error:
-        _say(Answer(error=f"the model cannot be written: {error.strerror}"))
+        reporter.failed(f"the model cannot be written: {error.strerror}")
     except MemoryError:
-        _say(Answer(error="the model cannot be converted: not enough memory"))
+        reporter.failed("the model cannot be converted: not enough memory")
     else:
-        _say(Answer(is_done=True))
+        reporter.done()
 
 
-def _work(order: Order, report: OnProgress) -> None:
+def _work(work: ConvertModel | ConvertAdapter, report: OnProgress) -> None:
     from olmkit.engine.create.convert import convert_adapter, convert_directory
     from olmkit.engine.gguf.header import read_header
 
-    target = Path(order.target)
-    match order:
+    target = Path(work.target)
+    match work:
         case ConvertModel():
-            convert_directory(_paths(order.files), target, on_progress=report)
+            convert_directory(_paths(work.files), target, on_progress=report)
         case ConvertAdapter():
-            base = read_header(Path(order.base))
-            convert_adapter(_paths(order.files), target, base=base, on_progress=report)
+            base = read_header(Path(work.base))
+            convert_adapter(_paths(work.files), target, base=base, on_progress=report)
 
 
 def _paths(files: Mapping[str, str]) -> dict[str, Path]:

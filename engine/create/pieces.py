@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from olmkit.engine.create.conversion import ConvertModel, OnProgress, Order, carry_out
+from olmkit.engine.childjob import OnProgress
+from olmkit.engine.create.conversion import ConvertAdapter, ConvertModel, carry_out
 from olmkit.engine.create.quantize import quantize
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.gguf import shards
@@ -26,7 +27,7 @@ from olmkit.registry.store.store import Store
 
 MAX_FILES: Final = 4096
 
-MakeOrder = Callable[[str, dict[str, str]], Order]
+Converts = Callable[[str, dict[str, str]], ConvertModel | ConvertAdapter]
 """Gets the path to write and the paths of a checkpoint's files by their names."""
 
 
@@ -92,11 +93,11 @@ def sources_of(
     site: Site,
     *,
     what: str = "model",
-    order: MakeOrder = lambda target, files: ConvertModel(target=target, files=files),
+    work: Converts = lambda target, files: ConvertModel(target=target, files=files),
 ) -> Iterator[list[Source]]:
     """The GGUF files that blobs of the store make, for the block, in the order given.
 
-    A checkpoint in safetensors is converted, as `order` says, and shards are put together.
+    A checkpoint in safetensors is converted, as `work` says, and shards are put together.
 
     Raises:
         ModelNotCreatable: they make none, or one is a shard of which the others are missing.
@@ -111,7 +112,7 @@ def sources_of(
             site.tell(label)
             paths = {name: str(blobs.check(digest)) for name, digest in files.items()}
             carry_out(
-                order(str(target), paths),
+                work(str(target), paths),
                 on_progress=site.progress(label),
                 cancelled=site.cancelled,
             )

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from olmkit.engine.create.configblob import config_of
 from olmkit.engine.create.conversion import ConvertAdapter
 from olmkit.engine.create.pieces import Site, Source, is_checkpoint, piece_of, sources_of
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.gguf.header import read_header
+from olmkit.engine.models.configblob import config_of
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor
@@ -78,7 +78,7 @@ def adapter_layers(
         files,
         site,
         what="adapter",
-        order=lambda target, paths: ConvertAdapter(target=target, files=paths, base=model),
+        work=lambda target, paths: ConvertAdapter(target=target, files=paths, base=model),
     ) as (source,):
         if source.media_type != mediatypes.OLLAMA_ADAPTER:
             raise ModelNotCreatable(f"{source.header.name} is no adapter")

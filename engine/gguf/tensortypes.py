@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
+from olmkit.engine.errors import ModelNotCreatable
+
 
 @dataclass(frozen=True, slots=True)
 class TensorType:
@@ -100,3 +102,28 @@ FILE_TYPES: Final = MappingProxyType(
     }
 )
 """By `general.file_type`. Source: llama.h, `enum llama_ftype`; MXFP4 as Ollama writes it."""
+
+_NOT_MADE: Final = frozenset({"NVFP4"})
+"""File types that llama.cpp reads and its quantizer does not write."""
+_ALIASES: Final = {"Q3_K": "Q3_K_M", "Q4_K": "Q4_K_M", "Q5_K": "Q5_K_M", "MXFP4_MOE": "MXFP4"}
+_NUMBERS: Final = {name: number for number, name in FILE_TYPES.items() if name not in _NOT_MADE}
+
+
+def quantization_name(text: str) -> str:
+    """The canonical name of a quantization type, `Q4_K_M` for `q4_k_m` and for `Q4_K`.
+
+    Raises:
+        ModelNotCreatable: no such type; the message lists them.
+    """
+    name = _ALIASES.get(text.upper(), text.upper())
+    if name not in _NUMBERS:
+        raise ModelNotCreatable(
+            f"unsupported quantization type {text[:80]} - "
+            f"supported types are {', '.join(sorted(_NUMBERS))}"
+        )
+    return name
+
+
+def quantization_number(name: str) -> int:
+    """The number of llama.h's `enum llama_ftype` for a canonical name."""
+    return _NUMBERS[name]

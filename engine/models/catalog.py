@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.create.configblob import config_of
 from olmkit.engine.errors import EngineError
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
+from olmkit.engine.models.configblob import config_of
 from olmkit.engine.models.spec import ModelSpec, spec_of, spec_of_file
 from olmkit.registry import shortnames
 from olmkit.registry.errors import ModelNotFound, RegistryError

@@ -1,1 +1,1 @@
-"""Models as files: tar streams, compression, OCI layouts."""
+"""Models as files: OCI image layouts in tar archives and in folders."""

@@ -20,8 +20,6 @@ from typing import Final
 import msgspec
 
 from olmkit.registry import formats
-from olmkit.registry.archives import tarstream
-from olmkit.registry.archives.tarstream import Kind, Member, Reader
 from olmkit.registry.errors import (
     CorruptBlob,
     InvalidReference,
@@ -35,6 +33,8 @@ from olmkit.registry.oci.digest import BLOCK_BYTES, Digest
 from olmkit.registry.oci.manifest import MANIFEST_LIMIT_BYTES, Descriptor, Index, Manifest
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import Store, StoredModel
+from olmkit.registry.tar import tarstream
+from olmkit.registry.tar.tarstream import Kind, Member, Reader
 
 LAYOUT: Final = b'{"imageLayoutVersion":"1.0.0"}'
 ANNOTATION_CONTAINERD_NAME: Final = "io.containerd.image.name"
@@ -180,7 +180,7 @@ def load_archive(
         TransferCancelled: `cancelled` was set.
         StoreError, DiskFull: the store cannot take it.
     """
-    from olmkit.registry.archives.compression import decompressed
+    from olmkit.registry.tar.compression import decompressed
 
     with store.lease():
         received = _Received()

@@ -16,7 +16,6 @@ from typing import Final
 
 import httpx
 
-from olmkit.registry.download.directio import ALIGNMENT_BYTES, BLOCK_BYTES, Blocks
 from olmkit.registry.download.pace import Pace, Retries
 from olmkit.registry.download.reactor import Reactor, Workers
 from olmkit.registry.download.segments import Layout
@@ -24,6 +23,7 @@ from olmkit.registry.errors import RemoteMisbehaved, store_errors
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
+from olmkit.registry.store.directio import ALIGNMENT_BYTES, BLOCK_BYTES, Blocks
 
 Open = Callable[[int, int | None], AbstractContextManager[httpx.Response]]
 """Streams the bytes from a start up to, without, an end; None: all the rest."""

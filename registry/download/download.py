@@ -16,7 +16,6 @@ import httpx
 
 from olmkit.registry.download import pace
 from olmkit.registry.download.arrival import Arrival, Crew, Hasher, Wanted
-from olmkit.registry.download.directio import Blocks
 from olmkit.registry.download.intake import Line, Stream
 from olmkit.registry.download.reactor import Reactor, Workers
 from olmkit.registry.download.segments import Layout, Segment
@@ -32,6 +31,7 @@ from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
+from olmkit.registry.store.directio import Blocks
 
 OPEN_BLOBS_LIMIT: Final = 16
 TICK_S: Final = 0.1

@@ -13,10 +13,10 @@ from typing import Final
 import httpx
 
 from olmkit.registry.download.arrival import Arrival, Crew
-from olmkit.registry.download.directio import ALIGNMENT_BYTES
 from olmkit.registry.download.segments import Segment
 from olmkit.registry.errors import RemoteError, Unreachable, store_errors
 from olmkit.registry.http import web, wire
+from olmkit.registry.store.directio import ALIGNMENT_BYTES
 
 TURN_READS: Final = 32
 """So often a stream reads before others do; TLS gives 16 KiB each time."""

@@ -10,8 +10,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from olmkit.registry.download.directio import ALIGNMENT_BYTES
-from olmkit.registry.download.ranges import Ranges
+from olmkit.registry.store.directio import ALIGNMENT_BYTES
+from olmkit.registry.store.ranges import Ranges
 
 MIB: Final = 1 << 20
 STEAL_MIN_BYTES: Final = 256 * 1024

@@ -14,13 +14,13 @@ from typing import Final
 
 import zstandard
 
-from olmkit.registry.archives import tarstream
-from olmkit.registry.archives.compression import PLAIN_ALLOWANCE_BYTES, RATIO_LIMIT
 from olmkit.registry.errors import TransferCancelled, store_errors
 from olmkit.registry.events import BlobProgress
 from olmkit.registry.formats.parts import ModelParts, Part, Role, names_of, role_of_name
 from olmkit.registry.formats.unpacking import Bench
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.tar import tarstream
+from olmkit.registry.tar.compression import PLAIN_ALLOWANCE_BYTES, RATIO_LIMIT
 
 LEAST_BYTES: Final = 1 << 20
 WORTHWHILE: Final = 0.9

@@ -9,8 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from olmkit.registry.archives import tarstream
-from olmkit.registry.archives.tarstream import Kind, Member
 from olmkit.registry.errors import (
     SourceError,
     TransferCancelled,
@@ -22,6 +20,8 @@ from olmkit.registry.oci.manifest import Descriptor
 from olmkit.registry.store import unpacked
 from olmkit.registry.store.store import Store
 from olmkit.registry.store.unpacked import File, Record
+from olmkit.registry.tar import tarstream
+from olmkit.registry.tar.tarstream import Kind, Member
 
 SMALL_FILE_LIMIT_BYTES: Final = 4 << 20
 """Of templates, licences and the like; longer ones are left where they are."""
@@ -59,7 +59,7 @@ def unpack(bench: Bench, layer: Descriptor, *, below: str = "") -> Record:
 
 
 def _unpacked(bench: Bench, layer: Descriptor, below: str) -> Record:
-    from olmkit.registry.archives.compression import decompressed
+    from olmkit.registry.tar.compression import decompressed
 
     path = bench.store.blobs.check(layer.digest, layer.size_bytes)
     files: dict[str, File] = {}

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from olmkit.registry.errors import CredentialError
+from olmkit.registry.oci.reference import Reference
 
 DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_KEY: Final = "https://index.docker.io/v1/"
@@ -260,3 +261,17 @@ def _write(path: Path, config: dict[str, Any]) -> None:
             raise
     except OSError as error:
         raise CredentialError(f"cannot write {path}: {error.strerror}") from error
+
+
+def login_host(server: str) -> str:
+    """The host that a server's name or address says.
+
+    Raises:
+        InvalidReference: it names none.
+    """
+    for prefix in ("https://", "http://"):
+        server = server.removeprefix(prefix)
+    server = server.partition("/")[0]
+    if server in ("index.docker.io", "registry-1.docker.io"):
+        return DOCKER_HUB
+    return Reference(server.lower(), "library/login", "latest").host

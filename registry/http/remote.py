@@ -16,7 +16,6 @@ from typing import Final
 import httpx
 
 from olmkit.registry.errors import (
-    InvalidDigest,
     ModelNotFound,
     RemoteMisbehaved,
     Unauthorized,
@@ -165,22 +164,6 @@ class RemoteRepository:
                     f"{self.host} sent a manifest of digest {digest} instead of {expected}"
                 )
         return RemoteManifest(raw=raw, media_type=media_type, digest=digest)
-
-    def head_manifest(self, reference: str) -> Digest | None:
-        """The digest of a tag, without a download; None when absent or not told.
-
-        Raises:
-            RemoteError: refused or unreachable.
-        """
-        with self._send("HEAD", f"manifests/{reference}", headers={"Accept": ACCEPT}) as response:
-            if response.status_code == httpx.codes.NOT_FOUND:
-                return None
-            self.require(response, {200})
-            told = response.headers.get("docker-content-digest", "")
-        try:
-            return Digest(told)
-        except InvalidDigest:
-            return None
 
     def has_blob(self, digest: Digest) -> bool:
         """Whether the registry holds the blob.

@@ -21,10 +21,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from olmkit.registry.download.directio import DirectFile, allocate
-from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.errors import StoreError, store_errors
+from olmkit.registry.store.directio import DirectFile, allocate
 from olmkit.registry.store.locks import claims, is_held
+from olmkit.registry.store.ranges import Ranges
 
 JOURNAL_LIMIT_BYTES = 1 << 20
 KEPT_S = 7 * 24 * 3600.0

@@ -13,7 +13,7 @@ MOST_BYTES = 120 * 1024 * 1024
 PROGRAM = """
 import sys
 from pathlib import Path
-from olmkit.engine.models.convert import convert_directory, directory_files
+from olmkit.engine.create.convert import convert_directory, directory_files
 convert_directory(directory_files(Path(sys.argv[1])), Path(sys.argv[2]))
 # Not ru_maxrss: that keeps what the parent had when it forked.
 status = Path("/proc/self/status").read_text()

@@ -265,7 +265,7 @@ def test_a_runner_does_not_outlive_a_killed_parent(kind: Kind, tmp_path: Path) -
     code = f"""
 import asyncio
 from pathlib import Path
-from olmkit.engine.runner.local import LocalRunner
+from olmkit.engine.supervision.localrunner import LocalRunner
 from olmkit.engine.runner.protocol import LoadOptions, ModelFiles
 async def main():
     runner = await LocalRunner.start("m", command={tuple(kind.command)!r})

@@ -459,7 +459,7 @@ def test_a_disk_that_fills_up_in_mid_pull_ends_in_one_sentence(puller: Puller, s
     out = run_on_small_disk(
         """
 import threading
-from olmkit.registry.reference import Reference
+from olmkit.registry.oci.reference import Reference
 from olmkit.registry.sources import pull
 from olmkit.registry.store import Store
 from olmkit.registry.errors import DiskFull

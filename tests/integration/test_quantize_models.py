@@ -12,9 +12,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from olmkit.engine.create.quantize import quantize, type_name
+from olmkit.engine.create.quantize import quantize
 from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, RequestCancelled
 from olmkit.engine.gguf.header import read_header
+from olmkit.engine.gguf.tensortypes import quantization_name
 from support.models import minilm_gguf, smollm2
 from support.runner import loaded_runner, wait_for_end
 
@@ -64,7 +65,7 @@ def test_progress_counts_the_bytes_of_the_source(tmp_path: Path) -> None:
     [("q4_K_M", "Q4_K_M"), ("Q4_K", "Q4_K_M"), ("f16", "F16"), ("iq4_xs", "IQ4_XS")],
 )
 def test_names_of_types_are_read_in_any_case_and_by_their_short_forms(text: str, name: str) -> None:
-    assert type_name(text) == name
+    assert quantization_name(text) == name
 
 
 @pytest.mark.parametrize("text", ["", "q4", "Q9_0", "NVFP4", "Q4_K_M "])

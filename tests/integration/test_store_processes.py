@@ -194,7 +194,7 @@ FULL_DISK = """
 import os, sys
 from support.stores import GGUF, manifest, files_of, put_model
 from olmkit.registry.errors import DiskFull
-from olmkit.registry.reference import Reference
+from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store import Store
 
 store = Store(folder / "models")
@@ -254,7 +254,7 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -
 READ_ONLY = """
 from support.stores import put_model
 from olmkit.registry.errors import StoreError
-from olmkit.registry.reference import Reference
+from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store import Store
 
 store = Store(folder / "models")

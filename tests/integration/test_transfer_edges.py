@@ -19,7 +19,6 @@ import pytest
 from olmkit.registry.download import pace
 from olmkit.registry.download.arrival import Wanted
 from olmkit.registry.download.download import fetch
-from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.errors import (
     RemoteMisbehaved,
     RemoteRejected,
@@ -33,6 +32,7 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
+from olmkit.registry.store.ranges import Ranges
 from support.pulling import use_short_ranges
 from support.registry import Fault, Registry, serving
 from support.smalldisk import run_on_small_disk
@@ -249,7 +249,7 @@ THREADS = ("download", "hash", "read", "write")
 
 WRITE_ERROR = """
 import os, resource, threading, time
-from olmkit.registry.blobs import BlobStore
+from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.errors import StoreError
 from integration.test_transfer_edges import MIB, THREADS, Download
 from support.registry import serving
@@ -289,7 +289,7 @@ def test_a_write_that_fails_ends_the_download_in_one_sentence(tmp_path: Path) ->
 FULL = """
 import os
 from contextlib import suppress
-from olmkit.registry.blobs import BlobStore
+from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.errors import DiskFull
 from integration.test_transfer_edges import MIB, Download
 from support.registry import serving

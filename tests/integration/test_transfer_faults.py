@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from olmkit.registry.download import pace
-from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.errors import (
     DiskFull,
     RemoteError,
@@ -27,6 +26,7 @@ from olmkit.registry.oci.manifest import Descriptor
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.push.transfer import pull_blobs
 from olmkit.registry.store import journal
+from olmkit.registry.store.ranges import Ranges
 from olmkit.registry.store.store import Store
 from support.daemon import wait_until
 from support.pulling import use_short_ranges

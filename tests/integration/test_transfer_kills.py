@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store import journal
+from olmkit.registry.store.ranges import Ranges
 from olmkit.registry.store.store import Store
 from support.daemon import wait_until
 from support.kills import KILLS, MIB

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import DataObject
 
-from olmkit.registry.download.directio import ALIGNMENT_BYTES
-from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.download.segments import MIB, Layout, Segment
+from olmkit.registry.store.directio import ALIGNMENT_BYTES
+from olmkit.registry.store.ranges import Ranges
 
 SIZES = st.integers(0, 4 * MIB) | st.integers(0, 2000).map(lambda pages: pages * ALIGNMENT_BYTES)
 

@@ -9,10 +9,11 @@ import re
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from olmkit.modelfile.errors import InvalidParameter, ModelfileError, ModelfileErrors
+from olmkit.modelfile.errors import InvalidParameter, ModelfileError
 from olmkit.modelfile.instructions import Message, Modelfile, Parameter, parse_version
 from olmkit.modelfile.parameters import DEPRECATED, parse_value
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 
 KEYWORDS = ["from", "license", "template", "system", "adapter", "draft", "renderer", "parser"]
 KEYWORDS += ["parameter", "message", "requires"]

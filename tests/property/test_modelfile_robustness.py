@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from olmkit.modelfile.errors import ModelfileErrors
 from olmkit.modelfile.instructions import From, Modelfile, System
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 from olmkit.modelfile.render import render
 
 PIECES = ["FROM ", "from ", "PARAMETER ", "SYSTEM ", "MESSAGE ", "ARG ", "REQUIRES ", "stop "]

@@ -6,7 +6,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api import inference
 from olmkit.engine.api.checks import (
     Wish,
     find_model,
@@ -18,13 +17,14 @@ from olmkit.engine.api.checks import (
     settle_think,
 )
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.inference import Ask, Finished, Text
 from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import debug_reply, ending, logprobs
 from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
 from olmkit.engine.chat.conversation import Conversation, Message, ToolCall
+from olmkit.engine.inference import inference
+from olmkit.engine.inference.inference import Ask, Finished, Text
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -46,7 +46,7 @@ async def chat(request: Request) -> Response:
     think = settle_think(wish.think, wish.name, spec, found)
     options = wish.options(spec)
     if not messages:
-        loading = inference.load(api, spec, options, wish.keep_alive_s)
+        loading = inference.load(api.services, spec, options, wish.keep_alive_s)
         await until_disconnect(request.receive, loading)
         return _idle_reply(wish, "load")
     conversation = Conversation(
@@ -64,7 +64,7 @@ async def chat(request: Request) -> Response:
         top_logprobs=wish.top_logprobs,
         constraint=wish.constraint,
     )
-    replies = _replies(inference.complete(api, ask), wish.name)
+    replies = _replies(inference.complete(api.services, ask), wish.name)
     return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
 
 

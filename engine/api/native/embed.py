@@ -11,10 +11,8 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api import inference
 from olmkit.engine.api.checks import find_model, require_model
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.inference import load_options
 from olmkit.engine.api.native.types import EmbeddingsRequest, EmbedReply, EmbedRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
@@ -24,6 +22,8 @@ from olmkit.engine.errors import (
     ModelUnloadable,
     UnsupportedCapability,
 )
+from olmkit.engine.inference import inference
+from olmkit.engine.inference.inference import load_options
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
 
@@ -46,7 +46,9 @@ async def embed(request: Request) -> Response:
     spec = await find_model(api, name, not_found=not_found)
     options = Options.layered(spec.parameters, body.options or {})
     if not inputs:
-        await until_disconnect(request.receive, inference.load(api, spec, options, keep_alive_s))
+        await until_disconnect(
+            request.receive, inference.load(api.services, spec, options, keep_alive_s)
+        )
         return json_reply(EmbedReply(model=name, embeddings=[]))
     work = _embedded(
         api,
@@ -79,7 +81,9 @@ async def embeddings(request: Request) -> Response:
     spec = await find_model(api, name, not_found=not_found)
     options = Options.layered(spec.parameters, body.options or {})
     if not body.prompt:
-        await until_disconnect(request.receive, inference.load(api, spec, options, keep_alive_s))
+        await until_disconnect(
+            request.receive, inference.load(api.services, spec, options, keep_alive_s)
+        )
         return json_reply({"embedding": []})
     work = _embedded(
         api, spec, options, [body.prompt], began_ns=began_ns, keep_alive_s=keep_alive_s
@@ -113,7 +117,7 @@ async def _embedded(
         raise UnsupportedCapability(
             f'"{spec.name}" does not support embeddings', model=spec.name, capability="embedding"
         )
-    settings = load_options(api, spec, options)
+    settings = load_options(api.services, spec, options)
     async with api.services.pool.lease(spec, settings, keep_alive_s) as lease:
         load_ns = time.perf_counter_ns() - began_ns
         try:

@@ -4,10 +4,9 @@ from typing import Any
 
 from starlette.responses import Response
 
-from olmkit.engine.api.inference import Finished
 from olmkit.engine.api.native import types
 from olmkit.engine.api.streams import json_reply
-from olmkit.engine.runner.protocol import EndReason, TokenLogprob
+from olmkit.engine.inference.inference import EndReason, Finished, TokenLogprob
 
 DONE_REASONS = {
     EndReason.STOP: "stop",

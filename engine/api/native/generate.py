@@ -6,7 +6,6 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api import inference
 from olmkit.engine.api.checks import (
     Wish,
     find_model,
@@ -17,7 +16,6 @@ from olmkit.engine.api.checks import (
     settle_think,
 )
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.inference import Ask, Finished, Text
 from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import debug_reply, ending, logprobs
 from olmkit.engine.api.native.types import GenerateReply, GenerateRequest
@@ -25,6 +23,8 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
 from olmkit.engine.chat.conversation import Conversation, Message, Think
 from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.inference import inference
+from olmkit.engine.inference.inference import Ask, Finished, Text
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -40,7 +40,7 @@ async def generate(request: Request) -> Response:
     think = await _check(api, body, wish, spec)
     options = wish.options(spec)
     if is_empty:
-        loading = inference.load(api, spec, options, wish.keep_alive_s)
+        loading = inference.load(api.services, spec, options, wish.keep_alive_s)
         await until_disconnect(request.receive, loading)
         return _idle_reply(wish, "load")
     if body.debug_render_only:
@@ -56,7 +56,7 @@ async def generate(request: Request) -> Response:
         earlier_tokens=tuple(body.context or ()),
         wants_tokens=not body.raw,
     )
-    replies = _replies(inference.complete(api, ask), wish.name)
+    replies = _replies(inference.complete(api.services, ask), wish.name)
     return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
 
 

@@ -17,9 +17,9 @@ from olmkit.engine.api.native.types import CreateRequest, ImportRequest, Progres
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
 from olmkit.engine.create.assembly import Workshop, create
-from olmkit.engine.create.configblob import describe
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.gguf.header import is_gguf, read_header
+from olmkit.engine.models.configblob import describe
 from olmkit.engine.models.merged import prepare
 from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
@@ -75,7 +75,7 @@ def pull_into(
     settings, store = api.services.settings, api.services.store
     options = sources.PullOptions(
         insecure=insecure,
-        connection=settings.remotes.connection(streams=settings.streams),
+        connection=settings.remotes.connection(streams=settings.transfer_streams),
         quantization=quantization,
         memory_bytes=total_bytes(),
         revision=revision,

@@ -49,7 +49,7 @@ def _push(
     from olmkit.registry.push.transfer import PushOptions, push_model
 
     settings, store = api.services.settings, api.services.store
-    connection = settings.remotes.connection(streams=settings.streams)
+    connection = settings.remotes.connection(streams=settings.transfer_streams)
     options = PushOptions(insecure=bool(body.insecure), format=body.format, compress=body.compress)
     if body.all_quantizations:
         push_quantizations(

@@ -12,8 +12,8 @@ from olmkit.engine.api.native.types import CreateRequest
 from olmkit.engine.api.state import Api
 from olmkit.engine.create.assembly import Recipe
 from olmkit.engine.create.pieces import require_relative
-from olmkit.engine.create.quantize import type_name
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable, TemplateFailed
+from olmkit.engine.gguf.tensortypes import quantization_name
 from olmkit.engine.models.spec import StoredMessage
 from olmkit.modelfile.errors import ModelfileError
 from olmkit.modelfile.instructions import parse_version
@@ -44,7 +44,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         parent = await asyncio.to_thread(api.catalog.resolve, body.from_)
     quantize, draft_quantize = body.quantize or body.quantization, body.draft_quantize
     for text in filter(None, (quantize, draft_quantize)):
-        type_name(text)
+        quantization_name(text)
     if body.template:
         try:
             await api.renderer.check_go(body.template)

@@ -13,8 +13,8 @@ import msgspec
 
 from olmkit.engine.api.native.types import Details
 from olmkit.engine.chat.templates.choice import Choice, TemplateKind
-from olmkit.engine.create.configblob import human_count
 from olmkit.engine.gguf.header import GgufArray, GgufHeader, read_header
+from olmkit.engine.models.configblob import human_count
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.modelfile import instructions as language

@@ -6,7 +6,6 @@ and diskcache along (three times the start-up time, twice the memory).
 
 import enum
 import functools
-import importlib
 import importlib.util
 import sys
 import types
@@ -41,7 +40,8 @@ def _import_low_level() -> Any:
         package = types.ModuleType("llama_cpp")
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules["llama_cpp"] = package
-    low_level = importlib.import_module("llama_cpp.llama_cpp")
+    from llama_cpp import llama_cpp as low_level
+
     # llguidance asks the package for what the low-level module has.
     vars(sys.modules["llama_cpp"]).setdefault("__getattr__", functools.partial(getattr, low_level))
     return low_level

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from olmkit.engine.runner.bindings import Candidates, Context, Model, Sampler
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind, FailureKind
 
 if TYPE_CHECKING:

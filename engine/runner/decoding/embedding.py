@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from olmkit.engine.framing import MAX_FRAME_BYTES
+from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model, NativeError, Pooling
-from olmkit.engine.runner.process import log
-from olmkit.engine.runner.process.failures import RequestFailed, context_exceeded
+from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.protocol import (
     Embedded,
     Embedding,

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from typing import Final
 
-from olmkit.engine.planning.available import available_bytes
+from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
 from olmkit.engine.runner.decoding.constraint import GuideMaker, Preparation
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer
@@ -27,8 +27,7 @@ from olmkit.engine.runner.decoding.sampling import build_sampler, check_sampling
 from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
 from olmkit.engine.runner.decoding.slots import SlotPool
 from olmkit.engine.runner.decoding.stops import StopScanner
-from olmkit.engine.runner.process import log
-from olmkit.engine.runner.process.failures import RequestFailed, context_exceeded
+from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -81,9 +80,7 @@ class Generator:
         self._reach = Reach(
             window_tokens=model.window_tokens, is_recurrent=model.has_recurrent_state
         )
-        parked = ParkedStates(
-            context, self._reach, budget_bytes=prompt_cache_bytes, free_bytes=available_bytes
-        )
+        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes)
         self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens

@@ -10,7 +10,7 @@ the longer one is enough. A sliding window or a recurrent state goes back only a
 holds: of those models the state at the end of each prompt is kept beside that of its answer.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +18,6 @@ from olmkit.engine.runner.bindings import Context, NativeError
 
 LEAST_TOKENS: Final = 32
 """Shorter texts are computed again as fast."""
-_LEAST_FREE_PART: Final = 0.5
-"""A state may take at most this part of the memory that is free."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,18 +55,10 @@ class Parked:
 class ParkedStates:
     """Up to `budget_bytes` of states; the ones unused for the longest time go first."""
 
-    def __init__(
-        self,
-        context: Context,
-        reach: Reach,
-        *,
-        budget_bytes: int,
-        free_bytes: Callable[[], int],
-    ) -> None:
+    def __init__(self, context: Context, reach: Reach, *, budget_bytes: int) -> None:
         self._context = context
         self._reach = reach
         self._budget_bytes = budget_bytes
-        self._free_bytes = free_bytes
         self._states: list[Parked] = []
         """The one used last at the end."""
 
@@ -90,7 +80,7 @@ class ParkedStates:
                 self._touch(known)
                 return True
         size_bytes = self._context.state_bytes(sequence)
-        if size_bytes > min(self._budget_bytes, _LEAST_FREE_PART * self._free_bytes()):
+        if size_bytes > self._budget_bytes:
             return False
         if self._reach.is_full:
             self._states = [one for one in self._states if not _begins(text, one.tokens)]

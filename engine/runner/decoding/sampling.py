@@ -14,7 +14,7 @@ import secrets
 from typing import Final
 
 from olmkit.engine.runner.bindings import Model, Sampler
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import FailureKind, Sampling
 
 _LEAST_TEMPERATURE: Final = 1e-4

@@ -10,10 +10,10 @@ from collections import deque
 from typing import Final
 
 from olmkit.engine.framing import ProtocolViolation
+from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import LogLevel, Model
 from olmkit.engine.runner.decoding.detokenizer import detokenize
-from olmkit.engine.runner.process import log
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
 from olmkit.engine.runner.process.loading import Instance, fit, load, load_vocabulary
 from olmkit.engine.runner.protocol import (

@@ -16,8 +16,8 @@ import sys
 from typing import Final, NoReturn
 
 from olmkit.engine.framing import ProtocolViolation
+from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import LogLevel, NativeError, initialize, set_log_sink
-from olmkit.engine.runner.process import log
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
 from olmkit.engine.runner.process.loop import Loop
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import FailureKind
 
 _FUNCTION_PREFIX: Final = re.compile(r"^[\w:~]+: (?:error loading model: )?")

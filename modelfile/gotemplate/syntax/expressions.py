@@ -2,7 +2,7 @@
 
 Knows the grammar and nothing of variables, functions or statements. `expression.lark` is the
 source; `expression.lalr` beside it holds what Lark made of it, which loads in a tenth of the time
-that making it takes. Call `save_tables` after a change of the grammar.
+that making it takes. `make generated` makes it anew after a change of the grammar.
 """
 
 import hashlib
@@ -64,7 +64,10 @@ def _read(name: str) -> bytes:
 
 
 def save_tables() -> None:
-    """Write `expression.lalr` anew, in the source tree."""
+    """Write `expression.lalr` anew, in the source tree, unless it is of this grammar and Lark."""
+    path = Path(__file__).with_name(_SAVED)
+    if path.read_bytes().partition(b"\n")[0] == saved_header():
+        return
     tables = io.BytesIO()
     compile_grammar().save(tables)
-    Path(__file__).with_name(_SAVED).write_bytes(saved_header() + b"\n" + tables.getvalue())
+    path.write_bytes(saved_header() + b"\n" + tables.getvalue())

@@ -12,8 +12,8 @@ from olmkit.cli.building.modelfiles import (
     find_parts,
     read_parts,
 )
-from olmkit.modelfile.errors import ModelfileErrors
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 
 
 def parts(text: str, directory: Path) -> Parts:

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from olmkit.engine.runner.decoding.sampling import check_sampling
-from olmkit.engine.runner.process.failures import RequestFailed
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import FailureKind, Sampling
 

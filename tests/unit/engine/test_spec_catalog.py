@@ -5,10 +5,10 @@ from typing import Any, TypeVar
 
 import pytest
 
-from olmkit.engine.create.configblob import describe, human_count
 from olmkit.engine.errors import ModelUnloadable
 from olmkit.engine.models.capabilities import TemplateFacts
 from olmkit.engine.models.catalog import Catalog
+from olmkit.engine.models.configblob import describe, human_count
 from olmkit.engine.models.spec import special_tokens
 from olmkit.registry.errors import InvalidReference, ModelNotFound, StoreError
 from olmkit.registry.oci import mediatypes

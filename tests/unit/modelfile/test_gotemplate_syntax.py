@@ -22,7 +22,7 @@ def test_saved_tables_belong_to_the_grammar() -> None:
     header = expressions._read("expression.lalr").partition(b"\n")[0].decode()
     grammar = expressions._read("expression.lark")
     assert header.split()[1] == hashlib.sha256(grammar).hexdigest(), (
-        "the grammar has changed: call expressions.save_tables()"
+        "run `make generated`"
     )
 
 

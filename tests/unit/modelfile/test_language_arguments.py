@@ -3,8 +3,8 @@
 import pytest
 
 from olmkit.modelfile.arguments import MAX_EXPANDED, Arguments, escape
-from olmkit.modelfile.errors import ModelfileErrors
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 
 
 def codes(text: str, **arguments: str) -> list[str]:

@@ -11,13 +11,12 @@ from olmkit.modelfile.errors import (
     InvalidParameter,
     MissingFrom,
     ModelfileError,
-    ModelfileErrors,
     ModelfileSyntaxError,
-    Problems,
     UnknownInstruction,
 )
 from olmkit.modelfile.instructions import From, Modelfile, Template
 from olmkit.modelfile.parser import MAX_SIZE, parse
+from olmkit.modelfile.problems import ModelfileErrors, Problems
 from olmkit.modelfile.source import Span
 
 BROKEN = """\

@@ -18,9 +18,7 @@ def keywords_of(grammar: Lark) -> set[str]:
 
 def test_the_saved_tables_are_of_this_grammar() -> None:
     saved = files("olmkit.modelfile").joinpath("grammar.lalr").read_bytes()
-    assert saved.partition(b"\n")[0] == syntax.saved_header(), (
-        "run python -m olmkit.modelfile.syntax"
-    )
+    assert saved.partition(b"\n")[0] == syntax.saved_header(), "run `make generated`"
 
 
 def test_tables_saved_by_another_lark_are_passed_over() -> None:

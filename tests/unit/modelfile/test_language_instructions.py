@@ -2,7 +2,7 @@
 
 import pytest
 
-from olmkit.modelfile.errors import InvalidInstruction, InvalidParameter, ModelfileErrors
+from olmkit.modelfile.errors import InvalidInstruction, InvalidParameter
 from olmkit.modelfile.instructions import (
     Adapter,
     Draft,
@@ -20,6 +20,7 @@ from olmkit.modelfile.instructions import (
     Template,
 )
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 from olmkit.modelfile.source import Span
 
 

@@ -4,9 +4,9 @@ import codecs
 
 import pytest
 
-from olmkit.modelfile.errors import ModelfileErrors
 from olmkit.modelfile.instructions import From, Instruction, License, Message, Role, System
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 
 MODES = pytest.mark.parametrize("compatible", [False, True], ids=["olm", "compatible"])
 

@@ -4,7 +4,7 @@ import struct
 
 import pytest
 
-from olmkit.modelfile.errors import InvalidParameter, ModelfileErrors
+from olmkit.modelfile.errors import InvalidParameter
 from olmkit.modelfile.parameters import (
     DEPRECATED,
     TABLE,
@@ -16,6 +16,7 @@ from olmkit.modelfile.parameters import (
     parse_value,
 )
 from olmkit.modelfile.parser import parse
+from olmkit.modelfile.problems import ModelfileErrors
 
 INTEGERS = {"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "draft_num_predict"}
 INTEGERS |= {"num_keep", "seed", "num_predict", "top_k", "repeat_last_n"}

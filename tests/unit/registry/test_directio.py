@@ -8,16 +8,16 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.download.directio import (
+from olmkit.registry.errors import StoreError
+from olmkit.registry.store import journal
+from olmkit.registry.store.directio import (
     ALIGNMENT_BYTES,
     BLOCK_BYTES,
     Blocks,
     DirectFile,
     allocate,
 )
-from olmkit.registry.download.ranges import Ranges
-from olmkit.registry.errors import StoreError
-from olmkit.registry.store import journal
+from olmkit.registry.store.ranges import Ranges
 
 
 @pytest.fixture(params=["disk", "memory"])

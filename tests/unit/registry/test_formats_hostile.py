@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from olmkit.registry import formats
-from olmkit.registry.archives import tarstream
-from olmkit.registry.archives.compression import decompressed
-from olmkit.registry.archives.tarstream import Kind
 from olmkit.registry.errors import RegistryError, SourceError
 from olmkit.registry.store.store import Store
+from olmkit.registry.tar import tarstream
+from olmkit.registry.tar.compression import decompressed
+from olmkit.registry.tar.tarstream import Kind
 from support.formats import WEIGHTS, stored, tar
 
 

@@ -1,10 +1,10 @@
 import httpx
 import pytest
 
-from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.errors import RemoteMisbehaved, Unauthorized
 from olmkit.registry.http.auth import RegistryAuth, is_trusted_realm, parse_challenges
 from olmkit.registry.http.credentials import Credential
+from olmkit.registry.store.ranges import Ranges
 
 URL = httpx.URL("https://r.example.com/v2/m/")
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.download.ranges import Ranges
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
 from olmkit.registry.store.locks import claimed_folder
+from olmkit.registry.store.ranges import Ranges
 from olmkit.registry.store.resumable import receiving
 from olmkit.registry.store.store import Store
 from olmkit.registry.store.usage import unfinished, usage

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from olmkit.registry.archives import tarstream
 from olmkit.registry.errors import SourceError, StoreError, store_errors
 from olmkit.registry.oci.digest import BLOCK_BYTES
+from olmkit.registry.tar import tarstream
 
 SCHEMES: Final = ("oci", "oci-archive")
 _BLOB: Final = re.compile(r"[0-9a-f]{64}")

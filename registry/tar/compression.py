@@ -12,8 +12,8 @@ from typing import IO, Final, cast
 
 import zstandard
 
-from olmkit.registry.archives.tarstream import Reader
 from olmkit.registry.errors import SourceError
+from olmkit.registry.tar.tarstream import Reader
 
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 GZIP_MAGIC: Final = b"\x1f\x8b"

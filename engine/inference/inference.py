@@ -10,7 +10,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 
-from olmkit.engine.api.state import Api
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import RequestCancelled
 from olmkit.engine.models.options import LoadDefaults, Options
@@ -18,12 +17,27 @@ from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.runner.protocol import (
     Completed,
     Constraint,
+    ConstraintKind,
     EndReason,
     LoadOptions,
     Piece,
     TokenLogprob,
 )
 from olmkit.engine.scheduling.pool import Lease
+from olmkit.engine.services import Services
+
+__all__ = [
+    "Ask",
+    "Constraint",
+    "ConstraintKind",
+    "EndReason",
+    "Finished",
+    "Text",
+    "TokenLogprob",
+    "complete",
+    "load",
+    "load_options",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +85,9 @@ class Finished:
     tokens: tuple[int, ...] = ()
 
 
-def load_options(api: Api, spec: ModelSpec, options: Options) -> LoadOptions:
+def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadOptions:
     """How to load a model for a request with these options."""
-    settings = api.services.settings
+    settings = services.settings
     defaults = LoadDefaults(
         context_tokens=settings.context_tokens,
         sequences=settings.parallel,
@@ -83,17 +97,19 @@ def load_options(api: Api, spec: ModelSpec, options: Options) -> LoadOptions:
     return options.load_options(defaults, embedding=spec.computes_embeddings)
 
 
-async def load(api: Api, spec: ModelSpec, options: Options, keep_alive_s: float | None) -> None:
+async def load(
+    services: Services, spec: ModelSpec, options: Options, keep_alive_s: float | None
+) -> None:
     """Load the model and let it be.
 
     Raises:
         EngineError: as `Pool.lease`.
     """
-    async with api.services.pool.lease(spec, load_options(api, spec, options), keep_alive_s):
+    async with services.pool.lease(spec, load_options(services, spec, options), keep_alive_s):
         pass
 
 
-async def complete(api: Api, ask: Ask) -> AsyncGenerator[Text | Finished, None]:
+async def complete(services: Services, ask: Ask) -> AsyncGenerator[Text | Finished, None]:
     """The pieces of the answer as they come, then `Finished`.
 
     Raises:
@@ -102,8 +118,8 @@ async def complete(api: Api, ask: Ask) -> AsyncGenerator[Text | Finished, None]:
     """
     rendering = asyncio.ensure_future(ask.render())
     try:
-        settings = load_options(api, ask.spec, ask.options)
-        async with api.services.pool.lease(ask.spec, settings, ask.keep_alive_s) as lease:
+        settings = load_options(services, ask.spec, ask.options)
+        async with services.pool.lease(ask.spec, settings, ask.keep_alive_s) as lease:
             load_ns = time.perf_counter_ns() - ask.began_ns
             prompt = await _prompt(ask, lease, await rendering)
             async with aclosing(_run(ask, lease, prompt, load_ns)) as events:

@@ -1,0 +1,66 @@
+"""A GGUF file that is run by its path, without a name."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from olmkit.cli.errors import NotFound, UsageError
+from olmkit.cli.screen.terminal import Terminal
+from olmkit.engine.client import Client
+from olmkit.engine.errors import ApiError
+
+REMOTE_PREFIXES: Final = ("hf.co/", "huggingface.co/", "pypi://", "http://", "https://", "oci://")
+
+
+@contextmanager
+def called(path: str, digest: str | None) -> Iterator[None]:
+    """A local file is called by its path in errors, not by the digest that the daemon knows."""
+    try:
+        yield
+    except ApiError as error:
+        if digest is None:
+            raise
+        text = str(error)
+        for spelling in (f"model {digest[7:19]}", digest, digest[7:19]):
+            text = text.replace(spelling, path)
+        raise ApiError(text, status=error.status, code=error.code, hint=error.hint) from error
+
+
+def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
+    """The digest under which a local GGUF file runs; None if the word is a name.
+
+    Raises:
+        NotFound: it looks like a path, but nothing is there.
+        UsageError: it is a directory.
+    """
+    if model.startswith(REMOTE_PREFIXES):
+        return None
+    looks_local = model.startswith(("/", "./", "../", "~"))
+    if not looks_local and not model.lower().endswith(".gguf"):
+        return None
+    path = Path(model).expanduser()
+    if not path.exists():
+        raise NotFound(f"no such file: {model}")
+    if path.is_dir():
+        raise UsageError(
+            f"{model} is a directory", hint="`olm create NAME -f Modelfile` builds a model of it"
+        )
+    if "-of-" in path.name:
+        _require_whole(path)
+    from olmkit.cli.building.handover import hand_over
+    from olmkit.cli.screen.progress import progress_display
+
+    with progress_display(terminal) as display:
+        return hand_over(client, path, display)
+
+
+def _require_whole(path: Path) -> None:
+    from olmkit.engine.gguf.shards import parse_name
+
+    shard = parse_name(path.name)
+    if shard is not None:
+        raise UsageError(
+            f"{path} is part {shard.number} of {shard.count} of a model",
+            hint=f"`olm create NAME` puts them together, with `FROM {path}` in its Modelfile",
+        )

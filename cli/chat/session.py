@@ -1,0 +1,120 @@
+"""One chat with a model: what was said, and what can be done with it."""
+
+import contextlib
+
+from olmkit.cli.chat.answer import AnswerView, timings_text
+from olmkit.cli.chat.asking import Asking
+from olmkit.cli.chat.lineeditor import LineEditor
+from olmkit.cli.chat.media import extract_files
+from olmkit.cli.chat.preload import load
+from olmkit.cli.screen.terminal import Terminal, visible
+from olmkit.engine.client import Client
+from olmkit.engine.client.replies import Message, ModelDetails
+
+
+class Chat:
+    """One chat."""
+
+    def __init__(
+        self,
+        client: Client,
+        model: str,
+        details: ModelDetails,
+        asking: Asking,
+        terminal: Terminal,
+        editor: LineEditor,
+    ) -> None:
+        self.client = client
+        self.model = model
+        self.details = details
+        self.asking = asking
+        self.terminal = terminal
+        self.system: str | None = None
+        """The user's system message, in place of the model's."""
+        self.turns: list[Message] = []
+        """What was said here; the model's own messages come before it by themselves."""
+        self.editor = editor
+
+    def say(self, text: str) -> None:
+        """A line on stdout."""
+        self.terminal.data(visible(text) + "\n")
+
+    def show_stored(self) -> None:
+        """The model's own messages, as if they had been said here."""
+        for message in self.details.messages:
+            if message.role == "user":
+                self.say(f">>> {message.content}")
+            elif message.role == "assistant":
+                self.say(f"{message.content}\n")
+
+    def ask(self, text: str) -> None:
+        """Sends the text, shows the answer, remembers both."""
+        images: tuple[str, ...] = ()
+        if self.details.is_multimodal:
+            text, attachments = extract_files(text)
+            for attachment in attachments:
+                self.terminal.message(f"Added {attachment.kind} '{attachment.path}'\n")
+            images = tuple(attachment.data for attachment in attachments)
+        question = Message(role="user", content=text, images=images)
+        view = AnswerView(
+            self.terminal, wraps=self.asking.wraps, hides_thinking=self.asking.hides_thinking
+        )
+        timings = None
+        try:
+            with view, contextlib.closing(self.client.chat(self._body(question))) as answer:
+                for chunk in answer:
+                    view.show(chunk)
+                    timings = chunk.timings or timings
+        except KeyboardInterrupt:
+            # Templates want turns to alternate: a question stays only with an answer.
+            if view.text:
+                self._remember(question, view)
+            return
+        self._remember(question, view)
+        if self.asking.verbose and timings is not None:
+            self.terminal.message(timings_text(timings) + "\n")
+
+    def _remember(self, question: Message, view: AnswerView) -> None:
+        answer = Message(role="assistant", content=view.text, thinking=view.thinking)
+        self.turns += [question, answer]
+
+    def _body(self, question: Message) -> dict[str, object]:
+        system = [] if self.system is None else [Message(role="system", content=self.system)]
+        messages = [message.as_request() for message in (*system, *self.turns, question)]
+        return {**self.asking.body(self.model), "messages": messages}
+
+    def clear(self) -> None:
+        """Forgets what was said; the system message stays."""
+        self.turns.clear()
+
+    def overlaid(self) -> ModelDetails:
+        """The model's details with this chat's system message and parameters in its Modelfile."""
+        overlay: dict[str, object] = {"options": self.asking.options}
+        if self.system is not None:
+            overlay["system"] = self.system
+        return self.client.show(self.model, overlay=overlay)
+
+    def switch(self, model: str, details: ModelDetails) -> None:
+        """Goes on with another model, and nothing said yet."""
+        load(self.client, model, self.asking, self.terminal)
+        self.model, self.details = model, details
+        self.system = None
+        self.turns.clear()
+        self.show_stored()
+
+    def save(self, name: str) -> None:
+        """Makes a model of this chat: its parameters, system message and turns."""
+        body: dict[str, object] = {"model": name, "parameters": self.asking.options}
+        if self.model.startswith("sha256:"):
+            body["files"] = {"model.gguf": self.model}
+        else:
+            body["from"] = self.details.parent_model or self.model
+        if self.system is not None:
+            body["system"] = self.system
+        elif self.details.system:
+            body["system"] = self.details.system
+        turns = [message.as_request() for message in (*self.details.messages, *self.turns)]
+        if turns:
+            body["messages"] = turns
+        for _ in self.client.create(body):
+            pass

@@ -1,0 +1,54 @@
+"""The process that quantizes one file: `python -m olmkit.engine.runner.process.quantize_worker`.
+
+It gets one `Quantization` on standard input; see `childjob` for what it answers.
+"""
+
+import re
+from typing import Final
+
+from olmkit.engine import childjob
+from olmkit.engine.childjob import Reporter
+from olmkit.engine.runner import bindings
+from olmkit.engine.runner.protocol import Quantization
+
+_TENSOR: Final = re.compile(r"\[ *\d+/ *\d+\] +(\S+) +-")
+"""llama.cpp's log line for each tensor that it begins."""
+
+
+def main() -> None:
+    """Quantize as standard input asks for."""
+    order = childjob.read_order(Quantization)
+    reporter = Reporter()
+    progress = _Progress(order, reporter)
+    bindings.set_log_sink(progress.on_log)
+    try:
+        bindings.initialize()
+        bindings.quantize(
+            order.source, order.target, file_type=order.file_type, threads=order.threads
+        )
+    except bindings.NativeError as error:
+        reporter.failed(" ".join(str(error).split()))
+    else:
+        reporter.done(progress.total)
+
+
+class _Progress:
+    """Bytes of the source that are done, told by the log lines of llama.cpp."""
+
+    def __init__(self, order: Quantization, reporter: Reporter) -> None:
+        self._sizes = dict(order.tensor_bytes)
+        self.total = sum(self._sizes.values())
+        self._completed = 0
+        self._begun = ""
+        self._reporter = reporter
+
+    def on_log(self, level: bindings.LogLevel, line: str) -> None:
+        """Count the tensor before the one that begins."""
+        if match := _TENSOR.match(line):
+            self._completed += self._sizes.pop(self._begun, 0)
+            self._begun = match[1]
+            self._reporter.progress(self._completed, self.total)
+
+
+if __name__ == "__main__":
+    main()

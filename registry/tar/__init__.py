@@ -1,0 +1,1 @@
+"""Tar archives as streams, and what compresses them."""
