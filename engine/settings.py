@@ -140,6 +140,8 @@ class Settings:
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
     kv_cache_type: str = "f16"
+    prompt_cache_bytes: int = 1 << 30
+    """Main memory that a loaded model may use for what idle prompts hold."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     log_level: int = INFO
@@ -176,6 +178,7 @@ class Settings:
             ),
             transfer_streams=read.count("transfer_streams", "MAX_TRANSFER_STREAMS", 0) or None,
             flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
+            prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
             kv_cache_type=read.choice("kv_cache_type", "KV_CACHE_TYPE", KV_CACHE_TYPES, "f16"),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             log_level=read.log_level("log_level", "DEBUG"),

@@ -18,6 +18,8 @@ class Asking:
     """`"json"`, a JSON schema, or None."""
     think: bool | str | None = None
     """None: as the model can."""
+    truncate: bool | None = None
+    """Whether what the context cannot hold is shortened; None: as the daemon does."""
     options: dict[str, object] = field(default_factory=dict)
     """Parameters by name."""
     wraps: bool = True
@@ -33,6 +35,8 @@ class Asking:
             body["format"] = self.format
         if self.think is not None:
             body["think"] = self.think
+        if self.truncate is not None:
+            body["truncate"] = self.truncate
         return body
 
 

@@ -67,8 +67,10 @@ class Failure:
 
     @property
     def body(self) -> bytes:
-        """The native form: Ollama's `error`, olm's `code`, `status` and `hint` beside it."""
-        members: dict[str, Any] = {"error": self.text, "code": self.code, "status": self.status}
+        """The native form: Ollama's `error`, olm's `code`, `http_status` and `hint` beside it."""
+        members: dict[str, Any] = {"error": self.text, "code": self.code}
+        # No `status`: Go's client reads a text from it, and shows the bare JSON for a number.
+        members["http_status"] = self.status
         if self.hint:
             members["hint"] = self.hint
         return msgspec.json.encode(members)

@@ -58,6 +58,22 @@ class Conversation:
         """The turns without the one that is only begun."""
         return self.messages[:-1] if self.prefill else self.messages
 
+    @property
+    def cuts(self) -> tuple[int, ...]:
+        """Where the conversation may begin instead when it is too long, ascending.
+
+        At a turn of the user, so that no answer stands without its question, nor the result of a
+        tool without its call; the last one is always left.
+        """
+        users = [i for i, message in enumerate(self.messages) if message.role == "user"]
+        begin = next((i for i, m in enumerate(self.messages) if m.role != "system"), 0)
+        return tuple(place for place in users if place > begin)
+
+    def since(self, turn: int) -> "Conversation":
+        """The same from a turn on, behind all system messages that came before it."""
+        system = tuple(one for one in self.messages[:turn] if one.role == "system")
+        return replace(self, messages=system + self.messages[turn:])
+
     def without_old_thoughts(self) -> "Conversation":
         """The same, but what the model thought before the last user's turn is forgotten.
 

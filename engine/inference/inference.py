@@ -8,12 +8,14 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from olmkit.engine.chat.rendering import without_bos
-from olmkit.engine.errors import RequestCancelled
+from olmkit.engine.errors import ContextExceeded, RequestCancelled
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.runner.protocol import (
     Completed,
     Constraint,
@@ -21,6 +23,7 @@ from olmkit.engine.runner.protocol import (
     EndReason,
     LoadOptions,
     Piece,
+    Room,
     TokenLogprob,
 )
 from olmkit.engine.scheduling.pool import Lease
@@ -32,12 +35,27 @@ __all__ = [
     "ConstraintKind",
     "EndReason",
     "Finished",
+    "History",
     "Text",
     "TokenLogprob",
     "complete",
     "load",
     "load_options",
 ]
+
+
+LEAST_ANSWER_PART: Final = 0.25
+"""Once turns must go, so many go that this part of the context is free for the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """A conversation that can be shortened by its oldest turns."""
+
+    cuts: tuple[int, ...]
+    """Where it may begin instead, by the number of the first turn that stays; ascending."""
+    render_from: Callable[[int], Awaitable[str]]
+    """The prompt's text from such a turn on, with all system messages before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +76,13 @@ class Ask:
     """Tokens put before the prompt."""
     wants_tokens: bool = False
     """The end shall tell the tokens of prompt and answer."""
+    history: History | None = None
+    """What may go of the prompt when it is too long; None: it is one text."""
+    truncate: bool = True
+    """Whether a prompt that is too long is shortened; else it is refused."""
+    shift: bool = True
+    """Whether, when the context is full, half of it is forgotten and the answer goes on; also
+    whether a single text that is too long may lose its middle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +108,12 @@ class Finished:
     completion_tokens: int
     completion_ns: int
     tokens: tuple[int, ...] = ()
+    dropped_turns: int = 0
+    """Turns that were left out of the prompt, which was too long."""
+    dropped_tokens: int = 0
+    """Tokens that were cut out of the middle of the prompt."""
+    shifted_tokens: int = 0
+    """Tokens that were forgotten while the answer was written."""
 
 
 def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadOptions:
@@ -93,6 +124,8 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
         sequences=settings.parallel,
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
+        prompt_cache_bytes=settings.prompt_cache_bytes,
+        has_accelerator=has_accelerator(),
     )
     return options.load_options(defaults, embedding=spec.computes_embeddings)
 
@@ -122,7 +155,7 @@ async def complete(services: Services, ask: Ask) -> AsyncGenerator[Text | Finish
         async with services.pool.lease(ask.spec, settings, ask.keep_alive_s) as lease:
             load_ns = time.perf_counter_ns() - ask.began_ns
             prompt = await _prompt(ask, lease, await rendering)
-            async with aclosing(_run(ask, lease, prompt, load_ns)) as events:
+            async with aclosing(_answered(ask, lease, prompt, load_ns)) as events:
                 async for event in events:
                     yield event
     finally:
@@ -139,8 +172,71 @@ async def _prompt(ask: Ask, lease: Lease, text: str) -> str | list[int]:
     return [*ask.earlier_tokens, *tokens]
 
 
-async def _run(
+async def _answered(
     ask: Ask, lease: Lease, prompt: str | list[int], load_ns: int
+) -> AsyncGenerator[Text | Finished, None]:
+    """The answer to a prompt, or to what is left of its history when that is too long.
+
+    The runner says whether it is, so that prompts that fit cost nothing.
+    """
+    dropped_turns = 0
+    may_cut = ask.truncate and ask.shift
+    history = ask.history if ask.truncate and not ask.earlier_tokens else None
+    if history is not None and history.cuts:
+        try:
+            async with aclosing(_run(ask, lease, prompt, load_ns, may_cut=False)) as events:
+                async for event in events:
+                    yield event
+            return
+        except ContextExceeded as error:
+            limit = error.limit_tokens
+        dropped_turns, prompt = await _shortened(ask, history, lease, limit)
+    async with aclosing(_run(ask, lease, prompt, load_ns, may_cut=may_cut)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                event = replace(event, dropped_turns=dropped_turns)
+            yield event
+
+
+async def _shortened(
+    ask: Ask, history: History, lease: Lease, limit_tokens: int
+) -> tuple[int, list[int]]:
+    """How many turns to leave out, and the tokens of the others.
+
+    As few as leave room for the answer; all that may go where even that does not suffice.
+    """
+    wanted = ask.options.max_tokens
+    answer_tokens = int(LEAST_ANSWER_PART * limit_tokens)
+    answer_tokens = max(1, min(answer_tokens, wanted) if wanted > 0 else answer_tokens)
+
+    async def tokens_from(turn: int) -> list[int]:
+        text = await history.render_from(turn)
+        text = without_bos(text, lease.loaded.bos_token, adds_bos=lease.loaded.adds_bos)
+        return await lease.runner.tokenize(text)
+
+    low, high = 0, len(history.cuts) - 1
+    prompt = await tokens_from(history.cuts[high])
+    while low < high:
+        middle = (low + high) // 2
+        tokens = await tokens_from(history.cuts[middle])
+        if len(tokens) + answer_tokens <= limit_tokens:
+            high, prompt = middle, tokens
+        else:
+            low = middle + 1
+    return history.cuts[high], prompt
+
+
+def _room(ask: Ask, *, may_cut: bool) -> Room:
+    return Room(
+        context_tokens=ask.options.context_tokens,
+        truncate=may_cut,
+        shift=ask.shift,
+        keep_tokens=ask.options.keep_tokens,
+    )
+
+
+async def _run(
+    ask: Ask, lease: Lease, prompt: str | list[int], load_ns: int, *, may_cut: bool
 ) -> AsyncGenerator[Text | Finished, None]:
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
@@ -150,6 +246,9 @@ async def _run(
         stop=ask.options.stop,
         top_logprobs=ask.top_logprobs,
         constraint=ask.constraint,
+        room=_room(ask, may_cut=may_cut),
+        reproducible=ask.options.is_reproducible,
+        batch_tokens=ask.options.batch_tokens if ask.options.is_reproducible else 0,
     )
     async with aclosing(completion) as events:
         async for event in events:
@@ -174,6 +273,8 @@ async def _run(
                         completion_tokens=event.completion_tokens,
                         completion_ns=event.completion_ns,
                         tokens=tuple(tokens),
+                        dropped_tokens=event.dropped_tokens,
+                        shifted_tokens=event.shifted_tokens,
                     )
                 case _:
                     pass  # progress of a long prompt: no API tells it yet

@@ -109,19 +109,9 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     text: str = ""
 
 
-class Completion(_Message, frozen=True):
-    """Answered by `PromptProgress`*, `Piece`*, then one `Completed` or `Failed`.
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """What a completion may have of the context, and what goes when that is full."""
 
-    `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
-    asks, or token ids taken as they are. A prompt (plus one token) longer than the context is
-    cut where `truncate` says so, or fails with `FailureKind.CONTEXT_EXCEEDED`.
-    """
-
-    prompt: str | list[int]
-    sampling: Sampling = Sampling()
-    max_tokens: int = -1
-    """-1: until the context is full, or ten times that with `shift`; 0: the prompt is read and
-    nothing sampled."""
     context_tokens: int = 0
     """Most tokens of prompt and answer at a time; 0 or more than are loaded: as many as are."""
     truncate: bool = False
@@ -132,6 +122,22 @@ class Completion(_Message, frozen=True):
     and generation goes on; without it the answer ends with LENGTH."""
     keep_tokens: int = 4
     """Besides BOS; -1: the whole prompt, as far as that leaves room."""
+
+
+class Completion(_Message, frozen=True):
+    """Answered by `PromptProgress`*, `Piece`*, then one `Completed` or `Failed`.
+
+    `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
+    asks, or token ids taken as they are. A prompt (plus one token) longer than the context is
+    cut where `room` says so, or fails with `FailureKind.CONTEXT_EXCEEDED`.
+    """
+
+    prompt: str | list[int]
+    sampling: Sampling = Sampling()
+    max_tokens: int = -1
+    """-1: until the context is full, or ten times that where `room` shifts; 0: the prompt is read
+    and nothing sampled."""
+    room: Room = Room()
     reproducible: bool = False
     """The same request gives the same bits, whatever ran before or waits beside it: it runs
     alone, from an empty cache, in batches of the same shapes and on the same threads."""

@@ -263,6 +263,7 @@ class Pool:
         spec, options = tenant.spec, tenant.options
         try:
             plan = bringup.plan_for(spec, options)
+            options = bringup.within_memory(options, free_bytes=self._free_bytes())
             self._admit(spec, plan, options)
             tenant.plan = plan
             tenant.runner = await self._start_runner(spec.name)

@@ -18,6 +18,7 @@ DONE_REASONS = {
 def ending(event: Finished) -> dict[str, Any]:
     """The members that the last object has."""
     return {
+        "olm": dropped(event),
         "done_reason": DONE_REASONS.get(event.reason, str(event.reason)),
         "total_duration": event.total_ns,
         "load_duration": event.load_ns,
@@ -27,6 +28,18 @@ def ending(event: Finished) -> dict[str, Any]:
         "eval_count": event.completion_tokens,
         "eval_duration": event.completion_ns,
     }
+
+
+def dropped(event: Finished) -> types.Dropped | None:
+    """What a request lost to a context that was too short; None: nothing."""
+    counts = (event.dropped_turns, event.dropped_tokens, event.shifted_tokens)
+    if not any(counts):
+        return None
+    return types.Dropped(
+        dropped_messages=event.dropped_turns,
+        dropped_prompt_tokens=event.dropped_tokens,
+        shifted_tokens=event.shifted_tokens,
+    )
 
 
 def logprobs(given: tuple[TokenLogprob, ...]) -> list[types.TokenLogprob]:

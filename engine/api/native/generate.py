@@ -24,7 +24,7 @@ from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
 from olmkit.engine.chat.conversation import Conversation, Message, Think
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.inference import Ask, Finished, Text
+from olmkit.engine.inference.inference import Ask, Finished, History, Text
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -55,6 +55,9 @@ async def generate(request: Request) -> Response:
         constraint=wish.constraint,
         earlier_tokens=tuple(body.context or ()),
         wants_tokens=not body.raw,
+        history=_history(api, spec, body, think),
+        truncate=body.truncate is not False,
+        shift=body.shift is not False,
     )
     replies = _replies(inference.complete(api.services, ask), wish.name)
     return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
@@ -74,11 +77,15 @@ async def _check(api: Api, body: GenerateRequest, wish: Wish, spec: ModelSpec) -
 async def _render(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think) -> str:
     if body.raw:
         return body.prompt or ""
-    facts = await api.catalog.template_facts(spec)
     if body.suffix:
         return await api.renderer.render_insert(
-            spec, prompt=body.prompt or "", suffix=body.suffix, template=body.template
+            spec, prompt=body.prompt or "", suffix=body.suffix, template=body.template or None
         )
+    return await _rendered(api, spec, body, _conversation(spec, body, think))
+
+
+def _conversation(spec: ModelSpec, body: GenerateRequest, think: Think) -> Conversation:
+    """The turns that the model starts with, then the prompt."""
     system = body.system or spec.system
     stored = () if body.context else spec.messages
     messages = (
@@ -86,11 +93,28 @@ async def _render(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think
         *(Message(role=turn.role, content=turn.content) for turn in stored),
         Message(role="user", content=body.prompt or ""),
     )
-    conversation = Conversation(messages=messages, think=think)
+    return Conversation(messages=messages, think=think)
+
+
+async def _rendered(
+    api: Api, spec: ModelSpec, body: GenerateRequest, conversation: Conversation
+) -> str:
+    facts = await api.catalog.template_facts(spec)
     prompt = await api.renderer.render(
-        spec, conversation, go_facts=facts, request_template=body.template
+        spec, conversation, go_facts=facts, request_template=body.template or None
     )
     return prompt.text
+
+
+def _history(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think) -> History | None:
+    """What may go of the prompt; nothing of one that no template makes."""
+    if body.raw or body.suffix:
+        return None
+    conversation = _conversation(spec, body, think)
+    return History(
+        cuts=conversation.cuts,
+        render_from=lambda turn: _rendered(api, spec, body, conversation.since(turn)),
+    )
 
 
 def _idle_reply(wish: Wish, reason: str) -> Response:

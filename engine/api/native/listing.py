@@ -103,7 +103,7 @@ async def show(request: Request) -> Response:
 async def copy(request: Request) -> Response:
     """Give a model one more name."""
     api, body = api_of(request), await decode_body(request, CopyRequest)
-    source, destination = body.source or "", body.destination or ""
+    source, destination = (body.source or "").strip(), (body.destination or "").strip()
     for role, name in (("source", source), ("destination", destination)):
         try:
             Reference.parse(name)

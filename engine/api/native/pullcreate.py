@@ -36,7 +36,8 @@ async def pull(request: Request) -> Response:
     if not body.wanted:
         raise InvalidReference("no name was given", text="")
     path = api.services.settings.home / "shortnames.toml"
-    name = await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
+    wanted = without_scheme(body.wanted, insecure=body.insecure is True)
+    name = await asyncio.to_thread(lambda: shortnames.expand(wanted, path=path))
     source = name if is_address(name) else Reference.parse(name)
     insecure, quantization = bool(body.insecure), body.quantization or None
     revision = body.revision or None
@@ -56,6 +57,12 @@ async def pull(request: Request) -> Response:
     key = f"pull {full} {insecure} {quantization} {revision}"
     events = api.transfers.follow(work, key=key)
     return await reply_with_progress(request, events, stream=body.stream)
+
+
+def without_scheme(name: str, *, insecure: bool) -> str:
+    """The name of a model at a registry without the `http://` that plain http was asked for by."""
+    is_plain = insecure and name.startswith("http://") and not is_address(name)
+    return name.removeprefix("http://") if is_plain else name
 
 
 def pull_into(

@@ -56,16 +56,16 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         files=files,
         adapters=adapters,
         drafts=_digests(body.draft_files),
-        template=body.template,
-        system=body.system,
+        template=body.template or None,
+        system=body.system or None,
         licenses=_licenses(body.license),
         parameters={k: v for k, v in (body.parameters or {}).items() if v is not None},
         messages=tuple(
             StoredMessage(role=(m.role or "").lower(), content=m.content or "")
             for m in body.messages or ()
         ),
-        renderer=body.renderer,
-        parser=body.parser,
+        renderer=body.renderer or None,
+        parser=body.parser or None,
         requires=_version(body.requires),
         info=body.info or {},
         quantize=quantize,

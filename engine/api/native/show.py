@@ -57,7 +57,7 @@ def show_json(
         InvalidRequest: an option of the question has the wrong type.
         ModelUnloadable: a file cannot be read any more.
     """
-    system = spec.system if question.system is None else question.system
+    system = question.system or spec.system
     parameters = {**spec.parameters, **coerce(question.options)}
     is_plain = choice.kind is TemplateKind.PLAIN
     members: dict[str, Any] = {

@@ -115,12 +115,13 @@ class Generator:
         """
         check_sampling(request.sampling)
         given = self._prompt_tokens(request.prompt)
-        limit = min(request.context_tokens or self._limit_tokens, self._limit_tokens)
-        kept = len(given) if request.keep_tokens < 0 else request.keep_tokens + self._model.adds_bos
+        room = request.room
+        limit = min(room.context_tokens or self._limit_tokens, self._limit_tokens)
+        kept = len(given) if room.keep_tokens < 0 else room.keep_tokens + self._model.adds_bos
         kept = max(0, min(kept, limit - 2))
         tokens = given
         if len(given) + 1 > limit:
-            if not request.truncate or limit < _LEAST_CUT_TOKENS:
+            if not room.truncate or limit < _LEAST_CUT_TOKENS:
                 raise context_exceeded(len(given), limit)
             tokens = without_middle(given, kept=kept, limit=limit)
         most = _MOST_CONTEXTS * limit if request.max_tokens < 0 else request.max_tokens
@@ -405,7 +406,7 @@ class Generator:
         if sequence.generated_tokens >= sequence.most_tokens:
             return EndReason.LENGTH
         if len(sequence.tokens) >= sequence.limit_tokens:
-            if not request.shift:
+            if not request.room.shift:
                 return EndReason.LENGTH
             assert sequence.slot is not None
             count = sequence.forget_half()
