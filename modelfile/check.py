@@ -25,6 +25,7 @@ from olmkit.modelfile.instructions import (
 from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
 from olmkit.modelfile.problems import Problems
 from olmkit.modelfile.source import Source, Span
+from olmkit.modelfile.templatelanguage import is_jinja
 
 _TOP = Span(line=1, column=1, end_line=1, end_column=1)
 _TEMPLATE_WORD = re.compile(r"\{\{.*?(?:\}\}|$)|[\w.$]+|\"[^\"\n]*\"|\S|", re.MULTILINE)
@@ -53,8 +54,8 @@ def check_template(modelfile: Modelfile) -> None:
         ModelfileErrors: all that is wrong with it, each with its place in the file.
     """
     templates = [each for each in modelfile.instructions if isinstance(each, Template)]
-    if not templates:
-        return
+    if not templates or is_jinja(templates[-1].value):
+        return  # Jinja is parsed where it runs, in a process of its own
     # Here, for most files need neither.
     from olmkit.modelfile.gotemplate.chat import find_errors
 

@@ -21,6 +21,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.UnsupportedCapability: (400, "unsupported_capability"),
     engine.ModelNotCreatable: (400, "model_not_creatable"),
     engine.TemplateFailed: (500, "template_failed"),
+    engine.TemplateRefused: (400, "template_refused"),
     engine.OutOfMemory: (507, "out_of_memory"),
     engine.ContextExceeded: (400, "context_exceeded"),
     engine.QueueFull: (503, "queue_full"),

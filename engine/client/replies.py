@@ -160,6 +160,8 @@ class ModelDetails(NamedTuple):
     """`jinja`, `go` or `plain`: how prompts are rendered; empty where the daemon does not tell."""
     template_reason: str
     """Why so: completes "because …"."""
+    template_notes: tuple[str, ...]
+    """What is done about conversations that the template does not take, a sentence each."""
     system: str
     messages: tuple[Message, ...]
     family: str
@@ -202,6 +204,7 @@ def model_details(reply: Object) -> ModelDetails:
         template=_text(reply, "template"),
         template_kind=_text(effective, "kind"),
         template_reason=_text(effective, "reason"),
+        template_notes=tuple(map(str, _get(effective, "notes", list) or [])),
         system=_text(reply, "system"),
         messages=tuple(
             Message(role=_text(message, "role"), content=_text(message, "content"))

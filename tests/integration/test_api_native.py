@@ -247,8 +247,8 @@ def test_a_conversation_that_was_had_is_not_computed_again(api: Api) -> None:
     assert second["prompt_eval_count"] > second["prompt_eval_cached_count"]
 
 
-def test_a_prompt_over_the_context_is_refused_with_both_numbers(api: Api) -> None:
-    body = {"model": "smol", "prompt": "word " * 20_000}
+def test_a_prompt_over_the_context_is_refused_with_both_numbers_on_request(api: Api) -> None:
+    body = {"model": "smol", "prompt": "word " * 20_000, "truncate": False}
     for stream in (True, False):
         refused = api.post("/api/generate", {**body, "stream": stream})
         assert refused.status == 400

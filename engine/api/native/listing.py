@@ -25,6 +25,7 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import JSON, json_reply
 from olmkit.engine.errors import EngineError, InvalidRequest
 from olmkit.engine.models.lookup import find_models
+from olmkit.engine.models.spec import ModelSpec
 from olmkit.registry.errors import InvalidReference, ModelNotFound, RegistryError
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import StoredModel
@@ -88,6 +89,7 @@ async def show(request: Request) -> Response:
         system=body.system,
         options=body.options or {},
         basename=name if is_copilot else None,
+        template_notes=await template_notes(api, spec),
     )
     data = await asyncio.to_thread(
         show_json,
@@ -98,6 +100,15 @@ async def show(request: Request) -> Response:
         choice=api.renderer.choose(spec, facts),
     )
     return Response(data, media_type=JSON)
+
+
+async def template_notes(api: Api, spec: ModelSpec) -> tuple[str, ...]:
+    """What is done about conversations that the model's template does not take."""
+    try:
+        facts = await api.catalog.template_facts(spec)
+        return (await api.renderer.strictness(spec, facts)).notes
+    except EngineError:
+        return ()  # whoever uses the template is told
 
 
 async def copy(request: Request) -> Response:

@@ -6,17 +6,20 @@ Source: http-api reference, sections 8.6 and 8.9; import is olm's own.
 import asyncio
 import stat
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.native.listing import template_notes
 from olmkit.engine.api.native.recipes import recipe_of
 from olmkit.engine.api.native.types import CreateRequest, ImportRequest, Progress, PullRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
-from olmkit.engine.create.assembly import Workshop, create
+from olmkit.engine.create.assembly import Recipe, Workshop, create
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.gguf.header import is_gguf, read_header
 from olmkit.engine.models.configblob import describe
@@ -24,7 +27,7 @@ from olmkit.engine.models.merged import prepare
 from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
 from olmkit.registry.errors import InvalidReference
-from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.events import BlobProgress, Event, EventSink, Status
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference, is_address
 from olmkit.registry.store.store import StoredModel
@@ -116,8 +119,21 @@ async def create_model(request: Request) -> Response:
             ),
         )
 
-    events = api.transfers.follow(work)
+    events = _with_template_notes(api, recipe, api.transfers.follow(work))
     return await reply_with_progress(request, events, stream=body.stream)
+
+
+async def _with_template_notes(
+    api: Api, recipe: Recipe, events: AsyncGenerator[Event, None]
+) -> AsyncGenerator[Event, None]:
+    """The events of a creation, then what becomes of a SYSTEM that the template does not take."""
+    async with aclosing(events):
+        async for event in events:
+            yield event
+    if recipe.system or recipe.messages:
+        spec = await api.catalog.spec(recipe.name.full)
+        for note in await template_notes(api, spec):
+            yield Status(text=f"note: {note}")
 
 
 async def import_file(request: Request) -> Response:

@@ -47,7 +47,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         quantization_name(text)
     if body.template:
         try:
-            await api.renderer.check_go(body.template)
+            await api.renderer.check(body.template)
         except TemplateFailed as error:
             raise ModelNotCreatable(f"template error: {error}", hint=error.hint) from error
     return Recipe(

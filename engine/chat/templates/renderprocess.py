@@ -20,7 +20,7 @@ from olmkit.engine.chat.templates.renderprotocol import (
     Reply,
     decode_reply,
 )
-from olmkit.engine.errors import InvalidRequest, TemplateFailed
+from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateRefused
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 
 _GONE: Final = (asyncio.IncompleteReadError, ConnectionError, ProtocolViolation)
@@ -184,5 +184,5 @@ class TemplateProcess:
 
 def _unexpected(reply: Reply) -> TemplateFailed:
     if isinstance(reply, JobFailed):
-        return TemplateFailed(reply.message)
+        return (TemplateRefused if reply.is_refusal else TemplateFailed)(reply.message)
     return TemplateFailed("the template worker answers what nobody asked")

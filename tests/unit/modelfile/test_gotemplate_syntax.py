@@ -21,9 +21,7 @@ from olmkit.modelfile.gotemplate.syntax.treebuilder import InvalidExpression
 def test_saved_tables_belong_to_the_grammar() -> None:
     header = expressions._read("expression.lalr").partition(b"\n")[0].decode()
     grammar = expressions._read("expression.lark")
-    assert header.split()[1] == hashlib.sha256(grammar).hexdigest(), (
-        "run `make generated`"
-    )
+    assert header.split()[1] == hashlib.sha256(grammar).hexdigest(), "run `make generated`"
 
 
 def test_tables_of_another_lark_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
