@@ -77,6 +77,16 @@ class Catalog:
                 return reference
         return None
 
+    def modelfile_of(self, name: Reference) -> str | None:
+        """The Modelfile of which a short name's model is made; None: it is no such name.
+
+        Blocking. Raises: StoreError.
+        """
+        word = name.repository.rpartition("/")[2]
+        if name != Reference.parse(word):
+            return None
+        return shortnames.find_modelfile(word, path=self._shortnames_path)
+
     def load(self, text: str) -> StoredModel:
         """The stored model of this name.
 

@@ -20,6 +20,7 @@ from olmkit.engine.api.native.types import CreateRequest, ImportRequest, Progres
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
 from olmkit.engine.create.assembly import Recipe, Workshop, create
+from olmkit.engine.create.shortcuts import recipe_of_modelfile
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.gguf.header import is_gguf, read_header
 from olmkit.engine.models.configblob import describe
@@ -80,9 +81,18 @@ def pull_into(
 ) -> StoredModel:
     """Fetch the model of a name, or of the web address of a file. Blocking.
 
-    Raises as `sources.pull`.
+    Of a short name that has a Modelfile, what that is FROM is fetched and the model made of it.
+
+    Raises as `sources.pull`, and ModelNotCreatable.
     """
     settings, store = api.services.settings, api.services.store
+    modelfile = None if isinstance(source, str) else api.catalog.modelfile_of(source)
+    if modelfile is not None and not isinstance(source, str):
+        recipe = recipe_of_modelfile(source, modelfile, api.catalog.resolve)
+        assert recipe.parent is not None
+        pull_into(api, recipe.parent, on_event, cancelled, insecure=insecure)
+        create(recipe, _workshop(api, on_event, cancelled))
+        return store.load(source)
     options = sources.PullOptions(
         insecure=insecure,
         connection=settings.remotes.connection(streams=settings.transfer_streams),
@@ -107,20 +117,19 @@ async def create_model(request: Request) -> Response:
     recipe = await recipe_of(api, body)
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        def pull_parent(
-            reference: Reference, sink: EventSink, stop: threading.Event
-        ) -> StoredModel:
-            return pull_into(api, reference, sink, stop)
-
-        create(
-            recipe,
-            Workshop(
-                store=api.services.store, pull=pull_parent, on_event=on_event, cancelled=cancelled
-            ),
-        )
+        create(recipe, _workshop(api, on_event, cancelled))
 
     events = _with_template_notes(api, recipe, api.transfers.follow(work))
     return await reply_with_progress(request, events, stream=body.stream)
+
+
+def _workshop(api: Api, on_event: EventSink, cancelled: threading.Event) -> Workshop:
+    def pull_parent(reference: Reference, sink: EventSink, stop: threading.Event) -> StoredModel:
+        return pull_into(api, reference, sink, stop)
+
+    return Workshop(
+        store=api.services.store, pull=pull_parent, on_event=on_event, cancelled=cancelled
+    )
 
 
 async def _with_template_notes(

@@ -32,7 +32,8 @@ def checkpoint(directory: Path, **contents: Any) -> Checkpoint:
         stem, _, suffix = key.rpartition("_")
         text = value if isinstance(value, str) else json.dumps(value)
         (directory / f"{stem}.{suffix}").write_text(text, encoding="utf-8")
-    return Checkpoint({path.name: path for path in directory.iterdir()})
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return Checkpoint({path.relative_to(directory).as_posix(): path for path in files})
 
 
 # --- WordPiece ------------------------------------------------------------------------------
