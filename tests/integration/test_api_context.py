@@ -109,7 +109,7 @@ def test_old_turns_go_first_and_the_system_message_stays(api: Api) -> None:
     assert roomy["prompt_eval_count"] <= 384
     assert "shifted_tokens" not in roomy["olm"] or roomy["eval_count"] > 128
     # The same as a conversation that begins where the shortened one does.
-    kept = [messages[0], *messages[1 + dropped - 1 :]]
+    kept = [messages[0], *messages[1 + dropped :]]
     same = ask(api, "chat", messages=kept, options={"num_ctx": 512})
     assert kept[1]["role"] == "user"
     assert same["prompt_eval_count"] == short["prompt_eval_count"]
