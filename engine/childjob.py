@@ -1,6 +1,6 @@
 """One piece of work in a child process, which may take memory, crash or be killed.
 
-The child gets one order on standard input and answers with frames on standard output: progress,
+The child gets one job on standard input and answers with frames on standard output: progress,
 then that it is done or why it failed. It ends when its standard input does: whoever wanted the
 work is gone then. Messages are frames of `framing`, as between the daemon and its runners.
 """
@@ -30,7 +30,7 @@ _POLL_S: Final = 0.1
 _READ_BYTES: Final = 64 * 1024
 _ERRORS_TAIL_BYTES: Final = 4096
 
-_Order = TypeVar("_Order", bound=msgspec.Struct)
+_Job = TypeVar("_Job", bound=msgspec.Struct)
 
 
 class JobFailed(Exception):
@@ -59,12 +59,12 @@ class _Answer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 def carry_out(
     module: str,
-    order: msgspec.Struct,
+    job: msgspec.Struct,
     *,
     on_progress: OnProgress | None = None,
     cancelled: threading.Event | None = None,
 ) -> None:
-    """Run `module` as a program, hand it the order and wait until it is done.
+    """Run `module` as a program, hand it the job and wait until it is done.
 
     Blocks for as long as that takes; for a thread of its own. The child never outlives the call.
 
@@ -86,7 +86,7 @@ def carry_out(
         errors = _Tail(child.stderr)
         try:
             try:
-                child.stdin.write(encode_frame(order))
+                child.stdin.write(encode_frame(job))
                 child.stdin.flush()
             except BrokenPipeError:
                 pass  # how the child ended tells more
@@ -178,18 +178,18 @@ class Reporter:
         self._out.write(encode_frame(answer))
 
 
-def read_order(kind: type[_Order]) -> _Order:
-    """The order on this process's standard input, whose end ends the process from now on.
+def read_job(kind: type[_Job]) -> _Job:
+    """The job on this process's standard input, whose end ends the process from now on.
 
     Raises:
-        ProtocolViolation: it is no order of that kind.
+        ProtocolViolation: it is no job of that kind.
     """
     stdin = sys.stdin.buffer
     header = stdin.read(FRAME_HEADER.size)
     payload = stdin.read(payload_length(header))
-    order = decode_payload(msgspec.msgpack.Decoder(kind), payload)
+    job = decode_payload(msgspec.msgpack.Decoder(kind), payload)
     threading.Thread(target=_end_with_input, daemon=True).start()
-    return order
+    return job
 
 
 def _end_with_input() -> None:

@@ -1,6 +1,6 @@
 """How this machine reaches registries, from the environment: trust, proxies, credentials.
 
-Read once with the other settings; `connection` makes of it what the registry's code takes. The
+Read once with the other settings; `access` makes of it what the registry's code takes. The
 variables are those of the tools that people log in with already: Docker, Podman, curl and
 Hugging Face's.
 """
@@ -15,7 +15,7 @@ import olmkit
 if TYPE_CHECKING:  # an HTTP client is imported by the first transfer, not by every command
     from olmkit.registry.http.credentials import CredentialStore
     from olmkit.registry.http.signing import SigningKey
-    from olmkit.registry.http.web import Connection
+    from olmkit.registry.http.web import RemoteAccess
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,11 +74,11 @@ class Remotes:
 
         return load_key(self.key, (self.ollama_key,))
 
-    def connection(self, *, streams: int | None = None) -> "Connection":
+    def access(self, *, streams: int | None = None) -> "RemoteAccess":
         """How the registry's code reaches remote hosts; `streams` limits a transfer."""
-        from olmkit.registry.http.web import Connection
+        from olmkit.registry.http.web import RemoteAccess
 
-        return Connection(
+        return RemoteAccess(
             user_agent=f"olm/{olmkit.__version__}",
             plain_http_hosts=self.plain_http_hosts,
             ca_bundle=self.ca_bundle,

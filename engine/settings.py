@@ -1,7 +1,8 @@
 """Settings of the daemon and its clients, from `OLM_*` variables and their `OLLAMA_*` twins.
 
 The only reader of the environment in the engine. `OLM_X` wins over `OLLAMA_X`; values lose
-surrounding blanks and quotes, as Ollama's do (cli reference, sections 2.1 and 3). A value that
+surrounding blanks and quotes, as Ollama's do
+(https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go). A value that
 cannot be used gives way to the default and leaves a line in `Settings.warnings`.
 """
 
@@ -92,7 +93,7 @@ def parse_address(text: str, warnings: list[str] | None = None) -> Address:
     """The address that a value of `OLM_HOST` names; never fails.
 
     A port that is none is replaced by the default, with a line in `warnings`.
-    Source: cli reference, section 2.1 (Ollama's envconfig.Host).
+    Source: `Host` of https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go
     """
     text = _strip(text)
     if text == "ollama.com":

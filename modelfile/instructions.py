@@ -1,7 +1,7 @@
 """What a Modelfile says, as values: instructions in order, and how repeated ones add up.
 
 Equality is about meaning: where an instruction stood does not count.
-Source: modelfile-and-templates.md 1.1.
+The language is described in docs/modelfile.md.
 """
 
 import re
@@ -192,7 +192,7 @@ def parse_version(text: str) -> str:
 
     Raises:
         InvalidInstruction: it is no version.
-    Source: modelfile-and-templates.md 1.5; golang.org/x/mod/semver.
+    Source: https://pkg.go.dev/golang.org/x/mod/semver
     """
     version = text.removeprefix("v")
     if _VERSION.fullmatch(version):

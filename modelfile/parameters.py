@@ -2,7 +2,7 @@
 
 The language, the command line's help, the manual pages, the chat session and the API's options
 all read this table. What a parameter does to a running model is the engine's affair.
-Source: modelfile-and-templates.md 1.6, http-api.md 4.
+Source: `Options` of https://github.com/ollama/ollama/blob/v0.17.4/api/types.go
 """
 
 import math

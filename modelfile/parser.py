@@ -56,7 +56,7 @@ def parse(
 
     Raises:
         ModelfileErrors: every error of the file (the first hundred), each with its place.
-    Source: modelfile-and-templates.md, part 1.
+    Source: docs/modelfile.md; https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go
     """
     problems = Problems(Source.read(text[:MAX_SIZE], file_name))
     if len(text) > MAX_SIZE:

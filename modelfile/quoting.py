@@ -2,7 +2,8 @@
 
 Where a quoted value ends depends on what follows it, so no regular expression of the grammar can
 tell; the parser and `render` both ask here. There are no escapes.
-Source: modelfile-and-templates.md 1.3, 1.4.
+Source: docs/modelfile.md, "Values"; `unquote` of
+https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go
 """
 
 import re

@@ -3,7 +3,8 @@
 Quotes are Ollama's own, and used only where they are needed. One kind of value has no place in
 them: a line that ends with three quotes and is not the last. Then the text declares
 `ARG QUOTE` with a quote as its value and says `${QUOTE}` for it, which only olm reads.
-Source: modelfile-and-templates.md 1.4, 1.9.
+Source: docs/modelfile.md, "Printing"; `quote` of
+https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go
 """
 
 from olmkit.modelfile.arguments import escape

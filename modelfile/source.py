@@ -41,7 +41,7 @@ class Source:
     def read(cls, data: str | bytes, file_name: str) -> Self:
         """The text of `data`: UTF-8 unless a byte-order mark says UTF-16, never failing.
 
-        What does not decode becomes U+FFFD, as in Ollama (modelfile-and-templates.md, 1.2).
+        What does not decode becomes U+FFFD, as in Ollama (docs/modelfile.md, "Characters").
         """
         return cls(_decode(data) if isinstance(data, bytes) else _clean(data), file_name)
 

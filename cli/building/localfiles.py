@@ -1,8 +1,9 @@
 """The local files that a FROM, ADAPTER or DRAFT stands for.
 
 Paths are relative to the Modelfile. A FROM that names something on disk is files, any other is
-a model's name (modelfile reference, section 1.7); one that is spelled as a path and is not
-there is an error here, not a name that no registry has.
+a model's name; one that is spelled as a path and is not there is an error here, not a name that
+no registry has.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go
 """
 
 from pathlib import Path

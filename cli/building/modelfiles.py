@@ -179,7 +179,7 @@ def _check_drafts(modelfile: Modelfile, directory: Path, problems: Problems) -> 
 
 
 def _warn_of_ignored(modelfile: Modelfile, parts: Parts, problems: Problems) -> None:
-    """The daemon takes no files beside a name (modelfile reference, section 1.7)."""
+    """Warn of files beside a name: where FROM says both, the daemon takes the name alone."""
     if not parts.name or not parts.files:
         return
     for each in modelfile.instructions:

@@ -1,7 +1,8 @@
 """Images and sound named in a prompt: found, read, taken out of the text.
 
 Only for models that take them. A path counts when it starts with `/`, `./`, `../` or `~/` and
-ends in a known suffix; blanks in it may be escaped (cli reference, section 6.4).
+ends in a known suffix; blanks in it may be escaped.
+Source: `extractFileData` of https://github.com/ollama/ollama/blob/v0.17.4/cmd/interactive.go
 """
 
 import base64

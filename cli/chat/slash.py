@@ -1,6 +1,7 @@
-"""The commands of a chat: what a line that starts with `/` does (cli reference, section 7.2).
+"""The commands of a chat: what a line that starts with `/` does.
 
 A command is its first word, exactly; what is none says so and goes nowhere.
+Source: the commands of https://github.com/ollama/ollama/blob/v0.17.4/cmd/interactive.go
 """
 
 import shlex

@@ -57,7 +57,7 @@ def login(
     remotes = load_settings(terminal).remotes
     from olmkit.registry.http.remote import check_login
 
-    check_login(host, credential, remotes.connection(), insecure=insecure)
+    check_login(host, credential, remotes.access(), insecure=insecure)
     if remotes.credentials.save(host, credential) is None:
         terminal.message(
             f"WARNING! Your credentials are stored unencrypted in '{remotes.docker_config}'.\n"

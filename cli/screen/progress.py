@@ -1,8 +1,8 @@
 """Draws the events of a pull, a create or an import on stderr.
 
 On a terminal: one line a status, with a spinner while it lasts, and one bar a blob, redrawn
-in place. Elsewhere: plain lines, one a change; where asked for, JSON. The pictures follow Ollama's
-(cli reference, section 5).
+in place. Elsewhere: plain lines, one a change; where asked for, JSON. The pictures follow
+Ollama's: https://github.com/ollama/ollama/blob/v0.17.4/progress/bar.go
 """
 
 import enum

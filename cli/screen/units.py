@@ -1,6 +1,7 @@
-"""Sizes, counts, ages and durations as people read them (cli reference, section 11).
+"""Sizes, counts, ages and durations as people read them.
 
-Pure functions from numbers to text; the clock is an argument.
+Pure functions from numbers to text; the clock is an argument. The forms are Ollama's:
+https://github.com/ollama/ollama/blob/v0.17.4/format/bytes.go, and format.go and time.go beside it.
 """
 
 import math

@@ -2,8 +2,7 @@
 
 A word is printed as it comes; where it turns out not to fit, it is taken back and set again on
 the next line, so only the last partial word ever moves. A word longer than a line is left to
-the terminal, whole, so that a long address can still be copied (cli reference, section 6.3,
-without its defect of printing such words twice).
+the terminal, whole, so that a long address can still be copied.
 """
 
 from olmkit.cli.screen.output import character_width

@@ -1,6 +1,6 @@
 """What generate, chat and their kin check before a model is loaded, in Ollama's words and order.
 
-Source: http-api reference, sections 2.4, 4 and 6.5.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/server/routes.go
 """
 
 import json
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from olmkit.engine.api.native.types import InferenceRequest
+from olmkit.engine.api.native.types import CommonRequest
 from olmkit.engine.api.state import Api
 from olmkit.engine.chat.conversation import Think
 from olmkit.engine.errors import InvalidRequest, UnsupportedCapability
@@ -24,11 +24,11 @@ _ALLOWED: Final = '"high", "medium", "low", "max", true, or false'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
-    """What a request for a generation says beside its prompt, checked as far as that goes."""
+class CommonParameters:
+    """The checked values of the fields that /api/generate and /api/chat share."""
 
     name: str
-    """The model's, as the client sent it."""
+    """The model's name, as the client sent it."""
     began_ns: int
     keep_alive_s: float | None
     think: Think
@@ -41,11 +41,11 @@ class Wish:
         return Options.layered(spec.parameters, self.given_options)
 
 
-def parse_wish(body: InferenceRequest) -> Wish:
-    """What generate and chat have in common. Raises: InvalidRequest."""
+def common_parameters(body: CommonRequest) -> CommonParameters:
+    """The checked values of a request's common fields. Raises: InvalidRequest."""
     began_ns = time.perf_counter_ns()
     top_logprobs = check_top_logprobs(logprobs=body.logprobs, top_logprobs=body.top_logprobs)
-    return Wish(
+    return CommonParameters(
         name=body.model or "",
         began_ns=began_ns,
         keep_alive_s=parse_keep_alive(body.keep_alive),

@@ -1,8 +1,8 @@
 """Request bodies: JSON as Go's decoder takes it, within bounds, refused in its words.
 
 Unknown fields are ignored, keys match in any case at the top, null means absent, the last of
-equal keys wins, bytes behind the first value are ignored, the content type does not matter
-(http-api reference, section 1.1).
+equal keys wins, bytes behind the first value are ignored, the content type does not matter.
+Source: what Go's decoder does, https://pkg.go.dev/encoding/json#Unmarshal
 """
 
 import json

@@ -2,7 +2,8 @@
 
 A page in a browser on this machine can send requests to it. `Origin` tells which page; `Host`
 tells the name that a rebound DNS entry was reached by. Refusals say what to set.
-Source: http-api reference, sections 1.3 and 1.4.
+Source: `allowedHostsMiddleware` of https://github.com/ollama/ollama/blob/v0.17.4/server/routes.go
+and `AllowedOrigins` of https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go
 """
 
 import ipaddress

@@ -2,7 +2,7 @@
 
 The only place that knows statuses. `code` names the class for programs, beside Ollama's bare
 text; `hint` says what to do next. A test walks both trees and fails where a class is missing.
-Source of the texts: http-api reference, section 2.4.
+Source of the texts: https://github.com/ollama/ollama/blob/v0.17.4/server/routes.go
 """
 
 from collections.abc import Mapping

@@ -1,7 +1,7 @@
 """Conversations to prompts, through whichever template the model has.
 
 Templates run in the worker process; here it is decided which one runs, on what, and what becomes
-of a begun answer. Source: modelfile-and-templates reference, sections 2.1, 2.2 and 2.5.
+of a begun answer. The rules are in docs/prompts.md.
 """
 
 from collections.abc import Mapping
@@ -169,7 +169,8 @@ def _is_ordinary(conversation: Conversation) -> bool:
 def _forgets_thoughts(spec: ModelSpec) -> bool:
     """Whether Go templates of the model rely on old thoughts being taken out for them.
 
-    Source: modelfile-and-templates reference, end of section 2.8. Jinja templates do it themselves.
+    Jinja templates do it themselves.
+    Source: https://github.com/ollama/ollama/blob/v0.17.4/server/routes.go, `filterThinkTags`
     """
     return spec.gguf.architecture == "qwen3" or "/deepseek-r1:" in f"/{spec.name}"
 
@@ -249,8 +250,5 @@ def plain_text(conversation: Conversation) -> str:
 
 
 def without_bos(text: str, bos_token: str, *, adds_bos: bool) -> str:
-    """A prompt for a model whose tokenizer adds BOS by itself: one that is written goes away.
-
-    Source: modelfile-and-templates reference, section 2.2.
-    """
+    """A prompt for a model whose tokenizer adds BOS by itself: one that is written goes away."""
     return text.removeprefix(bos_token) if adds_bos and bos_token else text

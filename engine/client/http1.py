@@ -21,7 +21,7 @@ MAX_HEAD_BYTES: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 256 * 1024 * 1024
 """A reply read whole; `show --verbose` sends tokenizers of some ten megabytes."""
 MAX_LINE_BYTES: Final = 8_000_000
-"""A line of a stream (cli reference, section 2.2)."""
+"""A line of a stream; Ollama's own client reads no longer ones."""
 
 
 class NotHttp(DaemonError):

@@ -1,6 +1,6 @@
 """The daemon's JSON made into values: lenient about what is absent, never about types.
 
-A field of another type than the API's (http-api reference, sections 5 to 8) reads as absent:
+A field of another type than the API's (engine/api/native/types.py) reads as absent:
 the daemon may be another version, or Ollama. Named tuples, not dataclasses: ten of those would
 cost every command five milliseconds.
 """

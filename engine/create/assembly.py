@@ -2,7 +2,7 @@
 
 Layers are content-addressed and written the same way every time: equal inputs give equal digests
 on every machine. The name appears with the last step, or nothing does.
-Source: modelfile-and-templates reference, section 1.10; http-api reference, section 8.9.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/server/create.go
 """
 
 import json

@@ -62,7 +62,7 @@ def carry_out(
 
 def main() -> None:
     """Carry out what standard input asks for."""
-    work = childjob.read_order(Conversion).work
+    work = childjob.read_job(Conversion).work
     reporter = Reporter()
     last_percent = -1
 

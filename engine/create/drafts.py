@@ -1,7 +1,7 @@
 """Draft models, which guess what a larger model would say: stored beside it.
 
 Nothing here or in the runner decodes with one yet; whoever stores one is told so.
-Source: modelfile-and-templates reference, sections 1.7 and 1.10; registry reference, section 1.5.
+Ollama decodes with them: https://github.com/ollama/ollama/issues/18517
 """
 
 from collections.abc import Mapping, Sequence

@@ -2,7 +2,7 @@
 
 What is made on the way lies in a workspace of the store and never becomes a blob: an interrupted
 or finished work leaves nothing of it.
-Source: modelfile-and-templates reference, section 1.8.
+Source: `convertModelFromFiles` of https://github.com/ollama/ollama/blob/v0.17.4/server/create.go
 """
 
 import threading

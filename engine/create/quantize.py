@@ -54,7 +54,7 @@ def quantize(
         )
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         partial = Path(scratch) / "quantized"
-        order = Quantization(
+        job = Quantization(
             source=str(source),
             target=str(partial),
             file_type=quantization_number(name),
@@ -62,7 +62,7 @@ def quantize(
             tensor_bytes={tensor.name: tensor.size_bytes for tensor in header.tensors},
         )
         try:
-            childjob.carry_out(_MODULE, order, on_progress=on_progress, cancelled=cancelled)
+            childjob.carry_out(_MODULE, job, on_progress=on_progress, cancelled=cancelled)
         except childjob.JobFailed as error:
             raise ModelNotCreatable(_explain(str(error), name)) from error
         except childjob.JobCancelled as error:

@@ -1,6 +1,6 @@
 """The layers that a model begins with: weights, projectors, adapters.
 
-Source: modelfile-and-templates reference, section 1.8.
+Source: `ggufLayers` of https://github.com/ollama/ollama/blob/v0.17.4/server/create.go
 """
 
 from collections.abc import Mapping, Sequence

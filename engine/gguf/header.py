@@ -4,7 +4,7 @@
 types, that tensors lie inside the file and do not overlap. Long arrays (vocabularies) are left in
 the file and read on demand. Never touches llama.cpp, never allocates what the file claims.
 
-Source: the GGUF specification (ggml, docs/gguf.md), versions 2 and 3, little-endian.
+Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, versions 2 and 3, little-endian.
 """
 
 import os

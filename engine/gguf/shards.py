@@ -4,7 +4,7 @@ The merged file is that which llama.cpp's splitter was given: metadata of the fi
 what the splitter added, tensors in the shards' order. Bytes are copied block by block; nothing
 but the header is held in memory.
 
-Source: llama.cpp, tools/gguf-split; modelfile-and-templates reference, section 1.8.
+Source: https://github.com/ggml-org/llama.cpp/tree/master/tools/gguf-split
 """
 
 import re

@@ -3,7 +3,7 @@
 Lengths, types and shapes are checked while reading; that tensors lie inside the file and do not
 overlap, once all are known. Arrays too long to keep stay in the file.
 
-Source: the GGUF specification (ggml, docs/gguf.md).
+Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
 
 from collections.abc import Iterator, Mapping

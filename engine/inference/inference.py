@@ -1,7 +1,8 @@
-"""One generation, whatever API asked for it: lease, render, complete, with honest numbers.
+"""One completion, whatever API asked for it: lease the model, render the prompt, generate.
 
-The families of endpoints (Ollama's, OpenAI's, Anthropic's) turn their requests into an `Ask` and
-the events into their own wire forms. Nothing of a prompt or an answer is logged.
+The families of endpoints (Ollama's, OpenAI's, Anthropic's) turn their requests into a
+`CompletionRequest` and the events into their own wire forms. Nothing of a prompt or an answer is
+logged.
 """
 
 import asyncio
@@ -31,7 +32,7 @@ from olmkit.engine.scheduling.pool import Lease
 from olmkit.engine.services import Services
 
 __all__ = [
-    "Ask",
+    "CompletionRequest",
     "Constraint",
     "ConstraintKind",
     "EndReason",
@@ -60,8 +61,8 @@ class History:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
-    """What is wanted of a model."""
+class CompletionRequest:
+    """One completion to compute, whatever API asked for it."""
 
     spec: ModelSpec
     options: Options
@@ -72,11 +73,11 @@ class Ask:
     keep_alive_s: float | None = None
     top_logprobs: int | None = None
     constraint: Constraint | None = None
-    """What the answer must look like."""
+    """The grammar or schema that the answer follows."""
     earlier_tokens: tuple[int, ...] = ()
     """Tokens put before the prompt."""
     wants_tokens: bool = False
-    """The end shall tell the tokens of prompt and answer."""
+    """Whether `Finished` tells the tokens of prompt and answer."""
     history: History | None = None
     """What may go of the prompt when it is too long; None: it is one text."""
     truncate: bool = True
@@ -134,7 +135,7 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
 async def load(
     services: Services, spec: ModelSpec, options: Options, keep_alive_s: float | None
 ) -> None:
-    """Load the model and let it be.
+    """Load the model and leave it loaded.
 
     Raises:
         EngineError: as `Pool.lease`.
@@ -143,20 +144,22 @@ async def load(
         pass
 
 
-async def complete(services: Services, ask: Ask) -> AsyncGenerator[Text | Finished, None]:
+async def complete(
+    services: Services, request: CompletionRequest
+) -> AsyncGenerator[Text | Finished, None]:
     """The pieces of the answer as they come, then `Finished`.
 
     Raises:
         EngineError: the model cannot be loaded, the template fails, the prompt is too long, the
             runner dies, before or after the first piece.
     """
-    rendering = asyncio.ensure_future(ask.render())
+    rendering = asyncio.ensure_future(request.render())
     try:
-        settings = load_options(services, ask.spec, ask.options)
-        async with services.pool.lease(ask.spec, settings, ask.keep_alive_s) as lease:
-            load_ns = time.perf_counter_ns() - ask.began_ns
-            prompt = await _prompt(ask, lease, await rendering)
-            async with aclosing(_answered(ask, lease, prompt, load_ns)) as events:
+        settings = load_options(services, request.spec, request.options)
+        async with services.pool.lease(request.spec, settings, request.keep_alive_s) as lease:
+            load_ns = time.perf_counter_ns() - request.began_ns
+            prompt = await _prompt(request, lease, await rendering)
+            async with aclosing(_answered(request, lease, prompt, load_ns)) as events:
                 async for event in events:
                     yield event
     finally:
@@ -164,35 +167,35 @@ async def complete(services: Services, ask: Ask) -> AsyncGenerator[Text | Finish
         await asyncio.gather(rendering, return_exceptions=True)
 
 
-async def _prompt(ask: Ask, lease: Lease, text: str) -> str | list[int]:
+async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | list[int]:
     """What the runner gets: text, or tokens when the request needs to know them."""
     text = without_bos(text, lease.loaded.bos_token, adds_bos=lease.loaded.adds_bos)
-    if not ask.wants_tokens and not ask.earlier_tokens:
+    if not request.wants_tokens and not request.earlier_tokens:
         return text
-    tokens = await lease.runner.tokenize(text, add_special=not ask.earlier_tokens)
-    return [*ask.earlier_tokens, *tokens]
+    tokens = await lease.runner.tokenize(text, add_special=not request.earlier_tokens)
+    return [*request.earlier_tokens, *tokens]
 
 
 async def _answered(
-    ask: Ask, lease: Lease, prompt: str | list[int], load_ns: int
+    request: CompletionRequest, lease: Lease, prompt: str | list[int], load_ns: int
 ) -> AsyncGenerator[Text | Finished, None]:
     """The answer to a prompt, or to what is left of its history when that is too long.
 
     The runner says whether it is, so that prompts that fit cost nothing.
     """
     dropped_turns = 0
-    may_cut = ask.truncate and ask.shift
-    history = ask.history if ask.truncate and not ask.earlier_tokens else None
+    may_cut = request.truncate and request.shift
+    history = request.history if request.truncate and not request.earlier_tokens else None
     if history is not None and history.cuts:
         try:
-            async with aclosing(_run(ask, lease, prompt, load_ns, may_cut=False)) as events:
+            async with aclosing(_run(request, lease, prompt, load_ns, may_cut=False)) as events:
                 async for event in events:
                     yield event
             return
         except ContextExceeded as error:
             limit = error.limit_tokens
-        dropped_turns, prompt = await _shortened(ask, history, lease, limit)
-    async with aclosing(_run(ask, lease, prompt, load_ns, may_cut=may_cut)) as events:
+        dropped_turns, prompt = await _shortened(request, history, lease, limit)
+    async with aclosing(_run(request, lease, prompt, load_ns, may_cut=may_cut)) as events:
         async for event in events:
             if isinstance(event, Finished):
                 event = replace(event, dropped_turns=dropped_turns)
@@ -200,13 +203,13 @@ async def _answered(
 
 
 async def _shortened(
-    ask: Ask, history: History, lease: Lease, limit_tokens: int
+    request: CompletionRequest, history: History, lease: Lease, limit_tokens: int
 ) -> tuple[int, list[int]]:
     """How many turns to leave out, and the tokens of the others.
 
     As few as leave room for the answer; all that may go where even that does not suffice.
     """
-    wanted = ask.options.max_tokens
+    wanted = request.options.max_tokens
     answer_tokens = int(LEAST_ANSWER_PART * limit_tokens)
     answer_tokens = max(1, min(answer_tokens, wanted) if wanted > 0 else answer_tokens)
 
@@ -227,35 +230,40 @@ async def _shortened(
     return history.cuts[high].dropped, prompt
 
 
-def _room(ask: Ask, *, may_cut: bool) -> Room:
+def _room(request: CompletionRequest, *, may_cut: bool) -> Room:
     return Room(
-        context_tokens=ask.options.context_tokens,
+        context_tokens=request.options.context_tokens,
         truncate=may_cut,
-        shift=ask.shift,
-        keep_tokens=ask.options.keep_tokens,
+        shift=request.shift,
+        keep_tokens=request.options.keep_tokens,
     )
 
 
 async def _run(
-    ask: Ask, lease: Lease, prompt: str | list[int], load_ns: int, *, may_cut: bool
+    request: CompletionRequest,
+    lease: Lease,
+    prompt: str | list[int],
+    load_ns: int,
+    *,
+    may_cut: bool,
 ) -> AsyncGenerator[Text | Finished, None]:
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
         prompt,
-        sampling=ask.options.sampling,
-        max_tokens=ask.options.max_tokens,
-        stop=ask.options.stop,
-        top_logprobs=ask.top_logprobs,
-        constraint=ask.constraint,
-        room=_room(ask, may_cut=may_cut),
-        reproducible=ask.options.is_reproducible,
-        batch_tokens=ask.options.batch_tokens if ask.options.is_reproducible else 0,
+        sampling=request.options.sampling,
+        max_tokens=request.options.max_tokens,
+        stop=request.options.stop,
+        top_logprobs=request.top_logprobs,
+        constraint=request.constraint,
+        room=_room(request, may_cut=may_cut),
+        reproducible=request.options.is_reproducible,
+        batch_tokens=request.options.batch_tokens if request.options.is_reproducible else 0,
     )
     async with aclosing(completion) as events:
         async for event in events:
             match event:
                 case Piece():
-                    tokens += event.tokens if ask.wants_tokens else []
+                    tokens += event.tokens if request.wants_tokens else []
                     if event.text or event.logprobs:
                         yield Text(text=event.text, logprobs=tuple(event.logprobs))
                 case Completed(reason=EndReason.CANCELLED):
@@ -266,7 +274,7 @@ async def _run(
                     yield Finished(
                         reason=event.reason,
                         stop_string=event.stop_string,
-                        total_ns=time.perf_counter_ns() - ask.began_ns,
+                        total_ns=time.perf_counter_ns() - request.began_ns,
                         load_ns=load_ns,
                         prompt_tokens=event.prompt_tokens,
                         cached_tokens=event.cached_tokens,

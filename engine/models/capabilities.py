@@ -1,6 +1,6 @@
 """What a model can do, by one detector for every place that says it.
 
-Source: http-api reference, section 8.2; modelfile-and-templates, section 2.1 (J and G).
+What templates give away: docs/prompts.md. The names: https://github.com/ollama/ollama/blob/v0.17.4/types/model/capability.go
 """
 
 import re

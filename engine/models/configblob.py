@@ -1,6 +1,6 @@
 """The config blob that a GGUF file deserves, and numbers for people.
 
-Source: modelfile-and-templates reference, section 1.10; registry reference, section 1.5.
+Source: `ConfigV2` of https://github.com/ollama/ollama/blob/v0.17.4/types/model/config.go
 """
 
 from pathlib import Path

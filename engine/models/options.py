@@ -1,8 +1,9 @@
 """A request's options: which win, what they must look like, and what becomes of them.
 
 Three layers, later ones win: defaults, the model's stored parameters, the request. Values are
-coerced as Ollama coerces them (http-api reference, section 4), but a wrong type is the request's
-fault, not the server's, and a bare `stop` string is a list of one.
+coerced as Ollama coerces them, but a wrong type is the request's fault, not the server's, and a
+bare `stop` string is a list of one.
+Source: `Options.FromMap` of https://github.com/ollama/ollama/blob/v0.17.4/api/types.go
 """
 
 import math

@@ -77,7 +77,7 @@ class Load(_Message, frozen=True):
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
-    """Sampling options of one request, Ollama's names and defaults (http-api, section 4)."""
+    """Sampling options of one request; names and defaults are those of modelfile/parameters.py."""
 
     seed: int = -1
     """-1: random."""

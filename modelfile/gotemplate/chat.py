@@ -3,7 +3,7 @@
 Decides what a template is given (messages, or one exchange at a time for templates that know only
 `.Prompt` and `.Response`) and how messages are merged before. Knows nothing of models, renderers or
 images, whose placeholders the caller has put into the content.
-Source: the reference page's 2.4, 2.5 and 2.10.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/template/template.go
 """
 
 import datetime

@@ -1,6 +1,7 @@
 """What a template says about its model: capabilities, and the tags around thoughts and tool calls.
 
-Source: the reference page's 2.1 and 2.8.
+Sources: https://github.com/ollama/ollama/blob/v0.17.4/thinking/template.go
+and https://github.com/ollama/ollama/blob/v0.17.4/tools/template.go
 """
 
 from dataclasses import dataclass

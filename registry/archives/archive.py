@@ -6,7 +6,8 @@ Decides the order of an archive (what names things comes first), which names mod
 that nothing of an archive is believed before its digest was checked. Blobs go straight into the
 store as they come; a model's name appears only once all of its blobs are there.
 
-Source: OCI image-spec 1.1, image-layout.md and annotations.md.
+Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
+and https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md
 """
 
 import hashlib

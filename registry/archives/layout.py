@@ -1,6 +1,6 @@
 """OCI layouts in folders, read as the archives that `registry.archive` takes.
 
-Source: OCI image-spec 1.1, image-layout.md.
+Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
 """
 
 import os

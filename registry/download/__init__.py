@@ -1,1 +1,1 @@
-"""Blobs out of the network: parallel ranges, a journal, hashing while they arrive."""
+"""Downloads of blobs: parallel ranges, a journal to resume from, and hashing on the way."""

@@ -1,9 +1,9 @@
 """Blobs out of the network into the store: parallel ranges, resumed, retried, verified.
 
 Decides how many connections read which ranges, when one is too slow, and what is tried again. The
-thread that calls owns all state (`reactor`); what comes is written by `intake` and followed by a
-digest in `arrival`. Knows no registry: a blob is whatever `Wanted.open` streams. One process
-downloads a blob at a time; others wait for it.
+calling thread owns all state (`reactor`); `rangestream` writes the bytes that arrive and
+`blobdownload` hashes them. Knows no registry: a blob is whatever `RemoteBlob.open` streams. Only
+one process downloads a blob at a time; others wait for it.
 """
 
 import threading
@@ -15,8 +15,8 @@ from typing import Final
 import httpx
 
 from olmkit.registry.download import pace
-from olmkit.registry.download.arrival import Arrival, Crew, Hasher, Wanted
-from olmkit.registry.download.intake import Line, Stream
+from olmkit.registry.download.blobdownload import BlobDownload, Crew, Hasher, RemoteBlob
+from olmkit.registry.download.rangestream import HttpConnection, Stream
 from olmkit.registry.download.reactor import Reactor, Workers
 from olmkit.registry.download.segments import Layout, Segment
 from olmkit.registry.errors import (
@@ -35,19 +35,19 @@ from olmkit.registry.store.directio import Blocks
 
 OPEN_BLOBS_LIMIT: Final = 16
 TICK_S: Final = 0.1
-"""So often progress is told, and the connections are judged."""
+"""Time between two progress events, and between two looks at which connections are too slow."""
 ROOM_FACTOR: Final = 1.02
 DISK_THREADS: Final = 4
 NETWORK_THREADS: Final = 4 * pace.MOST_STREAMS
-"""Also for requests that were given up and still wait for their time-outs."""
+"""More than there are connections: requests that were given up still wait for their time-outs."""
 STOP_S: Final = 5.0
-"""So long a stop waits for threads at the disk."""
+"""Time that a stop waits for the threads that use the disk."""
 ASKING_STOP_S: Final = 0.25
-"""And so long for those that wait for an answer: they write nothing any more."""
+"""Time that a stop waits for the threads that wait for a server, which write nothing any more."""
 
 
 def fetch(
-    wanted: Sequence[Wanted],
+    wanted: Sequence[RemoteBlob],
     blobs: BlobStore,
     *,
     on_event: EventSink,
@@ -64,9 +64,9 @@ def fetch(
         DiskFull, StoreError: the store cannot take them; a lack of room is told at the start.
     """
     unique = {one.name: one for one in wanted}
-    works = [Arrival(one, blobs) for one in unique.values()]
+    works = [BlobDownload(one, blobs) for one in unique.values()]
     _Download(works, blobs, on_event, cancelled, streams).run()
-    found = {work.wanted.name: work.digest for work in works}
+    found = {work.blob.name: work.digest for work in works}
     return [digest for one in wanted if (digest := found[one.name]) is not None]
 
 
@@ -75,7 +75,7 @@ class _Download:
 
     def __init__(
         self,
-        works: Sequence[Arrival],
+        works: Sequence[BlobDownload],
         blobs: BlobStore,
         on_event: EventSink,
         cancelled: threading.Event,
@@ -96,12 +96,12 @@ class _Download:
             pace=self._pace,
         )
         self._streams: set[Stream] = set()
-        """Those that have a connection, or wait for one."""
-        self._alone: dict[Arrival, tuple[Stream, int]] = {}
-        """Where a server sends the whole only: who reads it, from which offset on, as soon as no
-        other stream writes."""
+        """The streams that have a connection, or wait for one."""
+        self._alone: dict[BlobDownload, tuple[Stream, int]] = {}
+        """The one stream that reads from a server without ranges, and the offset of its first byte.
+        It begins when no other stream writes any more."""
         self._may_begin = True
-        """Whether there may be something to read for another stream."""
+        """Whether another stream may find something to read."""
         self._error: Exception | None = None
         self._is_stopped = False
 
@@ -160,8 +160,8 @@ class _Download:
         missing = 0
         for work in self._works:
             if work.digest is None:
-                there = journal.allocated_bytes(folder, work.wanted.name)
-                missing += max(0, work.wanted.size_bytes - there)
+                there = journal.allocated_bytes(folder, work.blob.name)
+                missing += max(0, work.blob.size_bytes - there)
         needed = int(missing * ROOM_FACTOR)
         free = free_bytes_at(folder)
         if free is not None and needed > free:
@@ -169,23 +169,23 @@ class _Download:
 
     def _show(self) -> None:
         for work in self._works:
-            done = work.wanted.size_bytes
+            done = work.blob.size_bytes
             if work.digest is None:
                 done = work.layout.completed_bytes if work.layout else work.resumed_bytes
-                done = min(done, work.wanted.size_bytes - 1)  # all: when it is verified
+                done = min(done, work.blob.size_bytes - 1)  # all: when it is verified
             if done > work.shown_bytes:
                 work.shown_bytes = done
                 self._on_event(
                     BlobProgress(
-                        label=work.wanted.label,
-                        digest=work.wanted.digest,
+                        label=work.blob.label,
+                        digest=work.blob.digest,
                         completed_bytes=done,
-                        total_bytes=work.wanted.size_bytes,
+                        total_bytes=work.blob.size_bytes,
                     )
                 )
 
     def _save(self) -> None:
-        """Write the journals of the blobs that got on; nobody waits for the disk meanwhile."""
+        """Write the journals of the blobs that got further, in the writers' threads."""
         for work in self._works:
             if work.partial is None or work.layout is None or work.is_saving:
                 continue
@@ -195,7 +195,7 @@ class _Download:
                 save = partial(work.partial.save, work.layout.done())
                 self._crew.writers.submit(save, partial(self._was_saved, work), self._fail)
 
-    def _was_saved(self, work: Arrival, _: None) -> None:
+    def _was_saved(self, work: BlobDownload, _: None) -> None:
         work.is_saving = False
 
     def _arrived_bytes(self) -> int:
@@ -207,7 +207,7 @@ class _Download:
         return sum(work.hasher.behind_bytes for work in self._works if work.hasher)
 
     def _judge(self, now_s: float) -> None:
-        """Give up streams that stalled, or are far slower than the others."""
+        """Give up the streams that have stalled, or are far slower than the others."""
         streams = {stream.segment: stream for stream in self._streams}
         for segment, stream in streams.items():
             segment.hold(now_s) if self._is_excused(stream) else segment.sample(now_s)
@@ -215,31 +215,31 @@ class _Download:
             stream, is_silent = streams[segment], segment.silent_s(now_s) >= pace.SILENCE_S
             self._give_up(stream)
             if is_silent:
-                error = Unreachable(f"{stream.work.wanted.host} sends nothing any more")
+                error = Unreachable(f"{stream.work.blob.host} sends nothing any more")
                 self._retry_later(stream.work, stream.layout, error)
 
     def _is_excused(self, stream: Stream) -> bool:
-        """Whether it waits for hash or disk, for other streams, or for the first answer of all."""
+        """Whether the stream waits for the hash, the disk, other streams, or the first response."""
         work, layout = stream.work, stream.layout
         is_first = stream.is_asking and layout.completed_bytes == work.resumed_bytes
         return stream.is_waiting or is_first or work in self._alone
 
     def _give_up(self, stream: Stream) -> None:
-        """Leave the rest of its segment to others."""
+        """End a stream and leave the rest of its segment to others."""
         self._streams.discard(stream)
         stream.segment.give_up()
         stream.close()
 
     def _look_elsewhere(self) -> None:
-        """What other processes download: done, in progress, or left for us."""
+        """Look at the blobs that other processes download, and take over those that they left."""
         for work in self._works:
             if not work.is_elsewhere or work.digest is not None:
                 continue
-            wanted = work.wanted
-            if wanted.digest is not None and self._blobs.has(wanted.digest, wanted.size_bytes):
-                work.digest, work.is_elsewhere = wanted.digest, False
+            blob = work.blob
+            if blob.digest is not None and self._blobs.has(blob.digest, blob.size_bytes):
+                work.digest, work.is_elsewhere = blob.digest, False
             else:
-                work.resumed_bytes = journal.completed_bytes(self._blobs.partial, wanted.name)
+                work.resumed_bytes = journal.completed_bytes(self._blobs.partial, blob.name)
                 self._open(work)
 
     def _fail(self, error: Exception) -> None:
@@ -275,12 +275,14 @@ class _Download:
     # --- streams
 
     def _begin_streams(self, now_s: float) -> None:
-        """As many as are wanted now, for as long as there is something to read."""
+        """Begin streams up to the wanted number, as long as there is something to read."""
         self._may_begin = False
         while len(self._streams) < self._pace.streams and (found := self._next(now_s)):
             self._begin_stream(*found)
 
-    def _begin_stream(self, work: Arrival, segment: Segment, line: Line | None = None) -> None:
+    def _begin_stream(
+        self, work: BlobDownload, segment: Segment, connection: HttpConnection | None = None
+    ) -> None:
         stream = Stream(
             work,
             segment,
@@ -290,21 +292,21 @@ class _Download:
             over=self._over,
         )
         self._streams.add(stream)
-        stream.ask(line)
+        stream.ask(connection)
 
-    def _freed(self, stream: Stream, line: Line) -> None:
-        """Go on with the next segment on the same line; the last one is still being written."""
+    def _freed(self, stream: Stream, connection: HttpConnection) -> None:
+        """Read the next segment on the same connection, while the last one is still written."""
         self._streams.discard(stream)
         is_wanted = not self._is_stopped and len(self._streams) < self._pace.streams
         found = self._next(time.monotonic()) if is_wanted else None
         if found is None or found[0] is not stream.work:
-            line.close()
+            connection.close()
         if found is not None:
-            self._begin_stream(*found, line if found[0] is stream.work else None)
+            self._begin_stream(*found, connection if found[0] is stream.work else None)
 
-    def _next(self, now_s: float) -> tuple[Arrival, Segment] | None:
+    def _next(self, now_s: float) -> tuple[BlobDownload, Segment] | None:
         chunk_bytes = self._pace.chunk_bytes
-        slowest: tuple[float, Segment, Arrival] | None = None
+        slowest: tuple[float, Segment, BlobDownload] | None = None
         opened = sum(work.is_open for work in self._works)
         for work in self._works:
             if work.digest is not None or work.is_elsewhere or now_s < work.retries.paused_until_s:
@@ -327,27 +329,27 @@ class _Download:
         stolen = layout.split(slowest[1], now_s) if layout else None
         return None if stolen is None else (slowest[2], stolen)
 
-    def _open(self, work: Arrival) -> bool:
-        """Begin or go on with a blob; False while another process has it."""
-        wanted = work.wanted
-        unfinished = journal.claim(self._blobs.partial, wanted.name, wanted.size_bytes)
+    def _open(self, work: BlobDownload) -> bool:
+        """Begin or resume a blob; False while another process downloads it."""
+        blob = work.blob
+        unfinished = journal.claim(self._blobs.partial, blob.name, blob.size_bytes)
         work.is_elsewhere = unfinished is None
         if unfinished is None:
             return False
-        if wanted.digest and self._blobs.has(wanted.digest, wanted.size_bytes):
+        if blob.digest and self._blobs.has(blob.digest, blob.size_bytes):
             unfinished.remove()  # another process was faster
-            work.digest = wanted.digest
+            work.digest = blob.digest
             return False
         try:
             unfinished.allocate()
         except BaseException:
             unfinished.remove() if not unfinished.done.total_bytes else unfinished.close()
             raise
-        layout = Layout(wanted.size_bytes, unfinished.done)
+        layout = Layout(blob.size_bytes, unfinished.done)
         work.partial, work.layout = unfinished, layout
         work.resumed_bytes = work.retries.failed_at_bytes = layout.completed_bytes
         work.hasher = Hasher(
-            wanted,
+            blob,
             self._blobs,
             unfinished,
             layout,
@@ -358,7 +360,7 @@ class _Download:
         work.hasher.follow()
         return True
 
-    def _stored(self, work: Arrival, unfinished: journal.Partial, digest: Digest) -> None:
+    def _stored(self, work: BlobDownload, unfinished: journal.Partial, digest: Digest) -> None:
         work.digest, work.partial = digest, None
         unfinished.remove()
         self._may_begin = True
@@ -379,7 +381,7 @@ class _Download:
         self._alone[stream.work] = (stream, first)
         self._read_alone(stream.work, layout)
 
-    def _read_alone(self, work: Arrival, layout: Layout) -> None:
+    def _read_alone(self, work: BlobDownload, layout: Layout) -> None:
         """Read everything with one stream, once the others are over."""
         stream, first = self._alone[work]
         if layout.active == [stream.segment]:
@@ -407,7 +409,7 @@ class _Download:
             else:
                 self._read_alone(work, layout)
 
-    def _retry_later(self, work: Arrival, layout: Layout, error: Exception) -> None:
+    def _retry_later(self, work: BlobDownload, layout: Layout, error: Exception) -> None:
         """Pause the blob after a failure, or fail for good."""
         if not isinstance(error, RemoteError):
             self._fail(error)

@@ -1,4 +1,7 @@
-"""How many connections a transfer uses, which are too slow, when to try again: no I/O."""
+"""The number of connections of a transfer, which of them are too slow, and when to try again.
+
+Pure: the clock is an argument.
+"""
 
 import random
 import statistics
@@ -12,28 +15,28 @@ from olmkit.registry.errors import RemoteError, RemoteRejected
 FIRST_STREAMS: Final = 8
 MOST_STREAMS: Final = 24
 GAIN: Final = 1.15
-"""Twice the connections must bring so much more, or they are too many."""
+"""Factor by which the rate has to grow when the number of connections is doubled."""
 DOUBTS: Final = 1
-"""So often they may fail to: connections that are new begin slowly."""
+"""Number of times that it may grow less: new connections begin slowly."""
 SLOW_S: Final = 5.0
 SLOW_SHARE: Final = 0.15
-"""A connection below this share of the median, for `SLOW_S`, is replaced."""
+"""Share of the median rate; a connection that stays below it for `SLOW_S` is replaced."""
 SILENCE_S: Final = 15.0
 RAMP_LEAST_S: Final = 0.1
 RAMP_MOST_S: Final = 2.0
 RAMP_ANSWERS: Final = 4.0
-"""A number of connections is judged after the time of so many answers, within the two limits."""
+"""Time for which a number of connections is tried, in response times and within the two limits."""
 FAST_RATE: Final = 200e6
-"""Bytes per second from which on the page cache holds a download up."""
+"""Bytes per second from which on the page cache slows a download down."""
 CHUNK_ANSWERS: Final = 20
 CHUNK_MIN_BYTES: Final = MIB
 CHUNK_MAX_BYTES: Final = 32 * MIB
-"""A connection is asked for what it brings in the time of so many answers, within the limits: the
-shorter the parts, the sooner they can be hashed."""
+"""Length of a requested range, in response times and within the two limits: the shorter the ranges,
+the sooner they can be hashed, but each costs a response time."""
 CHUNKS_BYTES: Final = 48 * MIB
-"""The parts of all connections need be no shorter than this: they are hashed from memory."""
+"""Length that the ranges of all connections may have together and still be hashed from memory."""
 BACKLOG_BYTES: Final = 4 * MIB
-"""So far behind, hashing is what limits, and more connections do not help."""
+"""Bytes waiting for the hash from which on more connections do not help."""
 RATES_KEPT: Final = 30
 TRIES: Final = 6
 FIRST_PAUSE_S: Final = 0.25
@@ -42,7 +45,7 @@ LAG_SHARE: Final = 0.01
 LAG_LEAST_S: Final = 0.005
 LAG_MOST_S: Final = 0.05
 PROGRESS_BYTES: Final = MIB
-"""A failure after so many new bytes counts as the first one."""
+"""New bytes after which a failure counts as the first one again."""
 
 
 class Pace:
@@ -56,34 +59,34 @@ class Pace:
         self._is_growing = True
         self._doubts = 0
         self._rates: deque[float] = deque(maxlen=RATES_KEPT)
-        """Of the segments that ended lately."""
+        """Rates of the segments that ended last."""
         self._answer_s = RAMP_MOST_S
         self._rate = 0.0
 
     @property
     def is_slow(self) -> bool:
-        """The bytes come so slowly that the page cache costs nothing: it has them for who loads."""
+        """Whether the rate is so low that the page cache costs nothing, and is used for loading."""
         return 0 < self._rate < FAST_RATE
 
     @property
     def ramp_s(self) -> float:
-        """How long a number of connections is tried."""
+        """Seconds for which one number of connections is tried."""
         return min(max(self._answer_s * RAMP_ANSWERS, RAMP_LEAST_S), RAMP_MOST_S)
 
     def lag_s(self, now_s: float) -> float:
-        """How long bytes may wait to be written, and the journal to tell of them, by now.
+        """Seconds that bytes may wait to be written, and then the journal to record them.
 
-        A kill costs what came in twice this time: some 2 percent of what arrived.
+        So a kill costs the bytes of twice this time, which is some 2 percent of the download.
         """
         return min(max((now_s - self._begun_at_s) * LAG_SHARE, LAG_LEAST_S), LAG_MOST_S)
 
     def answered(self, elapsed_s: float) -> None:
-        """A connection was asked, and its answer began so much later."""
+        """Record how long a server took to begin its response."""
         self._answer_s = min(self._answer_s, elapsed_s)
 
     @property
     def chunk_bytes(self) -> int:
-        """How much a connection is asked for at once."""
+        """Bytes that one request asks for."""
         rate = self._rate / self.streams
         wanted = int(rate * self._answer_s * CHUNK_ANSWERS)
         least = max(CHUNK_MIN_BYTES, CHUNKS_BYTES // self.streams)
@@ -91,11 +94,14 @@ class Pace:
 
     @property
     def fits_in_memory(self) -> bool:
-        """Whether what all connections bring at a time is hashed before it has to be read again."""
+        """Whether the ranges of all connections are hashed from memory, not read again."""
         return not self.is_slow and self.chunk_bytes * self.streams <= CHUNKS_BYTES
 
     def measured(self, rate: float, backlog_bytes: int) -> None:
-        """All connections brought `rate` bytes per second; so many bytes wait to be hashed."""
+        """Record the rate of all connections together, and decide whether there should be more.
+
+        `rate` is in bytes per second; `backlog_bytes` wait for the hash.
+        """
         self._rate = max(self._rate, rate)
         if not self._is_growing or rate <= 0 or backlog_bytes > BACKLOG_BYTES:
             return
@@ -110,13 +116,13 @@ class Pace:
             self.streams = max(self.streams // 2, min(FIRST_STREAMS, self._most))
 
     def ended(self, segment: Segment, now_s: float) -> None:
-        """A segment ended: its rate counts among the usual ones."""
+        """Record the rate of a segment that ended."""
         count = segment.position - segment.start
         if count >= STEAL_MIN_BYTES and not segment.is_given_up:
             self._rates.append(count / max(now_s - segment.begun_at_s, 1e-3))
 
     def too_slow(self, segments: Sequence[Segment], now_s: float) -> list[Segment]:
-        """The segments whose connections stalled, or are far slower than usual."""
+        """The segments whose connections have stalled, or are far slower than usual."""
         rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.watched_at_s > 1.0]
         rates += self._rates
         least = statistics.median(rates) * SLOW_SHARE if len(rates) >= 3 else 0.0
@@ -139,7 +145,7 @@ class Retries:
     def failed(self, error: RemoteError, completed_bytes: int, now_s: float) -> None:
         """Begin a pause after a failure.
 
-        Failures within a pause are the same trouble, told by other connections.
+        Failures within a pause do not count: they are the same trouble on other connections.
 
         Raises:
             RemoteError: `error`, after too many without progress.
@@ -156,7 +162,7 @@ class Retries:
 
 
 def pause_s(failures: int, error: RemoteError) -> float:
-    """How long to wait after so many failures: longer each time, or what the server asked for."""
+    """Seconds to wait after so many failures: longer each time, or what the server asked for."""
     own_s = FIRST_PAUSE_S * float(1 << (failures - 1)) * random.uniform(0.7, 1.3)
     told_s = error.retry_after_s if isinstance(error, RemoteRejected) else None
     return max(min(own_s, LONGEST_PAUSE_S), told_s or 0.0)

@@ -1,7 +1,7 @@
-"""One thread that owns all state, sockets that it waits for, and others that do what blocks.
+"""A reactor: one thread that owns all state and waits for sockets, and workers that may block.
 
-The reactor pattern: what is ready is told by calling a function in the one thread, so that nothing
-it owns needs a lock. Threads are daemons: none that hangs in a system call keeps a process alive.
+Whatever happens is told by a callback in the reactor's thread, so that its state needs no lock.
+Workers are daemon threads: one that hangs in a system call does not keep the process alive.
 """
 
 import contextlib
@@ -31,14 +31,14 @@ class Reactor:
         os.set_blocking(self._woken_fd, False)
         os.set_blocking(self._wake_fd, False)
         self._lock = threading.Lock()
-        """On `_wake_fd`, which threads that end late must not find closed."""
+        """Guards `_wake_fd`, which a thread that ends late must not find closed."""
         self._is_waiting = False
-        """Nobody has told the waiting thread of what was posted."""
+        """Whether the thread waits and nobody has woken it yet."""
         self._is_closed = False
         self._selector.register(self._woken_fd, selectors.EVENT_READ, self._woken)
 
     def post(self, callback: Callback) -> None:
-        """Have `callback` called soon; never, once the reactor is closed."""
+        """Call `callback` soon in the reactor's thread; never once the reactor is closed."""
         self._posted.append(callback)
         if self._is_waiting:
             self._is_waiting = False
@@ -47,15 +47,15 @@ class Reactor:
                     os.write(self._wake_fd, b"\0")
 
     def watch(self, fd: int, callback: Callback) -> None:
-        """Call back for as long as the descriptor has something to read."""
+        """Call `callback` whenever the descriptor has something to read."""
         self._selector.register(fd, selectors.EVENT_READ, callback)
 
     def unwatch(self, fd: int) -> None:
-        """No longer call back for the descriptor, which is still open."""
+        """Stop watching the descriptor, which must still be open."""
         self._selector.unregister(fd)
 
     def wait(self, timeout_s: float) -> None:
-        """Wait until there is something to call back for, and do so, or until the time is over."""
+        """Wait for events for up to `timeout_s` seconds, and make the callbacks for them."""
         self._is_waiting = True
         ready = self._selector.select(0 if self._posted else max(0.0, timeout_s))
         self._is_waiting = False
@@ -69,13 +69,13 @@ class Reactor:
             self._posted.popleft()()
 
     def wait_for(self, is_done: Callable[[], bool], limit_s: float) -> None:
-        """Go on until something is done, but no longer than the limit."""
+        """Handle events until `is_done`, but no longer than `limit_s` seconds."""
         deadline_s = time.monotonic() + limit_s
         while not is_done() and (left_s := deadline_s - time.monotonic()) > 0:
             self.wait(left_s)
 
     def close(self) -> None:
-        """Call back no more."""
+        """Make no more callbacks, and free the descriptors."""
         with self._lock:
             self._is_closed = True
             os.close(self._wake_fd)
@@ -97,7 +97,7 @@ class Workers:
         self._threads: list[threading.Thread] = []
         self._jobs: queue.SimpleQueue[Callback | None] = queue.SimpleQueue()
         self.pending = 0
-        """Jobs that have not called back."""
+        """Number of jobs whose callbacks have not been made."""
 
     def submit(
         self,
@@ -105,7 +105,7 @@ class Workers:
         then: Callable[[T], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        """Do `job` in a thread, and call back with what it returned or raised."""
+        """Run `job` in a thread; call `then` with its result, or `failed` with its exception."""
         self.pending += 1
         if self.pending > len(self._threads) < self._limit:
             thread = threading.Thread(target=self._work, name=self._name, daemon=True)
@@ -114,7 +114,7 @@ class Workers:
         self._jobs.put(partial(self._do, job, then, failed))
 
     def end(self) -> None:
-        """End the threads, each after what it does."""
+        """End the threads, each after the jobs before this call."""
         for _ in self._threads:
             self._jobs.put(None)
 

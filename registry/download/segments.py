@@ -1,9 +1,9 @@
-"""Which part of a blob is whose: the state of one download, without any I/O.
+"""The parts of one blob and the connections that read them; no I/O.
 
-A segment is a range that one connection reads. Bytes are claimed before they are written and done
-afterwards, so that a range can change hands at any time and no byte is ever written by two. All
-methods are called under the download's lock. Segments begin and end at multiples of the disk's
-alignment, or at the end of the blob.
+A segment is a range that one connection reads. A stream claims bytes before it writes them, so that
+a range can change hands at any time and no byte is ever written by two. All methods are called in
+the reactor's thread. Segments begin and end at multiples of the disk's alignment, or at the end of
+the blob.
 """
 
 from collections import deque
@@ -29,13 +29,13 @@ class Segment:
     begun_at_s: float
     position: int = -1
     claimed: int = -1
-    """Bytes before this are written or about to be."""
+    """End of the bytes that are written or about to be."""
     is_given_up: bool = False
     moved_at_s: float = 0.0
     watched_at_s: float = 0.0
-    """Since when its rate tells something of its connection."""
+    """Time from which on the rate tells how fast the connection is."""
     skipped_bytes: int = 0
-    """Read and not needed, before the first byte that is."""
+    """Bytes that were read and dropped because they lie before the segment."""
     samples: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=SAMPLES))
 
     def __post_init__(self) -> None:
@@ -44,19 +44,19 @@ class Segment:
         self.samples.append((self.begun_at_s, self.start))
 
     def claim(self, count: int) -> int:
-        """How many of `count` bytes at `claimed` this segment may still write."""
+        """Claim up to `count` bytes; returns how many the segment still has."""
         count = max(0, min(count, self.end - self.claimed))
         self.claimed += count
         return count
 
     def sample(self, now_s: float) -> None:
-        """Note where it is, for `rate` and `silent_s`."""
+        """Record the position, for `rate` and `silent_s`."""
         if self._read_bytes != self.samples[-1][1]:
             self.moved_at_s = now_s
         self.samples.append((now_s, self._read_bytes))
 
     def hold(self, now_s: float) -> None:
-        """It waits for others: what it brought so far tells nothing of its connection."""
+        """Forget the rate so far: something else than the connection held the segment up."""
         self.moved_at_s = self.watched_at_s = now_s
         self.samples.clear()
         self.samples.append((now_s, self._read_bytes))
@@ -72,11 +72,11 @@ class Segment:
         return (self._read_bytes - read_bytes) / max(now_s - at_s, 1e-3)
 
     def silent_s(self, now_s: float) -> float:
-        """How long no byte came."""
+        """Seconds since the last byte."""
         return now_s - self.moved_at_s
 
     def give_up(self) -> None:
-        """Leave the rest to others, except what is about to be written."""
+        """Leave the bytes that are not claimed to others."""
         self.end = self.claimed
         self.is_given_up = True
 
@@ -88,7 +88,7 @@ class Layout:
         self.size_bytes = size_bytes
         self.active: list[Segment] = []
         self.is_sequential = False
-        """The server sends the whole from byte 0 only: one segment, no stealing."""
+        """Whether the server sends only the whole blob: then there is one segment at a time."""
         self._done = done.aligned(ALIGNMENT_BYTES, size_bytes)
         self._prefix_end = 0
 
@@ -98,11 +98,11 @@ class Layout:
         return self._done.total_bytes + sum(s.position - s.start for s in self.active)
 
     def done(self) -> Ranges:
-        """A copy of what is written."""
+        """The ranges that are written, as a copy."""
         return Ranges((*self._done, *((s.start, s.position) for s in self.active)))
 
     def prefix_end(self) -> int:
-        """Up to where everything from byte 0 on is written."""
+        """End of the bytes that are written from byte 0 on without a gap."""
         while True:
             end = self._done.end_of(self._prefix_end)
             for segment in self.active:
@@ -113,7 +113,7 @@ class Layout:
             self._prefix_end = end
 
     def take(self, now_s: float, chunk_bytes: int) -> Segment | None:
-        """A new segment of about `chunk_bytes` that nobody has; None when there are none."""
+        """A new segment of about `chunk_bytes` that no other has; None when nothing is left."""
         if self.is_sequential:
             if self.active:
                 return None
@@ -137,7 +137,7 @@ class Layout:
         return segment
 
     def slowest(self, now_s: float) -> tuple[float, Segment] | None:
-        """The segment that needs longest for the rest, with that time in seconds."""
+        """The segment that needs most time for its rest, after that time in seconds."""
         if self.is_sequential:
             return None
         found = [
@@ -155,12 +155,12 @@ class Layout:
         return self._begin(middle, end, now_s)
 
     def finish(self, segment: Segment) -> None:
-        """A connection ended: what it wrote is done, the rest is free."""
+        """End a segment: what was written counts as done, the rest is free again."""
         self.active.remove(segment)
         self._done.add(segment.start, segment.position)
 
     def restart_sequentially(self, segment: Segment) -> None:
-        """Make `segment`, the only one left, read on from where the bytes have no gap."""
+        """Make `segment`, the only one left, read everything behind the first gap."""
         self._done.add(segment.start, segment.position)
         start = self._done.prefix_end
         self._done = Ranges([(0, start)])
@@ -169,7 +169,7 @@ class Layout:
         segment.hold(segment.begun_at_s)
 
     def forget_all(self) -> None:
-        """Nothing is done: all bytes were there, and wrong."""
+        """Forget all bytes, because together they had the wrong digest."""
         self._done = Ranges()
         self._prefix_end = 0
         for segment in self.active:

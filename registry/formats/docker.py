@@ -1,6 +1,6 @@
 """Docker Model Runner's format, 0.1 and 0.2.
 
-Source: https://github.com/docker/model-spec, config.md; registry reference, section 3.2.
+Source: https://github.com/docker/model-spec/blob/main/config.md
 """
 
 import json

@@ -1,7 +1,7 @@
 """Files in layers without a format of a model, as `oras push` makes them.
 
-Source: registry reference, section 3.6; https://oras.land. File names come from the `title`
-annotation; without a GGUF file by name, a layer that begins as one is the model.
+File names come from the `title` annotation; without a GGUF file by name, a layer that begins as
+one is the model. Source: https://oras.land/docs/commands/oras_push
 """
 
 from typing import Final

@@ -1,6 +1,6 @@
 """Container images that carry a model below `/models`, as RamaLama makes them (raw and car).
 
-Source: registry reference, section 3.4; https://github.com/containers/ramalama, oci.py.
+Source: https://github.com/containers/ramalama/blob/main/ramalama/transports/oci.py
 Only `models/` is looked at, in every layer; later layers win, as in an image.
 """
 

@@ -1,6 +1,6 @@
 """KitOps' ModelKits: a Kitfile as config, and layers that are tar archives.
 
-Source: registry reference, section 3.3; https://github.com/kitops-ml/kitops, pkg/lib/constants.
+Source: https://github.com/kitops-ml/kitops/tree/main/pkg/lib/constants
 """
 
 from dataclasses import replace

@@ -1,8 +1,8 @@
 """The CNCF's ModelPack, 0.0.7, with the names that it had before (`cnai`).
 
-Source: https://github.com/modelpack/model-spec, docs/spec.md and docs/config.md; registry
-reference, section 3.1. The config's schema allows no members of others, so what the format has no
-place for goes into layers, told by annotations.
+The config's schema allows no members of others, so what the format has no place for goes into
+layers, told by annotations.
+Source: https://github.com/modelpack/model-spec/blob/v0.0.7/docs/spec.md
 """
 
 import json

@@ -1,6 +1,6 @@
 """Ollama's format: Docker manifests whose layers have media types of Ollama's.
 
-Source: registry reference, sections 1.3 to 1.5.
+Source: `GetModel` of https://github.com/ollama/ollama/blob/v0.17.4/server/images.go
 """
 
 from dataclasses import replace

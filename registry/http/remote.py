@@ -3,7 +3,7 @@
 Decides how requests are built and what counts as a right answer; which blobs move when, and what
 is tried again, is `download`'s and `upload`'s business.
 
-Source: OCI distribution-spec 1.1, section "Endpoints"; registry reference, section 2.1.
+Source: https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#endpoints
 """
 
 import json
@@ -24,7 +24,7 @@ from olmkit.registry.errors import (
 from olmkit.registry.http import web
 from olmkit.registry.http.auth import TOKEN_LIMIT_BYTES, RegistryAuth, key_hint
 from olmkit.registry.http.credentials import DOCKER_HUB, Credential
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import MANIFEST_LIMIT_BYTES
@@ -38,8 +38,8 @@ ACCEPT: Final = ", ".join(
         mediatypes.DOCKER_MANIFEST_LIST,
     ]
 )
-HUB_API_HOST: Final = "registry-1.docker.io"
-HUB_HOSTS: Final = (DOCKER_HUB, "index.docker.io", HUB_API_HOST)
+DOCKER_HUB_API_HOST: Final = "registry-1.docker.io"
+DOCKER_HUB_HOSTS: Final = (DOCKER_HUB, "index.docker.io", DOCKER_HUB_API_HOST)
 PAGES_LIMIT: Final = 1000
 
 _UPLOAD_RANGE: Final = re.compile(r"(?:bytes=)?0-(\d+)")
@@ -78,7 +78,7 @@ class RemoteRepository:
     def __init__(
         self,
         reference: Reference,
-        connection: Connection,
+        access: RemoteAccess,
         *,
         actions: str = "pull",
         insecure: bool = False,
@@ -88,15 +88,15 @@ class RemoteRepository:
         self.host = reference.host
         self.repository = reference.repository
         api_host = self.host
-        if self.host in HUB_HOSTS:
-            api_host = HUB_API_HOST
+        if self.host in DOCKER_HUB_HOSTS:
+            api_host = DOCKER_HUB_API_HOST
             if "/" not in self.repository:
                 self.repository = f"library/{self.repository}"
         name = httpx.URL(f"//{api_host}").host
         bracketed = f"[{name}]" if ":" in name else name
-        self._client = connection.client(unverified_host=bracketed if insecure else None)
+        self._client = access.client(unverified_host=bracketed if insecure else None)
         try:
-            scheme = self._scheme(api_host, insecure or connection.allows_plain_http(api_host))
+            scheme = self._scheme(api_host, insecure or access.allows_plain_http(api_host))
         except BaseException:
             self._client.close()
             raise
@@ -105,9 +105,9 @@ class RemoteRepository:
         scopes += [f"repository:{source}:pull" for source in sources]
         self._auth = RegistryAuth(
             scopes=scopes,
-            find_credential=lambda: connection.find_credential(self.host, self.repository),
+            find_credential=lambda: access.find_credential(self.host, self.repository),
             fetch=self._fetch_token,
-            find_key=lambda: connection.find_key(self.host),
+            find_key=lambda: access.find_key(self.host),
         )
         self._addresses = web.Addresses(self._client, self._authenticated)
 
@@ -437,7 +437,7 @@ class RemoteRepository:
 
 
 def check_login(
-    host: str, credential: Credential, connection: Connection, *, insecure: bool = False
+    host: str, credential: Credential, access: RemoteAccess, *, insecure: bool = False
 ) -> None:
     """Show a credential to a registry before it is kept.
 
@@ -445,7 +445,7 @@ def check_login(
         Unauthorized: it was refused.
         RemoteError: the host is no registry, or unreachable.
     """
-    trying = replace(connection, find_credential=lambda host, repository: credential)
+    trying = replace(access, find_credential=lambda host, repository: credential)
     reference = Reference(host, "library/login", "latest")
     with RemoteRepository(reference, trying, actions="", insecure=insecure) as repository:
         try:

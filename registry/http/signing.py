@@ -3,7 +3,8 @@
 Decides where the key is, and what is signed. Sends nothing. A signed request goes only to the
 origin that asked for it, so that nobody else can be made to accept it.
 
-Source: registry reference, section 1.8; RFC 8709 (ed25519 in OpenSSH's forms).
+Source: https://github.com/ollama/ollama/blob/v0.17.4/auth/auth.go and server/auth.go there;
+RFC 8709 (ed25519 in OpenSSH's forms).
 """
 
 import base64

@@ -2,7 +2,7 @@
 
 Decides whom TLS trusts, when plain http is allowed, which proxy is used and that credentials stay
 with the origin they are for. Knows no endpoint. The environment is not read here: what it says
-comes in a `Connection`.
+comes in a `RemoteAccess`.
 """
 
 import contextlib
@@ -47,7 +47,7 @@ _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
+class RemoteAccess:
     """How remote hosts are reached: what the user trusts and allows."""
 
     user_agent: str = "olm"

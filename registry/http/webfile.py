@@ -17,7 +17,7 @@ from olmkit.registry.errors import (
     Unauthorized,
 )
 from olmkit.registry.http import web
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 
 JSON_LIMIT_BYTES: Final = 32 << 20
 
@@ -28,7 +28,7 @@ class WebHost:
     def __init__(
         self,
         address: str,
-        connection: Connection,
+        access: RemoteAccess,
         *,
         token: str | None = None,
         insecure: bool = False,
@@ -41,10 +41,10 @@ class WebHost:
         self.host = web.host_of(self.address)
         self._token = token
         self._hint = hint
-        is_allowed = insecure or connection.allows_plain_http(self.host)
+        is_allowed = insecure or access.allows_plain_http(self.host)
         if self.address.scheme != "https" and not is_allowed:
             raise RemoteMisbehaved(f"{self.host} would be reached over plain http")
-        self._client = connection.client(unverified_host=self.address.host if insecure else None)
+        self._client = access.client(unverified_host=self.address.host if insecure else None)
         self._addresses = web.Addresses(self._client, self._authenticated)
 
     def close(self) -> None:

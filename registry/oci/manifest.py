@@ -20,7 +20,10 @@ MANIFEST_LIMIT_BYTES = 8 << 20
 
 
 class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit_defaults=True):
-    """What a manifest says about one blob (OCI image-spec 1.1, descriptor.md)."""
+    """What a manifest says about one blob.
+
+    Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/descriptor.md
+    """
 
     media_type: str = ""
     digest: Digest
@@ -111,7 +114,7 @@ class Manifest:
     def parse(cls, raw: bytes) -> "Manifest":
         """The manifest that the bytes hold: Docker's version 2 or the OCI's.
 
-        Unknown members, media types and both orders are fine (registry reference, section 1.3).
+        Unknown members and media types are fine, in any order.
 
         Raises:
             InvalidManifest: longer than `MANIFEST_LIMIT_BYTES`, no JSON, or members missing.
@@ -170,7 +173,10 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
-    """A list of manifests under one name (OCI image-spec 1.1, image-index.md)."""
+    """A list of manifests under one name.
+
+    Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md
+    """
 
     raw: bytes
     media_type: str

@@ -1,6 +1,7 @@
 """The config blob: what a manifest's config says about its model.
 
-Ollama's members (registry reference, section 1.5) and olm's own `olm_source`. Reading is lenient:
+Ollama's members (https://github.com/ollama/ollama/blob/v0.17.4/types/model/config.go)
+and olm's own `olm_source`. Reading is lenient:
 every member is optional, one of a wrong type counts as absent, unknown ones are kept. Facts of the
 GGUF header are to be preferred over this blob.
 """

@@ -7,7 +7,7 @@
 Decides what a name is, which parts may be left out, and whose names fold case. Knows neither the
 store's folders nor any registry; a `Reference` that exists is safe to hand to both.
 
-The rules, and where they widen Ollama's (types/model/name.go; registry reference, section 1.1):
+The rules, and where they widen those of https://github.com/ollama/ollama/blob/v0.17.4/types/model/name.go:
 
 * `:` begins the tag only after the last `/`. No tag means `latest`; a digest without a tag takes
   its place, as the tag `sha256-…`.

@@ -2,7 +2,7 @@
 
 Decides what such an index holds; `sources.oci` takes one of them, `transfer` moves the blobs.
 
-Source: OCI image-spec 1.1, image-index.md.
+Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md
 """
 
 import threading
@@ -13,7 +13,7 @@ from olmkit.registry import formats
 from olmkit.registry.errors import ModelNotFound, SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats.parts import Role
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Index, Manifest
 from olmkit.registry.oci.reference import Reference
@@ -30,7 +30,7 @@ WEIGHT_BYTES: Final = "dev.olmkit.size"
 def push_quantizations(
     reference: Reference,
     store: Store,
-    connection: Connection,
+    access: RemoteAccess,
     *,
     on_event: EventSink,
     cancelled: threading.Event,
@@ -65,7 +65,7 @@ def push_quantizations(
             reference,
             [manifest for _, manifest, _ in found.values()],
             store,
-            connection,
+            access,
             index=index,
             on_event=on_event,
             cancelled=cancelled,

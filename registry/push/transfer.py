@@ -11,12 +11,12 @@ from functools import partial
 
 from olmkit.registry import formats
 from olmkit.registry.download import download
-from olmkit.registry.download.arrival import Wanted
+from olmkit.registry.download.blobdownload import RemoteBlob
 from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
 from olmkit.registry.http.remote import RemoteRepository
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Index, Manifest
 from olmkit.registry.oci.reference import DEFAULT_HOST, OLLAMA_HOSTS, Reference
@@ -41,7 +41,7 @@ def pull_blobs(
         DiskFull, StoreError: the store cannot take them.
     """
     download.fetch(
-        [_wanted(repository, descriptor) for descriptor in descriptors],
+        [_remote_blob(repository, descriptor) for descriptor in descriptors],
         store.blobs,
         on_event=on_event,
         cancelled=cancelled,
@@ -49,9 +49,9 @@ def pull_blobs(
     )
 
 
-def _wanted(repository: RemoteRepository, descriptor: Descriptor) -> Wanted:
+def _remote_blob(repository: RemoteRepository, descriptor: Descriptor) -> RemoteBlob:
     digest = descriptor.digest
-    return Wanted(
+    return RemoteBlob(
         label=f"pulling {digest.short}",
         name=digest.file_name,
         size_bytes=descriptor.size_bytes,
@@ -76,7 +76,7 @@ class PushOptions:
 def push_model(
     model: StoredModel,
     store: Store,
-    connection: Connection,
+    access: RemoteAccess,
     *,
     on_event: EventSink,
     cancelled: threading.Event,
@@ -100,7 +100,7 @@ def push_model(
             model.reference,
             [manifest],
             store,
-            connection,
+            access,
             on_event=on_event,
             cancelled=cancelled,
             insecure=options.insecure,
@@ -146,7 +146,7 @@ def send_manifests(
     reference: Reference,
     manifests: Sequence[Manifest],
     store: Store,
-    connection: Connection,
+    access: RemoteAccess,
     *,
     index: Index | None = None,
     on_event: EventSink,
@@ -165,7 +165,7 @@ def send_manifests(
     mounts = _mounts(reference, manifests, store)
     repository = RemoteRepository(
         reference,
-        connection,
+        access,
         actions="pull,push",
         insecure=insecure,
         sources=sorted(set(mounts.values())),
@@ -178,7 +178,7 @@ def send_manifests(
             mounts=mounts,
             on_event=on_event,
             cancelled=cancelled,
-            streams=connection.streams,
+            streams=access.streams,
         )
         on_event(Status(text="pushing manifest"))
         if index is not None:

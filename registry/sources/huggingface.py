@@ -5,7 +5,7 @@ names, a projector beside them, and the small files that Ollama gives a meaning.
 the sha256 of every large file before its download.
 
 Sources: https://huggingface.co/docs/hub/api (tree, resolve); the choice of files follows llama.cpp
-and the Hub's own endpoint for Ollama (registry reference, section 3.5).
+and the Hub's own endpoint for Ollama, https://huggingface.co/docs/hub/ollama.
 """
 
 import re
@@ -17,11 +17,11 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 from urllib.parse import quote
 
-from olmkit.registry.download.arrival import Wanted
+from olmkit.registry.download.blobdownload import RemoteBlob
 from olmkit.registry.download.download import fetch
 from olmkit.registry.errors import InvalidDigest, ModelNotFound, RemoteMisbehaved, SourceError
 from olmkit.registry.events import EventSink, Status
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.http.webfile import WebHost
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
@@ -84,14 +84,14 @@ def pull(
         RemoteError: refused, unreachable, or other bytes than promised.
         StoreError, DiskFull: the store cannot take it.
     """
-    connection = options.connection or Connection()
-    address = connection.hub_address or ADDRESS
+    access = options.access or RemoteAccess()
+    address = access.hub_address or ADDRESS
     on_event(Status(text="pulling manifest"))
     with WebHost(
         address,
-        connection,
-        token=connection.hub_token,
-        insecure=options.insecure and connection.hub_address is not None,
+        access,
+        token=access.hub_token,
+        insecure=options.insecure and access.hub_address is not None,
         hint=_HINT,
     ) as host:
         revision, files = _listing(host, reference, options.revision)
@@ -101,11 +101,11 @@ def pull(
         chosen = [*weights, *([projector] if projector else [])]
         base = f"/{reference.repository}/resolve/{revision}/"
         fetch(
-            [_wanted(host, base, file) for file in chosen],
+            [_remote_blob(host, base, file) for file in chosen],
             store.blobs,
             on_event=on_event,
             cancelled=cancelled,
-            streams=connection.streams,
+            streams=access.streams,
         )
         small = _small_layers(host, base, files, store)
     layers = [_layer(file, mediatypes.OLLAMA_MODEL) for file in weights]
@@ -249,9 +249,9 @@ def choose_projector(files: Sequence[HubFile], weights: HubFile) -> HubFile | No
     return min(found, key=rank, default=None)
 
 
-def _wanted(host: WebHost, base: str, file: HubFile) -> Wanted:
+def _remote_blob(host: WebHost, base: str, file: HubFile) -> RemoteBlob:
     assert file.digest is not None
-    return Wanted(
+    return RemoteBlob(
         label=f"pulling {file.name}",
         name=file.digest.file_name,
         size_bytes=file.size_bytes,

@@ -3,7 +3,8 @@
 An image index is followed to one of its manifests: the quantization that is asked for or fits this
 machine, else the one for its platform.
 
-Sources: OCI distribution-spec 1.1; image-spec 1.1, image-index.md.
+Sources: https://github.com/opencontainers/distribution-spec/blob/v1.1.1/spec.md
+and https://github.com/opencontainers/image-spec/blob/v1.1.1/image-index.md
 """
 
 import json
@@ -20,7 +21,7 @@ from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
 from olmkit.registry.http import web
 from olmkit.registry.http.remote import RemoteManifest, RemoteRepository
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.manifest import Descriptor, Index, Manifest
 from olmkit.registry.oci.modelconfig import CONFIG_LIMIT_BYTES
@@ -64,9 +65,9 @@ def pull(
         RemoteError: refused, unreachable, or other bytes than promised.
         StoreError, DiskFull: the store cannot take it.
     """
-    connection = options.connection or Connection()
+    access = options.access or RemoteAccess()
     on_event(Status(text="pulling manifest"))
-    with RemoteRepository(reference, connection, insecure=options.insecure) as repository:
+    with RemoteRepository(reference, access, insecure=options.insecure) as repository:
         found = repository.get_manifest(transfer.target_of(reference))
         manifest = _manifest(repository, found, options, on_event)
         if options.quantization and not _is_index(found):
@@ -77,7 +78,7 @@ def pull(
             store,
             on_event=on_event,
             cancelled=cancelled,
-            streams=connection.streams,
+            streams=access.streams,
         )
     on_event(Status(text="verifying sha256 digest"))
     if formats.format_of(manifest) is not Format.OLLAMA:

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import partial
 from urllib.parse import unquote, urlsplit
 
-from olmkit.registry.download.arrival import Wanted
+from olmkit.registry.download.blobdownload import RemoteBlob
 from olmkit.registry.download.download import fetch
 from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.http.webfile import WebHost
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
@@ -50,15 +50,15 @@ def pull(
     parts = urlsplit(address)
     path = parts.path + (f"?{parts.query}" if parts.query else "")
     name = f"{parts.netloc}{parts.path}"
-    connection = options.connection or Connection()
+    access = options.access or RemoteAccess()
     origin = f"{parts.scheme}://{parts.netloc}/"
     on_event(Status(text=f"pulling {name}"))
-    with WebHost(origin, connection, insecure=options.insecure) as host:
+    with WebHost(origin, access, insecure=options.insecure) as host:
         size_bytes = host.size_bytes(path, name)
         if size_bytes is None:
             raise SourceError(f"{host.host} does not tell the length of {name}")
         key = hashlib.sha256(f"{origin}{path} {size_bytes}".encode()).hexdigest()
-        wanted = Wanted(
+        wanted = RemoteBlob(
             label=f"pulling {parts.path.rpartition('/')[2]}",
             name=expected.file_name if expected else f"address-{key}",
             size_bytes=size_bytes,
@@ -71,7 +71,7 @@ def pull(
             store.blobs,
             on_event=on_event,
             cancelled=cancelled,
-            streams=connection.streams,
+            streams=access.streams,
         )
     with open(store.blobs.check(digest), "rb") as file:
         if file.read(4) != b"GGUF":

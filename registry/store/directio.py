@@ -1,8 +1,8 @@
-"""Files written and read past the page cache, in memory that is used again and again.
+"""Files that are written and read without the page cache (direct I/O), from reused memory.
 
-At a gigabyte a second the page cache is what a download costs most: a copy, and pages to be had for
-every byte of a file that is not read again soon. Where the file system cannot do without it, the
-same calls go through it.
+At a gigabyte a second the page cache is the largest cost of a download: one more copy, and new
+pages for a file that is not read again soon. On a file system without direct I/O the same calls go
+through the page cache.
 """
 
 import contextlib
@@ -25,25 +25,25 @@ class Blocks:
     def __init__(self) -> None:
         self._free: list[memoryview] = []
         self._users: dict[int, int] = {}
-        """How many have a block that is in use, by its identity."""
+        """Number of users of each block that is in use, by the block's identity."""
 
     @property
     def taken(self) -> int:
-        """How many are in use."""
+        """Number of blocks in use."""
         return len(self._users)
 
     def take(self) -> memoryview:
-        """A block with any content; it is the caller's until `give_back`."""
+        """A block of arbitrary content, which the caller has until `give_back`."""
         block = self._free.pop() if self._free else memoryview(mmap.mmap(-1, BLOCK_BYTES))
         self._users[id(block)] = 1
         return block
 
     def share(self, block: memoryview) -> None:
-        """The block has one user more, who gives it back too."""
+        """Add a user to a block; each user gives it back."""
         self._users[id(block)] += 1
 
     def give_back(self, block: memoryview) -> None:
-        """The block is no longer used by one of its users."""
+        """Give a block back; it is free once all of its users have."""
         self._users[id(block)] -= 1
         if not self._users[id(block)]:
             del self._users[id(block)]
@@ -51,7 +51,7 @@ class Blocks:
 
 
 def allocate(fd: int, size_bytes: int) -> None:
-    """Take the room for a file's first bytes, where the file system can; it gets no longer.
+    """Reserve disk space for a file's first bytes, where the file system can; its length stays.
 
     Not os.posix_fallocate: on NFS and FUSE the C library does that by writing to every block.
 
@@ -71,13 +71,13 @@ def allocate(fd: int, size_bytes: int) -> None:
 
 
 class DirectFile:
-    """A file that is open already, with a second way to it that passes by the page cache."""
+    """A second descriptor to an open file, for direct I/O."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self._fd = fd
         self._direct_fd = -1
         self._is_refused = False
-        """Some file systems open a file this way and then refuse to read or write it."""
+        """Whether the file system refused a direct read or write after it had opened the file."""
         if flag := getattr(os, "O_DIRECT", 0):
             with contextlib.suppress(OSError):
                 self._direct_fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flag)
@@ -85,7 +85,7 @@ class DirectFile:
     def write(self, view: memoryview, offset: int, *, is_cached: bool) -> None:
         """Write all of `view`, the beginning of a block, at an aligned offset.
 
-        What is left of a multiple of the alignment goes through the page cache.
+        Bytes behind the last multiple of the alignment go through the page cache.
 
         Raises:
             OSError: it cannot be written.
@@ -102,7 +102,9 @@ class DirectFile:
             done += os.pwrite(self._fd, view[done:], offset + done)
 
     def read(self, view: memoryview, offset: int, *, is_cached: bool) -> int:
-        """Read into `view`, the beginning of a block, from an aligned offset; how much was there.
+        """Read into `view`, the beginning of a block, from an aligned offset.
+
+        Returns the number of bytes read, which is less than asked for at the end of the file.
 
         Raises:
             OSError: it cannot be read.
@@ -115,7 +117,7 @@ class DirectFile:
         return os.preadv(self._fd, [view], offset)
 
     def close(self) -> None:
-        """Close the second way; the file itself is its owner's."""
+        """Close the second descriptor; the first one belongs to the caller."""
         if self._direct_fd >= 0:
             os.close(self._direct_fd)
             self._direct_fd = -1

@@ -1,4 +1,4 @@
-"""Sets of byte ranges: which parts of a file are there. Pure."""
+"""Sets of byte ranges, for the parts of a file that are there. Pure."""
 
 from collections.abc import Iterable, Iterator
 
@@ -21,7 +21,7 @@ class Ranges:
         return iter(self._ranges)
 
     def add(self, start: int, end: int) -> None:
-        """Put in the bytes from `start` up to, without, `end`."""
+        """Add the bytes from `start` to `end`, which is excluded."""
         if start >= end:
             return
         apart = []
@@ -33,7 +33,7 @@ class Ranges:
         self._ranges = sorted([*apart, (start, end)])
 
     def aligned(self, step_bytes: int, size_bytes: int) -> "Ranges":
-        """What of it begins and ends at a multiple of `step_bytes`, or at the end of all."""
+        """The parts that begin and end at a multiple of `step_bytes`, or at the end of the file."""
         return Ranges(
             (
                 -(-low // step_bytes) * step_bytes,
@@ -44,20 +44,20 @@ class Ranges:
 
     @property
     def total_bytes(self) -> int:
-        """How many bytes are in."""
+        """Number of bytes in the set."""
         return sum(end - start for start, end in self._ranges)
 
     @property
     def prefix_end(self) -> int:
-        """Where the range from byte 0 ends; 0 when byte 0 is out."""
+        """End of the range that begins at byte 0; 0 without one."""
         return self._ranges[0][1] if self._ranges and self._ranges[0][0] == 0 else 0
 
     def end_of(self, offset: int) -> int:
-        """Where the range that `offset` is in, or at the end of, ends; `offset` when it is out."""
+        """End of the range that holds or ends at `offset`; `offset` itself without one."""
         return next((high for low, high in self._ranges if low <= offset <= high), offset)
 
     def first_gap(self, size_bytes: int) -> tuple[int, int] | None:
-        """The first range below `size_bytes` that is out."""
+        """The first range below `size_bytes` that is missing; None when all is there."""
         start = self.prefix_end
         if start >= size_bytes:
             return None

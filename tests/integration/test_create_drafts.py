@@ -11,7 +11,7 @@ from olmkit.engine.create.assembly import Recipe, Workshop, create
 from olmkit.engine.create.drafts import NOTICE
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.models.spec import ModelSpec, spec_of
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.modelconfig import ModelConfig
 from olmkit.registry.oci.reference import Reference
@@ -217,7 +217,7 @@ def test_registries_keep_drafts_in_every_format(format_: str, small: Path, tmp_p
         transfer.push_model(
             store.load(name),
             store,
-            Connection(),
+            RemoteAccess(),
             on_event=lambda event: None,
             cancelled=nobody,
             options=transfer.PushOptions(format=format_),

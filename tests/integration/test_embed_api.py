@@ -1,4 +1,7 @@
-"""POST /api/embed and /api/embeddings with MiniLM. Source: http-api reference, section 7."""
+"""POST /api/embed and /api/embeddings with MiniLM.
+
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-embeddings
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -29,7 +32,7 @@ def cosine(a: Sequence[float], b: Sequence[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def test_16_a_text_and_several_texts(api: Api) -> None:
+def test_a_text_and_several_texts(api: Api) -> None:
     (alone,) = embed(api, "a cat sits on a mat")
     assert len(alone) == 384
     assert math.isclose(math.sqrt(cosine(alone, alone)), 1, abs_tol=1e-5)
@@ -40,7 +43,7 @@ def test_16_a_text_and_several_texts(api: Api) -> None:
     assert cosine(cat, feline) > cosine(cat, stock) + 0.2
 
 
-def test_16_nothing_to_embed_loads_the_model(api: Api) -> None:
+def test_nothing_to_embed_loads_the_model(api: Api) -> None:
     nothing: tuple[object, ...] = (None, "", [])
     for given in nothing:
         answer = api.post("/api/embed", {"model": "minilm", "input": given})
@@ -49,13 +52,13 @@ def test_16_nothing_to_embed_loads_the_model(api: Api) -> None:
     assert len(embed(api, [""])) == 1
 
 
-def test_16_what_is_no_text_is_refused(api: Api) -> None:
+def test_what_is_no_text_is_refused(api: Api) -> None:
     for given in ([1], 5, {"a": 1}, ["a", None]):
         answer = api.post("/api/embed", {"model": "nonesuch", "input": given})
         assert (answer.status, answer.error) == (400, "invalid input type")
 
 
-def test_16_shorter_vectors_have_length_one_again(api: Api) -> None:
+def test_shorter_vectors_have_length_one_again(api: Api) -> None:
     (whole,) = embed(api, "hello")
     (short,) = embed(api, "hello", dimensions=64)
     assert len(short) == 64
@@ -64,7 +67,7 @@ def test_16_shorter_vectors_have_length_one_again(api: Api) -> None:
     assert embed(api, "hello", dimensions=0)[0] == embed(api, "hello", dimensions=10_000)[0]
 
 
-def test_16_a_text_that_is_too_long_is_cut_or_refused(api: Api) -> None:
+def test_a_text_that_is_too_long_is_cut_or_refused(api: Api) -> None:
     long = "word " * 2000
     (cut,) = embed(api, long)
     assert math.isclose(cosine(cut, cut), 1, abs_tol=1e-5)

@@ -14,7 +14,7 @@ import pytest
 from olmkit.registry import formats
 from olmkit.registry.archives.archive import load_archive, to_save, write_archive
 from olmkit.registry.formats import Format
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.modelconfig import ModelConfig
@@ -61,7 +61,7 @@ def pushed(store: Store, registry: DebianRegistry, format_: Format) -> str:
     transfer.push_model(
         store.load(reference),
         store,
-        Connection(),
+        RemoteAccess(),
         on_event=lambda event: None,
         cancelled=threading.Event(),
         options=transfer.PushOptions(format=format_.value),

@@ -12,7 +12,7 @@ import trustme
 from olmkit.registry.errors import RemoteError
 from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.proxies import is_direct
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.modelconfig import ModelConfig
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.push import transfer
@@ -48,20 +48,20 @@ def proxy() -> Iterator[ForwardProxy]:
         yield proxy
 
 
-def connection(proxy: ForwardProxy, tmp_path: Path, authority: trustme.CA | None) -> Connection:
+def access(proxy: ForwardProxy, tmp_path: Path, authority: trustme.CA | None) -> RemoteAccess:
     ca_bundle = None
     if authority is not None:
         ca_bundle = str(tmp_path / "ca.pem")
         authority.cert_pem.write_to_path(ca_bundle)
     username, _, secret = LOGIN.partition(":")
-    return Connection(
+    return RemoteAccess(
         proxies={"https": proxy.address, "http": proxy.address},
         ca_bundle=ca_bundle,
         find_credential=lambda host, repository: Credential(username=username, secret=secret),
     )
 
 
-def push_and_pull(name: str, root: Path, how: Connection, *, insecure: bool = False) -> bytes:
+def push_and_pull(name: str, root: Path, how: RemoteAccess, *, insecure: bool = False) -> bytes:
     store, reference = Store(root / "pushing"), Reference.parse(name)
     put_model(store, name, WEIGHTS)
     transfer.push_model(
@@ -79,7 +79,7 @@ def push_and_pull(name: str, root: Path, how: Connection, *, insecure: bool = Fa
         on_event=lambda event: None,
         cancelled=threading.Event(),
         describe=lambda path: ModelConfig(),
-        options=PullOptions(connection=how, insecure=insecure),
+        options=PullOptions(access=how, insecure=insecure),
     )
     return other.blobs.path(pulled.manifest.layers[0].digest).read_bytes()
 
@@ -88,7 +88,7 @@ def test_tls_goes_through_tunnels_and_no_secret_changes_hands(
     secure: Registry, proxy: ForwardProxy, authority: trustme.CA, tmp_path: Path
 ) -> None:
     name = f"{HOST}:{secure.port}/team/m:1"
-    assert push_and_pull(name, tmp_path, connection(proxy, tmp_path, authority)) == WEIGHTS
+    assert push_and_pull(name, tmp_path, access(proxy, tmp_path, authority)) == WEIGHTS
     assert {asked.method for asked in proxy.seen} == {"CONNECT"}
     assert proxy.targets("CONNECT") == {f"{HOST}:{secure.port}"}
     assert not [asked for asked in proxy.seen if "authorization" in asked.headers]
@@ -101,14 +101,14 @@ def test_a_registry_without_a_valid_certificate_is_reached_through_the_proxy_too
     secure: Registry, proxy: ForwardProxy, tmp_path: Path
 ) -> None:
     name = f"{HOST}:{secure.port}/team/m:1"
-    assert push_and_pull(name, tmp_path, connection(proxy, tmp_path, None), insecure=True)
+    assert push_and_pull(name, tmp_path, access(proxy, tmp_path, None), insecure=True)
     assert proxy.targets("CONNECT") == {f"{HOST}:{secure.port}"}
 
 
 def test_plain_http_is_passed_on(proxy: ForwardProxy, tmp_path: Path) -> None:
     with serving() as registry:
         host = f"{HOST}:{registry.port}"
-        how = Connection(proxies={"all": proxy.address}, plain_http_hosts=frozenset({host}))
+        how = RemoteAccess(proxies={"all": proxy.address}, plain_http_hosts=frozenset({host}))
         assert push_and_pull(f"{host}/team/m:1", tmp_path, how) == WEIGHTS
         assert f"http://{host}/v2/team/m/manifests/1" in proxy.targets("GET")
         assert not [seen for seen in registry.seen if "Proxy-Authorization" in seen.headers]
@@ -119,8 +119,8 @@ def test_a_redirect_to_another_host_carries_no_login_through_the_proxy(
 ) -> None:
     with serving(Registry(login=LOGIN, scheme="basic", sign_life_s=60)) as registry:
         host = f"{HOST}:{registry.port}"
-        how = connection(proxy, tmp_path, None)
-        how = Connection(
+        how = access(proxy, tmp_path, None)
+        how = RemoteAccess(
             proxies=how.proxies,
             find_credential=how.find_credential,
             plain_http_hosts=frozenset({host}),
@@ -133,12 +133,12 @@ def test_a_redirect_to_another_host_carries_no_login_through_the_proxy(
 
 def test_this_machine_is_never_reached_through_a_proxy(proxy: ForwardProxy, tmp_path: Path) -> None:
     with serving() as registry:
-        how = Connection(proxies={"all": proxy.address})
+        how = RemoteAccess(proxies={"all": proxy.address})
         push_and_pull(f"{registry.host}/team/m:1", tmp_path, how)
     assert proxy.seen == []
 
 
-def refused(how: Connection, tmp_path: Path) -> str:
+def refused(how: RemoteAccess, tmp_path: Path) -> str:
     with pytest.raises(RemoteError) as found:
         push_and_pull(f"{HOST}/team/m:1", tmp_path, how)
     return f"{found.value} {found.value.hint} {found.value!r} {how!r}"
@@ -148,14 +148,14 @@ def test_a_proxy_that_refuses_is_told_without_its_password(
     proxy: ForwardProxy, tmp_path: Path
 ) -> None:
     wrong = proxy.address.replace("hunter2", "hunter3")
-    text = refused(Connection(proxies={"https": wrong}), tmp_path)
+    text = refused(RemoteAccess(proxies={"https": wrong}), tmp_path)
     assert "407" in text
     assert "proxy" in text.lower()
     assert "hunter" not in text
 
 
 def test_a_proxy_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
-    how = Connection(proxies={"https": "http://bob:hunter2@127.0.0.1:1"})
+    how = RemoteAccess(proxies={"https": "http://bob:hunter2@127.0.0.1:1"})
     assert "hunter" not in refused(how, tmp_path)
 
 
@@ -173,7 +173,7 @@ def test_a_proxy_that_is_not_there_is_told_without_its_password(tmp_path: Path) 
 def test_a_proxy_that_cannot_be_used_is_told_without_its_password(
     address: str, tmp_path: Path
 ) -> None:
-    text = refused(Connection(proxies={"https": address}), tmp_path)
+    text = refused(RemoteAccess(proxies={"https": address}), tmp_path)
     assert "proxy for https" in text
     assert "hunter" not in text
     assert "bob" not in text

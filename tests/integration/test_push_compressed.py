@@ -15,7 +15,7 @@ import zstandard
 from olmkit.registry import formats
 from olmkit.registry.errors import SourceError
 from olmkit.registry.events import BlobProgress, Event
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.modelconfig import ModelConfig
@@ -48,7 +48,7 @@ def push(store: Store, name: str, weights: bytes, **how: str | bool) -> list[Eve
     transfer.push_model(
         store.load(reference),
         store,
-        Connection(),
+        RemoteAccess(),
         on_event=events.append,
         cancelled=threading.Event(),
         options=PushOptions(compress=True, **how),  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ import pytest
 
 from olmkit.registry.errors import ModelNotFound, SourceError
 from olmkit.registry.events import Event, Status
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.manifest import Descriptor, Index, Manifest
 from olmkit.registry.oci.modelconfig import ModelConfig
@@ -47,7 +47,7 @@ def push(store: Store, name: str, format_: str | None = None) -> list[Event]:
     push_quantizations(
         Reference.parse(name),
         store,
-        Connection(),
+        RemoteAccess(),
         on_event=events.append,
         cancelled=threading.Event(),
         options=PushOptions(format=format_),
@@ -125,7 +125,7 @@ def test_one_model_of_another_quantization_is_refused_too(
     transfer.push_model(
         store.load(Reference.parse(name)),
         store,
-        Connection(),
+        RemoteAccess(),
         on_event=lambda event: None,
         cancelled=threading.Event(),
         options=PushOptions(format=format_),

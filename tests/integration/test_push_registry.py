@@ -16,7 +16,7 @@ from olmkit.registry.errors import (
     Unauthorized,
 )
 from olmkit.registry.events import BlobProgress, Event
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.modelconfig import ModelConfig
 from olmkit.registry.oci.reference import Reference
@@ -58,7 +58,7 @@ class Pusher:
         digest = transfer.push_model(
             self.store.load(reference),
             self.store,
-            Connection(),
+            RemoteAccess(),
             on_event=self.events.append,
             cancelled=self.cancelled,
             options=transfer.PushOptions(format=format),

@@ -11,7 +11,7 @@ import trustme
 from olmkit.registry.errors import RemoteError, Unauthorized, Unreachable, Untrusted
 from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.remote import RemoteRepository, check_login
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.modelconfig import ModelConfig
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.push import transfer
@@ -26,12 +26,12 @@ from support.token_server import token_server
 LOGIN = "ann:se:cret"
 
 
-def connection(username: str = "ann", secret: str = "se:cret") -> Connection:
+def access(username: str = "ann", secret: str = "se:cret") -> RemoteAccess:
     credential = Credential(username=username, secret=secret)
-    return Connection(find_credential=lambda host, repository: credential)
+    return RemoteAccess(find_credential=lambda host, repository: credential)
 
 
-def push(host: str, root: Path, how: Connection, name: str = "team/m") -> Store:
+def push(host: str, root: Path, how: RemoteAccess, name: str = "team/m") -> Store:
     store = Store(root / "pushing")
     full = f"{host}/{name}:1"
     put_model(store, full, b"GGUF" + bytes(100_000))
@@ -46,7 +46,7 @@ def push(host: str, root: Path, how: Connection, name: str = "team/m") -> Store:
     return store
 
 
-def pull_back(host: str, root: Path, how: Connection, *, insecure: bool = False) -> bytes:
+def pull_back(host: str, root: Path, how: RemoteAccess, *, insecure: bool = False) -> bytes:
     store = Store(root / "pulling")
     pulled = pull(
         Reference.parse(f"{host}/team/m:1"),
@@ -54,7 +54,7 @@ def pull_back(host: str, root: Path, how: Connection, *, insecure: bool = False)
         on_event=lambda event: None,
         cancelled=threading.Event(),
         describe=lambda path: ModelConfig(),
-        options=PullOptions(connection=how, insecure=insecure),
+        options=PullOptions(access=how, insecure=insecure),
     )
     return store.blobs.path(pulled.manifest.layers[0].digest).read_bytes()
 
@@ -62,15 +62,15 @@ def pull_back(host: str, root: Path, how: Connection, *, insecure: bool = False)
 @pytest.mark.parametrize("scheme", ["basic", "bearer"])
 def test_push_and_pull_with_a_login(scheme: str, tmp_path: Path) -> None:
     with serving(Registry(login=LOGIN, scheme=scheme)) as registry:
-        push(registry.host, tmp_path, connection())
-        assert pull_back(registry.host, tmp_path, connection()) == b"GGUF" + bytes(100_000)
+        push(registry.host, tmp_path, access())
+        assert pull_back(registry.host, tmp_path, access()) == b"GGUF" + bytes(100_000)
 
 
 @pytest.mark.parametrize("scheme", ["basic", "bearer"])
 def test_wrong_credentials_are_refused_and_not_told(scheme: str, tmp_path: Path) -> None:
     with serving(Registry(login=LOGIN, scheme=scheme)) as registry:
         with pytest.raises(Unauthorized) as found:
-            push(registry.host, tmp_path, connection(secret="hunter2"))
+            push(registry.host, tmp_path, access(secret="hunter2"))
         assert "hunter2" not in str(found.value) + str(found.value.hint) + repr(found.value)
 
 
@@ -78,7 +78,7 @@ def test_one_token_is_fetched_for_many_threads(tmp_path: Path) -> None:
     with serving(Registry(login=LOGIN)) as registry:
         reference = Reference.parse(f"{registry.host}/team/m")
         digest = registry.put_blob(b"x", "team/m")
-        with RemoteRepository(reference, connection()) as repository:
+        with RemoteRepository(reference, access()) as repository:
             threads = [
                 threading.Thread(target=repository.has_blob, args=(digest,)) for _ in range(8)
             ]
@@ -93,7 +93,7 @@ def test_a_token_that_ends_in_the_midst_is_renewed(tmp_path: Path) -> None:
     with serving(Registry(login=LOGIN)) as registry:
         reference = Reference.parse(f"{registry.host}/team/m")
         digest = registry.put_blob(b"x", "team/m")
-        with RemoteRepository(reference, connection()) as repository:
+        with RemoteRepository(reference, access()) as repository:
             assert repository.has_blob(digest)  # type: ignore[arg-type]
             registry.tokens.clear()
             assert repository.has_blob(digest)  # type: ignore[arg-type]
@@ -106,13 +106,13 @@ def test_a_body_is_sent_again_after_a_401_in_the_midst_of_a_push(tmp_path: Path)
         registry.faults.append(
             Fault("status", method="PUT", status=401, headers={"WWW-Authenticate": challenge})
         )
-        push(registry.host, tmp_path, connection())
+        push(registry.host, tmp_path, access())
 
 
 @pytest.mark.parametrize("status", [None, 404, 405])
 def test_an_identity_token_works_with_and_without_oauth(status: int | None, tmp_path: Path) -> None:
     token = Credential(username="ann", secret="se:cret", is_identity_token=True)
-    how = Connection(find_credential=lambda host, repository: token)
+    how = RemoteAccess(find_credential=lambda host, repository: token)
     with serving(Registry(login=LOGIN, token_refresh_status=status)) as registry:
         push(registry.host, tmp_path, how)
         assert registry.paths("POST", "/token")
@@ -122,7 +122,7 @@ def test_an_identity_token_works_with_and_without_oauth(status: int | None, tmp_
 def test_a_registry_token_is_sent_as_it_is(scheme: str, tmp_path: Path) -> None:
     """Docker's `registrytoken`: whatever the registry asks for, no token server is."""
     token = Credential(username="", secret="handed-over", is_registry_token=True)
-    how = Connection(find_credential=lambda host, repository: token)
+    how = RemoteAccess(find_credential=lambda host, repository: token)
     with serving(Registry(login=LOGIN)) as registry:
         scopes = ["repository:team/m:pull,push"]
         registry.tokens["handed-over"] = (time.monotonic() + 60, scopes)
@@ -143,23 +143,23 @@ def test_a_foreign_token_server_gets_no_credentials(tmp_path: Path) -> None:
             Fault("status", status=401, times=99, headers={"WWW-Authenticate": challenge})
         )
         with pytest.raises(Exception, match="token server"):
-            pull_back(registry.host, tmp_path, connection())
+            pull_back(registry.host, tmp_path, access())
         assert stranger.seen
         assert not any("authorization" in seen.headers for seen in stranger.seen)
 
 
 def test_a_redirect_to_another_port_gets_no_credentials(tmp_path: Path) -> None:
     with serving(Registry(login=LOGIN, scheme="basic", sign_life_s=60)) as registry:
-        push(registry.host, tmp_path, connection())
-        pull_back(registry.host, tmp_path, connection())
+        push(registry.host, tmp_path, access())
+        pull_back(registry.host, tmp_path, access())
         assert any(seen.origin == "cdn" for seen in registry.seen)
 
 
 def test_a_login_is_checked() -> None:
     with serving(Registry(login=LOGIN)) as registry:
-        check_login(registry.host, Credential(username="ann", secret="se:cret"), Connection())
+        check_login(registry.host, Credential(username="ann", secret="se:cret"), RemoteAccess())
         with pytest.raises(Unauthorized):
-            check_login(registry.host, Credential(username="ann", secret="no"), Connection())
+            check_login(registry.host, Credential(username="ann", secret="no"), RemoteAccess())
 
 
 def test_tls_by_a_private_authority(tmp_path: Path) -> None:
@@ -169,10 +169,10 @@ def test_tls_by_a_private_authority(tmp_path: Path) -> None:
     bundle = tmp_path / "ca.pem"
     ca.cert_pem.write_to_path(str(bundle))
     with serving(tls=server) as registry:
-        push(registry.host, tmp_path, Connection(ca_bundle=str(bundle)))
+        push(registry.host, tmp_path, RemoteAccess(ca_bundle=str(bundle)))
         with pytest.raises(Untrusted, match=r"the certificate of 127.0.0.1:\d+ is not trusted"):
-            pull_back(registry.host, tmp_path, Connection())
-        pull_back(registry.host, tmp_path, Connection(), insecure=True)
+            pull_back(registry.host, tmp_path, RemoteAccess())
+        pull_back(registry.host, tmp_path, RemoteAccess(), insecure=True)
 
 
 @pytest.mark.parametrize("content", [None, b"no certificates"])
@@ -181,16 +181,16 @@ def test_a_bundle_that_cannot_be_read_is_named(content: bytes | None, tmp_path: 
     if content is not None:
         bundle.write_bytes(content)
     with pytest.raises(RemoteError, match=r"cannot trust .*ca\.pem: [a-z]"):
-        Connection(ca_bundle=str(bundle)).client()
+        RemoteAccess(ca_bundle=str(bundle)).client()
 
 
 def test_debians_registry_plain(tmp_path: Path) -> None:
     with debian_registry(tmp_path / "server") as registry:
-        store = push(registry.host, tmp_path, Connection())
+        store = push(registry.host, tmp_path, RemoteAccess())
         model = store.list()[0]
         assert model.manifest.layers[0].digest in registry.blobs
         assert registry.blob(model.manifest_digest) == model.manifest.raw
-        assert pull_back(registry.host, tmp_path, Connection()) == b"GGUF" + bytes(100_000)
+        assert pull_back(registry.host, tmp_path, RemoteAccess()) == b"GGUF" + bytes(100_000)
 
 
 def test_debians_registry_mounts_and_takes_chunks(
@@ -200,22 +200,22 @@ def test_debians_registry_mounts_and_takes_chunks(
 
     monkeypatch.setattr(upload, "CHUNK_BYTES", 30_000)
     with debian_registry(tmp_path / "server") as registry:
-        push(registry.host, tmp_path, Connection())
-        push(registry.host, tmp_path, Connection(), "team/other")
-        assert pull_back(registry.host, tmp_path, Connection()) == b"GGUF" + bytes(100_000)
+        push(registry.host, tmp_path, RemoteAccess())
+        push(registry.host, tmp_path, RemoteAccess(), "team/other")
+        assert pull_back(registry.host, tmp_path, RemoteAccess()) == b"GGUF" + bytes(100_000)
 
 
 def test_debians_registry_with_htpasswd(tmp_path: Path) -> None:
     with debian_registry(tmp_path / "server", login="ann:se:cret") as registry:
         with pytest.raises(Unauthorized):
-            push(registry.host, tmp_path, Connection())
-        push(registry.host, tmp_path, connection())
-        assert pull_back(registry.host, tmp_path, connection()) == b"GGUF" + bytes(100_000)
+            push(registry.host, tmp_path, RemoteAccess())
+        push(registry.host, tmp_path, access())
+        assert pull_back(registry.host, tmp_path, access()) == b"GGUF" + bytes(100_000)
 
 
 def test_debians_registry_over_tls(tmp_path: Path) -> None:
     with debian_registry(tmp_path / "server", ca=trustme.CA()) as registry:
-        how = Connection(ca_bundle=registry.ca_bundle)
+        how = RemoteAccess(ca_bundle=registry.ca_bundle)
         push(registry.host, tmp_path, how)
         assert pull_back(registry.host, tmp_path, how) == b"GGUF" + bytes(100_000)
 
@@ -229,16 +229,16 @@ def test_debians_registry_behind_a_token_server(tmp_path: Path) -> None:
             token_certificate=tokens.certificate,
         ) as registry,
     ):
-        for how in (Connection(), connection(secret="hunter2")):
+        for how in (RemoteAccess(), access(secret="hunter2")):
             with pytest.raises(Unauthorized) as found:
                 push(registry.host, tmp_path, how)
             assert "hunter2" not in str(found.value) + str(found.value.hint)
         assert registry.blobs == []
         tokens.asked.clear()
-        push(registry.host, tmp_path, connection())
+        push(registry.host, tmp_path, access())
         assert len(tokens.asked) == 1  # one token does for the whole push
         assert "repository:team/m:pull,push" in tokens.asked[0]["scope"]
-        assert pull_back(registry.host, tmp_path, connection()) == b"GGUF" + bytes(100_000)
+        assert pull_back(registry.host, tmp_path, access()) == b"GGUF" + bytes(100_000)
 
 
 def test_a_mount_behind_a_token_server_asks_for_both_repositories(tmp_path: Path) -> None:
@@ -250,9 +250,9 @@ def test_a_mount_behind_a_token_server_asks_for_both_repositories(tmp_path: Path
             token_certificate=tokens.certificate,
         ) as registry,
     ):
-        push(registry.host, tmp_path, connection())
+        push(registry.host, tmp_path, access())
         tokens.asked.clear()
-        push(registry.host, tmp_path, connection(), "team/again")
+        push(registry.host, tmp_path, access(), "team/again")
         assert "repository:team/m:pull" in tokens.asked[0]["scope"]
 
 
@@ -265,9 +265,9 @@ def test_a_token_that_the_registry_no_longer_takes_is_renewed(tmp_path: Path) ->
             token_certificate=tokens.certificate,
         ) as registry,
     ):
-        push(registry.host, tmp_path, Connection())
+        push(registry.host, tmp_path, RemoteAccess())
         reference = Reference.parse(f"{registry.host}/team/m")
-        with RemoteRepository(reference, Connection()) as repository:
+        with RemoteRepository(reference, RemoteAccess()) as repository:
             assert repository.get_manifest("1").digest
             count = len(tokens.asked)
             time.sleep(1.2)
@@ -278,4 +278,4 @@ def test_a_token_that_the_registry_no_longer_takes_is_renewed(tmp_path: Path) ->
 def test_a_host_that_cannot_be_reached_is_told_with_its_port(tmp_path: Path) -> None:
     host = f"127.0.0.1:{free_port()}"
     with pytest.raises(Unreachable, match=f"cannot reach {host}: Connection refused"):
-        pull_back(host, tmp_path, Connection())
+        pull_back(host, tmp_path, RemoteAccess())

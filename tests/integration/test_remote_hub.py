@@ -12,7 +12,7 @@ from olmkit.registry.errors import (
     SourceError,
     Unauthorized,
 )
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.modelconfig import ModelConfig
@@ -50,7 +50,7 @@ def fetch(hub: Hub, root: Path, tag: str = "latest", quantization: str = "") -> 
         cancelled=threading.Event(),
         describe=lambda path: ModelConfig(model_format="gguf"),
         options=PullOptions(
-            connection=Connection(hub_address=hub.address, hub_token=hub.token),
+            access=RemoteAccess(hub_address=hub.address, hub_token=hub.token),
             quantization=quantization or None,
         ),
     )

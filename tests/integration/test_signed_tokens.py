@@ -21,7 +21,7 @@ from olmkit.registry.errors import CredentialError, RegistryError, Unauthorized
 from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.remote import RemoteRepository
 from olmkit.registry.http.signing import load_key
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 
@@ -102,14 +102,14 @@ def registry() -> Iterator[SignedRegistry]:
         thread.join()
 
 
-def has_blob(registry: SignedRegistry, how: Connection) -> bool:
+def has_blob(registry: SignedRegistry, how: RemoteAccess) -> bool:
     reference = Reference.parse(f"{registry.host}/ann/m:1")
     with RemoteRepository(reference, how) as repository:
         return repository.has_blob(BLOB)
 
 
-def with_key(path: Path) -> Connection:
-    return Connection(find_key=lambda host: load_key(path))
+def with_key(path: Path) -> RemoteAccess:
+    return RemoteAccess(find_key=lambda host: load_key(path))
 
 
 def test_a_known_key_gets_a_token(registry: SignedRegistry, tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_token_server_elsewhere_gets_no_signature(
 def test_a_login_goes_before_the_key(registry: SignedRegistry, tmp_path: Path) -> None:
     path = tmp_path / "id_ed25519"
     ann = Credential(username="ann", secret="secret")
-    how = Connection(
+    how = RemoteAccess(
         find_credential=lambda host, repository: ann, find_key=lambda host: load_key(path)
     )
     with pytest.raises(Unauthorized, match="these credentials"):

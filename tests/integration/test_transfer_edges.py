@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from olmkit.registry.download import pace
-from olmkit.registry.download.arrival import Wanted
+from olmkit.registry.download.blobdownload import RemoteBlob
 from olmkit.registry.download.download import fetch
 from olmkit.registry.errors import (
     RemoteMisbehaved,
@@ -27,7 +27,7 @@ from olmkit.registry.errors import (
 )
 from olmkit.registry.events import Event
 from olmkit.registry.http.remote import RemoteRepository
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store import journal
@@ -99,7 +99,7 @@ class Download:
         reference = Reference.parse(f"{self.registry.host}/library/m")
         timer = threading.Timer(limit_s, self.cancelled.set)
         began_s = time.monotonic()
-        with RemoteRepository(reference, Connection()) as repository:
+        with RemoteRepository(reference, RemoteAccess()) as repository:
 
             @contextmanager
             def opened(start: int, end: int | None) -> Iterator[httpx.Response]:
@@ -109,7 +109,7 @@ class Download:
                     yield response
                 self.after(start, end)
 
-            wanted = Wanted(
+            wanted = RemoteBlob(
                 label="blob",
                 name=self.digest.file_name,
                 size_bytes=len(self.content),

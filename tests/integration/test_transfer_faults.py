@@ -20,7 +20,7 @@ from olmkit.registry.errors import (
 from olmkit.registry.events import BlobProgress, Event
 from olmkit.registry.http import wire
 from olmkit.registry.http.remote import RemoteRepository
-from olmkit.registry.http.web import Connection
+from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor
 from olmkit.registry.oci.reference import Reference
@@ -64,7 +64,7 @@ class Pull:
     def run(self) -> None:
         reference = Reference.parse(f"{self.registry.host}/library/m")
         blob = Descriptor(digest=self.digest, size_bytes=len(self.content))
-        with RemoteRepository(reference, Connection()) as repository:
+        with RemoteRepository(reference, RemoteAccess()) as repository:
             pull_blobs(
                 repository,
                 [blob],
@@ -199,7 +199,10 @@ def test_the_lack_of_room_is_told_before_the_first_byte(registry: Registry, tmp_
     store = Store(tmp_path / "store")
     reference = Reference.parse(f"{registry.host}/library/m")
     blob = Descriptor(digest=Digest.of(b"x"), size_bytes=1 << 50)
-    with RemoteRepository(reference, Connection()) as repository, pytest.raises(DiskFull) as found:
+    with (
+        RemoteRepository(reference, RemoteAccess()) as repository,
+        pytest.raises(DiskFull) as found,
+    ):
         pull_blobs(repository, [blob], store, on_event=print, cancelled=threading.Event())
     assert found.value.needed_bytes is not None
     assert registry.paths(part="/blobs/") == []

@@ -1,7 +1,7 @@
 """Every Modelfile that Ollama accepts is accepted, with the same meaning.
 
-The judge is the state machine of modelfile-and-templates.md 1.3 and 1.4, written out rune by rune
-as the page describes it, beside the parser's own way of reading.
+The judge is Ollama's state machine, written out rune by rune, beside the parser's own way of
+reading. Source: https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go
 """
 
 import re

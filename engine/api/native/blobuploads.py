@@ -1,7 +1,8 @@
 """HEAD and POST of /api/blobs/…: the files that a create from elsewhere uploads.
 
-Source: http-api reference, section 8.8. That an upload can go on where it broke off is olm's own:
-HEAD tells in `Olm-Upload-Offset` how much is there, `Content-Range` of a POST where it begins.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#push-a-blob
+That an upload can go on where it broke off is olm's own: HEAD tells in `Olm-Upload-Offset` how
+much is there, `Content-Range` of a POST where it begins.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ from olmkit.engine.errors import InvalidRequest, RequestCancelled
 from olmkit.registry.errors import CorruptBlob
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store.blobs import BlobStore
-from olmkit.registry.store.resumable import held_bytes, receiving
+from olmkit.registry.store.resumable import held_bytes, resumable_writer
 
 OFFSET_HEADER: Final = "Olm-Upload-Offset"
 STALL_S: Final = 30.0
@@ -75,18 +76,19 @@ async def _go_on(request: Request, blobs: BlobStore, digest: Digest, given: str)
     if await asyncio.to_thread(blobs.has, digest):
         return Response(status_code=200)
     with ExitStack() as stack:
-        receiver = await in_thread(
-            stack.enter_context, receiving(blobs, digest, size_bytes=size, offset_bytes=start)
+        writer = await in_thread(
+            stack.enter_context,
+            resumable_writer(blobs, digest, size_bytes=size, offset_bytes=start),
         )
-        if receiver is None:
+        if writer is None:
             error = {"error": f"an upload of this blob cannot go on at byte {start}"}
             reply = json_reply(error, status=416)
             reply.headers.update(await _offset(blobs, digest))
             return reply
         try:
             async for piece in _unless_stalled(body_pieces(request)):
-                await in_thread(receiver.write, piece)
-            await in_thread(receiver.commit)
+                await in_thread(writer.write, piece)
+            await in_thread(writer.commit)
         except CorruptBlob as error:
             raise _mismatch(error) from error
     return Response(status_code=201)

@@ -1,4 +1,7 @@
-"""POST /api/chat. Source: http-api reference, section 6."""
+"""POST /api/chat.
+
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-chat-completion
+"""
 
 from collections.abc import AsyncGenerator
 
@@ -7,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.checks import (
-    Wish,
+    CommonParameters,
+    common_parameters,
     find_model,
-    parse_wish,
     require_capability,
     require_extras,
     require_model,
@@ -24,45 +27,45 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
 from olmkit.engine.chat.conversation import Conversation, Message, ToolCall
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.inference import Ask, Finished, History, Text
+from olmkit.engine.inference.inference import CompletionRequest, Finished, History, Text
 from olmkit.engine.models.spec import ModelSpec
 
 
 async def chat(request: Request) -> Response:
     """Answer a conversation; load or unload the model when there is none."""
     api, body = api_of(request), await decode_body(request, ChatRequest)
-    wish = parse_wish(body)
+    common = common_parameters(body)
     require_model(body.model)
     messages = tuple(_message(given) for given in body.messages or ())
-    spec = await find_model(api, wish.name, not_found=f"model '{wish.name}' not found")
-    if not messages and wish.keep_alive_s == 0:
+    spec = await find_model(api, common.name, not_found=f"model '{common.name}' not found")
+    if not messages and common.keep_alive_s == 0:
         api.services.pool.unload(spec.model_key)
-        return _idle_reply(wish, "unload")
+        return _idle_reply(common, "unload")
     found = await api.catalog.capabilities(spec)
-    require_capability(spec, wish.name, found, verb="chat")
+    require_capability(spec, common.name, found, verb="chat")
     require_extras(spec, ["tools"] if body.tools else [], found)
     for given in body.messages or ():
         require_no_images(given.images, spec)
-    think = settle_think(wish.think, wish.name, spec, found)
-    options = wish.options(spec)
+    think = settle_think(common.think, common.name, spec, found)
+    options = common.options(spec)
     if not messages:
-        loading = inference.load(api.services, spec, options, wish.keep_alive_s)
+        loading = inference.load(api.services, spec, options, common.keep_alive_s)
         await until_disconnect(request.receive, loading)
-        return _idle_reply(wish, "load")
+        return _idle_reply(common, "load")
     conversation = Conversation(
         messages=with_stored(spec, messages), tools=tuple(body.tools or ()), think=think
     )
     if body.debug_render_only:
         prompt = await _render(api, spec, conversation)
-        return debug_reply(wish.name, {"message": {"role": "", "content": ""}}, prompt)
-    ask = Ask(
+        return debug_reply(common.name, {"message": {"role": "", "content": ""}}, prompt)
+    completion = CompletionRequest(
         spec=spec,
         options=options,
         render=lambda: _render(api, spec, conversation),
-        began_ns=wish.began_ns,
-        keep_alive_s=wish.keep_alive_s,
-        top_logprobs=wish.top_logprobs,
-        constraint=wish.constraint,
+        began_ns=common.began_ns,
+        keep_alive_s=common.keep_alive_s,
+        top_logprobs=common.top_logprobs,
+        constraint=common.constraint,
         history=History(
             cuts=conversation.cuts,
             render_from=lambda turn: _render(api, spec, conversation.since(turn)),
@@ -70,7 +73,7 @@ async def chat(request: Request) -> Response:
         truncate=body.truncate is not False,
         shift=body.shift is not False,
     )
-    replies = _replies(inference.complete(api.services, ask), wish.name)
+    replies = _replies(inference.complete(api.services, completion), common.name)
     return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
 
 
@@ -113,10 +116,10 @@ def _message(given: types.Message) -> Message:
     )
 
 
-def _idle_reply(wish: Wish, reason: str) -> Response:
+def _idle_reply(common: CommonParameters, reason: str) -> Response:
     return json_reply(
         ChatReply(
-            model=wish.name,
+            model=common.name,
             created_at=types.now(),
             message=ReplyMessage(),
             done=True,

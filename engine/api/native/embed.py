@@ -1,4 +1,7 @@
-"""POST /api/embed and the older /api/embeddings. Source: http-api reference, section 7."""
+"""POST /api/embed and the older /api/embeddings.
+
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-embeddings
+"""
 
 import asyncio
 import math

@@ -1,4 +1,7 @@
-"""POST /api/generate. Source: http-api reference, section 5."""
+"""POST /api/generate.
+
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-completion
+"""
 
 from collections.abc import AsyncGenerator
 
@@ -7,9 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.checks import (
-    Wish,
+    CommonParameters,
+    common_parameters,
     find_model,
-    parse_wish,
     require_capability,
     require_extras,
     require_no_images,
@@ -24,54 +27,56 @@ from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
 from olmkit.engine.chat.conversation import Conversation, Message, Think
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.inference import Ask, Finished, History, Text
+from olmkit.engine.inference.inference import CompletionRequest, Finished, History, Text
 from olmkit.engine.models.spec import ModelSpec
 
 
 async def generate(request: Request) -> Response:
     """Answer a prompt; load or unload the model when there is none."""
     api, body = api_of(request), await decode_body(request, GenerateRequest)
-    wish = parse_wish(body)
-    spec = await find_model(api, wish.name, not_found=f"model '{wish.name}' not found")
+    common = common_parameters(body)
+    spec = await find_model(api, common.name, not_found=f"model '{common.name}' not found")
     is_empty = not body.prompt and not body.images
-    if is_empty and wish.keep_alive_s == 0:
+    if is_empty and common.keep_alive_s == 0:
         api.services.pool.unload(spec.model_key)
-        return _idle_reply(wish, "unload")
-    think = await _check(api, body, wish, spec)
-    options = wish.options(spec)
+        return _idle_reply(common, "unload")
+    think = await _check(api, body, common, spec)
+    options = common.options(spec)
     if is_empty:
-        loading = inference.load(api.services, spec, options, wish.keep_alive_s)
+        loading = inference.load(api.services, spec, options, common.keep_alive_s)
         await until_disconnect(request.receive, loading)
-        return _idle_reply(wish, "load")
+        return _idle_reply(common, "load")
     if body.debug_render_only:
-        return debug_reply(wish.name, {"response": ""}, await _render(api, spec, body, think))
-    ask = Ask(
+        return debug_reply(common.name, {"response": ""}, await _render(api, spec, body, think))
+    completion = CompletionRequest(
         spec=spec,
         options=options,
         render=lambda: _render(api, spec, body, think),
-        began_ns=wish.began_ns,
-        keep_alive_s=wish.keep_alive_s,
-        top_logprobs=wish.top_logprobs,
-        constraint=wish.constraint,
+        began_ns=common.began_ns,
+        keep_alive_s=common.keep_alive_s,
+        top_logprobs=common.top_logprobs,
+        constraint=common.constraint,
         earlier_tokens=tuple(body.context or ()),
         wants_tokens=not body.raw,
         history=_history(api, spec, body, think),
         truncate=body.truncate is not False,
         shift=body.shift is not False,
     )
-    replies = _replies(inference.complete(api.services, ask), wish.name)
+    replies = _replies(inference.complete(api.services, completion), common.name)
     return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
 
 
-async def _check(api: Api, body: GenerateRequest, wish: Wish, spec: ModelSpec) -> Think:
+async def _check(
+    api: Api, body: GenerateRequest, common: CommonParameters, spec: ModelSpec
+) -> Think:
     """Refuse what cannot be; returns whether the model shall think."""
     if body.raw and (body.template or body.system or body.context):
         raise InvalidRequest("raw mode does not support template, system, or context", field="raw")
     found = await api.catalog.capabilities(spec)
-    require_capability(spec, wish.name, found, verb="generate")
+    require_capability(spec, common.name, found, verb="generate")
     require_extras(spec, ["insert"] if body.suffix else [], found)
     require_no_images(body.images, spec)
-    return settle_think(wish.think, wish.name, spec, found)
+    return settle_think(common.think, common.name, spec, found)
 
 
 async def _render(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think) -> str:
@@ -117,10 +122,10 @@ def _history(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think) -> 
     )
 
 
-def _idle_reply(wish: Wish, reason: str) -> Response:
+def _idle_reply(common: CommonParameters, reason: str) -> Response:
     return json_reply(
         GenerateReply(
-            model=wish.name, created_at=types.now(), response="", done=True, done_reason=reason
+            model=common.name, created_at=types.now(), response="", done=True, done_reason=reason
         )
     )
 

@@ -1,6 +1,6 @@
 """GET /api/tags, POST /api/show and /api/copy, DELETE /api/delete.
 
-Source: http-api reference, sections 8.1, 8.2, 8.4 and 8.5.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#list-local-models
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """POST /api/pull, /api/create and /api/import.
 
-Source: http-api reference, sections 8.6 and 8.9; import is olm's own.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#create-a-model
+Import is olm's own.
 """
 
 import asyncio
@@ -95,7 +96,7 @@ def pull_into(
         return store.load(source)
     options = sources.PullOptions(
         insecure=insecure,
-        connection=settings.remotes.connection(streams=settings.transfer_streams),
+        access=settings.remotes.access(streams=settings.transfer_streams),
         quantization=quantization,
         memory_bytes=total_bytes(),
         revision=revision,

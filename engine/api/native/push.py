@@ -1,6 +1,7 @@
 """POST /api/push.
 
-Source: http-api reference, section 8.7; `format`, `all_quantizations` and `compress` are olm's own.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#push-a-model
+`format`, `all_quantizations` and `compress` are olm's own.
 """
 
 import threading
@@ -50,11 +51,11 @@ def _push(
     from olmkit.registry.push.transfer import PushOptions, push_model
 
     settings, store = api.services.settings, api.services.store
-    connection = settings.remotes.connection(streams=settings.transfer_streams)
+    access = settings.remotes.access(streams=settings.transfer_streams)
     options = PushOptions(insecure=bool(body.insecure), format=body.format, compress=body.compress)
     if body.all_quantizations:
         push_quantizations(
-            reference, store, connection, on_event=on_event, cancelled=cancelled, options=options
+            reference, store, access, on_event=on_event, cancelled=cancelled, options=options
         )
         return
     on_event(Status(text="retrieving manifest"))
@@ -63,4 +64,4 @@ def _push(
     except ModelNotFound:
         on_event(Status(text="couldn't retrieve manifest"))
         raise
-    push_model(model, store, connection, on_event=on_event, cancelled=cancelled, options=options)
+    push_model(model, store, access, on_event=on_event, cancelled=cancelled, options=options)

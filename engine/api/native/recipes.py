@@ -1,6 +1,6 @@
 """A request to create a model, checked and made a recipe.
 
-Source: http-api reference, section 8.9.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#create-a-model
 """
 
 import asyncio

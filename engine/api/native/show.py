@@ -1,6 +1,6 @@
 """The reply to /api/show: everything about one model, as JSON and as a Modelfile.
 
-Source: http-api reference, section 8.2; modelfile-and-templates reference, section 1.9.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#show-model-information
 """
 
 import json

@@ -2,7 +2,7 @@
 
 Requests: every field may be absent or null, as in Go. Replies: what has its default is left out
 where Ollama has `omitempty`, and never elsewhere.
-Source: http-api reference, sections 5 to 8.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/api/types.go
 """
 
 from datetime import UTC, datetime
@@ -42,8 +42,8 @@ class Message(msgspec.Struct, kw_only=True, frozen=True):
     tool_call_id: str | None = None
 
 
-class InferenceRequest(Request, kw_only=True, frozen=True):
-    """What generate and chat have in common."""
+class CommonRequest(Request, kw_only=True, frozen=True):
+    """The fields that /api/generate and /api/chat share."""
 
     model: str | None = None
     stream: bool | None = None
@@ -58,7 +58,7 @@ class InferenceRequest(Request, kw_only=True, frozen=True):
     debug_render_only: bool | None = msgspec.field(default=None, name="_debug_render_only")
 
 
-class GenerateRequest(InferenceRequest, kw_only=True, frozen=True):
+class GenerateRequest(CommonRequest, kw_only=True, frozen=True):
     """POST /api/generate."""
 
     prompt: str | None = None
@@ -70,7 +70,7 @@ class GenerateRequest(InferenceRequest, kw_only=True, frozen=True):
     images: list[str] | None = None
 
 
-class ChatRequest(InferenceRequest, kw_only=True, frozen=True):
+class ChatRequest(CommonRequest, kw_only=True, frozen=True):
     """POST /api/chat."""
 
     messages: list[Message] | None = None

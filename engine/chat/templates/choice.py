@@ -1,7 +1,7 @@
 """Which of a model's templates renders its prompts, and why.
 
-Source: modelfile-and-templates reference, section 2.1. Ollama's built-in renderers do not exist
-here: a model that names one is rendered by the template that its GGUF file brings.
+The rules are in docs/prompts.md. Ollama's built-in renderers do not exist here: a model that
+names one is rendered by the template that its GGUF file brings.
 """
 
 import enum

@@ -36,7 +36,8 @@ def directory_files(directory: Path) -> dict[str, Path]:
 
     Raises:
         ModelNotCreatable: no safetensors weights, or a link that leads out of the directory.
-    Source: modelfile-and-templates reference, section 1.7; vocab.txt is an addition of olm.
+    Source: `filesForModel` of https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go;
+    vocab.txt is an addition of olm.
     """
     weights = next((found for group in _WEIGHTS if (found := _matches(directory, group))), {})
     if not weights:

@@ -1,7 +1,7 @@
 """Answers held to a grammar: any JSON object, or what a JSON schema describes (llguidance).
 
 A token is sampled as always and only then checked; the mask over the whole vocabulary is computed
-when it does not fit, and another one sampled under it: most tokens fit (dependencies, section 6).
+when it does not fit, and another one sampled under it: most tokens fit.
 The end of an answer fits only where the grammar is satisfied.
 
 llguidance and numpy are imported when the first such request comes. Its tokenizer (once a model,

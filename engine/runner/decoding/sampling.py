@@ -74,7 +74,7 @@ def _add_penalties(sampler: Sampler, sampling: Sampling, last_tokens: int) -> No
 
     Where penalties only lower, at most `last_tokens` tokens can fall out of the best k, so the
     best k afterwards are among the best k + last_tokens before: a third of the cost of going
-    over the whole vocabulary (gpu-facts, section 5).
+    over the whole vocabulary.
     """
     only_lowers = (
         sampling.repeat_penalty >= 1

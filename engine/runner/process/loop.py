@@ -1,8 +1,8 @@
 """The runner's one loop: frames in, a step, frames out.
 
-Everything happens in one thread, which owns llama.cpp: a second busy thread would halve the pace
-(gpu-facts, section 8). While there is work frames are read between steps without blocking; else
-the loop sleeps until one comes. A cancelled request is gone by the next step.
+Everything happens in one thread, which owns llama.cpp: a second busy thread would halve the pace,
+for both take turns with Python's lock. While there is work frames are read between steps without
+blocking; else the loop sleeps until one comes. A cancelled request is gone by the next step.
 """
 
 import time

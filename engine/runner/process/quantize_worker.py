@@ -17,15 +17,13 @@ _TENSOR: Final = re.compile(r"\[ *\d+/ *\d+\] +(\S+) +-")
 
 def main() -> None:
     """Quantize as standard input asks for."""
-    order = childjob.read_order(Quantization)
+    job = childjob.read_job(Quantization)
     reporter = Reporter()
-    progress = _Progress(order, reporter)
+    progress = _Progress(job, reporter)
     bindings.set_log_sink(progress.on_log)
     try:
         bindings.initialize()
-        bindings.quantize(
-            order.source, order.target, file_type=order.file_type, threads=order.threads
-        )
+        bindings.quantize(job.source, job.target, file_type=job.file_type, threads=job.threads)
     except bindings.NativeError as error:
         reporter.failed(" ".join(str(error).split()))
     else:
@@ -35,8 +33,8 @@ def main() -> None:
 class _Progress:
     """Bytes of the source that are done, told by the log lines of llama.cpp."""
 
-    def __init__(self, order: Quantization, reporter: Reporter) -> None:
-        self._sizes = dict(order.tensor_bytes)
+    def __init__(self, job: Quantization, reporter: Reporter) -> None:
+        self._sizes = dict(job.tensor_bytes)
         self.total = sum(self._sizes.values())
         self._completed = 0
         self._begun = ""

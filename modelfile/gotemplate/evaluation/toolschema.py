@@ -1,7 +1,8 @@
 """Tools as values of a template: their JSON schema under Go names, printing as JSON.
 
 Keys of a schema that Ollama's types do not have (`format`, `minimum`, …) are dropped, as there.
-Source: the reference page's 2.5; field order in JSON is part of the behaviour.
+Source: `Tool` of https://github.com/ollama/ollama/blob/v0.17.4/api/types.go;
+field order in JSON is part of the behaviour.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
 """Looking into parse trees and changing them: the names mentioned, and the `.Response` cut.
 
-Source: the reference page's 2.4 and 2.10.
+Source: https://github.com/ollama/ollama/blob/v0.17.4/template/template.go
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""What each instruction means and how repeated ones add up: modelfile-and-templates.md 1.1."""
+"""What each instruction means and how repeated ones add up (docs/modelfile.md)."""
 
 import pytest
 

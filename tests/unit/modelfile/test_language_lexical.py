@@ -1,4 +1,4 @@
-"""Encodings, commands, values and quotes: modelfile-and-templates.md 1.2 to 1.4."""
+"""Encodings, commands, values and quotes (docs/modelfile.md)."""
 
 import codecs
 

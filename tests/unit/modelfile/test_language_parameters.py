@@ -1,4 +1,4 @@
-"""The table of parameters, text to value and back: modelfile-and-templates.md 1.6."""
+"""The table of parameters, text to value and back."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""A Modelfile to text and back: modelfile-and-templates.md 1.9."""
+"""A Modelfile to text and back (docs/modelfile.md, "Printing")."""
 
 import pytest
 

@@ -10,7 +10,7 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
 from olmkit.registry.store.locks import claimed_folder
 from olmkit.registry.store.ranges import Ranges
-from olmkit.registry.store.resumable import receiving
+from olmkit.registry.store.resumable import resumable_writer
 from olmkit.registry.store.store import Store
 from olmkit.registry.store.usage import unfinished, usage
 
@@ -39,9 +39,9 @@ def begin_download(store: Store, name: str, size_bytes: int, done_bytes: int) ->
 
 def begin_upload(store: Store, data: bytes, size_bytes: int) -> str:
     digest = Digest.of(data)
-    with receiving(store.blobs, digest, size_bytes, 0) as receiver:
-        assert receiver is not None
-        receiver.write(data)
+    with resumable_writer(store.blobs, digest, size_bytes, 0) as writer:
+        assert writer is not None
+        writer.write(data)
     return digest.file_name
 
 

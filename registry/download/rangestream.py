@@ -1,7 +1,7 @@
-"""What one connection brings, written where it belongs.
+"""One connection that reads one range of a blob, and writes the bytes where they belong.
 
-Bytes are gathered in a block of memory, and written when it is full or has waited long enough; the
-hash has it meanwhile, as long as there is room.
+Bytes are gathered in a block of memory, which is written when it is full or has waited long enough.
+The hash reads the same block while it is written, as long as there is memory for it.
 """
 
 import time
@@ -12,47 +12,47 @@ from typing import Final
 
 import httpx
 
-from olmkit.registry.download.arrival import Arrival, Crew
+from olmkit.registry.download.blobdownload import BlobDownload, Crew
 from olmkit.registry.download.segments import Segment
 from olmkit.registry.errors import RemoteError, Unreachable, store_errors
 from olmkit.registry.http import web, wire
 from olmkit.registry.store.directio import ALIGNMENT_BYTES
 
 TURN_READS: Final = 32
-"""So often a stream reads before others do; TLS gives 16 KiB each time."""
+"""Number of reads of one stream before others get their turn; TLS gives 16 KiB at a time."""
 
 
-class Line:
-    """A connection with an answer on it, which may serve the next request for the same file."""
+class HttpConnection:
+    """An HTTP connection with a response on it, which may serve another request for the file."""
 
     def __init__(self, answer: ExitStack, response: httpx.Response) -> None:
         self._answer = answer
         self.response = response
         self.body = wire.body_of(response)
         self.fd = self.body.unblock()
-        """To wait for bytes; None: a thread does."""
+        """Descriptor to wait for bytes; None where only a thread can wait for them."""
 
     def close(self) -> None:
-        """Give the connection back, or end it."""
+        """Give the connection back to its pool, or end it."""
         self._answer.close()
 
 
 class Stream:
-    """The bytes of a segment, from the request for them to the disk.
+    """The bytes of one segment, from the request for them to the disk.
 
-    `answered` decides whether the answer is read: it calls `read`, or `close`. `freed` is called
-    with a line that is no longer needed here. `over` is called once, when nothing of it is under
-    way any more, with what went wrong.
+    `answered` is called with the response, and decides whether it is read: it calls `read` or
+    `close`. `freed` is called with the connection when the stream needs it no longer. `over` is
+    called once, at the very end, with the error if there was one.
     """
 
     def __init__(
         self,
-        work: Arrival,
+        work: BlobDownload,
         segment: Segment,
         crew: Crew,
         *,
         answered: "Callable[[Stream, httpx.Response, int], None]",
-        freed: "Callable[[Stream, Line], None]",
+        freed: "Callable[[Stream, HttpConnection], None]",
         over: "Callable[[Stream, Exception | None], None]",
     ) -> None:
         assert work.partial is not None and work.layout is not None and work.hasher is not None
@@ -62,46 +62,46 @@ class Stream:
         self.segment = segment
         self.is_asking = True
         self.is_whole = False
-        """Whether all of the blob was asked for."""
+        """Whether the request is for the whole blob."""
         self._partial = work.partial
-        self._size_bytes = work.wanted.size_bytes
-        self._host = work.wanted.host
+        self._size_bytes = work.blob.size_bytes
+        self._host = work.blob.host
         self._crew = crew
         self._answered = answered
         self._freed = freed
         self._over = over
         self._is_closed = False
         self._error: Exception | None = None
-        self._line: Line | None = None
+        self._connection: HttpConnection | None = None
         self._asked_at_s = 0.0
         self._is_watched = self._is_reading = self._is_writing = self._is_held = False
         self._block: memoryview | None = None
         self._filled = self._skip_bytes = 0
         self._waits_since_s = 0.0
-        """The oldest byte that is not on its way to the disk."""
+        """Time of the oldest byte in the block."""
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it reads nothing because of the hash or the disk."""
+        """Whether the stream reads nothing because it waits for the hash or the disk."""
         return self._is_held or (self._is_writing and not self._is_watched)
 
     # --- the request
 
-    def ask(self, line: Line | None = None) -> None:
-        """Ask for the bytes of the segment; for all, where the server knows no ranges.
+    def ask(self, connection: HttpConnection | None = None) -> None:
+        """Request the segment, or the whole blob from a server that knows no ranges.
 
-        `line` is used if that is possible, else closed.
+        `connection` is used again if that is possible, and else closed.
         """
         size_bytes, segment = self._size_bytes, self.segment
         self.is_whole = self.layout.is_sequential or (segment.start, segment.end) == (0, size_bytes)
         self._asked_at_s = time.monotonic()
-        if line is not None:
+        if connection is not None:
             header = web.range_header(segment.start, segment.end)
-            if not self.is_whole and line.body.ask_again(header):
-                self._line = line
+            if not self.is_whole and connection.body.ask_again(header):
+                self._connection = connection
                 self._watch(True)
                 return
-            line.close()
+            connection.close()
         self._ask_anew()
 
     def _ask_anew(self) -> None:
@@ -111,7 +111,7 @@ class Stream:
 
     def _open(self, start: int, end: int | None) -> tuple[ExitStack, httpx.Response, int]:
         with ExitStack() as stack:
-            response = stack.enter_context(self.work.wanted.open(start, end))
+            response = stack.enter_context(self.work.blob.open(start, end))
             first = web.starts_at(response, start, self._size_bytes)
             return stack.pop_all(), response, first
 
@@ -120,20 +120,23 @@ class Stream:
         if self._is_closed:
             answer.close()
             return
-        self._line = Line(answer, response)
+        self._connection = HttpConnection(answer, response)
         self._host = web.host_of(response.url)
         self._was_answered(response, first)
 
-    def _listen(self, line: Line) -> None:
-        """Look for the answer on a line that was used before; at anything unusual ask anew."""
+    def _listen(self, connection: HttpConnection) -> None:
+        """Look for the response on a connection that is used again.
+
+        At anything unusual the request is made anew, on a connection of its own.
+        """
         try:
-            if (response := line.body.answer()) is None:
+            if (response := connection.body.answer()) is None:
                 return
             first = web.starts_at(response, self.segment.start, self._size_bytes)
         except (httpx.TransportError, RemoteError):
             self._watch(False)
-            self._line = None
-            line.close()
+            self._connection = None
+            connection.close()
             self._ask_anew()
             return
         self._was_answered(response, first)
@@ -146,18 +149,18 @@ class Stream:
     # --- its answer
 
     def read(self, offset: int) -> None:
-        """Read the answer, whose first byte belongs at `offset`."""
+        """Read the response, whose first byte belongs at `offset`."""
         self._skip_bytes = self.segment.claimed - offset
         self._resume()
 
     def _resume(self) -> None:
-        """Read what there is, as often as a turn allows."""
+        """Read what has arrived, at most `TURN_READS` times."""
         for _ in range(TURN_READS):
-            line = self._line
-            if line is None or self._is_closed or self._is_reading:
+            connection = self._connection
+            if connection is None or self._is_closed or self._is_reading:
                 return
             if self.is_asking:
-                self._listen(line)
+                self._listen(connection)
                 return
             room = self._room()
             if not room:
@@ -165,14 +168,14 @@ class Stream:
             if not room or self._has_to_wait():
                 self._watch(False)
                 return
-            if line.fd is None:
+            if connection.fd is None:
                 self._is_reading = True
-                fill = partial(self._fill, line.body, room)
+                fill = partial(self._fill, connection.body, room)
                 self._crew.network.submit(fill, self._was_filled, self._could_not_fill)
                 return
             try:
                 with web.remote_errors(self._host):
-                    count = line.body.readinto(room)
+                    count = connection.body.readinto(room)
             except RemoteError as error:
                 self.close(error)
                 return
@@ -185,7 +188,7 @@ class Stream:
         self._crew.reactor.post(self._resume)  # the others have their turn
 
     def _room(self) -> memoryview:
-        """Where the next bytes go; empty when none fit, or none are needed."""
+        """The memory for the next bytes; empty when none fit, or none are needed."""
         if self._block is None:
             self._block = self._crew.blocks.take()
         if self._skip_bytes:
@@ -205,13 +208,13 @@ class Stream:
         self._resume()
 
     def _watch(self, is_wanted: bool) -> None:
-        if self._line is None or self._line.fd is None or is_wanted == self._is_watched:
+        if self._connection is None or self._connection.fd is None or is_wanted == self._is_watched:
             return
         self._is_watched = is_wanted
         if is_wanted:
-            self._crew.reactor.watch(self._line.fd, self._resume)
+            self._crew.reactor.watch(self._connection.fd, self._resume)
         else:
-            self._crew.reactor.unwatch(self._line.fd)
+            self._crew.reactor.unwatch(self._connection.fd)
 
     def _fill(self, body: wire.Body | wire.Copied, room: memoryview) -> int:
         """Read for as long as bytes may wait; what came before an error counts."""
@@ -261,13 +264,13 @@ class Stream:
     # --- the disk
 
     def flush_old(self, until_s: float) -> None:
-        """Have what waits since `until_s` or longer written."""
+        """Write the block if its oldest byte came before `until_s`."""
         is_old = self._waits_since_s <= until_s
         if self._filled and is_old and not self._is_reading:
             self._flush()
 
     def _flush(self) -> None:
-        """Have what is aligned of the block written, once what is being written is."""
+        """Write the block up to the last aligned byte, unless another write is under way."""
         if self._is_writing or self._block is None:
             return
         segment, at = self.segment, self.segment.claimed
@@ -312,21 +315,21 @@ class Stream:
     # --- its end
 
     def close(self, error: Exception | None = None) -> None:
-        """Read no more; what came is written, where the segment still allows it."""
+        """Stop reading; bytes that arrived are written as far as the segment still reaches."""
         if not self._is_closed:
             self._is_closed, self._error = True, error
             self._end()
 
     def _end(self) -> None:
-        """Let go of the line; be over when nothing is under way any more."""
+        """Let go of the connection, and call `over` when no read or write is under way."""
         self._watch(False)
-        if self._is_reading and self._line is not None:
-            wire.abort(self._line.response)  # which makes its thread return
+        if self._is_reading and self._connection is not None:
+            wire.abort(self._connection.response)  # which makes its thread return
             return
-        line, self._line = self._line, None
-        if line is not None:
-            is_free = self._error is None and line.body.is_read
-            self._freed(self, line) if is_free else line.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            is_free = self._error is None and connection.body.is_read
+            self._freed(self, connection) if is_free else connection.close()
         self._flush()
         if not self._is_writing:
             if self._block is not None:

@@ -1,8 +1,8 @@
-"""A blob on its way into the store: what is wanted, how far it is, and the digest that follows.
+"""The download of one blob: what is known of it, how far it is, and its digest.
 
-The bytes are hashed from the beginning up to where they have no gap, from memory where they were
-just written and else from the disk, so that the digest is known moments after the last byte. One
-thread a blob hashes; all else happens in the reactor's. Reads no network.
+Bytes arrive in any order and are hashed in order, from byte 0 up to the first gap: from memory when
+they were just written, else from the disk. So the digest is known moments after the last byte. One
+thread for each blob hashes; everything else happens in the reactor's thread. Reads no network.
 """
 
 import errno
@@ -26,94 +26,97 @@ from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.store.directio import ALIGNMENT_BYTES, BLOCK_BYTES, Blocks
 
 Open = Callable[[int, int | None], AbstractContextManager[httpx.Response]]
-"""Streams the bytes from a start up to, without, an end; None: all the rest."""
+"""Streams the bytes from a start to an end, which is excluded; without an end, all the rest."""
 
 Piece = tuple[memoryview, int]
 """A block of memory, and how many of its bytes count."""
 
 AHEAD_BYTES: Final = 16 << 20
-"""Connections wait so far ahead of a hash that reads from the disk."""
+"""Connections wait when they are so far ahead of a hash that reads from the disk."""
 WAIT_BLOCKS: Final = 72
-"""While so many are in use, connections wait for the hash."""
+"""Blocks in use at which connections begin to wait for the hash."""
 SPARE_BLOCKS: Final = 16
-"""So many fewer must be before they go on."""
+"""Blocks that must be free again, below `WAIT_BLOCKS`, before connections go on."""
 BLOCKS_LIMIT: Final = 96
-"""While so many are in use, what connections bring is not kept, and read again for the hash."""
+"""Blocks in use at which new bytes are not kept in memory, but read again for the hash."""
 SPILL_S: Final = 0.05
-"""The hash waits so long for a slow connection before the others go on without it."""
+"""Time that the hash waits for a slow connection before the others may go on without it."""
 READS_LIMIT: Final = 2
-"""So many blocks are read from the disk at once."""
+"""Blocks that are read from the disk at the same time."""
 QUEUE_LIMIT: Final = 64
-"""So many blocks wait for the thread that hashes, at most: it must not wait for the others."""
+"""Most blocks that are queued for the hashing thread, which must never run out of work."""
 READ_AHEAD_BLOCKS: Final = 8
-"""So many blocks are read from the disk before their turn."""
+"""Blocks that are read from the disk before they are hashed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """A blob to download."""
+class RemoteBlob:
+    """A blob at a remote host, and how to read it."""
 
     label: str
+    """What progress events call it."""
     name: str
-    """Of the unfinished file: the digest's, or one that stands for exactly these bytes."""
+    """File name of the partial download: the digest, or a name for exactly these bytes."""
     size_bytes: int
     digest: Digest | None
-    """None: whatever arrives is right; its digest is returned."""
+    """The digest to check; None where it is not known before the download."""
     open: Open
     host: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Crew:
-    """What the parts of one download share."""
+    """The reactor, threads and memory that all blobs and connections of one transfer share."""
 
     reactor: Reactor
     network: Workers
-    """For what waits for a server: requests, and bodies that cannot be read without."""
+    """Threads that wait for servers: for requests, and for bodies that only block."""
     writers: Workers
+    """Threads that write to the disk."""
     readers: Workers
-    """Of the disk, both; who reads holds the hash up, and does not queue behind who writes."""
+    """Threads that read from the disk for the hash, which must not queue behind writers."""
     blocks: Blocks
     pace: Pace
 
 
-class Arrival:
-    """One blob on its way, and where it stands."""
+class BlobDownload:
+    """The state of one blob's download."""
 
-    def __init__(self, wanted: Wanted, blobs: BlobStore) -> None:
-        self.wanted = wanted
+    def __init__(self, blob: RemoteBlob, blobs: BlobStore) -> None:
+        self.blob = blob
         self.digest: Digest | None = None
-        """Set when the blob is in the store."""
-        digest = wanted.digest
-        if digest is not None and blobs.has(digest, wanted.size_bytes):
+        """The digest, once the blob is in the store."""
+        digest = blob.digest
+        if digest is not None and blobs.has(digest, blob.size_bytes):
             self.digest = digest
         self.partial: journal.Partial | None = None
         self.layout: Layout | None = None
         self.hasher: Hasher | None = None
         self.is_saving = False
-        """Its journal is being written."""
+        """Whether the journal is being written."""
         self.is_elsewhere = False
-        """Another process downloads it."""
+        """Whether another process downloads the blob."""
         self.retries = Retries()
         self.shown_bytes = self.saved_bytes = -1
-        self.resumed_bytes = journal.completed_bytes(blobs.partial, wanted.name)
+        self.resumed_bytes = journal.completed_bytes(blobs.partial, blob.name)
 
     @property
     def is_open(self) -> bool:
-        """Whether bytes of it arrive or are hashed."""
+        """Whether bytes of the blob are being downloaded or hashed."""
         return self.layout is not None and self.digest is None
 
 
 class Hasher:
-    """Follows what is written of one blob with its digest, and puts the blob into the store.
+    """Hashes one blob while it is written, and puts it into the store when the digest is right.
 
-    `stored` is called at the end, `failed` when that cannot be. A digest that is wrong once makes
-    the layout forget all bytes.
+    `stored` is called when the blob is in the store, `failed` when it cannot be put there. The
+    first wrong digest makes the layout forget all bytes, so that they are downloaded again; the
+    second one is an error.
     """
 
     def __init__(
         self,
-        wanted: Wanted,
+        blob: RemoteBlob,
         blobs: BlobStore,
         unfinished: journal.Partial,
         layout: Layout,
@@ -122,7 +125,7 @@ class Hasher:
         stored: Callable[[Digest], None],
         failed: Callable[[Exception], None],
     ) -> None:
-        self._wanted = wanted
+        self._blob = blob
         self._blobs = blobs
         self._partial = unfinished
         self._layout = layout
@@ -134,15 +137,15 @@ class Hasher:
         self._stored = stored
         self._failed = failed
         self._pieces: dict[int, Piece] = {}
-        """What is in memory and not yet with the thread, by its offset."""
+        """Bytes in memory that the thread does not have yet, by offset."""
         self._reading: dict[int, int] = {}
-        """Offsets where blocks are being read from the disk, with how many bytes."""
+        """Sizes of the blocks that are being read from the disk, by offset."""
         self._waiting: list[tuple[int, Callable[[], None]]] = []
-        """Who is called when there is room at an offset, by that."""
+        """Callbacks of connections that wait for room, by the offset that they want to write at."""
         self._fits_in_memory = self._may_spill = False
         self._busy_at_s = 0.0
         self._found_bytes = layout.prefix_end()
-        """How much an earlier download had written without a gap."""
+        """Bytes from the first one on that an earlier download had written."""
         self._was_wrong = False
         self._begin()
 
@@ -150,18 +153,19 @@ class Hasher:
         self._sum = hashlib.sha256()
         self._ready_bytes = self._layout.prefix_end()
         self._queued_bytes = self._hashed_bytes = 0
-        """From byte 0 on: written, handed to the thread, and hashed."""
+        """Bytes from the first one on that were written, handed to the thread, and hashed."""
 
     @property
     def behind_bytes(self) -> int:
-        """How much is written without a gap, and not hashed."""
+        """Bytes that are written without a gap and not yet hashed."""
         return self._ready_bytes - self._hashed_bytes
 
     def has_room(self, offset: int, spare_blocks: int = 0) -> bool:
-        """Whether bytes may be written at `offset` now; else their connection is to wait.
+        """Whether a connection may write at `offset` now; if not, it waits.
 
-        Faster, it would only take the hash's processor away, and fill the memory with what is not
-        its turn. While there is much to hash that was there before, nothing waits.
+        A connection that ran ahead would only take processor time from the hash, and fill the
+        memory with bytes that are hashed last. Nothing waits while the hash is still busy with the
+        bytes of an earlier download.
         """
         if self._hashed_bytes < self._found_bytes or self._may_spill:
             return True
@@ -172,12 +176,15 @@ class Hasher:
         return (is_near and is_free) or offset <= self._queued_bytes
 
     def when_room(self, offset: int, callback: Callable[[], None]) -> None:
-        """Have `callback` called when `has_room` may have changed for `offset`."""
+        """Call `callback` when `has_room` may have changed for `offset`."""
         self._waiting.append((offset, callback))
         self._waiting.sort(key=itemgetter(0))
 
     def look(self, now_s: float) -> None:
-        """Let connections go on beyond what fits into memory, where the hash waits for others."""
+        """Notice how the hash keeps up; called from time to time.
+
+        When the hash waits for one slow connection, the others may write more than fits in memory.
+        """
         if self.thread.pending:
             self._busy_at_s = now_s
         self._may_spill = now_s - self._busy_at_s > SPILL_S
@@ -185,7 +192,7 @@ class Hasher:
         self._call_waiting()
 
     def _call_waiting(self) -> None:
-        """Those first that wait for the lowest offset."""
+        """Call the callbacks for which there is room, the lowest offset first."""
         while self._waiting and self.has_room(self._waiting[0][0], SPARE_BLOCKS):
             _, callback = self._waiting.pop(0)
             callback()
@@ -193,8 +200,8 @@ class Hasher:
     def take(self, offset: int, block: memoryview, count: int) -> None:
         """Hash the first `count` bytes of a block, which are being written at `offset`.
 
-        Where there is no room to keep the block until it is its turn, it is read again then. Those
-        that are hashed last make room.
+        A block that there is no room to keep is read from the disk when its turn comes. Of all
+        blocks, those that are hashed last make room for the others.
         """
         if self._blocks.taken >= BLOCKS_LIMIT and self._pieces:
             furthest = max(self._pieces)
@@ -207,18 +214,18 @@ class Hasher:
             self.follow()
 
     def was_written(self) -> None:
-        """Bytes that it took, or has to read, are on the disk."""
+        """Go on after more bytes were written to the disk."""
         self._ready_bytes = self._layout.prefix_end()
         self.follow()
 
     def forget(self) -> None:
-        """Let go of what waits in memory: other bytes will be written there."""
+        """Drop the blocks in memory, because other bytes will be written in their places."""
         for block, _ in self._pieces.values():
             self._blocks.give_back(block)
         self._pieces.clear()
 
     def follow(self) -> None:
-        """Hash what there is by now."""
+        """Hash the bytes that come next, as far as they are there."""
         if self._is_stopped:
             return
         while self.thread.pending < QUEUE_LIMIT:
@@ -241,7 +248,7 @@ class Hasher:
         self._call_waiting()
 
     def _read_ahead(self) -> None:
-        """Have what comes next read from the disk, where it is not in memory any more."""
+        """Read the bytes that come next from the disk, where they are not in memory."""
         if self.thread.pending > READ_AHEAD_BLOCKS:
             return
         offset = self._queued_bytes
@@ -256,12 +263,12 @@ class Hasher:
             self._readers.submit(read, partial(self._was_read, block, offset), self._failed)
 
     def _in_memory(self, offset: int) -> int:
-        """How many bytes are there, or will be soon."""
+        """Number of bytes at `offset` that are in memory, or are being read into it."""
         found = self._pieces.get(offset)
         return found[1] if found else self._reading.get(offset, 0)
 
     def _on_disk(self, offset: int) -> int:
-        """How many bytes are to be read at `offset`, worth the while and not in memory."""
+        """Number of bytes to read from the disk at `offset`; 0 where a read is not worth it yet."""
         if offset - self._queued_bytes >= READ_AHEAD_BLOCKS * BLOCK_BYTES:
             return 0
         size_bytes = self._layout.size_bytes
@@ -286,14 +293,14 @@ class Hasher:
 
     def _end(self) -> None:
         digest = Digest("sha256:" + self._sum.hexdigest())
-        wanted, expected = self._wanted, self._wanted.digest
+        blob, expected = self._blob, self._blob.digest
         if expected in (None, digest):
-            install = partial(self._blobs.install, self._partial.path, digest, wanted.size_bytes)
+            install = partial(self._blobs.install, self._partial.path, digest, blob.size_bytes)
             self.thread.submit(install, partial(self._installed, digest), self._failed)
-        elif self._was_wrong or not wanted.size_bytes:
+        elif self._was_wrong or not blob.size_bytes:
             self._failed(
                 RemoteMisbehaved(
-                    f"digest mismatch, file must be downloaded again: {wanted.host} sent "
+                    f"digest mismatch, file must be downloaded again: {blob.host} sent "
                     f"{digest} instead of {expected}"
                 )
             )
@@ -310,5 +317,5 @@ class Hasher:
         self._stored(digest)
 
     def stop(self) -> None:
-        """Hash nothing more than what the thread has already."""
+        """Stop after the bytes that the thread already has."""
         self._is_stopped = True
