@@ -67,8 +67,9 @@ def test_a_shared_beginning_serves_many_and_stays(tiny: Path) -> None:
 def test_the_oldest_states_go_when_the_budget_is_spent(tiny: Path) -> None:
     prompts = [list(range(start, start + 60)) for start in range(40, 46)]
     with loaded_runner(tiny, sequences=1, prompt_cache_bytes=0) as client:
-        for _ in range(2):
-            cached = [client.complete(prompt, max_tokens=1).end.cached_tokens for prompt in prompts]
+        for prompt in prompts:
+            client.complete(prompt, max_tokens=1)
+        cached = [client.complete(prompt, max_tokens=1).end.cached_tokens for prompt in prompts]
         assert cached == [0] * len(prompts)
     with loaded_runner(tiny, sequences=1, prompt_cache_bytes=200_000) as client:
         for prompt in prompts:

@@ -78,7 +78,7 @@ def test_a_sliding_window_gives_the_same_bits_too() -> None:
 def test_who_comes_after_a_reproducible_request_waits_and_is_served() -> None:
     with loaded_runner(smollm2(), context_tokens=2048) as client:
         first, second, third = ask(client), ask(client), client.start("One two", max_tokens=3)
-        order = []
+        order: list[int] = []
         while len(order) < 3:
             reply = client.next_reply()
             if isinstance(reply, p.Completed):

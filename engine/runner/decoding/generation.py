@@ -25,6 +25,7 @@ from olmkit.engine.runner.decoding.parked import LEAST_TOKENS, ParkedStates, Rea
 from olmkit.engine.runner.decoding.promptshare import PromptPace
 from olmkit.engine.runner.decoding.sampling import build_sampler, check_sampling
 from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
+from olmkit.engine.runner.decoding.settled import SettledTokens
 from olmkit.engine.runner.decoding.slots import SlotPool
 from olmkit.engine.runner.decoding.stops import StopScanner
 from olmkit.engine.runner.failures import RequestFailed, context_exceeded
@@ -135,6 +136,7 @@ class Generator:
             dropped_tokens=len(given) - len(tokens),
             detokenizer=Detokenizer(self._model.piece),
             stops=StopScanner(request.stop),
+            settled=SettledTokens(),
             stop_tokens=self._stop_tokens(request.stop),
         )
         if request.constraint is None:
@@ -386,20 +388,30 @@ class Generator:
         sequence.tokens.append(token)
         sequence.generated_tokens += 1
         if self._model.is_end_of_generation(token) and not request.ignore_eos:
-            return [self._complete(sequence, EndReason.STOP)]
-        text, stop = sequence.stops.push(sequence.detokenizer.push(token))
+            return [*self._rest(sequence), self._complete(sequence, EndReason.STOP)]
+        added = sequence.detokenizer.push(token)
+        text, stop = sequence.stops.push(added)
         stop = stop or sequence.stop_tokens.get(token)
-        logprobs = []
+        logprob = None
         if request.top_logprobs is not None:
             top, index = request.top_logprobs, sequence.output_index
-            logprobs = [token_logprobs(self._model, self._context, index, token, top)]
-        piece = Piece(id=sequence.id, text=text, tokens=[token], logprobs=logprobs)
+            logprob = token_logprobs(self._model, self._context, index, token, top)
+        sequence.settled.push(token, added, logprob)
+        tokens, logprobs = sequence.settled.take(text, is_cut=stop is not None)
+        piece = Piece(id=sequence.id, text=text, tokens=tokens, logprobs=logprobs)
         is_whole = sequence.guide is not None and sequence.guide.is_complete
         is_over = is_whole or stop is not None
         reason = EndReason.STOP if is_over else self._limit_reached(sequence)
         if reason is None:
             return [piece]
-        return [piece, self._complete(sequence, reason, stop)]
+        return [piece, *self._rest(sequence), self._complete(sequence, reason, stop)]
+
+    def _rest(self, sequence: Sequence) -> list[Reply]:
+        """The tokens whose text `Completed` brings."""
+        tokens, logprobs = sequence.settled.take_rest()
+        if not tokens:
+            return []
+        return [Piece(id=sequence.id, text="", tokens=tokens, logprobs=logprobs)]
 
     def _limit_reached(self, sequence: Sequence) -> EndReason | None:
         request = sequence.request

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from olmkit.engine.runner.bindings import Sampler
 from olmkit.engine.runner.decoding.constraint import Guide
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer
+from olmkit.engine.runner.decoding.settled import SettledTokens
 from olmkit.engine.runner.decoding.slots import Slot
 from olmkit.engine.runner.decoding.stops import StopScanner
 from olmkit.engine.runner.protocol import Completion
@@ -33,6 +34,7 @@ class Sequence:
     """Of the prompt, which was too long."""
     detokenizer: Detokenizer
     stops: StopScanner
+    settled: SettledTokens
     stop_tokens: dict[int, str]
     """Control tokens that are stop strings: they have no text in which to find them."""
     guide: Guide | None = None
