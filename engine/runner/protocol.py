@@ -205,7 +205,8 @@ class EndReason(enum.StrEnum):
     """`max_tokens` reached, or the context is full."""
     CANCELLED = "cancelled"
     REPEAT_LIMIT = "repeat_limit"
-    """The same token over and over, far past what any text does."""
+    """The same over and over, far past what any text does: one token, or a phrase that has filled
+    half of the context when it had to shift."""
 
 
 class FailureKind(enum.StrEnum):

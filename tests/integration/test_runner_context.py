@@ -137,3 +137,14 @@ def test_an_embedding_is_cut_to_the_context_that_was_asked_for() -> None:
         with pytest.raises(RunnerFailure) as refused:
             embed("one two three four", context_tokens=4, truncate=False)
         assert (refused.value.failed.given_tokens, refused.value.failed.limit_tokens) == (6, 4)
+
+
+def test_a_phrase_that_fills_the_context_ends_an_answer_without_a_limit() -> None:
+    with loaded_runner(smollm2(), context_tokens=256) as client:
+        prompt = "la femme au roi, la femme au roi, la femme au roi, la femme au roi,"
+        one = client.complete(prompt, shift=True)
+        assert one.end.reason is p.EndReason.REPEAT_LIMIT
+        assert one.end.completion_tokens < 256
+        # Who asks for so many tokens gets them.
+        more = client.complete(prompt, shift=True, max_tokens=300)
+        assert (more.end.completion_tokens, more.end.reason) == (300, p.EndReason.LENGTH)

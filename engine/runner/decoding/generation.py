@@ -420,6 +420,8 @@ class Generator:
         if len(sequence.tokens) >= sequence.limit_tokens:
             if not request.room.shift:
                 return EndReason.LENGTH
+            if request.max_tokens < 0 and sequence.is_going_round and not request.ignore_eos:
+                return EndReason.REPEAT_LIMIT
             assert sequence.slot is not None
             count = sequence.forget_half()
             self._slots.remove_span(sequence.slot, sequence.kept_tokens, count)

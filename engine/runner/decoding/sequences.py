@@ -6,6 +6,7 @@ runner/llamarunner/runner.go (`inputs`, `ShiftDiscard`).
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 from olmkit.engine.runner.bindings import Sampler
 from olmkit.engine.runner.decoding.constraint import Guide
@@ -14,6 +15,8 @@ from olmkit.engine.runner.decoding.settled import SettledTokens
 from olmkit.engine.runner.decoding.slots import Slot
 from olmkit.engine.runner.decoding.stops import StopScanner
 from olmkit.engine.runner.protocol import Completion
+
+_LONGEST_PERIOD_TOKENS: Final = 256
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -60,6 +63,13 @@ class Sequence:
     def id(self) -> int:
         """The request's id."""
         return self.request.id
+
+    @property
+    def is_going_round(self) -> bool:
+        """The last half of the context says one thing over and over, three times at the least."""
+        tail = self.tokens[-min(self.generated_tokens, self.limit_tokens // 2) :]
+        periods = range(1, min(len(tail) // 3, _LONGEST_PERIOD_TOKENS) + 1)
+        return any(tail[period:] == tail[:-period] for period in periods)
 
     def forget_half(self) -> int:
         """Forgets half of what may go, from `kept_tokens` on; returns how many tokens."""
