@@ -92,7 +92,8 @@ def pull_into(
         recipe = recipe_of_modelfile(source, modelfile, api.catalog.resolve)
         assert recipe.parent is not None
         pull_into(api, recipe.parent, on_event, cancelled, insecure=insecure)
-        create(recipe, _workshop(api, on_event, cancelled))
+        # Only texts are added to what has just been fetched: nothing that is worth a line.
+        create(recipe, _workshop(api, lambda _: None, cancelled))
         return store.load(source)
     options = sources.PullOptions(
         insecure=insecure,
