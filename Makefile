@@ -2,14 +2,22 @@
 VENV ?= .venv
 MINUTES ?= 10
 BIN := $(VENV)/bin
+# What the engine is built for: make demo GPU=cuda, make demo BUILD=portable (docs/install.md).
+ifdef GPU
+export OLM_GPU := $(GPU)
+endif
+ifdef BUILD
+export OLM_BUILD := $(BUILD)
+endif
 
-.PHONY: help demo test dev format lint types imports unit tests generated build bench fuzz clean
+.PHONY: help demo test dev format lint types imports unit tests generated build bench fuzz clean uninstall chosen
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 demo: $(VENV)/.olm  ## set everything up and let a model answer a prompt
 	$(BIN)/olm run demo "Why is the sky blue? Answer in one sentence."
+	@.ci/next $(VENV)
 
 test: dev lint types imports tests build  ## set everything up and run every check that CI runs
 
@@ -22,6 +30,10 @@ $(VENV)/.olm: pyproject.toml .ci/setup
 $(VENV)/.dev: pyproject.toml .ci/setup
 	@.ci/setup $(VENV) dev
 	@touch $@ $(VENV)/.olm
+
+ifneq ($(GPU)$(BUILD),)
+$(VENV)/.olm $(VENV)/.dev: chosen
+endif
 
 format: dev     ## rewrite the code in the house style
 	$(BIN)/ruff check --fix -q .
@@ -63,3 +75,6 @@ fuzz: dev       ## the property tests again and again with new seeds: make fuzz 
 
 clean:          ## remove what the targets made, but not downloaded models
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache benchmarks/.build
+
+uninstall:      ## remove all that the targets made on this machine, but not models
+	@.ci/uninstall $(VENV)

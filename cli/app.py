@@ -41,6 +41,8 @@ COMMANDS: Final = {
     "system": "Show or reclaim disk space",
     "stop": "Unload models",
     "serve": "Run the daemon in the foreground, or stop it",
+    "info": "Show versions, engine, devices, places and settings",
+    "doctor": "Check this installation and say what to do",
     "version": "Show the versions of olm and its daemon",
     "completion": "Print a completion script for a shell",
     "help": "Show help for a command",

@@ -15,4 +15,18 @@ def load_settings(terminal: Terminal) -> Settings:
 
 def daemon(terminal: Terminal, *, start: bool = True) -> Client:
     """A client of the daemon; with `start`, its first request starts one that does not run."""
-    return connect(load_settings(terminal), start=start)
+    return client_of(load_settings(terminal), terminal, start=start)
+
+
+def client_of(settings: Settings, terminal: Terminal, *, start: bool = True) -> Client:
+    """The same for settings that are known already."""
+    return connect(settings, start=start, on_start=lambda: _tell_of_engine(settings, terminal))
+
+
+def _tell_of_engine(settings: Settings, terminal: Terminal) -> None:
+    """A warning before the first prompt, where the engine was built for another processor."""
+    from olmkit.engine.facts.enginelibraries import find_libraries
+    from olmkit.engine.facts.suitability import engine_warning
+
+    if text := engine_warning(find_libraries(settings.engine_libraries)):
+        terminal.message(f"warning: {text}\nhint: `olm doctor` says what to do\n")

@@ -10,7 +10,7 @@ import selectors
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Final, TypeVar
 
 import msgspec
@@ -44,6 +44,13 @@ class JobFailed(Exception):
 class JobCrashed(JobFailed):
     """The child ended, or spoke, as no child should."""
 
+    def __init__(self, message: str, *, status: int | None = None, output: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        """As in `subprocess`: negative for a signal; None: it lived."""
+        self.output = output
+        """The end of what it wrote to standard error."""
+
 
 class JobCancelled(Exception):
     """The caller's event was set; the child is gone."""
@@ -61,12 +68,14 @@ def carry_out(
     module: str,
     job: msgspec.Struct,
     *,
+    environ: Mapping[str, str] | None = None,
     on_progress: OnProgress | None = None,
     cancelled: threading.Event | None = None,
 ) -> None:
     """Run `module` as a program, hand it the job and wait until it is done.
 
     Blocks for as long as that takes; for a thread of its own. The child never outlives the call.
+    `environ`: its variables; None: those of this process.
 
     Raises:
         JobFailed: the child said why.
@@ -78,6 +87,7 @@ def carry_out(
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=environ,
     )
     with child:
         assert child.stdin is not None
@@ -98,7 +108,9 @@ def carry_out(
                 if answer.is_done:
                     return
             status = child.wait()
-            raise JobCrashed(f"the process ended with status {status}{errors.text()}")
+            output = errors.text()
+            text = f"the process ended with status {status}{f': {output}' if output else ''}"
+            raise JobCrashed(text, status=status, output=output)
         except ProtocolViolation as error:
             raise JobCrashed("the process said what nobody understands") from error
         finally:
@@ -148,10 +160,9 @@ class _Tail:
             self._bytes = (self._bytes + data)[-_ERRORS_TAIL_BYTES:]
 
     def text(self) -> str:
-        """What a dead child wrote, for the end of a sentence."""
+        """What a dead child wrote."""
         self._thread.join()
-        text = self._bytes.decode(errors="replace").strip()
-        return f": {text}" if text else ""
+        return self._bytes.decode(errors="replace").strip()
 
 
 class Reporter:

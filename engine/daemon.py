@@ -25,9 +25,11 @@ import uvloop
 from olmkit.engine import logs
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.listening import announced, listen, tell_supervisor
+from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
+from olmkit.engine.supervision.steadyrunner import SteadyRunner
 from olmkit.registry.store.store import Store
 
 DRAIN_S: Final = 3.0
@@ -71,10 +73,16 @@ async def _serve(
     settings: Settings, listener: socket.socket, make_app: MakeApp, drain_s: float
 ) -> None:
     stop = asyncio.Event()
+    safeguard = Safeguard.of(settings)
+
+    async def start_runner(model: str) -> SteadyRunner:
+        return await SteadyRunner.start(model, safeguard)
+
     services = Services(
         settings=settings,
         store=Store(settings.models, keeps_replaced=settings.no_prune),
-        pool=Pool(settings),
+        pool=Pool(settings, start_runner=start_runner),
+        safeguard=safeguard,
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
     )
@@ -151,6 +159,7 @@ class _Server(uvicorn.Server):
         log.info("listening", extra={"address": address, "pid": os.getpid()})
         tell_supervisor("READY=1")
         self._services.start_cleaning()
+        self._services.check_engine()
         while not await self.on_tick(0):
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):

@@ -13,6 +13,7 @@
     ├ RequestCancelled
     ├ RunnerFailed              .model      a defect in the runner; it lives on
     ├ RunnerDied                .model .exit_status .log_tail
+    │ └ EngineUnusable          the engine does not fit this machine, in no mode
     └ DaemonError
       ├ DaemonNotRunning        .address
       ├ DaemonStartFailed       .log_path
@@ -144,6 +145,10 @@ class RunnerDied(EngineError):
         self.exit_status = exit_status
         """As in `subprocess`: negative for a signal, None when not known."""
         self.log_tail = log_tail
+
+
+class EngineUnusable(RunnerDied):
+    """The engine itself does not run here: built for another machine, or its libraries missing."""
 
 
 class DaemonError(EngineError):

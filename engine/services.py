@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
+from olmkit.engine.facts.suitability import engine_warning
+from olmkit.engine.safemode.safeguard import Safeguard, rebuild_command
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
 from olmkit.registry.errors import StoreError
@@ -22,6 +24,8 @@ class Services:
     """With the port that is really listened on."""
     store: Store
     pool: Pool
+    safeguard: Safeguard
+    """What is known of the engine, and what to do when it dies."""
     templates: TemplateProcess
     """Renders chat templates outside of this process."""
     started_at: datetime
@@ -42,6 +46,16 @@ class Services:
         """
         if not self.settings.no_prune:
             threading.Thread(target=self._clean, name="clean", daemon=True).start()
+
+    def check_engine(self) -> None:
+        """Warn where the engine was built for another processor, or runs in the safe mode.
+
+        Where nobody wrote down how it was built, each runner looks at that itself.
+        """
+        if text := engine_warning(self.safeguard.libraries):
+            log.warning(text, extra={"mend": rebuild_command()})
+        if text := self.safeguard.known().caveat:
+            log.warning(text)
 
     def _clean(self) -> None:
         try:

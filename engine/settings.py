@@ -151,6 +151,9 @@ class Settings:
     no_prune: bool = False
     no_history: bool = False
     editor: str | None = None
+    engine_libraries: Path | None = None
+    """Directory of llama.cpp's libraries, where they are not the installed ones; the variable,
+    `LLAMA_CPP_LIB_PATH`, is llama-cpp-python's."""
     remotes: Remotes = field(default_factory=Remotes)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
     """Field name to variable name, for the fields that were set."""
@@ -187,6 +190,7 @@ class Settings:
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
             editor=read.text("editor", "EDITOR"),
+            engine_libraries=read.foreign_path("engine_libraries", "LLAMA_CPP_LIB_PATH"),
             remotes=Remotes.from_environment(environ),
             sources=read.sources,
             warnings=tuple(read.warnings),
@@ -196,6 +200,11 @@ class Settings:
     def daemon_file(self) -> Path:
         """Where the running daemon says its pid and address."""
         return self.home / "daemon.json"
+
+    @property
+    def findings_file(self) -> Path:
+        """Where it is kept in which safe mode an engine runs on this machine."""
+        return self.home / "cache" / "engine-findings.json"
 
     @property
     def log_file(self) -> Path:
@@ -223,6 +232,14 @@ class _Reader:
                 self.sources[field_name] = prefix + name
                 return value
         return None
+
+    def foreign_path(self, field_name: str, variable: str) -> Path | None:
+        """A path from a variable of another program, as that one reads it."""
+        value = self._environ.get(variable)
+        if value is None:
+            return None
+        self.sources[field_name] = variable
+        return Path(value)
 
     def _reject(self, field_name: str, value: str, default: T, why: str) -> T:
         variable = self.sources.pop(field_name)

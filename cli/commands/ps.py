@@ -40,6 +40,8 @@ def ps(
     else:
         now = datetime.now(UTC)
         terminal.data(table(HEADER, [row(model, now, in_full=no_trunc) for model in models]))
+        for caveat in dict.fromkeys(model.safe_mode for model in models if model.safe_mode):
+            terminal.message(f"warning: {caveat}\n")
 
 
 def loaded(terminal: Terminal) -> list[RunningModel]:
@@ -84,6 +86,7 @@ def processor(size_bytes: int, vram_bytes: int) -> str:
 
 def as_json(model: RunningModel) -> dict[str, object]:
     """One object of the JSON output, in the API's words."""
+    safe_mode = {"safe_mode": model.safe_mode} if model.safe_mode else {}
     return {
         "name": model.name,
         "digest": model.digest,
@@ -91,4 +94,5 @@ def as_json(model: RunningModel) -> dict[str, object]:
         "size_vram": model.vram_bytes,
         "context_length": model.context_tokens,
         "expires_at": model.expires_at.isoformat() if model.expires_at else None,
+        **safe_mode,
     }

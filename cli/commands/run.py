@@ -19,9 +19,9 @@ from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
 from olmkit.cli.flags import Insecure
 from olmkit.cli.screen.terminal import Terminal
-from olmkit.cli.settings import load_settings
+from olmkit.cli.settings import client_of, load_settings
 from olmkit.cli.thinkflag import ThinkCommand
-from olmkit.engine.client import Client, connect
+from olmkit.engine.client import Client
 from olmkit.engine.client.replies import ModelDetails
 from olmkit.engine.errors import ApiError
 from olmkit.engine.settings import Settings
@@ -96,7 +96,7 @@ def run(
     settings = load_settings(terminal)
     chats = not prompt and not terminal.has_input and terminal.shows_data
     text = "" if chats else join_prompt(terminal, prompt or [])
-    client = connect(settings)
+    client = client_of(settings, terminal)
     digest = local_file(client, model, terminal)
     name = digest or model
     with called(model, digest):

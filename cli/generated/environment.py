@@ -33,6 +33,7 @@ VARIABLES: Final = {
 
 OTHERS: Final = {
     "NO_COLOR": "any value: no colours",
+    "LLAMA_CPP_LIB_PATH": "directory of llama.cpp's libraries, instead of the installed ones",
     "HTTP_PROXY, HTTPS_PROXY, NO_PROXY": "proxies on the way to other machines",
     "DOCKER_CONFIG, REGISTRY_AUTH_FILE": "where logins are kept (~/.docker, Podman's auth.json)",
     "HF_TOKEN, HF_ENDPOINT": "token for Hugging Face, and its address",

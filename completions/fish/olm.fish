@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run pull push login logout create show prompt ls list ps cp rm tag inspect history save load lock verify system stop serve start version completion help
+    not __fish_seen_subcommand_from run pull push login logout create show prompt ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -29,6 +29,8 @@ complete -c olm -n __olm_needs_command -a system -d 'Show or reclaim disk space'
 complete -c olm -n __olm_needs_command -a stop -d 'Unload models'
 complete -c olm -n __olm_needs_command -a serve -d 'Run the daemon in the foreground, or stop it'
 complete -c olm -n __olm_needs_command -a start -d 'Run the daemon in the foreground, or stop it'
+complete -c olm -n __olm_needs_command -a info -d 'Show versions, engine, devices, places and settings'
+complete -c olm -n __olm_needs_command -a doctor -d 'Check this installation and say what to do'
 complete -c olm -n __olm_needs_command -a version -d 'Show the versions of olm and its daemon'
 complete -c olm -n __olm_needs_command -a completion -d 'Print a completion script for a shell'
 complete -c olm -n __olm_needs_command -a help -d 'Show help for a command'
@@ -140,9 +142,13 @@ complete -c olm -n '__fish_seen_subcommand_from stop' -s h -l help -d 'Show help
 complete -c olm -n '__fish_seen_subcommand_from stop' -a '(olm __complete running (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from serve start' -l stop -d 'End the daemon that runs, and the models it has loaded.'
 complete -c olm -n '__fish_seen_subcommand_from serve start' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from info' -l json -d 'Print one JSON object.'
+complete -c olm -n '__fish_seen_subcommand_from info' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from doctor' -l json -d 'Print one JSON object.'
+complete -c olm -n '__fish_seen_subcommand_from doctor' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from version' -l format -x -a 'table json' -d 'Lines for people, or one JSON object.'
 complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show prompt ls list ps cp rm tag inspect history save load lock verify system stop serve start version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show prompt ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help'

@@ -28,7 +28,7 @@ class Api:
             inspect_template=self.renderer.inspect,
         )
         self.transfers = Transfers()
-        self.vocabularies = Vocabularies()
+        self.vocabularies = Vocabularies(services.safeguard)
         self.uploads: weakref.WeakValueDictionary[Digest, asyncio.Lock] = (
             weakref.WeakValueDictionary()
         )

@@ -29,6 +29,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.RequestCancelled: (499, "cancelled"),
     engine.RunnerFailed: (500, "runner_failed"),
     engine.RunnerDied: (500, "runner_died"),
+    engine.EngineUnusable: (500, "engine_unusable"),
     engine.DaemonError: (500, "daemon"),
     engine.DaemonNotRunning: (502, "daemon_not_running"),
     engine.DaemonStartFailed: (500, "daemon_start_failed"),
@@ -104,6 +105,8 @@ def classify(error: Exception, *, is_streaming: bool = False) -> Failure:
                 f" ({error.given_tokens} tokens, {error.limit_tokens} fit); shorten the prompt, "
                 "adjust the context length in settings, or use a model with a longer context length"
             )
+        case engine.EngineUnusable():
+            pass  # its sentence says all: memory has nothing to do with it
         case engine.RunnerDied() if is_streaming:
             text = f"an error was encountered while running the model: {text}"
         case engine.RunnerDied():

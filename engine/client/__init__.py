@@ -28,10 +28,13 @@ LIGHT_TIMEOUT_S: Final = 30.0
 Body = Mapping[str, object]
 
 
-def connect(settings: Settings, *, start: bool = True) -> "Client":
+def connect(
+    settings: Settings, *, start: bool = True, on_start: Callable[[], None] | None = None
+) -> "Client":
     """A client of the daemon at the settings' address; nothing is sent yet.
 
-    With `start`, a daemon of this machine that does not run is started by the first request.
+    With `start`, a daemon of this machine that does not run is started by the first request;
+    `on_start` is called then.
     """
     starter = None
     if start and settings.address.is_local:
@@ -39,6 +42,8 @@ def connect(settings: Settings, *, start: bool = True) -> "Client":
         def starter() -> None:
             from olmkit.engine.client.launch import start_daemon
 
+            if on_start is not None:
+                on_start()
             start_daemon(settings)
 
     return Client(settings.address, starter=starter)

@@ -112,6 +112,8 @@ class RunningModel(NamedTuple):
     vram_bytes: int
     context_tokens: int
     expires_at: datetime | None
+    safe_mode: str = ""
+    """What the engine does without, and why."""
 
 
 def running_models(reply: Object) -> list[RunningModel]:
@@ -124,6 +126,7 @@ def running_models(reply: Object) -> list[RunningModel]:
             vram_bytes=_count(model, "size_vram"),
             context_tokens=_count(model, "context_length"),
             expires_at=_instant(model, "expires_at"),
+            safe_mode=_text(model, "safe_mode"),
         )
         for model in _objects(reply, "models")
     ]

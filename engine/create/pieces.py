@@ -8,7 +8,7 @@ Source: `convertModelFromFiles` of https://github.com/ollama/ollama/blob/v0.17.4
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -18,6 +18,7 @@ from olmkit.engine.create.quantize import quantize
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.gguf import shards
 from olmkit.engine.gguf.header import GgufHeader, is_gguf, read_header
+from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.registry.errors import TransferCancelled, store_errors
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.oci import mediatypes
@@ -38,6 +39,8 @@ class Site:
     store: Store
     on_event: EventSink
     cancelled: threading.Event
+    guard: Safeguard = field(default_factory=Safeguard)
+    """What to do when the engine dies in the quantizer."""
 
     def require_wanted(self) -> None:
         """Go on, unless nobody wants the result any more.
@@ -154,6 +157,7 @@ def _quantized(source: Source, type_text: str, site: Site, what: str) -> Digest:
                 source.path,
                 target,
                 type_text,
+                guard=site.guard,
                 on_progress=site.progress(label),
                 cancelled=site.cancelled,
             )

@@ -12,7 +12,8 @@ from typing import Final
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.runner.protocol import Loaded, LoadOperation, LoadOptions
-from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.engine.safemode.safeguard import Safeguard
+from olmkit.engine.supervision.steadyrunner import SteadyRunner
 
 MAX_RUNNERS: Final = 2
 """Runners at a time that only tokenize: each is a process of some 100 MB."""
@@ -21,7 +22,8 @@ MAX_RUNNERS: Final = 2
 class Vocabularies:
     """Reads the vocabularies of models, a bounded number at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, safeguard: Safeguard) -> None:
+        self._safeguard = safeguard
         self._free = asyncio.Semaphore(MAX_RUNNERS)
 
     async def tokenize(self, spec: ModelSpec, text: str, *, add_special: bool) -> list[int]:
@@ -46,9 +48,9 @@ class Vocabularies:
             return await runner.detokenize(tokens)
 
     @asynccontextmanager
-    async def _runner(self, spec: ModelSpec) -> AsyncIterator[tuple[LocalRunner, Loaded]]:
+    async def _runner(self, spec: ModelSpec) -> AsyncIterator[tuple[SteadyRunner, Loaded]]:
         async with self._free:
-            runner = await LocalRunner.start(spec.name)
+            runner = await SteadyRunner.start(spec.name, self._safeguard)
             try:
                 options = LoadOptions(context_tokens=1)
                 yield (

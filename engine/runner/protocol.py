@@ -8,10 +8,15 @@ This module knows nothing of sockets, asyncio or llama.cpp.
 """
 
 import enum
+from typing import Final
 
 import msgspec
 
 from olmkit.engine.framing import decode_payload
+
+EXIT_NO_ENGINE: Final = 3
+"""Exit status of a process that needs llama.cpp: its libraries cannot be loaded, or are not those
+that its bindings describe. The last line of its output that begins with `error ` says why."""
 
 
 class _Message(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only=True):
@@ -68,12 +73,25 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Main memory for what idle sequences hold, beside the KV pool."""
 
 
+class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
+    """What a runner does without, because the engine died with it on this machine."""
+
+    plain_buffers: bool = False
+    """Weights stay as they are in the file: no AMX, no repacking."""
+    cpu_only: bool = False
+    """Devices other than the processor are left alone."""
+    installed_libraries: bool = False
+    """The libraries of the package, not those that the user chose: whoever starts the process
+    sees to it."""
+
+
 class Load(_Message, frozen=True):
     """Answered by `Loaded`, with `LoadProgress` frames before it, or `Failed`."""
 
     operation: LoadOperation
     files: ModelFiles
     options: LoadOptions
+    mode: SafeMode = SafeMode()
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

@@ -21,6 +21,7 @@ from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import Instance, InstanceId, TicketId
+from olmkit.engine.scheduling.placement import placement_of
 from olmkit.engine.scheduling.scheduler import Scheduler
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
@@ -52,13 +53,15 @@ class InstanceInfo:
     state: str
     """`starting`, `ready`, `draining` or `stopping`."""
     size_bytes: int
-    """All that the model takes; while it is starting, what was planned."""
+    """All that the model takes (`Placement`); while it is starting, what was planned."""
     size_vram_bytes: int
     """The part on cards."""
     context_tokens: int
     expires_at: datetime | None
     """When it is unloaded if nobody asks for it; None: never. Aware, local time."""
     leases: int
+    caveat: str
+    """What the engine does without on this machine, and why; empty: nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -310,9 +313,11 @@ class Pool:
 
     def _info(self, instance: Instance) -> InstanceInfo:
         tenant = self._tenants[instance.id]
-        buffers = tenant.loaded.buffers if tenant.loaded else []
-        size_bytes = sum(map(bringup.buffer_bytes, buffers))
-        if tenant.loaded is None and tenant.plan is not None:
+        runner = tenant.runner
+        loaded = runner.loaded if runner else None
+        placed = placement_of(loaded.buffers if loaded else [], tenant.spec.gguf)
+        size_bytes = placed.total_bytes
+        if loaded is None and tenant.plan is not None:
             size_bytes = tenant.plan.total_bytes
         left_s = min(instance.deadline_s - self._loop.time(), instance.keep_alive_s)
         expires_at = None
@@ -324,10 +329,11 @@ class Pool:
             model_key=tenant.spec.model_key,
             state=instance.state,
             size_bytes=size_bytes,
-            size_vram_bytes=sum(map(bringup.buffer_bytes, filter(bringup.is_on_card, buffers))),
+            size_vram_bytes=placed.card_bytes,
             context_tokens=instance.context_tokens or tenant.options.context_tokens,
             expires_at=expires_at,
             leases=len(instance.leases),
+            caveat=runner.caveat if runner else "",
         )
 
 

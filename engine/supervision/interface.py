@@ -79,6 +79,19 @@ class Runner(Protocol):
         """Resolves once, when the runner is gone, asked to or not. Do not cancel it: shield."""
         ...
 
+    @property
+    def caveat(self) -> str:
+        """One sentence on what the engine does without on this machine, and why; else empty."""
+        ...
+
+    @property
+    def loaded(self) -> Loaded | None:
+        """What `load` said last of the model that is loaded; None before.
+
+        Other than what `load` returned only where the engine had to be started again.
+        """
+        ...
+
     async def load(
         self,
         files: ModelFiles,

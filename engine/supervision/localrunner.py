@@ -10,7 +10,7 @@ import logging
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -48,6 +48,7 @@ from olmkit.engine.runner.protocol import (
     Reply,
     Request,
     Room,
+    SafeMode,
     Sampling,
     Text,
     Tokenize,
@@ -69,6 +70,7 @@ OOM_SCORE: Final = 300
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.runner.process.main")
 """`-P`: the current directory is no place to import from."""
 
+_NORMAL: Final = SafeMode()
 _HINTS: Final = {ExitReason.OUT_OF_MEMORY: "use a smaller num_ctx or model, or stop other programs"}
 _LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
 """First words of a runner's log lines that the daemon's log shows at any level."""
@@ -80,8 +82,19 @@ log = logging.getLogger(__name__)
 class LocalRunner:
     """A `Runner`: see `interface` for what every method promises."""
 
-    def __init__(self, model: str, process: asyncio.subprocess.Process, stream: Multiplex) -> None:
+    caveat: Final = ""
+    """See `Runner.caveat`."""
+
+    def __init__(
+        self,
+        model: str,
+        process: asyncio.subprocess.Process,
+        stream: Multiplex,
+        mode: SafeMode = _NORMAL,
+    ) -> None:
         self.model = model
+        self.loaded: Loaded | None = None
+        self._mode = mode
         self.died: asyncio.Future[ExitInfo] = asyncio.get_running_loop().create_future()
         self._process = process
         self._stream = stream
@@ -92,8 +105,17 @@ class LocalRunner:
         self._supervisor = asyncio.create_task(self._supervise())
 
     @classmethod
-    async def start(cls, model: str, *, command: Sequence[str] = COMMAND) -> "LocalRunner":
+    async def start(
+        cls,
+        model: str,
+        *,
+        command: Sequence[str] = COMMAND,
+        mode: SafeMode = _NORMAL,
+        environ: Mapping[str, str] | None = None,
+    ) -> "LocalRunner":
         """A fresh runner for `model` (its name in errors and logs), not loaded yet.
+
+        `environ`: the variables of the process; None: those of this one.
 
         Raises:
             RunnerDied: the process could not be started.
@@ -110,6 +132,7 @@ class LocalRunner:
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                     cwd="/",
+                    env=environ,
                 )
             reader, writer = await asyncio.open_unix_connection(sock=ours)
         except OSError as error:
@@ -122,7 +145,7 @@ class LocalRunner:
         with suppress(OSError):
             Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE), "ascii")
         log.debug("runner started", extra={"model": model, "runner": process.pid})
-        return cls(model, process, Multiplex(reader, writer))
+        return cls(model, process, Multiplex(reader, writer), mode)
 
     @property
     def pid(self) -> int:
@@ -138,14 +161,23 @@ class LocalRunner:
         on_progress: Callable[[float], None] | None = None,
     ) -> Loaded:
         """See `Runner.load`."""
-        request = Load(id=self._stream.next_id(), operation=operation, files=files, options=options)
+        request = Load(
+            id=self._stream.next_id(),
+            operation=operation,
+            files=files,
+            options=options,
+            mode=self._mode,
+        )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:
                 if isinstance(reply, LoadProgress):
                     if on_progress is not None:
                         on_progress(reply.fraction)
                 else:
-                    return self._expect(reply, Loaded)
+                    loaded = self._expect(reply, Loaded)
+                    if operation is not LoadOperation.FIT:
+                        self.loaded = loaded
+                    return loaded
         raise AssertionError("a load ends with a reply or raises")
 
     async def complete(

@@ -130,7 +130,11 @@ def _workshop(api: Api, on_event: EventSink, cancelled: threading.Event) -> Work
         return pull_into(api, reference, sink, stop)
 
     return Workshop(
-        store=api.services.store, pull=pull_parent, on_event=on_event, cancelled=cancelled
+        store=api.services.store,
+        pull=pull_parent,
+        on_event=on_event,
+        cancelled=cancelled,
+        guard=api.services.safeguard,
     )
 
 

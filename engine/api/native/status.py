@@ -4,6 +4,7 @@ import asyncio
 import os
 from datetime import datetime, timedelta
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
@@ -73,6 +74,7 @@ async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
         expires_at=instance.expires_at or datetime.now().astimezone() + FOREVER,
         size_vram=instance.size_vram_bytes,
         context_length=instance.context_tokens,
+        safe_mode=instance.caveat or msgspec.UNSET,
     )
 
 

@@ -354,6 +354,8 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     expires_at: datetime
     size_vram: int
     context_length: int
+    safe_mode: str | msgspec.UnsetType = msgspec.UNSET
+    """What the engine does without on this machine, and why; olm's own."""
 
 
 class Progress(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

@@ -15,11 +15,14 @@ from olmkit.engine.runner.bindings.context import (
     ContextOptions,
     Pooling,
 )
+from olmkit.engine.runner.bindings.devices import Device, DeviceKind, devices
 from olmkit.engine.runner.bindings.library import (
     LogLevel,
     NativeError,
     initialize,
+    libraries,
     set_log_sink,
+    system_info,
     take_errors,
 )
 from olmkit.engine.runner.bindings.model import Adapter, Model, load_adapter
@@ -34,16 +37,21 @@ __all__ = [
     "Candidates",
     "Context",
     "ContextOptions",
+    "Device",
     "DeviceBytes",
+    "DeviceKind",
     "LogLevel",
     "Model",
     "NativeError",
     "Pooling",
     "Sampler",
+    "devices",
     "initialize",
+    "libraries",
     "load_adapter",
     "memory_by_device",
     "quantize",
     "set_log_sink",
+    "system_info",
     "take_errors",
 ]

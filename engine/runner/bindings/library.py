@@ -4,13 +4,18 @@ Of llama-cpp-python only the low-level module is imported: its package would bri
 and diskcache along (three times the start-up time, twice the memory).
 """
 
+import ctypes
 import enum
 import functools
 import importlib.util
+import os
 import sys
 import types
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
+
+from olmkit.engine.facts.enginelibraries import EngineLibraries
 
 _MOST_ERRORS: Final = 100
 """Error lines kept for `take_errors`: the first ones tell the cause."""
@@ -20,6 +25,10 @@ _F16: Final = 1
 
 class NativeError(Exception):
     """llama.cpp refused something; the log lines of the call tell why."""
+
+
+class LibraryUnusable(NativeError, ImportError):
+    """llama.cpp cannot be used at all: a library is missing or broken, or of another version."""
 
 
 class LogLevel(enum.IntEnum):
@@ -32,16 +41,23 @@ class LogLevel(enum.IntEnum):
 
 
 def _import_low_level() -> Any:
-    """The module `llama_cpp.llama_cpp`, with an empty package in front of it."""
+    """The module `llama_cpp.llama_cpp`, with an empty package in front of it.
+
+    Raises:
+        LibraryUnusable: it is not there, or the libraries that it loads are not.
+    """
     if "llama_cpp" not in sys.modules:
         spec = importlib.util.find_spec("llama_cpp")
         if spec is None or spec.submodule_search_locations is None:
-            raise NativeError("llama-cpp-python is not installed")
+            raise LibraryUnusable("llama-cpp-python is not installed")
         package = types.ModuleType("llama_cpp")
         package.__path__ = list(spec.submodule_search_locations)
         sys.modules["llama_cpp"] = package
-    from llama_cpp import llama_cpp as low_level
-
+    try:
+        from llama_cpp import llama_cpp as low_level
+    except (OSError, RuntimeError, AttributeError) as error:
+        # A library, or one that it needs, is not there; or a function is not in it.
+        raise LibraryUnusable(f"llama.cpp cannot be loaded: {error}") from error
     # llguidance asks the package for what the low-level module has.
     vars(sys.modules["llama_cpp"]).setdefault("__getattr__", functools.partial(getattr, low_level))
     return low_level
@@ -51,12 +67,23 @@ api: Final = _import_low_level()
 """llama.h as ctypes functions and structures."""
 
 
+def libraries() -> EngineLibraries:
+    """Where the libraries are that were loaded."""
+    directory = os.path.dirname(os.path.abspath(api._lib._name))
+    return EngineLibraries(installed=Path(directory), chosen=None)
+
+
+def system_info() -> str:
+    """A line of what the engine was compiled for, or chose when it started."""
+    return str(api.llama_print_system_info().decode(errors="replace").strip())
+
+
 def initialize() -> None:
     """Starts llama.cpp; to be called once, before anything else here.
 
     Raises:
-        NativeError: the library's structures are not those that the bindings describe: calls
-            would pass garbage.
+        LibraryUnusable: the library's structures are not those that the bindings describe: calls
+            would pass garbage; or nothing of it runs on this processor.
     """
     model, context = api.llama_model_default_params(), api.llama_context_default_params()
     known = (
@@ -73,8 +100,25 @@ def initialize() -> None:
     )
     if not all(known):
         version = api.llama_version().decode()
-        raise NativeError(f"llama.cpp {version} does not match its Python bindings")
+        raise LibraryUnusable(f"llama.cpp {version} does not match its Python bindings")
+    _load_backends()
     api.llama_backend_init()
+
+
+def _load_backends() -> None:
+    """Loads the backends of an engine that keeps them in libraries apart (GGML_BACKEND_DL).
+
+    Of several CPU libraries ggml takes the best that this processor can run. llama-cpp-python
+    leaves this to its caller (https://github.com/abetlen/llama-cpp-python/issues/2069); other
+    engines have their backends built in.
+    """
+    library = api._lib
+    if not library.ggml_backend_dev_count():
+        folder = libraries().directory
+        assert folder is not None
+        library.ggml_backend_load_all_from_path(ctypes.c_char_p(os.fsencode(folder)))
+    if not library.ggml_backend_dev_count():
+        raise LibraryUnusable("llama.cpp has no backend that runs on this processor")
 
 
 class _Log:

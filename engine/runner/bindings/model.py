@@ -26,12 +26,16 @@ class Model:
         use_mmap: bool | None = None,
         dry_run: bool = False,
         vocabulary_only: bool = False,
+        plain_buffers: bool = False,
+        cpu_only: bool = False,
         on_progress: Callable[[float], bool] = lambda _: True,
     ) -> None:
         """Loads the file; `on_progress` gets fractions and returns False to give up.
 
         `dry_run` reads the header and the vocabulary and allocates no weights;
-        `vocabulary_only` makes a model that tokenizes and has no sizes.
+        `vocabulary_only` makes a model that tokenizes and has no sizes. `plain_buffers` leaves
+        weights as the file has them, neither repacked nor tiled for AMX; `cpu_only` uses no
+        other device.
 
         Raises:
             NativeError: it could not be loaded, or `on_progress` said no.
@@ -46,6 +50,12 @@ class Model:
         elif use_mmap is not None:
             parameters.load_mode = _LOAD_MODE_MMAP if use_mmap else _LOAD_MODE_NONE
         parameters.vocab_only = vocabulary_only
+        if plain_buffers:
+            parameters.use_extra_bufts = False
+        no_devices = (ctypes.c_void_p * 1)(None)
+        if cpu_only:
+            parameters.devices = ctypes.cast(no_devices, ctypes.c_void_p)
+            parameters.n_gpu_layers, parameters.main_gpu = 0, -1
         callback = api.llama_progress_callback(lambda fraction, _: on_progress(fraction))
         parameters.progress_callback = callback
         self.handle = api.llama_model_load_from_file(path.encode(), parameters)

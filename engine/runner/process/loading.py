@@ -97,7 +97,12 @@ def load_vocabulary(request: Load) -> tuple[Model, Loaded]:
     started_ns = time.monotonic_ns()
     take_errors()
     try:
-        model = Model(request.files.weights_path, vocabulary_only=True)
+        model = Model(
+            request.files.weights_path,
+            vocabulary_only=True,
+            plain_buffers=request.mode.plain_buffers,
+            cpu_only=request.mode.cpu_only,
+        )
     except NativeError as error:
         raise model_failure(take_errors()) from error
     return model, Loaded(
@@ -198,6 +203,8 @@ class _Loading:
                 main_gpu=self._options.main_gpu,
                 use_mmap=self._options.use_mmap,
                 dry_run=self._is_dry,
+                plain_buffers=self._request.mode.plain_buffers,
+                cpu_only=self._request.mode.cpu_only,
                 on_progress=on_progress,
             )
         except NativeError as error:

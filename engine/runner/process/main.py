@@ -15,11 +15,9 @@ import struct
 import sys
 from typing import Final, NoReturn
 
+from olmkit.engine.facts.suitability import engine_warning
 from olmkit.engine.framing import ProtocolViolation
-from olmkit.engine.runner import log
-from olmkit.engine.runner.bindings import LogLevel, NativeError, initialize, set_log_sink
-from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
-from olmkit.engine.runner.process.loop import Loop
+from olmkit.engine.runner.protocol import EXIT_NO_ENGINE
 
 _PR_SET_PDEATHSIG: Final = 1
 _CREDENTIALS: Final = struct.Struct("3i")
@@ -28,7 +26,7 @@ _CREDENTIALS: Final = struct.Struct("3i")
 EXIT_DONE: Final = 0
 """The daemon closed its end."""
 EXIT_FAILED: Final = 1
-"""llama.cpp does not match its bindings, or an error that nobody foresaw."""
+"""An error that nobody foresaw."""
 EXIT_VIOLATION: Final = 2
 """The daemon sent what is no frame (argparse uses the same status)."""
 
@@ -37,7 +35,7 @@ def main() -> NoReturn:
     """Runs the process to its end; does not return."""
     parser = argparse.ArgumentParser(prog="olm-runner", description=__doc__)
     parser.add_argument("--fd", type=int, required=True, help="inherited socketpair end")
-    levels = [level.name.lower() for level in LogLevel]
+    levels = ("debug", "info", "warn", "error")
     parser.add_argument("--log-level", choices=levels, default="info", help="least level logged")
     arguments = parser.parse_args()
     peer = socket.socket(fileno=arguments.fd)
@@ -46,24 +44,40 @@ def main() -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # A failed assertion in llama.cpp would start a debugger on this process before it aborts.
     os.environ["GGML_NO_BACKTRACE"] = "1"
-    log.start(LogLevel[arguments.log_level.upper()])
     # No teardown: freeing gigabytes piece by piece only takes time that the daemon waits.
-    os._exit(_serve(peer))
+    os._exit(_serve(peer, arguments.log_level))
 
 
-def _serve(peer: socket.socket) -> int:
+def _serve(peer: socket.socket, log_level: str) -> int:
     """Serves the daemon; returns the exit status."""
     try:
+        # Here, not above: the import loads llama.cpp's libraries, and that may fail.
+        from olmkit.engine.runner import log
+        from olmkit.engine.runner.bindings import (
+            LogLevel,
+            initialize,
+            libraries,
+            set_log_sink,
+            system_info,
+        )
+        from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
+        from olmkit.engine.runner.process.loop import Loop
+
+        log.start(LogLevel[log_level.upper()])
         initialize()
+    except ImportError as error:
+        sys.stderr.write(f"error {' '.join(str(error).split())}\n")
+        return EXIT_NO_ENGINE
+    try:
         set_log_sink(log.write_native)
+        if warning := engine_warning(libraries(), system_info=system_info()):
+            log.write(LogLevel.WARN, warning)
         Loop(FrameSocket(peer)).run()
     except PeerGone:
         return EXIT_DONE
     except ProtocolViolation as error:
         log.write(LogLevel.ERROR, f"protocol violation: {error}")
         return EXIT_VIOLATION
-    except NativeError as error:
-        log.write(LogLevel.ERROR, str(error))
     except Exception as error:
         log.write_exception("the runner failed", error)
     return EXIT_FAILED

@@ -1,15 +1,16 @@
 """The process that quantizes one file: `python -m olmkit.engine.runner.process.quantize_worker`.
 
-It gets one `Quantization` on standard input; see `childjob` for what it answers.
+It gets one `Quantization` on standard input; see `childjob` for what it answers. Where llama.cpp
+cannot be loaded it ends with EXIT_NO_ENGINE.
 """
 
 import re
+import sys
 from typing import Final
 
 from olmkit.engine import childjob
 from olmkit.engine.childjob import Reporter
-from olmkit.engine.runner import bindings
-from olmkit.engine.runner.protocol import Quantization
+from olmkit.engine.runner.protocol import EXIT_NO_ENGINE, Quantization
 
 _TENSOR: Final = re.compile(r"\[ *\d+/ *\d+\] +(\S+) +-")
 """llama.cpp's log line for each tensor that it begins."""
@@ -20,9 +21,16 @@ def main() -> None:
     job = childjob.read_job(Quantization)
     reporter = Reporter()
     progress = _Progress(job, reporter)
-    bindings.set_log_sink(progress.on_log)
     try:
+        # Here, not above: the import loads llama.cpp's libraries, and that may fail.
+        from olmkit.engine.runner import bindings
+
         bindings.initialize()
+    except ImportError as error:
+        sys.stderr.write(f"error {' '.join(str(error).split())}\n")
+        sys.exit(EXIT_NO_ENGINE)
+    bindings.set_log_sink(lambda _, line: progress.on_log(line))
+    try:
         bindings.quantize(job.source, job.target, file_type=job.file_type, threads=job.threads)
     except bindings.NativeError as error:
         reporter.failed(" ".join(str(error).split()))
@@ -40,7 +48,7 @@ class _Progress:
         self._begun = ""
         self._reporter = reporter
 
-    def on_log(self, level: bindings.LogLevel, line: str) -> None:
+    def on_log(self, line: str) -> None:
         """Count the tensor before the one that begins."""
         if match := _TENSOR.match(line):
             self._completed += self._sizes.pop(self._begun, 0)

@@ -22,6 +22,7 @@ def ask(home: Path, method: str, path: str, **options: Any) -> httpx.Response:
             settings=Settings(home=home, models=home / "models"),
             store=Store(home / "models"),
             pool=cast(Any, None),
+            safeguard=cast(Any, None),
             templates=cast(Any, None),
             started_at=datetime.now().astimezone(),
         )

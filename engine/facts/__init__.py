@@ -1,0 +1,1 @@
+"""What is known of this machine, of the engine and of how the two get on: data, no policy."""

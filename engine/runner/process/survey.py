@@ -1,0 +1,46 @@
+"""What the engine says of itself: `python -m olmkit.engine.runner.process.survey`.
+
+Prints one JSON object and ends. Starts drivers, which may take seconds, and loads llama.cpp, which
+may kill the process: for a child that nobody needs. Where llama.cpp cannot be loaded it ends with
+EXIT_NO_ENGINE.
+"""
+
+import json
+import os
+import sys
+
+from olmkit.engine.runner.protocol import EXIT_NO_ENGINE
+
+
+def main() -> int:
+    """Print the object; the exit status."""
+    os.environ["GGML_NO_BACKTRACE"] = "1"
+    try:
+        # Here, not above: the import loads llama.cpp's libraries, and that may fail.
+        from olmkit.engine.runner.bindings import devices, initialize, system_info
+        from olmkit.engine.runner.bindings.library import api
+
+        initialize()
+    except ImportError as error:
+        sys.stderr.write(f"error {' '.join(str(error).split())}\n")
+        return EXIT_NO_ENGINE
+    said = {
+        "llama_cpp": api.llama_version().decode(errors="replace"),
+        "system_info": system_info(),
+        "devices": [
+            {
+                "name": device.name,
+                "description": device.description,
+                "kind": device.kind.name.lower(),
+                "free_bytes": device.free_bytes,
+                "total_bytes": device.total_bytes,
+            }
+            for device in devices()
+        ],
+    }
+    sys.stdout.write(json.dumps(said) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The proof that the installed engine runs here: a tiny model in a child process."""
