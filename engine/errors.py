@@ -2,6 +2,7 @@
 
     EngineError
     ├ InvalidRequest            .field
+    │ └ DigestMismatch          bytes that are not those of the digest in the request
     ├ ModelUnloadable           .model      bad file, unknown architecture
     ├ UnsupportedCapability     .model .capability
     ├ ModelNotCreatable
@@ -40,6 +41,10 @@ class InvalidRequest(EngineError):
     def __init__(self, message: str, *, field: str | None = None, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.field = field
+
+
+class DigestMismatch(InvalidRequest):
+    """The bytes of an upload are not those of the digest that it names."""
 
 
 class ModelUnloadable(EngineError):
@@ -152,7 +157,7 @@ class EngineUnusable(RunnerDied):
 
 
 class DaemonError(EngineError):
-    """Between a client and the daemon."""
+    """A failure between a client and the daemon."""
 
 
 class DaemonNotRunning(DaemonError):

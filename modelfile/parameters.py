@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from olmkit.modelfile.booleans import parse_boolean
 from olmkit.modelfile.diagnostics import Code, nearest, quoted
 from olmkit.modelfile.errors import InvalidParameter
 
@@ -112,8 +113,6 @@ _OTHER_NAMES: Mapping[str, str] = MappingProxyType(
 )
 """What other programs call the same thing."""
 
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _SAID = {"yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false"}
 _TAKES = {
     INTEGER: "an integer",
@@ -228,7 +227,7 @@ def _read(row: ParameterInfo, text: str, *, compatible: bool) -> ParameterValue 
     if len(visible) > _LONGEST_NUMBER:
         return None
     if row.type is BOOLEAN:
-        return True if visible in _TRUE else False if visible in _FALSE else None
+        return parse_boolean(visible)
     if row.type is FLOAT:
         return _parse_float(visible)
     if _INTEGER.fullmatch(visible):

@@ -166,7 +166,7 @@ class TransferCancelled(RegistryError):
 
 
 class RemoteError(RegistryError):
-    """Between olm and a registry."""
+    """A failure between olm and a registry."""
 
     is_temporary = False
     """Whether trying again may help; nothing else decides a retry."""
@@ -187,7 +187,7 @@ class Untrusted(RemoteError):
 
 
 class Unauthorized(RemoteError):
-    """The registry wants credentials, or other ones."""
+    """The registry wants credentials, or refuses those that it got."""
 
 
 class RemoteRejected(RemoteError):

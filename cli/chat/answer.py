@@ -1,4 +1,5 @@
-"""Shows an answer as it arrives: wrapped and grey where thought on a terminal, bare elsewhere.
+"""The display of an answer as it arrives: wrapped, with grey thoughts, on a terminal; bare
+elsewhere.
 
 When stdout is no terminal it carries the answer's own bytes and one newline at the end if the
 answer has none; what the model thinks goes to stderr then.
@@ -25,7 +26,7 @@ class AnswerView:
         self._is_thinking = False
         self._at_line_start = True
         self.text = ""
-        """What was answered so far, thoughts not included."""
+        """The answer so far, without thoughts."""
         self.thinking = ""
 
     def __enter__(self) -> "AnswerView":
@@ -123,6 +124,7 @@ def timings_text(timings: Timings) -> str:
         ("eval count", _tokens(timings.completion_tokens)),
         ("eval duration", _duration(timings.completion_ns)),
         ("eval rate", _rate(timings.completion_tokens, timings.completion_ns)),
+        ("schema ignored", visible(timings.schema_ignored)),
     ]
     return "".join(f"{name + ':':<22}{value}\n" for name, value in rows if value)
 

@@ -112,8 +112,8 @@ def run(
 
 
 def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool) -> ModelDetails:
-    """What is known of the model, which is pulled if the store lacks it, or the file that its
-    address names by digest."""
+    """The details of the model, which is pulled if the store lacks it, or lacks the file whose
+    digest its address names."""
     wanted = None
     if name.startswith("http"):
         from olmkit.registry.oci.reference import address_digest

@@ -29,12 +29,13 @@ VARIABLES: Final = {
     "OLM_EDITOR": "editor for Ctrl-G in a chat (VISUAL, EDITOR, vi)",
     "OLM_DEBUG": "1 logs more, 2 most",
 }
-"""Meaning and, in parentheses, default."""
+"""The meaning of each variable and, in parentheses, its default."""
 
 OTHERS: Final = {
     "NO_COLOR": "any value: no colours",
     "LLAMA_CPP_LIB_PATH": "directory of llama.cpp's libraries, instead of the installed ones",
     "HTTP_PROXY, HTTPS_PROXY, NO_PROXY": "proxies on the way to other machines",
     "DOCKER_CONFIG, REGISTRY_AUTH_FILE": "where logins are kept (~/.docker, Podman's auth.json)",
+    "OLM_GPU, OLM_BUILD": "what `python -m olmkit.engine.install` builds llama.cpp for",
     "HF_TOKEN, HF_ENDPOINT": "token for Hugging Face, and its address",
 }

@@ -1,4 +1,4 @@
-"""Where a command speaks: stdout for data, stderr for messages, and what they can show."""
+"""The terminal of a command: stdout for data, stderr for messages, and what they can show."""
 
 import os
 import sys
@@ -72,7 +72,7 @@ class Terminal:
 
     @contextmanager
     def held_input(self) -> Iterator[None]:
-        """What is typed where no prompt stands is not shown, but kept for the next one.
+        """Keeps what is typed during the block for the next prompt, without showing it.
 
         Ctrl-C works as ever.
         """

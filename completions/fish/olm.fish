@@ -69,6 +69,7 @@ complete -c olm -n '__fish_seen_subcommand_from logout' -s h -l help -d 'Show he
 complete -c olm -n '__fish_seen_subcommand_from create' -s f -l file -r -F -d 'The Modelfile; `-` is standard input.'
 complete -c olm -n '__fish_seen_subcommand_from create' -s q -l quantize -x -d 'Quantize weights, as to q4_K_M.'
 complete -c olm -n '__fish_seen_subcommand_from create' -l draft-quantize -x -d 'The same for the model of DRAFT.'
+complete -c olm -n '__fish_seen_subcommand_from create' -l try-load -l no-try-load -d 'Prove that the model loads before it gets its name; unasked up to 2 GiB.'
 complete -c olm -n '__fish_seen_subcommand_from create' -l build-arg -x -d 'Give an ARG its value; repeatable.'
 complete -c olm -n '__fish_seen_subcommand_from create' -l compatible -d 'Read the Modelfile as Ollama does; no additions of olm.'
 complete -c olm -n '__fish_seen_subcommand_from create' -l check -d 'Only say what is wrong with the Modelfile.'

@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from olmkit.engine import errors as engine
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.registry import errors as registry
 
 ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.EngineError: (500, "internal"),
     engine.InvalidRequest: (400, "invalid_request"),
+    engine.DigestMismatch: (400, "digest_mismatch"),
     engine.ModelUnloadable: (500, "model_unloadable"),
     engine.UnsupportedCapability: (400, "unsupported_capability"),
     engine.ModelNotCreatable: (400, "model_not_creatable"),
@@ -75,7 +75,7 @@ class Failure:
         members["http_status"] = self.status
         if self.hint:
             members["hint"] = self.hint
-        return msgspec.json.encode(members)
+        return encode_json(members)
 
 
 def classify(error: Exception, *, is_streaming: bool = False) -> Failure:

@@ -7,15 +7,15 @@ status is sent: what fails until then has a status of its own; what fails later 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
 from typing import Any, Final, TypeVar
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.statuses import KNOWN_ERRORS, classify
 from olmkit.engine.errors import RequestCancelled
@@ -28,12 +28,12 @@ JSON: Final = "application/json; charset=utf-8"
 NDJSON: Final = "application/x-ndjson"
 SUCCESS: Final = Progress(status="success")
 
-_encode = msgspec.json.Encoder().encode
 
-
-def json_reply(value: Any, *, status: int = 200) -> Response:
+def json_reply(
+    value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """A reply of one JSON object."""
-    return Response(_encode(value), status, media_type=JSON)
+    return Response(encode_json(value), status, headers, media_type=JSON)
 
 
 def error_reply(error: Exception) -> Response:
@@ -87,6 +87,7 @@ async def reply_with(
     *,
     stream: bool,
     collect: Callable[[AsyncGenerator[T, None]], Awaitable[Any]],
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """What `events` yield, as lines, or as the one object that `collect` makes of them.
 
@@ -94,8 +95,9 @@ async def reply_with(
         EngineError, RegistryError: before anything was sent.
     """
     if not stream:
-        return json_reply(await until_disconnect(request.receive, _collected(events, collect)))
-    return await lines(request, events)
+        whole = await until_disconnect(request.receive, _collected(events, collect))
+        return json_reply(whole, headers=headers)
+    return await lines(request, events, headers)
 
 
 async def _collected(
@@ -148,7 +150,9 @@ async def _last(replies: AsyncGenerator[T, None]) -> T:
     return [line async for line in replies][-1]
 
 
-async def lines(request: Request, events: AsyncGenerator[T, None]) -> Response:
+async def lines(
+    request: Request, events: AsyncGenerator[T, None], headers: Mapping[str, str] | None = None
+) -> Response:
     """A stream of what `events` yield, one JSON object a line.
 
     Raises:
@@ -159,7 +163,7 @@ async def lines(request: Request, events: AsyncGenerator[T, None]) -> Response:
     except BaseException:
         await events.aclose()
         raise
-    return Lines(first, events)
+    return Lines(first, events, headers)
 
 
 async def _first(events: AsyncGenerator[T, None]) -> T | None:
@@ -171,12 +175,17 @@ class Lines(Response):
 
     media_type = NDJSON
 
-    def __init__(self, first: Any, rest: AsyncGenerator[Any, None]) -> None:
+    def __init__(
+        self,
+        first: Any,
+        rest: AsyncGenerator[Any, None],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.status_code = 200
         self.background = None
         self._first = first
         self._rest = rest
-        self.init_headers()
+        self.init_headers(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all objects, or stop the work when the client goes away."""
@@ -194,9 +203,9 @@ class Lines(Response):
 
         try:
             if self._first is not None:
-                await line(_encode(self._first) + b"\n")
+                await line(encode_json(self._first) + b"\n")
             async for item in self._rest:
-                await line(_encode(item) + b"\n")
+                await line(encode_json(item) + b"\n")
         except KNOWN_ERRORS as error:
             await line(classify(error, is_streaming=True).body + b"\n")
         except Exception as error:  # the stream must end with a line that says so

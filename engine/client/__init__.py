@@ -256,9 +256,11 @@ class Client:
 
     def _answer(self, path: str, body: Body) -> Generator[Chunk, None, None]:
         chunk = None
-        for value in self.stream(path, {**body, "stream": True}):
-            chunk = replies.chunk(value)
-            yield chunk
+        with self.open(path, {**body, "stream": True}) as reply:
+            ignored = reply.headers.get("olm-schema-ignored", "")
+            for value in self.lines(reply):
+                chunk = replies.chunk(value, schema_ignored=ignored)
+                yield chunk
         if chunk is None or chunk.timings is None:
             raise DaemonError("the daemon ended the answer before it was complete")
 

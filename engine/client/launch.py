@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -72,7 +72,8 @@ def _locked(path: Path) -> Iterator[None]:
 
 def _start(settings: Settings, log_path: Path) -> None:
     if log_path.exists() and log_path.stat().st_size > MAX_LOG_BYTES:
-        log_path.replace(log_path.with_suffix(".log.1"))
+        with suppress(OSError):  # it is a mount point, for one: then it grows on
+            log_path.replace(log_path.with_suffix(".log.1"))
     environ = os.environ | {"OLM_HOME": str(settings.home), "OLM_MODELS": str(settings.models)}
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:

@@ -286,6 +286,8 @@ class Timings(NamedTuple):
     prompt_ns: int = 0
     completion_tokens: int = 0
     completion_ns: int = 0
+    schema_ignored: str = ""
+    """What of the request's schema the answer was not held to."""
 
 
 class Dropped(NamedTuple):
@@ -309,7 +311,7 @@ class Chunk(NamedTuple):
     """With the last piece only."""
 
 
-def chunk(reply: Object) -> Chunk:
+def chunk(reply: Object, *, schema_ignored: str = "") -> Chunk:
     """A line of a stream of `POST /api/generate` or `/api/chat`."""
     message = _object(reply, "message") or reply
     done = reply.get("done") is True
@@ -318,7 +320,7 @@ def chunk(reply: Object) -> Chunk:
         thinking=_text(message, "thinking"),
         tool_calls=tuple(_object(call, "function") for call in _objects(message, "tool_calls")),
         done_reason=_text(reply, "done_reason"),
-        timings=timings(reply) if done else None,
+        timings=timings(reply)._replace(schema_ignored=schema_ignored) if done else None,
         dropped=_dropped(_object(reply, "olm")),
     )
 

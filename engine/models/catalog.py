@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from olmkit.engine.errors import EngineError
+from olmkit.engine.framing import path_of
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
 from olmkit.engine.models.configblob import config_of
 from olmkit.engine.models.spec import ModelSpec, spec_of, spec_of_file
@@ -129,7 +130,7 @@ class Catalog:
         if spec is None:
             spec = read()
         else:  # the weights may have gone, or been changed through another name of the file
-            self._store.blobs.check(Digest(Path(spec.files.weights_path).name))
+            self._store.blobs.check(Digest(Path(path_of(spec.files.weights_path)).name))
         with self._lock:
             self._specs[digest] = spec  # the latest last
             while len(self._specs) > MAX_SPECS:

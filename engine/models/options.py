@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.durations import MissingUnit, keep_alive_seconds, parse_duration
 from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 from olmkit.engine.runner.protocol import LoadOptions, Sampling
 from olmkit.modelfile.parameters import TABLE, ParameterType
 
@@ -94,7 +95,7 @@ class LoadDefaults:
     context_tokens: int | None = None
     sequences: int = 4
     flash_attention: bool | None = None
-    kv_cache_type: str = "f16"
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     prompt_cache_bytes: int = 0
     has_accelerator: bool = True
     """False: there is nothing that layers could be put on, whatever a request says of it."""
@@ -121,30 +122,32 @@ class Options:
     @property
     def sampling(self) -> Sampling:
         """Those that shape the choice of tokens."""
-        chosen = {k: v for k, v in self.values.items() if k in Sampling.__struct_fields__}
-        if self.is_reproducible and self._integer("seed", -1) < 0:
+        names = Sampling.__struct_fields__
+        chosen = {name: self.values.get(name, TABLE[name].default) for name in names}
+        if self.is_reproducible and self._integer("seed") < 0:
             chosen["seed"] = 0
         return msgspec.convert(chosen, Sampling)
 
     @property
     def max_tokens(self) -> int:
         """Most tokens to generate; -1, as 0 and all below: as many as the context allows."""
-        return self._integer("num_predict", -1) if self._integer("num_predict", -1) > 0 else -1
+        wanted = self._integer("num_predict")
+        return wanted if wanted > 0 else -1
 
     @property
     def context_tokens(self) -> int:
         """Most tokens of prompt and answer at a time; 0: as many as are loaded."""
-        return self._integer("num_ctx", 0)
+        return self._integer("num_ctx")
 
     @property
     def keep_tokens(self) -> int:
         """Tokens at the beginning that stay when the context is full; -1: the whole prompt."""
-        return max(-1, self._integer("num_keep", 4))
+        return max(-1, self._integer("num_keep"))
 
     @property
     def batch_tokens(self) -> int:
         """Most tokens of the prompt that are computed in one step."""
-        return self._integer("num_batch", 512)
+        return self._integer("num_batch")
 
     @property
     def is_reproducible(self) -> bool:
@@ -164,24 +167,23 @@ class Options:
         """
         main_gpu, use_mmap = self.values.get("main_gpu"), self.values.get("use_mmap")
         return LoadOptions(
-            context_tokens=self._integer("num_ctx", 0) or defaults.context_tokens or 0,
+            context_tokens=self._integer("num_ctx") or defaults.context_tokens or 0,
             sequences=defaults.sequences,
-            batch_tokens=2048
-            if embedding and "num_batch" not in self.values
-            else self.batch_tokens,
-            gpu_layers=max(-1, self._integer("num_gpu", -1)) if defaults.has_accelerator else -1,
+            batch_tokens=self._integer("num_batch", 2048 if embedding else None),
+            gpu_layers=max(-1, self._integer("num_gpu")) if defaults.has_accelerator else -1,
             main_gpu=main_gpu if isinstance(main_gpu, int) and defaults.has_accelerator else None,
             use_mmap=use_mmap if isinstance(use_mmap, bool) else None,
-            threads=self._integer("num_thread", 0),
+            threads=self._integer("num_thread"),
             kv_cache_type=defaults.kv_cache_type,
             flash_attention=defaults.flash_attention,
             embedding=embedding,
             prompt_cache_bytes=defaults.prompt_cache_bytes,
         )
 
-    def _integer(self, name: str, default: int) -> int:
-        value = self.values.get(name, default)
-        return value if isinstance(value, int) else default
+    def _integer(self, name: str, default: int | None = None) -> int:
+        """The option's value, or the default, which is the table's unless another one is given."""
+        value = self.values.get(name, TABLE[name].default if default is None else default)
+        return value if isinstance(value, int) else 0
 
 
 def parse_keep_alive(given: Any) -> float | None:
@@ -203,7 +205,7 @@ def parse_keep_alive(given: Any) -> float | None:
         try:
             return keep_alive_seconds(parse_duration(given))
         except ValueError as error:
-            problem = "missing unit in" if "missing unit" in str(error) else "invalid"
+            problem = "missing unit in" if isinstance(error, MissingUnit) else "invalid"
             raise InvalidRequest(
                 f'time: {problem} duration "{given[:64]}"', field="keep_alive"
             ) from error

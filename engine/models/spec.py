@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable
+from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.models import merged
 from olmkit.engine.models.options import OptionValue, coerce
@@ -122,9 +123,9 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         size_bytes=stored.size_bytes,
         modified_at=stored.modified_at,
         files=ModelFiles(
-            weights_path=str(weights_path),
-            projector_path=str(reader.path(projectors[0])) if projectors else None,
-            adapter_paths=[str(path) for path in adapter_paths],
+            weights_path=wire_path(weights_path),
+            projector_path=wire_path(reader.path(projectors[0])) if projectors else None,
+            adapter_paths=[wire_path(path) for path in adapter_paths],
         ),
         config=config,
         gguf=header,
@@ -163,7 +164,7 @@ def spec_of_file(store: Store, digest: Digest) -> ModelSpec:
         model_key=name,
         size_bytes=header.size_bytes,
         modified_at=None,
-        files=ModelFiles(weights_path=str(path)),
+        files=ModelFiles(weights_path=wire_path(path)),
         config=ModelConfig(model_format="gguf"),
         gguf=header,
         special_tokens=special_tokens(header),

@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from olmkit.engine.framing import decode_payload
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 
 EXIT_NO_ENGINE: Final = 3
 """Exit status of a process that needs llama.cpp: its libraries cannot be loaded, or are not those
@@ -38,7 +39,7 @@ class LoadOperation(enum.StrEnum):
 
 
 class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Absolute paths of the files of one model."""
+    """Absolute paths of the files of one model, as `framing.wire_path` writes them."""
 
     weights_path: str
     projector_path: str | None = None
@@ -59,12 +60,12 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     main_gpu: int | None = None
     use_mmap: bool | None = None
     threads: int = 0
-    """0: as many as the machine gives."""
-    kv_cache_type: str = "f16"
+    """Number of threads; 0 for as many as the machine gives."""
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     flash_attention: bool | None = None
-    """None: llama.cpp decides."""
+    """Whether flash attention is used; None: llama.cpp decides."""
     embedding: bool = False
-    """The context computes pooled embeddings instead of logits.
+    """Whether the context computes pooled embeddings instead of logits.
 
     Without it a model that generates embeds too, in a second context that is made when a request
     comes and freed after it: for now and then, not for many. An encoder is loaded as one anyway.
@@ -86,7 +87,7 @@ class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Load(_Message, frozen=True):
-    """Answered by `Loaded`, with `LoadProgress` frames before it, or `Failed`."""
+    """Load a model. Answered by `Loaded`, with `LoadProgress` frames before it, or `Failed`."""
 
     operation: LoadOperation
     files: ModelFiles
@@ -112,7 +113,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConstraintKind(enum.StrEnum):
-    """What kind of grammar holds an answer."""
+    """The kinds of constraints."""
 
     JSON = "json"
     """Any JSON object; `Constraint.text` is empty."""
@@ -121,7 +122,7 @@ class ConstraintKind(enum.StrEnum):
 
 
 class Constraint(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer must look like, from its first token on."""
+    """A form that an answer must have, from its first token on."""
 
     kind: ConstraintKind
     text: str = ""
@@ -143,7 +144,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Completion(_Message, frozen=True):
-    """Answered by `PromptProgress`*, `Piece`*, then one `Completed` or `Failed`.
+    """Complete a prompt. Answered by `PromptProgress`*, `Piece`*, then `Completed` or `Failed`.
 
     `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
     asks, or token ids taken as they are. A prompt (plus one token) longer than the context is
@@ -165,7 +166,7 @@ class Completion(_Message, frozen=True):
     stop: list[str] = []
     """The text ends before the first of these; they are never part of it."""
     top_logprobs: int | None = None
-    """None: no log-probabilities; n: those of the token and of the n likeliest."""
+    """Number of likeliest tokens to report beside each sampled one; None: no log-probabilities."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
     constraint: Constraint | None = None
@@ -174,7 +175,8 @@ class Completion(_Message, frozen=True):
 
 
 class Embedding(_Message, frozen=True):
-    """Answered by `Embedded` or `Failed`; one vector an input, in order, L2-normalised."""
+    """Embed texts. Answered by `Embedded` or `Failed`; one vector an input, in order,
+    L2-normalised."""
 
     inputs: list[str]
     truncate: bool = True
@@ -184,7 +186,7 @@ class Embedding(_Message, frozen=True):
 
 
 class Tokenize(_Message, frozen=True):
-    """Answered by `Tokens`."""
+    """Tokenize a text. Answered by `Tokens`."""
 
     text: str
     add_special: bool = True
@@ -192,17 +194,17 @@ class Tokenize(_Message, frozen=True):
 
 
 class Detokenize(_Message, frozen=True):
-    """Answered by `Text`."""
+    """Turn tokens into text. Answered by `Text`."""
 
     tokens: list[int]
 
 
 class Health(_Message, frozen=True):
-    """Answered by `Healthy`, also in the midst of other work (by the next decode step)."""
+    """Ask for the decode loop's state. Answered by `Healthy` by the next decode step."""
 
 
 class Cancel(_Message, frozen=True):
-    """Ends request `id` by the next decode step, with `Completed` or `Failed` (CANCELLED).
+    """End request `id` by the next decode step, with `Completed` or `Failed` (CANCELLED).
 
     Cancelling an unknown or finished id does nothing.
     """
@@ -273,8 +275,8 @@ class Loaded(_Message, frozen=True):
 
     buffers: list[Buffer]
     context_tokens: int
-    """What the context really holds: at most what was asked for and what the model was
-    trained on."""
+    """Tokens that the context holds: at most what was asked for and what the model was trained
+    on."""
     trained_context_tokens: int
     vocabulary_tokens: int
     embedding_length: int
@@ -324,10 +326,10 @@ class Completed(_Message, frozen=True):
     prompt_tokens: int
     """All tokens of the prompt, cached ones included, those that were cut out not."""
     cached_tokens: int
-    """Those that needed no work."""
+    """Tokens of the prompt that were cached and needed no work."""
     prompt_ns: int
     completion_tokens: int
-    """All that were sampled, an end-of-generation token included."""
+    """Tokens that were sampled, an end-of-generation token included."""
     completion_ns: int
     dropped_tokens: int = 0
     """Tokens that were cut out of the prompt."""

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 import msgspec
 
 from olmkit.engine.errors import LoadTimeout, ModelUnloadable
+from olmkit.engine.framing import path_of, printable
 from olmkit.engine.gguf.header import GgufHeader
 from olmkit.engine.planning.admission import choose_context_tokens
 from olmkit.engine.planning.footprint import MemoryPlan, plan_memory
@@ -77,9 +78,9 @@ def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
     projector = spec.files.projector_path
     for path in (*spec.files.adapter_paths, *([projector] if projector else [])):
         try:
-            extra_bytes += Path(path).stat().st_size
+            extra_bytes += Path(path_of(path)).stat().st_size
         except OSError as error:
-            text = f"{spec.name} cannot be loaded: {path}: {error.strerror}"
+            text = f"{spec.name} cannot be loaded: {printable(path_of(path))}: {error.strerror}"
             raise ModelUnloadable(text, model=spec.name) from error
     return plan_memory(spec.gguf, options, extra_weights_bytes=extra_bytes)
 

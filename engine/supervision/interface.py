@@ -14,9 +14,10 @@ cancels the request in the runner by its next decode step. The call does not wai
 Cancelling `load` leaves a runner that can only be closed.
 
 **Death.** When the runner ends without having been asked to, `died` resolves, and then every call
-in flight and every later one raises `RunnerDied`. The runner's end frees all that the model took.
-A failed request (`ModelUnloadable`, `OutOfMemory`, `ContextExceeded`, `UnsupportedCapability`,
-`InvalidRequest`, `RequestCancelled`, `RunnerFailed`) ends that request alone.
+in flight and every later one raises `RunnerDied`, or `OutOfMemory` where the kernel killed it
+for that. The runner's end frees all that the model took. A failed request (`ModelUnloadable`,
+`OutOfMemory`, `ContextExceeded`, `UnsupportedCapability`, `InvalidRequest`, `RequestCancelled`,
+`RunnerFailed`) ends that request alone.
 
 **End.** A runner ends with whoever started it, even when that one is killed.
 """

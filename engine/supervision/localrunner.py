@@ -12,7 +12,7 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from olmkit.engine.errors import (
@@ -26,6 +26,7 @@ from olmkit.engine.errors import (
     RunnerFailed,
     UnsupportedCapability,
 )
+from olmkit.engine.oomkills import offer, oom_kills
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -56,27 +57,37 @@ from olmkit.engine.runner.protocol import (
 )
 from olmkit.engine.supervision.interface import ExitInfo, ExitReason
 from olmkit.engine.supervision.multiplex import Multiplex
-from olmkit.engine.supervision.runnerexits import classify, oom_kills
+from olmkit.engine.supervision.runnerexits import classify
 
-EOF_GRACE_S: Final = 1.0
-"""A runner ends by itself within this time after EOF, or gets SIGTERM."""
-TERM_GRACE_S: Final = 2.0
-"""And within this time after SIGTERM, or gets SIGKILL."""
 TAIL_LINES: Final = 40
 MAX_LINE_BYTES: Final = 2000
-OOM_SCORE: Final = 300
-"""The kernel takes a runner before the daemon when memory runs out."""
 
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.runner.process.main")
 """`-P`: the current directory is no place to import from."""
 
 _NORMAL: Final = SafeMode()
-_HINTS: Final = {ExitReason.OUT_OF_MEMORY: "use a smaller num_ctx or model, or stop other programs"}
+_MEMORY_HINT: Final = "use a smaller num_ctx or model, or stop other programs"
 _LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
 """First words of a runner's log lines that the daemon's log shows at any level."""
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a runner and the readers of its replies may take."""
+
+    eof_s: float = 1.0
+    """Time after EOF within which a runner ends by itself, or gets SIGTERM."""
+    term_s: float = 2.0
+    """Time after SIGTERM within which it ends, or gets SIGKILL."""
+    unread_replies: int = 32_768
+    """Replies that may wait for one reader: with more, the reader is gone or far too slow, and the
+    request is cancelled."""
+
+
+_PATIENCE: Final = Patience()
 
 
 class LocalRunner:
@@ -91,10 +102,12 @@ class LocalRunner:
         process: asyncio.subprocess.Process,
         stream: Multiplex,
         mode: SafeMode = _NORMAL,
+        patience: Patience = _PATIENCE,
     ) -> None:
         self.model = model
         self.loaded: Loaded | None = None
         self._mode = mode
+        self._patience = patience
         self.died: asyncio.Future[ExitInfo] = asyncio.get_running_loop().create_future()
         self._process = process
         self._stream = stream
@@ -112,6 +125,7 @@ class LocalRunner:
         command: Sequence[str] = COMMAND,
         mode: SafeMode = _NORMAL,
         environ: Mapping[str, str] | None = None,
+        patience: Patience = _PATIENCE,
     ) -> "LocalRunner":
         """A fresh runner for `model` (its name in errors and logs), not loaded yet.
 
@@ -142,10 +156,10 @@ class LocalRunner:
         except BaseException:
             ours.close()  # EOF ends a process that was started already
             raise
-        with suppress(OSError):
-            Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE), "ascii")
+        offer(process.pid)
         log.debug("runner started", extra={"model": model, "runner": process.pid})
-        return cls(model, process, Multiplex(reader, writer), mode)
+        stream = Multiplex(reader, writer, unread_limit=patience.unread_replies)
+        return cls(model, process, stream, mode, patience)
 
     @property
     def pid(self) -> int:
@@ -292,8 +306,8 @@ class LocalRunner:
         exited = asyncio.create_task(self._process.wait())
         await asyncio.wait((exited, self._stream.ended), return_when=asyncio.FIRST_COMPLETED)
         for grace_s, end in (
-            (EOF_GRACE_S, self._process.terminate),
-            (TERM_GRACE_S, self._process.kill),
+            (self._patience.eof_s, self._process.terminate),
+            (self._patience.term_s, self._process.kill),
         ):
             await asyncio.wait((exited,), timeout=grace_s)
             if exited.done():
@@ -318,12 +332,11 @@ class LocalRunner:
         def death() -> EngineError:
             if info.reason is ExitReason.CLOSED:
                 return RequestCancelled(f"{self.model} was unloaded")
+            text = f"the runner of {self.model} {info.description}"
+            if info.reason is ExitReason.OUT_OF_MEMORY:
+                return OutOfMemory(text, hint=_MEMORY_HINT)
             return RunnerDied(
-                f"the runner of {self.model} {info.description}",
-                model=self.model,
-                exit_status=info.exit_status,
-                log_tail=info.log_tail,
-                hint=_HINTS.get(info.reason),
+                text, model=self.model, exit_status=info.exit_status, log_tail=info.log_tail
             )
 
         facts = {"model": self.model, "runner": self.pid, "status": info.exit_status}

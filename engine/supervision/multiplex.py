@@ -9,7 +9,6 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Final
 
 from olmkit.engine.errors import EngineError, InvalidRequest, RequestCancelled
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
@@ -22,9 +21,6 @@ from olmkit.engine.runner.protocol import (
     Request,
     decode_replies,
 )
-
-MAX_UNREAD_REPLIES: Final = 32_768
-"""More than this wait for one reader: it is gone or far too slow, and the request is cancelled."""
 
 
 class Exchange:
@@ -67,7 +63,14 @@ class Exchange:
 class Multiplex:
     """Requests and their replies over one stream; `ended` resolves when the stream does."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        unread_limit: int,
+    ) -> None:
+        self._unread_limit = unread_limit
         self._reader = reader
         self._writer = writer
         self._open: dict[int, Exchange] = {}
@@ -157,7 +160,7 @@ class Multiplex:
         exchange.put(reply)
         if _is_last(reply):
             del self._open[reply.id]
-        elif exchange.unread > MAX_UNREAD_REPLIES:
+        elif exchange.unread > self._unread_limit:
             del self._open[reply.id]
             exchange.fail(lambda: RequestCancelled("the answer was not read for too long"))
             self._cancel(reply.id)

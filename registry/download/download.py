@@ -28,6 +28,7 @@ from olmkit.registry.errors import (
     free_bytes_at,
 )
 from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
@@ -52,7 +53,7 @@ def fetch(
     *,
     on_event: EventSink,
     cancelled: threading.Event,
-    streams: int | None = None,
+    limits: TransferLimits,
 ) -> list[Digest]:
     """Download what the store lacks of `wanted`, and return all their digests in order.
 
@@ -64,8 +65,8 @@ def fetch(
         DiskFull, StoreError: the store cannot take them; a lack of room is told at the start.
     """
     unique = {one.name: one for one in wanted}
-    works = [BlobDownload(one, blobs) for one in unique.values()]
-    _Download(works, blobs, on_event, cancelled, streams).run()
+    works = [BlobDownload(one, blobs, limits) for one in unique.values()]
+    _Download(works, blobs, on_event, cancelled, limits).run()
     found = {work.blob.name: work.digest for work in works}
     return [digest for one in wanted if (digest := found[one.name]) is not None]
 
@@ -79,14 +80,14 @@ class _Download:
         blobs: BlobStore,
         on_event: EventSink,
         cancelled: threading.Event,
-        streams: int | None,
+        limits: TransferLimits,
     ) -> None:
         self._works = works
         self._blobs = blobs
         self._on_event = on_event
         self._cancelled = cancelled
         self._reactor = Reactor()
-        self._pace = pace.Pace(streams, time.monotonic())
+        self._pace = pace.Pace(limits, time.monotonic())
         self._crew = Crew(
             reactor=self._reactor,
             network=Workers(self._reactor, "download", NETWORK_THREADS),
@@ -212,7 +213,7 @@ class _Download:
         for segment, stream in streams.items():
             segment.hold(now_s) if self._is_excused(stream) else segment.sample(now_s)
         for segment in self._pace.too_slow(list(streams), now_s):
-            stream, is_silent = streams[segment], segment.silent_s(now_s) >= pace.SILENCE_S
+            stream, is_silent = streams[segment], self._pace.is_silent(segment, now_s)
             self._give_up(stream)
             if is_silent:
                 error = Unreachable(f"{stream.work.blob.host} sends nothing any more")
@@ -305,7 +306,7 @@ class _Download:
             self._begin_stream(*found, connection if found[0] is stream.work else None)
 
     def _next(self, now_s: float) -> tuple[BlobDownload, Segment] | None:
-        chunk_bytes = self._pace.chunk_bytes
+        range_bytes = self._pace.range_bytes
         slowest: tuple[float, Segment, BlobDownload] | None = None
         opened = sum(work.is_open for work in self._works)
         for work in self._works:
@@ -316,7 +317,7 @@ class _Download:
                     continue
                 opened += 1
             assert work.layout is not None
-            if segment := work.layout.take(now_s, chunk_bytes):
+            if segment := work.layout.take(now_s, range_bytes):
                 if work.layout.is_sequential and work.hasher:
                     work.hasher.forget()  # it may be written over
                 return work, segment

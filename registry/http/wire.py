@@ -23,7 +23,7 @@ ITERATED_BYTES: Final = 64 * 1024
 HEAD_BYTES: Final = 4096
 HEAD_LIMIT_BYTES: Final = 64 * 1024
 IDLE_LIMIT: Final = 32
-"""Connections to one origin that are kept for the next request."""
+"""Most connections to one origin that are kept for the next request."""
 _BODY: Final = "olm_body"
 
 Origin = tuple[str, str, int]
@@ -31,7 +31,8 @@ Origin = tuple[str, str, int]
 
 
 class _Answer(http.client.HTTPResponse):
-    """The answer to a request; those before it, of a status below 200, are passed over."""
+    """The response to a request; informational ones before it, with a status below 200, are
+    skipped."""
 
     def begin(self) -> None:
         super().begin()
@@ -53,28 +54,29 @@ class Body(httpx.SyncByteStream):
         self._request = request
         self._response = response
         self._is_kept = not response.will_close
-        """The connection lives on after the body."""
+        """Whether the connection stays open after the body."""
         self._head = bytearray()
-        """Of the answer to `ask_again`, as far as it came."""
+        """The head of the answer to `ask_again`, as far as it came."""
         self._early = memoryview(b"")
-        """What came of the body with the head."""
+        """The part of the body that came with the head."""
         self._is_unblocked = False
         self._socket = connection_socket
         self._done = done
         self._lock = threading.Lock()
         self._is_closed = False
-        """The connection is no longer this body's."""
+        """Whether the connection has left this body."""
         self._left = None if response.chunked else response.length
-        """Bytes to come; None: until the end is seen."""
+        """Number of bytes to come; None where only the end tells."""
         self._is_over = self._left == 0
 
     @property
     def is_read(self) -> bool:
-        """Whether nothing is to come any more."""
+        """Whether the whole body was read."""
         return self._is_over
 
     def unblock(self) -> int | None:
-        """Let `readinto` wait no longer; the descriptor to wait for, None where it has to wait."""
+        """Make `readinto` return at once; returns the descriptor to wait for, None where it must
+        block."""
         if self._response.chunked:
             return None
         self._socket.settimeout(0)
@@ -85,9 +87,9 @@ class Body(httpx.SyncByteStream):
         return self._socket.fileno()
 
     def readinto(self, view: memoryview) -> int | None:
-        """Put what is there into `view`, at least a byte, and return how much; 0 at the end.
+        """Read at least one byte into `view`; returns the number of bytes, 0 at the end.
 
-        None: nothing is there, and the body was told not to wait.
+        Returns None when nothing is there and the body must not block.
 
         Raises:
             httpx.ReadTimeout: nothing came for too long.
@@ -127,7 +129,8 @@ class Body(httpx.SyncByteStream):
     def ask_again(self, headers: Mapping[str, str]) -> bool:
         """Send the same request with other headers, on the connection of a body that was read.
 
-        False where that cannot be: the request is to be made anew. `answer` tells what comes.
+        False where that is impossible, and the request must be made anew. `answer` gives the
+        response.
         """
         if not (self._is_over and self._is_kept and self._is_unblocked):
             return False
@@ -323,27 +326,27 @@ def abort(response: httpx.Response) -> None:
 
 
 class Copied:
-    """What httpx yields, read into memory as `Body` is."""
+    """A body that httpx reads, with the methods of `Body`."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._blocks = response.iter_raw()
         self._rest = memoryview(b"")
 
     is_read = False
-    """Never said to be: httpx does not tell."""
+    """Always false: httpx does not tell."""
 
     def unblock(self) -> None:
-        """Not possible: httpx waits."""
+        """Nothing: httpx blocks."""
 
     def ask_again(self, headers: Mapping[str, str]) -> bool:
-        """Not possible."""
+        """Always false."""
         return False
 
     def answer(self) -> None:
-        """Never there."""
+        """Always None."""
 
     def readinto(self, view: memoryview) -> int:
-        """Put what comes into `view`, at least a byte, and return how much; 0 at the end."""
+        """Read at least one byte into `view`; returns the number of bytes, 0 at the end."""
         while not self._rest:
             block = next(self._blocks, None)
             if block is None:

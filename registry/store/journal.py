@@ -5,8 +5,8 @@
     partial/sha256-….lock    held by the process that downloads
     partial/uploads/….json   where a push goes on; `upload` writes them
 
-The journal is replaced as a whole, after the bytes that it tells of were written. It is trusted
-for what to ask for, never for what is right: the digest of all bytes is checked at the end.
+The journal is replaced as a whole, after the bytes that it lists were written. It decides what is
+downloaded, never what is right: the digest of all bytes is checked at the end.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from olmkit.registry.store.ranges import Ranges
 
 JOURNAL_LIMIT_BYTES = 1 << 20
 KEPT_S = 7 * 24 * 3600.0
-"""Unfinished downloads that nobody touched for so long are removed."""
+"""Age at which unfinished downloads that nobody touched are removed."""
 
 _DATA_MODE = 0o600
 _SUFFIXES = (".json", ".lock", ".new")
@@ -45,7 +45,7 @@ class Unfinished:
     modified_s: float
     is_running: bool
     is_staged: bool = False
-    """A file that was being written, not a download; it is never gone on with."""
+    """Whether it is a file that was being written, not a download; such a file is never resumed."""
 
 
 class Partial:
@@ -76,7 +76,7 @@ class Partial:
         return found[1]
 
     def allocate(self) -> None:
-        """Take the room for all bytes now, so that a full disk is known before they arrive.
+        """Reserve disk space for all bytes, so that a full disk is noticed before they arrive.
 
         Raises:
             DiskFull, StoreError: there is no room, or the file cannot be written.
@@ -86,7 +86,7 @@ class Partial:
             allocate(self.fd, self.size_bytes)
 
     def save(self, done: Ranges) -> None:
-        """Write down which bytes are there, unless it was removed.
+        """Write the journal, unless the download was removed.
 
         Raises:
             DiskFull, StoreError: it cannot be written.
@@ -100,7 +100,7 @@ class Partial:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Put a `close` by another thread off to the end of the block.
+        """Delay a `close` by another thread until the end of the block.
 
         Raises:
             StoreError: it is closed.
@@ -119,7 +119,7 @@ class Partial:
                 self._close()
 
     def close(self) -> None:
-        """Let go, once; what is there stays for the next time."""
+        """Let go of the download, which can be resumed later. Further calls do nothing."""
         with self._uses:
             is_last = not self._is_closing and not self._held
             self._is_closing = True
@@ -132,7 +132,8 @@ class Partial:
         os.close(self._lock_fd)
 
     def remove(self) -> None:
-        """Let go and leave nothing; the data file may have got another name before."""
+        """Let go of the download and remove its files; the data file may have become a blob
+        before."""
         with self._uses:
             self._is_removed = True
         for path in (self._journal, self.path, self._lock_path):
@@ -142,7 +143,7 @@ class Partial:
 
 
 def claim(folder: Path, name: str, size_bytes: int) -> Partial | None:
-    """The unfinished download of that name, new or resumed; None while another one holds it.
+    """The unfinished download of that name, new or resumed; None while somebody else holds it.
 
     Raises:
         DiskFull, StoreError: it cannot be made.
@@ -180,19 +181,19 @@ def _lock(folder: Path, name: str) -> int | None:
 
 
 def completed_bytes(folder: Path, name: str) -> int:
-    """How much of a download is there, whoever holds it; 0 for unknown."""
+    """Number of bytes of a download that are there, whoever holds it; 0 for an unknown one."""
     found = _read_journal(folder / f"{name}.json")
     return 0 if found is None else found[1].total_bytes
 
 
 def prefix_bytes(folder: Path, name: str) -> int:
-    """How much of a download is there from its first byte on, without a gap; 0 for unknown."""
+    """Number of bytes before the first gap of a download; 0 for an unknown one."""
     found = _read_journal(folder / f"{name}.json")
     return 0 if found is None else found[1].prefix_end
 
 
 def allocated_bytes(folder: Path, name: str) -> int:
-    """How much room an unfinished download has already."""
+    """Bytes of disk space that an unfinished download takes."""
     try:
         return os.stat(folder / name).st_blocks * 512
     except OSError:
@@ -237,7 +238,7 @@ def unfinished(folder: Path) -> list[Unfinished]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Of all that has any file in the folder."""
+    """The names of all downloads that have any file in the folder."""
     names = set()
     with store_errors(folder, "read"), contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
@@ -247,7 +248,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _modified_s(folder: Path, name: str) -> float:
-    """When the data or the journal was written; without either the lock."""
+    """Time at which the data or the journal was written, or else the lock."""
     times: list[float] = []
     for suffix in ("", ".json", ".new", ".lock"):
         if suffix == ".lock" and times:
@@ -270,8 +271,8 @@ def _held(folder: Path, name: str) -> Iterator[bool]:
 def remove_old(folder: Path, kept_s: float = KEPT_S) -> list[Unfinished]:
     """Remove the unfinished downloads that nobody touched for `kept_s` seconds; return them.
 
-    What is as old and belongs to none goes too: locks and journals that a kill left, and where a
-    push was to go on.
+    Files of the same age that belong to no download are removed too: locks and journals that a kill
+    left, and the addresses at which pushes were to be resumed.
 
     Raises:
         StoreError: they cannot be read.
@@ -299,7 +300,7 @@ def remove_old(folder: Path, kept_s: float = KEPT_S) -> list[Unfinished]:
 
 
 def staged(folder: Path) -> list[Unfinished]:
-    """Folders of files that were being written; those that do not run were left by a kill.
+    """The folders of files that are being written, and of those that a kill left.
 
     `collect` removes these.
 

@@ -1,7 +1,6 @@
 """The template worker: a child process that no template brings down its parent with."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 import psutil
@@ -10,6 +9,9 @@ import pytest
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja, Turn
 from olmkit.engine.errors import InvalidRequest, TemplateFailed
+
+pytestmark = pytest.mark.timeout(60)
+"""An endless template would go on for longer."""
 
 ENDLESS = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
 
@@ -58,9 +60,7 @@ def test_one_worker_serves_all_jobs() -> None:
 
 def test_a_template_that_takes_too_long_fails_and_the_next_one_does_not() -> None:
     async def body(process: TemplateProcess) -> None:
-        began_s = time.monotonic()
         assert await refusal(process, ENDLESS) == "the chat template takes longer than 0.5 s"
-        assert time.monotonic() - began_s < 5
         assert await process.run(jinja("fine")) == "fine"
 
     run(body, deadline_s=0.5)
@@ -110,9 +110,7 @@ def test_a_job_that_is_cancelled_leaves_no_worker_behind() -> None:
 def test_an_idle_worker_goes_and_comes_back() -> None:
     async def body(process: TemplateProcess) -> None:
         await process.run(jinja("a"))
-        deadline_s = time.monotonic() + 10
         while children():
-            assert time.monotonic() < deadline_s
             await asyncio.sleep(0.05)
         assert await process.run(jinja("b")) == "b"
 
@@ -125,10 +123,8 @@ def test_a_worker_whose_parent_is_gone_ends_itself() -> None:
         (worker,) = children()
         job = asyncio.create_task(process.run(jinja(ENDLESS)))
         await asyncio.sleep(0.2)
-        # Only this process' patience ends the job; the worker's own alarm is what is tested.
-        began_s = time.monotonic()
-        await asyncio.to_thread(worker.wait, 10)
-        assert time.monotonic() - began_s < 5
+        # Meanwhile this process does nothing at all: only the worker's own alarm can end it.
+        worker.wait(10)
         with pytest.raises(TemplateFailed):
             await job
 

@@ -566,15 +566,16 @@ def test_instances_tell_name_size_context_and_end(model: Make) -> None:
     async def test() -> None:
         async with open_pool(keep_alive_s=60) as pool:
             a, b = model("a"), model("b")
+            begun_at = datetime.now().astimezone()
             async with pool.lease(a, OPTIONS, keep_alive_s=10), pool.lease(b, OPTIONS):
                 first, second = pool.instances()
+            ended_at = datetime.now().astimezone()
             assert (first.name, first.digest, first.state) == ("b", "sha256:b", "ready")
             assert (first.size_bytes, first.size_vram_bytes) == (1512, 0)
             assert (first.context_tokens, first.leases) == (512, 1)
             assert first.expires_at is not None
             assert second.expires_at is not None
-            left = second.expires_at - datetime.now().astimezone()
-            assert timedelta(seconds=9) < left <= timedelta(seconds=10)
+            assert begun_at <= second.expires_at - timedelta(seconds=10) <= ended_at
 
     run(test)
 

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from olmkit.engine.api.decoding import body_pieces
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import in_thread, json_reply
-from olmkit.engine.errors import InvalidRequest, RequestCancelled
+from olmkit.engine.errors import DigestMismatch, InvalidRequest, RequestCancelled
 from olmkit.registry.errors import CorruptBlob
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store.blobs import BlobStore
@@ -111,9 +111,9 @@ async def _unless_stalled(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         yield piece
 
 
-def _mismatch(error: CorruptBlob) -> InvalidRequest:
+def _mismatch(error: CorruptBlob) -> DigestMismatch:
     text = f'digest mismatch, expected "{error.expected}", got "{error.actual}"'
-    return InvalidRequest(text, field="digest")
+    return DigestMismatch(text, field="digest")
 
 
 async def _upload(request: Request, blobs: BlobStore, digest: Digest) -> Response:

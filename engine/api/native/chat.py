@@ -17,6 +17,7 @@ from olmkit.engine.api.checks import (
     require_extras,
     require_model,
     require_no_images,
+    schema_headers,
     settle_think,
 )
 from olmkit.engine.api.decoding import decode_body
@@ -74,7 +75,13 @@ async def chat(request: Request) -> Response:
         shift=body.shift is not False,
     )
     replies = _replies(inference.complete(api.services, completion), common.name)
-    return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
+    return await reply_with(
+        request,
+        replies,
+        stream=body.stream is not False,
+        collect=_collect,
+        headers=schema_headers(common.ignored),
+    )
 
 
 def with_stored(spec: ModelSpec, messages: tuple[Message, ...]) -> tuple[Message, ...]:

@@ -16,6 +16,7 @@ from olmkit.engine.api.checks import (
     require_capability,
     require_extras,
     require_no_images,
+    schema_headers,
     settle_think,
 )
 from olmkit.engine.api.decoding import decode_body
@@ -63,7 +64,13 @@ async def generate(request: Request) -> Response:
         shift=body.shift is not False,
     )
     replies = _replies(inference.complete(api.services, completion), common.name)
-    return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
+    return await reply_with(
+        request,
+        replies,
+        stream=body.stream is not False,
+        collect=_collect,
+        headers=schema_headers(common.ignored),
+    )
 
 
 async def _check(

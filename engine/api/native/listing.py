@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import require_model
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.show import ShowQuestion, show_json
 from olmkit.engine.api.native.status import details_of
 from olmkit.engine.api.native.types import (
@@ -37,12 +38,13 @@ async def tags(request: Request) -> Response:
     """The stored models, the last modified first; without details those that cannot be read."""
     api = api_of(request)
     listed = [
-        await _listed(api, stored) for stored in await asyncio.to_thread(api.services.store.list)
+        await _entry(api, stored) for stored in await asyncio.to_thread(api.services.store.list)
     ]
     return json_reply({"models": listed})
 
 
-async def _listed(api: Api, stored: StoredModel) -> ListedModel:
+async def _entry(api: Api, stored: StoredModel) -> msgspec.Raw:
+    """A model of the listing; whatever is wrong with one leaves the others as they are."""
     known = ListedModel(
         name=stored.reference.short,
         model=stored.reference.short,
@@ -52,6 +54,14 @@ async def _listed(api: Api, stored: StoredModel) -> ListedModel:
         details=ListedDetails(),
         capabilities=[],
     )
+    try:
+        return msgspec.Raw(encode_json(await _detailed(api, stored, known)))
+    except Exception:
+        log.exception("a listed model cannot be described", extra={"model": known.name})
+        return msgspec.Raw(encode_json(known))
+
+
+async def _detailed(api: Api, stored: StoredModel, known: ListedModel) -> ListedModel:
     try:
         summary = await api.catalog.summary(stored)
     except (EngineError, RegistryError) as error:

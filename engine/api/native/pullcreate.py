@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from datetime import UTC, datetime
 from functools import partial
 
 from starlette.requests import Request
@@ -20,17 +21,20 @@ from olmkit.engine.api.native.recipes import recipe_of
 from olmkit.engine.api.native.types import CreateRequest, ImportRequest, Progress, PullRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
-from olmkit.engine.create.assembly import Recipe, Workshop, create
+from olmkit.engine.create.assembly import Recipe, RequireLoadable, Workshop, create
 from olmkit.engine.create.shortcuts import recipe_of_modelfile
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.gguf.header import is_gguf, read_header
+from olmkit.engine.inference import dryrun
 from olmkit.engine.models.configblob import describe
 from olmkit.engine.models.merged import prepare
+from olmkit.engine.models.spec import spec_of
 from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
 from olmkit.registry.errors import InvalidReference
 from olmkit.registry.events import BlobProgress, Event, EventSink, Status
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.reference import Reference, is_address
 from olmkit.registry.store.store import StoredModel
 
@@ -117,21 +121,40 @@ async def create_model(request: Request) -> Response:
     """Make a model from files of the store or from another model."""
     api, body = api_of(request), await decode_body(request, CreateRequest)
     recipe = await recipe_of(api, body)
+    loop = asyncio.get_running_loop()
+
+    def require_loadable(manifest: Manifest) -> None:
+        stored = StoredModel(
+            reference=recipe.name,
+            manifest=manifest,
+            manifest_digest=manifest.digest,
+            modified_at=datetime.now(UTC),
+            size_bytes=manifest.size_bytes,
+        )
+        spec = spec_of(api.services.store, stored)
+        proof = dryrun.require_loadable(spec, api.services.safeguard)
+        asyncio.run_coroutine_threadsafe(proof, loop).result()
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        create(recipe, _workshop(api, on_event, cancelled))
+        create(recipe, _workshop(api, on_event, cancelled, require_loadable))
 
     events = _with_template_notes(api, recipe, api.transfers.follow(work))
     return await reply_with_progress(request, events, stream=body.stream)
 
 
-def _workshop(api: Api, on_event: EventSink, cancelled: threading.Event) -> Workshop:
+def _workshop(
+    api: Api,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    require_loadable: RequireLoadable = lambda _: None,
+) -> Workshop:
     def pull_parent(reference: Reference, sink: EventSink, stop: threading.Event) -> StoredModel:
         return pull_into(api, reference, sink, stop)
 
     return Workshop(
         store=api.services.store,
         pull=pull_parent,
+        require_loadable=require_loadable,
         on_event=on_event,
         cancelled=cancelled,
         guard=api.services.safeguard,

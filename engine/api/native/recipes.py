@@ -70,6 +70,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         info=body.info or {},
         quantize=quantize,
         draft_quantize=draft_quantize,
+        check_load=body.try_load,
     )
 
 

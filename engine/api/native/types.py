@@ -195,6 +195,8 @@ class CreateRequest(NamedRequest, kw_only=True, frozen=True):
     quantize: str | None = None
     quantization: str | None = None
     draft_quantize: str | None = None
+    try_load: bool | None = None
+    """olm's own: prove by a dry run that it loads; unasked where that costs little."""
     renderer: str | None = None
     parser: str | None = None
     requires: str | None = None

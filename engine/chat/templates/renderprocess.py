@@ -22,6 +22,7 @@ from olmkit.engine.chat.templates.renderprotocol import (
 )
 from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateRefused
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
+from olmkit.engine.oomkills import offer
 
 _GONE: Final = (asyncio.IncompleteReadError, ConnectionError, ProtocolViolation)
 
@@ -52,6 +53,7 @@ class _Worker:
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
                 )
+            offer(process.pid)
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()

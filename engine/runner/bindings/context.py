@@ -1,4 +1,4 @@
-"""Where tokens are decoded: KV cache, compute buffers, batches."""
+"""The context of llama.cpp, in which tokens are decoded: KV cache, compute buffers, batches."""
 
 import ctypes
 import enum
@@ -6,24 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
 from olmkit.engine.runner.bindings.library import NativeError, api
 from olmkit.engine.runner.bindings.model import Adapter, Model
 
 MOST_SEQUENCES: Final = 256
 """llama.cpp's own limit (LLAMA_MAX_SEQ)."""
-
-KV_TYPES: Final = {
-    "f32": 0,
-    "f16": 1,
-    "q4_0": 2,
-    "q4_1": 3,
-    "q5_0": 6,
-    "q5_1": 7,
-    "q8_0": 8,
-    "iq4_nl": 20,
-    "bf16": 30,
-}
-"""Element types of the KV cache by name, as ggml numbers them."""
 
 _int32_pointer: Final = ctypes.POINTER(ctypes.c_int32)
 
@@ -46,7 +34,7 @@ class ContextOptions:
     batch_tokens: int
     sequences: int
     threads: int
-    kv_type: int = KV_TYPES["f16"]
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     flash_attention: bool | None = None
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
@@ -97,7 +85,7 @@ class Batch:
 
 
 class Context:
-    """KV cache and compute buffers over a model: where tokens are decoded."""
+    """KV cache and compute buffers of a model, in which tokens are decoded."""
 
     def __init__(self, model: Model, options: ContextOptions) -> None:
         """Creates the context.
@@ -110,7 +98,7 @@ class Context:
         parameters.n_batch = parameters.n_ubatch = options.batch_tokens
         parameters.n_seq_max = options.sequences
         parameters.n_threads = parameters.n_threads_batch = options.threads
-        parameters.type_k = parameters.type_v = options.kv_type
+        parameters.type_k = parameters.type_v = KV_CACHE_TYPES[options.kv_cache_type].number
         if options.flash_attention is not None:
             parameters.flash_attn_type = int(options.flash_attention)
         parameters.kv_unified, parameters.swa_full = True, False

@@ -1,6 +1,7 @@
 """Weights and vocabulary, and the adapters over them."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from typing import Any, Final, NewType
 
@@ -58,7 +59,7 @@ class Model:
             parameters.n_gpu_layers, parameters.main_gpu = 0, -1
         callback = api.llama_progress_callback(lambda fraction, _: on_progress(fraction))
         parameters.progress_callback = callback
-        self.handle = api.llama_model_load_from_file(path.encode(), parameters)
+        self.handle = api.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self.handle:
             raise NativeError("the model was not loaded")
         self._vocabulary = api.llama_model_get_vocab(self.handle)
@@ -187,7 +188,7 @@ def load_adapter(model: Model, path: str) -> Adapter:
     Raises:
         NativeError: the file is no adapter of this model.
     """
-    handle = api.llama_adapter_lora_init(model.handle, path.encode())
+    handle = api.llama_adapter_lora_init(model.handle, os.fsencode(path))
     if not handle:
         raise NativeError("the adapter was not loaded")
     return Adapter(handle)

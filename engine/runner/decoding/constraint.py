@@ -38,7 +38,7 @@ _MOST_REASON_CHARACTERS: Final = 400
 
 _ANY_OBJECT: Final = '{"type":"object"}'
 
-_LAYOUT: Final["JsonCompileOptions"] = {
+LAYOUT: Final["JsonCompileOptions"] = {
     "item_separator": ",",
     "key_separator": ":",
     "whitespace_flexible": True,
@@ -271,7 +271,7 @@ def _matcher(tokenizer: "LLTokenizer", schema: str) -> "LLMatcher":
     from llguidance import LLMatcher, LLParserLimits
 
     try:
-        grammar = LLMatcher.grammar_from_json_schema(schema, overrides=_LAYOUT)
+        grammar = LLMatcher.grammar_from_json_schema(schema, overrides=LAYOUT)
     except ValueError as error:
         raise _invalid(str(error)) from error
     limits = LLParserLimits(

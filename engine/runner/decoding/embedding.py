@@ -1,9 +1,9 @@
 """Embeddings: inputs of all waiting requests packed into batches, one pooled vector an input.
 
 How tokens are pooled is the model's own setting; a model without one gets the mean of all tokens
-where each token sees all others, and the last token where it sees only those before it. An input
-can be decoded in several steps only for the last token of a causal model: for all else it must
-fit one batch, which is made as large as the context, up to `MOST_POOLED_TOKENS`.
+where each token sees all others, and the last token where it sees only those before it. Only a
+causal model that pools by the last token can decode an input in several steps; for all others the
+input must fit one batch, which is made as large as the context, up to `MOST_POOLED_TOKENS`.
 
 A model loaded for generation embeds too, in a second context that lives as long as there are
 inputs and is as large as they need.
@@ -43,7 +43,7 @@ class EmbeddingPlan:
     """The longest input."""
     batch_tokens: int
     can_split: bool
-    """An input may be decoded in several steps."""
+    """Whether an input may be decoded in several steps."""
 
 
 def plan_embedding(
@@ -92,7 +92,7 @@ class _Input:
 
 @dataclass(slots=True)
 class _Step:
-    """What one batch has: inputs by sequence id."""
+    """The inputs of one batch, by sequence id."""
 
     inputs: list[_Input] = field(default_factory=list)
 

@@ -45,9 +45,9 @@ class Loop:
         self._peer = peer
         self._instance: Instance | None = None
         self._vocabulary: Model | None = None
-        """What tokenizes while there is no instance."""
+        """The model that tokenizes while there is no instance."""
         self._requests: deque[Request] = deque()
-        """Read, not yet handled."""
+        """Requests that were read and not yet handled."""
 
     def run(self) -> None:
         """Runs until the daemon closes its end.
@@ -90,7 +90,7 @@ class Loop:
     # --- requests ----------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> list[Reply]:
-        """What can be said at once; whatever goes wrong is this request's failure alone."""
+        """The replies that can be given at once; an error is this request's failure alone."""
         try:
             return self._handle(request)
         except RequestFailed as error:
@@ -214,7 +214,7 @@ class _LoadProgress:
         self._reported_ns = 0
         self._ended: Exception | None = None
         self.requests: list[Request] = []
-        """What came in for later."""
+        """Requests that came in during the load, to be handled after it."""
 
     def report(self, fraction: float) -> bool:
         """Takes a fraction; False when the load is not wanted any more."""

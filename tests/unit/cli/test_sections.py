@@ -1,16 +1,18 @@
 """Sections of rows fold to the width of a terminal and stay bare columns anywhere else."""
 
 import io
+import subprocess
 import sys
 
 import pytest
 
 from olmkit.cli.screen.output import display_width
-from olmkit.cli.screen.sections import show_sections
+from olmkit.cli.screen.sections import Rows, show_sections
 from olmkit.cli.screen.terminal import Terminal
 
-SECTIONS = {
-    "First": [("name", "a value that is far too long for one line of a narrow terminal", "x")],
+TEXT = "a value that is far too long for one line of a narrow terminal"
+SECTIONS: dict[str, Rows] = {
+    "First": [("name", TEXT, "x")],
     "Empty": [],
     "Wide": [("語", "漢字" * 30)],
 }
@@ -32,15 +34,22 @@ class SizedTerminal(Terminal):
         return self.stdout.columns, 24
 
 
-def test_off_a_terminal_cells_stay_whole_and_rich_is_not_imported(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_off_a_terminal_cells_stay_whole() -> None:
     screen = Screen(columns=None)
-    monkeypatch.setitem(sys.modules, "rich.console", None)
     show_sections(Terminal(stdout=screen), SECTIONS)
     first, wide = screen.getvalue().split("\n\n")
-    assert first == f"First\n  name    {SECTIONS['First'][0][1]}    x"
+    assert first == f"First\n  name    {TEXT}    x"
     assert wide == f"Wide\n  語    {'漢字' * 30}\n"
+
+
+def test_off_a_terminal_rich_is_not_imported() -> None:
+    code = (
+        "import sys; from olmkit.cli.screen.sections import show_sections\n"
+        "from olmkit.cli.screen.terminal import Terminal\n"
+        "show_sections(Terminal(), {'T': [('a', 'b')]}); sys.exit('rich' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (0, b"T\n  a    b\n")
 
 
 @pytest.mark.parametrize("columns", [40, 60, 100])

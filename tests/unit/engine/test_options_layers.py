@@ -5,6 +5,7 @@ import pytest
 
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.options import LoadDefaults, Options, coerce, parse_keep_alive
+from olmkit.engine.runner.protocol import Sampling
 
 
 def test_later_layers_win_and_null_leaves_a_value_as_it_is() -> None:
@@ -21,6 +22,10 @@ def test_defaults_are_ollamas() -> None:
     assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.8, 40, 0.9)
     assert (sampling.repeat_penalty, sampling.repeat_last_n, sampling.seed) == (1.0, 64, -1)
     assert Options().max_tokens == -1
+
+
+def test_a_runner_asked_without_options_samples_as_the_table_of_parameters_says() -> None:
+    assert Options().sampling == Sampling()
 
 
 def test_integers_take_any_number_and_drop_the_fraction() -> None:

@@ -16,16 +16,16 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from olmkit.engine.facts.processor import Processor
+from olmkit.engine.install.buildprogress import Progress, say
 from olmkit.engine.install.compiler import Compiler
-from olmkit.engine.install.facts import facts_template
-from olmkit.engine.install.failures import InstallFailed
 from olmkit.engine.install.plan import AMX_HEADER, Plan
-from olmkit.engine.install.progress import Progress, say
+from olmkit.engine.install.recordedfacts import facts_template
+from olmkit.engine.install.refusal import InstallFailed
 
 PACKAGE: Final = "llama-cpp-python"
 _HOOK: Final = Path(__file__).with_name("engine.cmake")
@@ -64,8 +64,8 @@ def install_prebuilt() -> bool:
     """Installs a wheel from the indexes that pip is configured with; False: there is none."""
     with tempfile.TemporaryDirectory(prefix="olm-prebuilt-") as folder:
         # A download, since an install would take what is there already for an answer.
-        if _pip("download", "-q", "--no-deps", "--only-binary", PACKAGE, "-d", folder,
-                requirement(), capture=True).returncode:  # fmt: skip
+        options = ["--no-deps", "--only-binary", PACKAGE, "-d", folder]
+        if _pip("download", "-q", *options, requirement()).returncode:
             return False
         install_wheel(next(Path(folder).iterdir()))
     return True
@@ -82,6 +82,8 @@ def compile_wheel(plan: Plan, compiler: Compiler, processor: Processor) -> Path:
     if kept := next(folder.glob("*.whl"), None):
         say(f"compiled before, taken from {folder}")
         return kept
+    target = "any processor of its kind" if plan.is_portable else processor.model
+    say(f"compiling llama.cpp with {compiler.name} for {target}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="building-", dir=folder.parent) as scratch:
         template = Path(scratch, "facts.json")
@@ -101,9 +103,13 @@ def install_wheel(wheel: Path) -> None:
     Raises:
         InstallFailed: pip could not.
     """
+    # The second time for what the wheel needs. Captured: pip would complain that olm's own
+    # dependencies are not there yet.
     for options in (["--force-reinstall", "--no-deps"], []):
-        if _pip("install", "-q", *options, str(wheel)).returncode:
-            raise InstallFailed(f"pip could not install {wheel}", hint="its message is above")
+        done = _pip("install", "-q", *options, str(wheel))
+        if done.returncode:
+            reason = done.stderr.decode(errors="replace").strip()
+            raise InstallFailed(f"pip could not install {wheel.name}:\n{reason}")
 
 
 def cmake_options(
@@ -135,7 +141,8 @@ def _key(plan: Plan, compiler: Compiler, processor: Processor) -> str:
         compiler.version,
         processor.machine,
         plan.features,
-        cmake_options(plan, os.environ),
+        # Wherever the header lies: its text is what counts.
+        [one.replace(str(AMX_HEADER), AMX_HEADER.name) for one in cmake_options(plan, os.environ)],
         AMX_HEADER.read_text("utf-8") if plan.compiler_flags else "",
         _HOOK.read_text("utf-8"),
     ]
@@ -175,6 +182,6 @@ def _build(folder: Path, environ: Mapping[str, str]) -> None:
     )
 
 
-def _pip(*arguments: str, capture: bool = False) -> subprocess.CompletedProcess[bytes]:
-    command: Sequence[str] = [sys.executable, "-m", "pip", *arguments]
-    return subprocess.run(command, capture_output=capture, check=False)
+def _pip(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "pip", *arguments]
+    return subprocess.run(command, capture_output=True, check=False)

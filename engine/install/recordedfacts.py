@@ -10,7 +10,7 @@ import shlex
 
 from olmkit.engine.facts.enginebuild import SCHEMA
 from olmkit.engine.facts.processor import Processor
-from olmkit.engine.install.plan import Plan
+from olmkit.engine.install.plan import AMX_HEADER, Plan
 
 
 def facts_template(plan: Plan, processor: Processor) -> str:
@@ -19,7 +19,7 @@ def facts_template(plan: Plan, processor: Processor) -> str:
         "schema": SCHEMA,
         "llama_cpp_python": "@SKBUILD_PROJECT_VERSION@",
         "compiler": {"id": "@CMAKE_CXX_COMPILER_ID@", "version": "@CMAKE_CXX_COMPILER_VERSION@"},
-        "c_flags": shlex.join(plan.compiler_flags),
+        "c_flags": shlex.join(plan.compiler_flags).replace(str(AMX_HEADER), AMX_HEADER.name),
         "cmake": dict(plan.definitions),
         "cpu": {"model": processor.model.replace("@", "at"), "flags": list(plan.features)},
         "backends": list(plan.backends),
