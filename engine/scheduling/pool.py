@@ -122,8 +122,8 @@ class Pool:
 
         `options.context_tokens` 0 takes olm's choice, or what is loaded if that is not less.
         `keep_alive_s`: how long the model stays loaded after its last lease; `math.inf` for ever,
-        0 not at all, None leaves what it has (the default when it is loaded now). A model loaded with a
-        longer context and otherwise compatible options is used as it is. Cancelling the wait
+        0 not at all, None leaves what it has (the default when it is loaded now). A model loaded
+        with a longer context and otherwise compatible options is used as it is. Cancelling the wait
         leaves the load to others that wait for it, or to keep-alive.
 
         Raises:
