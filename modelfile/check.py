@@ -21,11 +21,11 @@ from olmkit.modelfile.instructions import (
     System,
     Template,
     TextInstruction,
+    is_jinja,
 )
 from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
 from olmkit.modelfile.problems import Problems
 from olmkit.modelfile.source import Source, Span
-from olmkit.modelfile.templatelanguage import is_jinja
 
 _TOP = Span(line=1, column=1, end_line=1, end_column=1)
 _TEMPLATE_WORD = re.compile(r"\{\{.*?(?:\}\}|$)|[\w.$]+|\"[^\"\n]*\"|\S|", re.MULTILINE)

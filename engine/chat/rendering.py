@@ -16,7 +16,7 @@ from olmkit.engine.chat.templates.renderprotocol import Call, InsertGo, RenderGo
 from olmkit.engine.errors import TemplateFailed, TemplateRefused
 from olmkit.engine.models.capabilities import TemplateFacts
 from olmkit.engine.models.spec import ModelSpec
-from olmkit.modelfile.templatelanguage import is_jinja
+from olmkit.modelfile.instructions import is_jinja
 
 MAX_TEMPLATES: Final = 64
 """Templates of which it is remembered what they take."""

@@ -17,7 +17,7 @@ from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.models import merged
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.runner.protocol import ModelFiles
-from olmkit.modelfile.templatelanguage import is_jinja
+from olmkit.modelfile.instructions import is_jinja
 from olmkit.registry import formats
 from olmkit.registry.formats import ModelParts, Part, Role
 from olmkit.registry.oci.digest import Digest
