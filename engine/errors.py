@@ -74,6 +74,10 @@ class TemplateFailed(EngineError):
     """A chat template does not parse, raises, or goes over a limit of time, memory or output."""
 
 
+class TemplateRefused(TemplateFailed):
+    """A chat template does not take the conversation, and says why."""
+
+
 class OutOfMemory(EngineError):
     """The model or its context does not fit in memory."""
 

@@ -153,6 +153,8 @@ class Settings:
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
+    prompt_cache_bytes: int = 1 << 30
+    """Main memory that a loaded model may use for what idle prompts hold."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     hosts: tuple[str, ...] = ()
@@ -205,6 +207,7 @@ class Settings:
             kv_cache_type=read.choice(
                 "kv_cache_type", "KV_CACHE_TYPE", tuple(KV_CACHE_TYPES), DEFAULT_KV_CACHE_TYPE
             ),
+            prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),

@@ -21,6 +21,7 @@ from olmkit.modelfile.instructions import (
     System,
     Template,
     TextInstruction,
+    is_jinja,
 )
 from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
 from olmkit.modelfile.problems import Problems
@@ -55,8 +56,8 @@ def check_template(modelfile: Modelfile) -> None:
         ModelfileErrors: all that is wrong with it, each with its place in the file.
     """
     templates = [each for each in modelfile.instructions if isinstance(each, Template)]
-    if not templates:
-        return
+    if not templates or is_jinja(templates[-1].value):
+        return  # Jinja is parsed where it runs, in a process of its own
     # Here, for most files need neither.
     from olmkit.modelfile.gotemplate.chattemplate import find_errors
 

@@ -70,6 +70,7 @@ _ROWS = (
     _Row("min_p", FLOAT, 0.0, "drop what is below this share of the likeliest", "", 0, 1),
     _Row("typical_p", FLOAT, 1.0, "draw from tokens of typical surprise; 1: off", "", 0, 1),
     _Row("seed", INTEGER, -1, "random seed; -1: a new one each time"),
+    _Row("reproducible", BOOLEAN, False, "the same bits each time, but slower; olm's own"),
     _Row("stop", STRINGS, (), "text that ends the answer; each adds to a list"),
     _Row("repeat_penalty", FLOAT, 1.0, "hold repeated tokens back; 1: off", minimum=0),
     _Row("repeat_last_n", INTEGER, 64, "how far back that looks; -1: everywhere", "tokens", -1),

@@ -9,7 +9,7 @@ from olmkit.cli.screen.progress import Waiting
 from olmkit.cli.screen.terminal import BOLD, GREY, RESET, Terminal, visible
 from olmkit.cli.screen.units import duration_text
 from olmkit.cli.screen.wordwrap import WordWrap
-from olmkit.engine.client.replies import Chunk, Timings
+from olmkit.engine.client.replies import Chunk, Dropped, Timings
 
 
 class AnswerView:
@@ -99,6 +99,18 @@ class AnswerView:
             if self._wraps:
                 text = self._wrap.feed(text, self._terminal.size[0])
         self._terminal.paint(text)
+
+
+def dropped_text(dropped: Dropped) -> str:
+    """One line on what did not fit the context, with its line end; empty when all did."""
+    messages, tokens, shifted = dropped
+    parts = [
+        f"{messages} earlier messages were left out" if messages else "",
+        f"{tokens} tokens were cut out of the middle of the prompt" if tokens else "",
+        f"{shifted} tokens were forgotten to go on" if shifted else "",
+    ]
+    said = ", ".join(part for part in parts if part)
+    return f"the context is full: {said} (num_ctx sets its length)\n" if said else ""
 
 
 def timings_text(timings: Timings) -> str:

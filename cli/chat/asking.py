@@ -19,6 +19,8 @@ class Asking:
     """`"json"`, a JSON schema, or None."""
     think: bool | str | None = None
     """Whether to think, or how much; None for what the model does by itself."""
+    truncate: bool | None = None
+    """Whether what the context cannot hold is shortened; None: as the daemon does."""
     options: dict[str, object] = field(default_factory=dict)
     """Parameters by name."""
     wraps: bool = True
@@ -34,6 +36,8 @@ class Asking:
             body["format"] = self.format
         if self.think is not None:
             body["think"] = self.think
+        if self.truncate is not None:
+            body["truncate"] = self.truncate
         return body
 
 

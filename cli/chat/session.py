@@ -2,7 +2,7 @@
 
 import contextlib
 
-from olmkit.cli.chat.answer import AnswerView, timings_text
+from olmkit.cli.chat.answer import AnswerView, dropped_text, timings_text
 from olmkit.cli.chat.asking import Asking
 from olmkit.cli.chat.lineeditor import LineEditor
 from olmkit.cli.chat.media import extract_files
@@ -59,18 +59,21 @@ class Chat:
         view = AnswerView(
             self.terminal, wraps=self.asking.wraps, hides_thinking=self.asking.hides_thinking
         )
-        timings = None
+        timings, notice = None, ""
         try:
             with view, contextlib.closing(self.client.chat(self._body(question))) as answer:
                 for chunk in answer:
                     view.show(chunk)
                     timings = chunk.timings or timings
+                    notice = dropped_text(chunk.dropped)
         except KeyboardInterrupt:
             # Templates want turns to alternate: a question stays only with an answer.
             if view.text:
                 self._remember(question, view)
             return
         self._remember(question, view)
+        if notice:
+            self.terminal.message(notice)
         if self.asking.verbose and timings is not None:
             self.terminal.message(timings_text(timings) + "\n")
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -75,6 +76,7 @@ def _routes() -> list[Route]:
         ("/", status.root, "GET HEAD"),
         ("/api/version", status.version, "GET HEAD"),
         ("/api/status", status.status, "GET"),
+        ("/api/me", status.me, "POST"),
         ("/api/ps", status.ps, "GET"),
         ("/api/tags", listing.tags, "GET HEAD"),
         ("/api/show", listing.show, "POST"),
@@ -111,10 +113,13 @@ class _ExactRoute(Route):
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    path = request.url.path
-    if path.endswith("/") and path.rstrip("/") in {route.path for route in _routes()}:
+    path = request.scope["path"]
+    clean = "/" + "/".join(part for part in path.split("/") if part)
+    is_known = any(route.path_regex.fullmatch(clean) for route in request.app.routes)
+    if clean != path and is_known:
+        query = f"?{request.url.query}" if request.url.query else ""
         status = 301 if request.method == "GET" else 307
-        return Response(status_code=status, headers={"Location": path.rstrip("/")})
+        return Response(status_code=status, headers={"Location": quote(clean, safe="/:") + query})
     return PlainTextResponse("404 page not found", 404)
 
 

@@ -174,9 +174,8 @@ class Client:
     # --- the daemon and its blobs
 
     def version(self) -> str:
-        """The daemon's version."""
-        reply = self.request("GET", "/api/version")
-        return str(reply.get("version", ""))
+        """The daemon's version; of another program that speaks the API, that one's."""
+        return replies.served_version(self.request("GET", "/api/version"))
 
     def status(self) -> DaemonStatus:
         """What the daemon says of itself; empty from one that says nothing."""

@@ -15,7 +15,7 @@ from olmkit.engine.chat.output.deltas import AnswerDelta, OutputEvent
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat
 from olmkit.engine.chat.output.grammar import calls_constraint
 from olmkit.engine.chat.output.stage import OutputStage
-from olmkit.engine.inference.inference import CompletionRequest, Finished, Text, complete
+from olmkit.engine.inference.inference import CompletionRequest, Finished, History, Text, complete
 from olmkit.engine.jsonschema.rewriting import rewrite
 from olmkit.engine.models.options import Options, OptionValue
 from olmkit.engine.runner.protocol import EndReason, TokenLogprob
@@ -89,6 +89,7 @@ class _Answer:
             wanted.completion,
             constraint=calls or own,
             render=self._render,
+            history=self._with_beginning(wanted.completion.history),
             marks=self._format.marks,
         )
 
@@ -137,6 +138,16 @@ class _Answer:
             if self._thinks_first:
                 self._begun = self._format.opening(self._prompt)
         return self._prompt + self._begun
+
+    def _with_beginning(self, history: History | None) -> History | None:
+        """The same history, what the answer has begun with behind each of its prompts."""
+        if history is None:
+            return None
+
+        async def render_from(turn: int) -> str:
+            return await history.render_from(turn) + self._begun
+
+        return replace(history, render_from=render_from)
 
     def _new_stage(self) -> OutputStage | None:
         if self._format is PLAIN:
@@ -235,4 +246,7 @@ def _sum(thought: Finished, rest: Finished) -> Finished:
         prompt_ns=thought.prompt_ns + rest.prompt_ns,
         completion_tokens=thought.completion_tokens + rest.completion_tokens,
         completion_ns=thought.completion_ns + rest.completion_ns,
+        dropped_turns=max(thought.dropped_turns, rest.dropped_turns),
+        dropped_tokens=max(thought.dropped_tokens, rest.dropped_tokens),
+        shifted_tokens=thought.shifted_tokens + rest.shifted_tokens,
     )

@@ -65,16 +65,28 @@ class Catalog:
 
         Blocking. Raises: InvalidReference, StoreError.
         """
+        text = text.strip()
         stored = self._find(text)
         return stored or Reference.parse(shortnames.expand(text, path=self._shortnames_path))
 
     def _find(self, text: str) -> Reference | None:
         expanded = shortnames.expand(text, path=self._shortnames_path)
-        for spelling in dict.fromkeys((text, expanded)):
+        # Ollama's `:local` says that the model shall not be one in its cloud.
+        for spelling in dict.fromkeys((text, expanded, text.removesuffix(":local") or text)):
             reference = self._store.find(Reference.parse(spelling))
             if reference is not None:
                 return reference
         return None
+
+    def modelfile_of(self, name: Reference) -> str | None:
+        """The Modelfile of which a short name's model is made; None: it is no such name.
+
+        Blocking. Raises: StoreError.
+        """
+        word = name.repository.rpartition("/")[2]
+        if name != Reference.parse(word):
+            return None
+        return shortnames.find_modelfile(word, path=self._shortnames_path)
 
     def load(self, text: str) -> StoredModel:
         """The stored model of this name.

@@ -119,6 +119,9 @@ class LoadDefaults:
     sequences: int = 4
     flash_attention: bool | None = None
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
+    prompt_cache_bytes: int = 0
+    has_accelerator: bool = True
+    """False: there is nothing that layers could be put on, whatever a request says of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,14 +150,36 @@ class Options:
     def sampling(self) -> Sampling:
         """Those that shape the choice of tokens."""
         names = Sampling.__struct_fields__
-        return msgspec.convert(
-            {name: self.values.get(name, TABLE[name].default) for name in names}, Sampling
-        )
+        chosen = {name: self.values.get(name, TABLE[name].default) for name in names}
+        if self.is_reproducible and self._integer("seed") < 0:
+            chosen["seed"] = 0
+        return msgspec.convert(chosen, Sampling)
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens to generate; -1: until the context is full."""
-        return max(-1, self._integer("num_predict"))
+        """Most tokens to generate; -1, as 0 and all below: as many as the context allows."""
+        wanted = self._integer("num_predict")
+        return wanted if wanted > 0 else -1
+
+    @property
+    def context_tokens(self) -> int:
+        """Most tokens of prompt and answer at a time; 0: as many as are loaded."""
+        return self._integer("num_ctx")
+
+    @property
+    def keep_tokens(self) -> int:
+        """Tokens at the beginning that stay when the context is full; -1: the whole prompt."""
+        return max(-1, self._integer("num_keep"))
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens of the prompt that are computed in one step."""
+        return self._integer("num_batch")
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether the same request shall give the same bits every time."""
+        return self.values.get("reproducible") is True
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -172,13 +197,14 @@ class Options:
             context_tokens=self._integer("num_ctx") or defaults.context_tokens or 0,
             sequences=defaults.sequences,
             batch_tokens=self._integer("num_batch", 2048 if embedding else None),
-            gpu_layers=self._integer("num_gpu"),
-            main_gpu=main_gpu if isinstance(main_gpu, int) else None,
+            gpu_layers=max(-1, self._integer("num_gpu")) if defaults.has_accelerator else -1,
+            main_gpu=main_gpu if isinstance(main_gpu, int) and defaults.has_accelerator else None,
             use_mmap=use_mmap if isinstance(use_mmap, bool) else None,
             threads=self._integer("num_thread"),
             kv_cache_type=defaults.kv_cache_type,
             flash_attention=defaults.flash_attention,
             embedding=embedding,
+            prompt_cache_bytes=defaults.prompt_cache_bytes,
         )
 
     def _integer(self, name: str, default: int | None = None) -> int:

@@ -17,6 +17,7 @@ from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.models import merged
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.runner.protocol import ModelFiles
+from olmkit.modelfile.instructions import is_jinja
 from olmkit.registry import formats
 from olmkit.registry.formats import ModelParts, Part, Role
 from olmkit.registry.oci.digest import Digest
@@ -71,7 +72,8 @@ class ModelSpec:
     """The model that this one was made from, when its manifest says so."""
     go_template: str | None = None
     jinja_template: str | None = None
-    """A file of its own beside the weights; it wins over the one inside."""
+    """A file of its own beside the weights, or a TEMPLATE that is written in Jinja; it wins over
+    the one inside."""
     system: str = ""
     parameters: Mapping[str, OptionValue] = field(default_factory=dict)
     messages: tuple[StoredMessage, ...] = ()
@@ -110,6 +112,9 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
     adapter_paths = tuple(reader.path(part) for part in adapters)
     weights_path = merged.weights_path(store, weights)
     header = read_header(weights_path, name=name)
+    template, jinja_template = reader.text(Role.TEMPLATE), reader.text(Role.CHAT_TEMPLATE)
+    if template is not None and is_jinja(template):
+        template, jinja_template = None, template
     return ModelSpec(
         name=name,
         full_name=stored.reference.full,
@@ -131,8 +136,8 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         adapters=adapter_paths,
         drafts=tuple(reader.path(part) for part in parts.of(Role.DRAFT)),
         parent=weights[0].layer.from_ or "",
-        go_template=reader.text(Role.TEMPLATE),
-        jinja_template=reader.text(Role.CHAT_TEMPLATE),
+        go_template=template,
+        jinja_template=jinja_template,
         system=reader.text(Role.SYSTEM) or "",
         parameters=reader.parameters(),
         messages=reader.messages(),

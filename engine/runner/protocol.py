@@ -70,6 +70,8 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     Without it a model that generates embeds too, in a second context that is made when a request
     comes and freed after it: for now and then, not for many. An encoder is loaded as one anyway.
     """
+    prompt_cache_bytes: int = 1 << 30
+    """Main memory for what idle sequences hold, beside the KV pool."""
 
 
 class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,18 +137,41 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary has them."""
 
 
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """What a completion may have of the context, and what goes when that is full."""
+
+    context_tokens: int = 0
+    """Most tokens of prompt and answer at a time; 0 or more than are loaded: as many as are."""
+    truncate: bool = False
+    """A prompt that is too long loses its middle: the first `keep_tokens` stay, and so much of
+    its end that half of the rest of the context is free."""
+    shift: bool = False
+    """When the context is full, half of what comes after the first `keep_tokens` is forgotten
+    and generation goes on; without it the answer ends with LENGTH."""
+    keep_tokens: int = 4
+    """Besides BOS; -1: the whole prompt, as far as that leaves room."""
+
+
 class Completion(_Message, frozen=True):
     """Complete a prompt. Answered by `PromptProgress`*, `Piece`*, then `Completed` or `Failed`.
 
     `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
-    asks, or token ids taken as they are. A prompt (plus one token) longer than the context
-    fails with `FailureKind.CONTEXT_EXCEEDED`.
+    asks, or token ids taken as they are. A prompt (plus one token) longer than the context is
+    cut where `room` says so, or fails with `FailureKind.CONTEXT_EXCEEDED`.
     """
 
     prompt: str | list[int]
     sampling: Sampling = Sampling()
     max_tokens: int = -1
-    """Most tokens to sample; -1: until the context is full; 0: none, the prompt is only read."""
+    """-1: until the context is full, or ten times that where `room` shifts; 0: the prompt is read
+    and nothing sampled."""
+    room: Room = Room()
+    reproducible: bool = False
+    """The same request gives the same bits, whatever ran before or waits beside it: it runs
+    alone, from an empty cache, in batches of the same shapes and on the same threads."""
+    batch_tokens: int = 0
+    """Most tokens of the prompt in one step; 0 or more than the model was loaded for: as many as
+    it was loaded for."""
     stop: list[str] = []
     """The text ends before the first of these; they are never part of it."""
     top_logprobs: int | None = None
@@ -168,6 +193,8 @@ class Embedding(_Message, frozen=True):
     inputs: list[str]
     truncate: bool = True
     """False: an input over the limit fails with `FailureKind.CONTEXT_EXCEEDED`."""
+    context_tokens: int = 0
+    """The longest input; 0 or more than are loaded: as many as are."""
 
 
 class Tokenize(_Message, frozen=True):
@@ -210,7 +237,8 @@ class EndReason(enum.StrEnum):
     """`max_tokens` reached, or the context is full."""
     CANCELLED = "cancelled"
     REPEAT_LIMIT = "repeat_limit"
-    """The same token over and over, far past what any text does."""
+    """The same over and over, far past what any text does: one token, or a phrase that has filled
+    half of the context when it had to shift."""
 
 
 class FailureKind(enum.StrEnum):
@@ -308,13 +336,17 @@ class Completed(_Message, frozen=True):
     reason: EndReason
     stop_string: str | None
     prompt_tokens: int
-    """All tokens of the prompt, cached ones included."""
+    """All tokens of the prompt, cached ones included, those that were cut out not."""
     cached_tokens: int
     """Tokens of the prompt that were cached and needed no work."""
     prompt_ns: int
     completion_tokens: int
     """Tokens that were sampled, an end-of-generation token included."""
     completion_ns: int
+    dropped_tokens: int = 0
+    """Tokens that were cut out of the prompt."""
+    shifted_tokens: int = 0
+    """Tokens that were forgotten while the answer was written."""
 
 
 class Embedded(_Message, frozen=True):

@@ -7,7 +7,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
@@ -18,6 +18,9 @@ from olmkit.engine.planning.admission import choose_context_tokens
 from olmkit.engine.planning.footprint import MemoryPlan, plan_memory
 from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions, ModelFiles
 from olmkit.engine.supervision.interface import Runner
+
+PROMPT_CACHE_SHARE: Final = 8
+"""A loaded model may use one part in so many of the free memory for idle prompts."""
 
 StartRunner = Callable[[str], Awaitable[Runner]]
 """Makes a fresh runner for the model of that name, not loaded yet."""
@@ -56,6 +59,13 @@ def effective_options(spec: Loadable, options: LoadOptions) -> LoadOptions:
     """The options with the context length that the model gets."""
     tokens = choose_context_tokens(options.context_tokens, trained=spec.gguf.context_length)
     return msgspec.structs.replace(options, context_tokens=tokens)
+
+
+def within_memory(options: LoadOptions, *, free_bytes: int) -> LoadOptions:
+    """The options with a prompt cache that leaves most of the free memory to others."""
+    most_bytes = max(0, free_bytes) // PROMPT_CACHE_SHARE
+    cache_bytes = min(options.prompt_cache_bytes, most_bytes)
+    return msgspec.structs.replace(options, prompt_cache_bytes=cache_bytes)
 
 
 def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:

@@ -39,6 +39,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    Room,
     Sampling,
 )
 
@@ -122,6 +123,9 @@ class Runner(Protocol):
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
         marks: Sequence[str] = (),
+        room: Room | None = None,
+        reproducible: bool = False,
+        batch_tokens: int = 0,
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """The pieces of a completion as they come, then one `Completed`, always the last item.
 
@@ -135,8 +139,11 @@ class Runner(Protocol):
         """
         ...
 
-    async def embed(self, inputs: Sequence[str], *, truncate: bool = True) -> Embedded:
-        """One L2-normalised vector an input, in order.
+    async def embed(
+        self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0
+    ) -> Embedded:
+        """One L2-normalised vector an input, in order; each of at most `context_tokens` tokens
+        (0: as many as are loaded).
 
         Raises:
             ContextExceeded: an input is too long and `truncate` is false.

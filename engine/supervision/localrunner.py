@@ -49,6 +49,7 @@ from olmkit.engine.runner.protocol import (
     PromptProgress,
     Reply,
     Request,
+    Room,
     SafeMode,
     Sampling,
     Text,
@@ -209,6 +210,9 @@ class LocalRunner:
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
         marks: Sequence[str] = (),
+        room: Room | None = None,
+        reproducible: bool = False,
+        batch_tokens: int = 0,
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         request = Completion(
@@ -221,6 +225,9 @@ class LocalRunner:
             ignore_eos=ignore_eos,
             constraint=constraint,
             marks=list(marks),
+            room=room or Room(),
+            reproducible=reproducible,
+            batch_tokens=batch_tokens,
         )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:
@@ -229,9 +236,16 @@ class LocalRunner:
                 else:
                     yield self._expect(reply, Completed)
 
-    async def embed(self, inputs: Sequence[str], *, truncate: bool = True) -> Embedded:
+    async def embed(
+        self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0
+    ) -> Embedded:
         """See `Runner.embed`."""
-        request = Embedding(id=self._stream.next_id(), inputs=list(inputs), truncate=truncate)
+        request = Embedding(
+            id=self._stream.next_id(),
+            inputs=list(inputs),
+            truncate=truncate,
+            context_tokens=context_tokens,
+        )
         return await self._call(request, Embedded)
 
     async def tokenize(

@@ -23,6 +23,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    Room,
     Sampling,
 )
 from olmkit.engine.safemode.safeguard import Known, Safeguard
@@ -104,6 +105,9 @@ class SteadyRunner:
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
         marks: Sequence[str] = (),
+        room: Room | None = None,
+        reproducible: bool = False,
+        batch_tokens: int = 0,
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         has_answered = False
@@ -120,6 +124,9 @@ class SteadyRunner:
                     ignore_eos=ignore_eos,
                     constraint=constraint,
                     marks=marks,
+                    room=room,
+                    reproducible=reproducible,
+                    batch_tokens=batch_tokens,
                 )
                 async with aclosing(completion) as events:
                     async for event in events:
@@ -135,9 +142,13 @@ class SteadyRunner:
                     hint = f"ask again: it goes on in the {self.caveat}"
                     raise RunnerFailed(text, model=self.model, hint=hint) from error
 
-    async def embed(self, inputs: Sequence[str], *, truncate: bool = True) -> Embedded:
+    async def embed(
+        self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0
+    ) -> Embedded:
         """See `Runner.embed`."""
-        return await self._steadily(lambda process: process.embed(inputs, truncate=truncate))
+        return await self._steadily(
+            lambda process: process.embed(inputs, truncate=truncate, context_tokens=context_tokens)
+        )
 
     async def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True

@@ -217,6 +217,16 @@ class NameTree:
             replace(staged, path)
             sync_folder(path.parent)
 
+    def touch(self, parts: Parts) -> None:
+        """Make now the time at which the manifest at `parts` was modified.
+
+        Raises:
+            StoreError: it cannot be.
+        """
+        path = self.path(parts)
+        with store_errors(path, "write"):
+            os.utime(path)
+
     def _make_folders(self, folder: Path) -> None:
         if not folder.is_dir():
             self._make_folders(folder.parent)

@@ -197,6 +197,8 @@ class Store:
     def put(self, reference: Reference, manifest: Manifest) -> Digest:
         """Make a name mean a manifest, durably and at once; returns the manifest's digest.
 
+        One that means it already counts as modified now.
+
         Blobs that only the replaced manifest used are removed.
 
         Raises:
@@ -218,6 +220,7 @@ class Store:
             parts = self.names.spelling_to_write(nametree.parts_of(reference))
             replaced = self.names.read(parts)
             if replaced is not None and replaced.raw == manifest.raw:
+                self.names.touch(parts)
                 return manifest.digest
             self.names.write(parts, manifest.raw)
             if replaced is not None and not self._keeps_replaced:

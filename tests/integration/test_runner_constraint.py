@@ -147,11 +147,13 @@ def test_a_grammar_that_refuses_nothing_changes_nothing(runner: RunnerClient) ->
     """Penalties and random numbers are the same with a guide as without, where all fits."""
     lines = "".join(f'{{"number": {n}, "square": {n * n}}}\n' for n in range(1, 9))
     sampling = p.Sampling(seed=3, temperature=0.7, repeat_penalty=1.02, frequency_penalty=0.01)
-    free = runner.complete(lines, sampling=sampling, max_tokens=30)
+    free = runner.complete(lines, sampling=sampling, max_tokens=30, reproducible=True)
     text, newline, _ = free.text.partition("\n")
     assert newline, free.text
     assert isinstance(json.loads(text), dict)
-    held = runner.complete(lines, sampling=sampling, max_tokens=30, constraint=JSON)
+    held = runner.complete(
+        lines, sampling=sampling, max_tokens=30, constraint=JSON, reproducible=True
+    )
     assert held.text == text
     assert held.tokens == free.tokens[: len(held.tokens)]
 

@@ -39,7 +39,7 @@ from olmkit.engine.chat.conversation import Conversation, Message, ToolCall, Too
 from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.inference import inference
 from olmkit.engine.inference.answering import AnswerRequest, Output, answer
-from olmkit.engine.inference.inference import CompletionRequest, Finished
+from olmkit.engine.inference.inference import CompletionRequest, Finished, History
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -82,6 +82,12 @@ async def chat(request: Request) -> Response:
         keep_alive_s=common.keep_alive_s,
         top_logprobs=common.top_logprobs,
         constraint=common.constraint,
+        history=History(
+            cuts=conversation.cuts,
+            render_from=lambda turn: _render(api, spec, conversation.since(turn)),
+        ),
+        truncate=body.truncate is not False,
+        shift=body.shift is not False,
     )
     wanted = AnswerRequest(
         completion=completion,
@@ -104,12 +110,14 @@ async def chat(request: Request) -> Response:
 def with_stored(spec: ModelSpec, messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The request's turns behind those that the model starts with.
 
-    The model's system prompt comes first, unless the request begins with one of its own.
+    The system prompt comes before both: the request's, when it begins with one, else the model's.
     """
     stored = tuple(Message(role=turn.role, content=turn.content) for turn in spec.messages)
-    if spec.system and messages[0].role != "system":
-        stored = (Message(role="system", content=spec.system), *stored)
-    return stored + messages
+    begin = next((i for i, one in enumerate(messages) if one.role != "system"), len(messages))
+    system = messages[:begin]
+    if spec.system and not system:
+        system = (Message(role="system", content=spec.system),)
+    return system + stored + messages[begin:]
 
 
 async def _render(api: Api, spec: ModelSpec, conversation: Conversation) -> str:

@@ -26,6 +26,7 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import JSON, json_reply
 from olmkit.engine.errors import EngineError, InvalidRequest
 from olmkit.engine.models.lookup import find_models
+from olmkit.engine.models.spec import ModelSpec
 from olmkit.registry.errors import InvalidReference, ModelNotFound, RegistryError
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import StoredModel
@@ -98,6 +99,7 @@ async def show(request: Request) -> Response:
         system=body.system,
         options=body.options or {},
         basename=name if is_copilot else None,
+        template_notes=await template_notes(api, spec),
     )
     data = await asyncio.to_thread(
         show_json,
@@ -110,10 +112,19 @@ async def show(request: Request) -> Response:
     return Response(data, media_type=JSON)
 
 
+async def template_notes(api: Api, spec: ModelSpec) -> tuple[str, ...]:
+    """What is done about conversations that the model's template does not take."""
+    try:
+        facts = await api.catalog.template_facts(spec)
+        return (await api.renderer.strictness(spec, facts)).notes
+    except EngineError:
+        return ()  # whoever uses the template is told
+
+
 async def copy(request: Request) -> Response:
     """Give a model one more name."""
     api, body = api_of(request), await decode_body(request, CopyRequest)
-    source, destination = body.source or "", body.destination or ""
+    source, destination = (body.source or "").strip(), (body.destination or "").strip()
     for role, name in (("source", source), ("destination", destination)):
         try:
             Reference.parse(name)

@@ -39,6 +39,8 @@ class ShowQuestion:
     system: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     basename: str | None = None
+    template_notes: Sequence[str] = ()
+    """What is done about conversations that the template does not take."""
 
 
 def show_json(
@@ -55,7 +57,7 @@ def show_json(
         InvalidRequest: an option of the question has the wrong type.
         ModelUnloadable: a file cannot be read any more.
     """
-    system = spec.system if question.system is None else question.system
+    system = question.system or spec.system
     parameters = {**spec.parameters, **coerce(question.options)}
     is_plain = choice.kind is TemplateKind.PLAIN
     members: dict[str, Any] = {
@@ -71,6 +73,8 @@ def show_json(
     }
     members = {key: value for key, value in members.items() if value}
     own: dict[str, Any] = {"template": {"kind": choice.kind, "reason": choice.reason}}
+    if question.template_notes:
+        own["template"]["notes"] = list(question.template_notes)
     if spec.drafts:
         own["draft"] = _draft(spec)
     members["olm"] = own
@@ -170,7 +174,7 @@ def _instructions(
     for projector in spec.projectors:
         yield language.From(value=str(projector.path))
     for kind, text in (
-        (language.Template, spec.go_template),
+        (language.Template, spec.go_template or spec.jinja_template),
         (language.System, system),
         (language.Renderer, spec.config.renderer),
         (language.Parser, spec.config.parser),

@@ -28,7 +28,7 @@ from olmkit.engine.chat.templates.renderprotocol import (
 )
 from olmkit.engine.chat.templates.turns import FairTurns
 from olmkit.engine.childenv import child_environment
-from olmkit.engine.errors import InvalidRequest, TemplateFailed
+from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateRefused
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 from olmkit.engine.oomkills import offer
 
@@ -205,5 +205,5 @@ class TemplateProcess:
 
 def _unexpected(reply: Reply) -> TemplateFailed:
     if isinstance(reply, JobFailed):
-        return TemplateFailed(reply.message)
+        return (TemplateRefused if reply.is_refusal else TemplateFailed)(reply.message)
     return TemplateFailed("the template worker answers what nobody asked")

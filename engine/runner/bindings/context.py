@@ -172,6 +172,38 @@ class Context:
         """
         return bool(api.llama_memory_seq_rm(self._memory, sequence, position, -1))
 
+    @property
+    def can_shift(self) -> bool:
+        """Positions can be moved without computing their tokens again; not with sliding windows."""
+        return bool(self._memory and api.llama_memory_can_shift(self._memory))
+
+    def remove_span(self, sequence: int, start: int, count: int) -> None:
+        """Forgets `count` tokens from `start` on; those behind them move up. See `can_shift`."""
+        end = start + count
+        api.llama_memory_seq_rm(self._memory, sequence, start, end)
+        api.llama_memory_seq_add(self._memory, sequence, end, -1, -count)
+
+    def state_bytes(self, sequence: int) -> int:
+        """Size of what `sequence_state` returns."""
+        return int(api.llama_state_seq_get_size(self.handle, sequence))
+
+    def sequence_state(self, sequence: int) -> Any:
+        """A copy of all that the caches hold of a sequence, as a ctypes array of bytes.
+
+        Raises:
+            NativeError: llama.cpp cannot give it.
+        """
+        size = self.state_bytes(sequence)
+        state = (ctypes.c_uint8 * size)()
+        if not size or api.llama_state_seq_get_data(self.handle, state, size, sequence) != size:
+            raise NativeError("the state of a sequence was not saved")
+        return state
+
+    def restore_sequence(self, sequence: int, state: Any) -> bool:
+        """Puts a `sequence_state` in place of a sequence; False: no room, it is empty then."""
+        size = len(state)
+        return bool(api.llama_state_seq_set_data(self.handle, state, size, sequence) == size)
+
     def first_position(self, sequence: int) -> int:
         """The first position that a sequence still has in all its caches; -1 when empty."""
         return int(api.llama_memory_seq_pos_min(self._memory, sequence))

@@ -102,6 +102,13 @@ class Model:
         return int(api.llama_model_n_swa(self.handle))
 
     @property
+    def has_recurrent_state(self) -> bool:
+        """Some layers keep a state that cannot go back to an earlier token (Mamba, RWKV)."""
+        return bool(
+            api.llama_model_is_recurrent(self.handle) or api.llama_model_is_hybrid(self.handle)
+        )
+
+    @property
     def is_encoder_decoder(self) -> bool:
         """An encoder feeds a decoder (T5)."""
         return bool(

@@ -196,10 +196,11 @@ class Embedder:
         while self._unread:
             unread = self._unread[0]
             request, texts = unread.request, unread.texts
+            limit = min(request.context_tokens or self._plan.limit_tokens, self._plan.limit_tokens)
             try:
                 while len(texts) < len(request.inputs):
                     text = request.inputs[len(texts)]
-                    texts.append(self._tokens(text, truncate=request.truncate))
+                    texts.append(self._tokens(text, limit, truncate=request.truncate))
                     if time.monotonic_ns() > until_ns:
                         break
             except RequestFailed as error:
@@ -213,9 +214,8 @@ class Embedder:
             self._inputs += [_Input(job, index, tokens) for index, tokens in enumerate(texts)]
         return []
 
-    def _tokens(self, text: str, *, truncate: bool) -> list[int]:
+    def _tokens(self, text: str, limit: int, *, truncate: bool) -> list[int]:
         """An input's tokens; a cut one keeps the closing control token (SEP, EOS)."""
-        limit = self._plan.limit_tokens
         most = limit * _MOST_TOKEN_CHARACTERS
         if len(text) > most:  # it has over `limit` tokens, whatever it says
             if not truncate:

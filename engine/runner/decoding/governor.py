@@ -70,6 +70,11 @@ class ThreadGovernor:
         self._pause_s = FIRST_PAUSE_S
         self._quiet_until_s = 0.0
 
+    @property
+    def most(self) -> int:
+        """As many threads as there may be."""
+        return self._most
+
     def wake(self) -> int:
         """The threads to begin with after a rest: as many as the neighbours leave, at least 1.
 

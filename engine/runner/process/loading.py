@@ -236,7 +236,13 @@ class _Loading:
 
         if is_causal and not options.embedding:
             governor = None if self._options.threads else ThreadGovernor(self._threads)
-            generator = Generator(model, context, limit_tokens=limit, governor=governor)
+            generator = Generator(
+                model,
+                context,
+                limit_tokens=limit,
+                governor=governor,
+                prompt_cache_bytes=options.prompt_cache_bytes,
+            )
             embedder = Embedder(model, plan, embedding_context)
         else:
             context.close()

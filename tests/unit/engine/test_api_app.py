@@ -38,7 +38,7 @@ def test_an_internal_error_says_so_and_nothing_more(
 ) -> None:
     reply = ask(tmp_path, "GET", "/api/ps")
     assert reply.status_code == 500
-    assert reply.json() == {"error": "internal error", "code": "internal", "status": 500}
+    assert reply.json() == {"error": "internal error", "code": "internal", "http_status": 500}
     assert reply.headers["server"].startswith("olm/")
 
 
