@@ -7,7 +7,7 @@ from typing import Any
 from llguidance import LLMatcher, LLTokenizer
 
 from olmkit.engine.jsonschema.rewriting import Rewritten
-from olmkit.engine.runner.decoding.grammars import LAYOUT
+from olmkit.engine.runner.constraints.grammars import LAYOUT
 
 
 @functools.cache

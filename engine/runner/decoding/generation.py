@@ -17,7 +17,7 @@ from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
-from olmkit.engine.runner.decoding.constraint import GuideMaker, Preparation
+from olmkit.engine.runner.constraints.constraint import GuideMaker, Preparation
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer, visible_piece
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.logprobs import token_logprobs

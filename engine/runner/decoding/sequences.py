@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from olmkit.engine.runner.bindings import Sampler
-from olmkit.engine.runner.decoding.constraint import Guide
+from olmkit.engine.runner.constraints.constraint import Guide
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer
 from olmkit.engine.runner.decoding.settled import SettledTokens
 from olmkit.engine.runner.decoding.slots import Slot

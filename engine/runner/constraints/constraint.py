@@ -17,8 +17,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 from olmkit.engine.runner.bindings import Candidates, Context, Model, Sampler
-from olmkit.engine.runner.decoding.grammars import check_constraint, grammar_of, invalid, refused
-from olmkit.engine.runner.decoding.rehearsal import (
+from olmkit.engine.runner.constraints.grammars import check_constraint, grammar_of, invalid, refused
+from olmkit.engine.runner.constraints.rehearsal import (
     RehearsalCancelled,
     RehearsalFailed,
     rehearse,
