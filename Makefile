@@ -10,7 +10,7 @@ ifdef BUILD
 export OLM_BUILD := $(BUILD)
 endif
 
-.PHONY: help demo test dev format lint types imports unit tests generated build bench fuzz clean uninstall chosen
+.PHONY: attack help demo test dev format lint types imports unit tests generated build bench fuzz clean uninstall chosen
 
 help:           ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -66,6 +66,13 @@ build: dev      ## wheel and sdist, checked by installing the wheel elsewhere
 
 bench: dev      ## ratios against llama-server and plain Python (builds llama-server once)
 	$(BIN)/python benchmarks/run.py
+
+attack: dev    ## every attack of docs/security.md on daemons of its own, and a table of what it did
+	PYTHONPATH=tests $(BIN)/pytest -q -p support.attacktable -o addopts="--import-mode=importlib" \
+	    tests/integration/test_hostile_clients.py tests/integration/test_hostile_registries.py \
+	    tests/integration/test_runner_bounds.py tests/integration/test_children.py \
+	    tests/integration/test_chat_worker.py tests/integration/test_pip_limits.py \
+	    tests/integration/test_localsocket.py tests/e2e/test_terminal_escapes.py
 
 fuzz: dev       ## the property tests again and again with new seeds: make fuzz MINUTES=60
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); rounds=0; \

@@ -1,13 +1,16 @@
 """The programs that olm is measured against, and a daemon to measure.
 
 llama-server is built from the llama.cpp source inside the sdist of the installed
-llama-cpp-python, so both sides run the same commit with the same compiler.
+llama-cpp-python, by the same compiler with the same options as olm's engine was: what cures a
+compiler's defect there cures it here. Where nobody wrote down how the engine was built, nothing
+is compared.
 """
 
 import contextlib
 import importlib.metadata
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -18,6 +21,12 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from olmkit.engine.facts.enginebuild import FILE_NAME
+from olmkit.engine.facts.enginelibraries import find_libraries
+from olmkit.engine.install.compiler import find_compiler
+from olmkit.engine.install.enginewheel import cmake_options
+from olmkit.engine.install.plan import AMX_HEADER, Plan
 
 BUILD = Path(__file__).resolve().parent / ".build"
 OLM = str(Path(sys.executable).with_name("olm"))
@@ -49,6 +58,7 @@ def llama_server() -> Path:
     off = ["TESTS", "EXAMPLES", "UI"]
     options = [f"-DLLAMA_BUILD_{name}=OFF" for name in off]
     options += ["-DLLAMA_USE_PREBUILT_UI=OFF", "-DLLAMA_OPENSSL=OFF", "-DLLAMA_CURL=OFF"]
+    options += engine_options()
     subprocess.run(
         ["cmake", "-S", source, "-B", BUILD / "llama", "-DCMAKE_BUILD_TYPE=Release", *options],
         check=True,
@@ -66,6 +76,29 @@ def llama_server() -> Path:
         check=True,
     )
     return binary
+
+
+def engine_options() -> list[str]:
+    """CMake's options for the processor and the cards, as olm's engine was built with them."""
+    folder = find_libraries(None).installed
+    try:
+        facts = json.loads((folder / FILE_NAME).read_text("utf-8")) if folder else None
+    except OSError:
+        facts = None
+    if facts is None:
+        raise SystemExit(
+            "how the engine was built is not known, so llama-server cannot be built alike;"
+            " set LLAMA_SERVER to one that is, or run: python -m olmkit.engine.install --gpu auto"
+        )
+    compiler, compiled_by = find_compiler(), facts["compiler"]
+    if compiler is None or (compiler.id, compiler.number) != (
+        compiled_by["id"],
+        compiled_by["version"],
+    ):
+        raise SystemExit(f"the engine was built by {compiled_by}, which is not this compiler")
+    flags = tuple(shlex.split(facts["c_flags"].replace(AMX_HEADER.name, str(AMX_HEADER))))
+    plan = Plan(name="as the engine", definitions=facts["cmake"], compiler_flags=flags)
+    return cmake_options(plan, os.environ)
 
 
 def elapsed_s(

@@ -17,6 +17,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from olmkit import __version__
 from olmkit.cli.errors import UsageError
+from olmkit.modelfile.booleans import parse_boolean
 
 COMMANDS: Final = {
     "run": "Run a model: answer a prompt, or chat",
@@ -48,12 +49,10 @@ COMMANDS: Final = {
     "completion": "Print a completion script for a shell",
     "help": "Show help for a command",
 }
-"""Each in `commands/NAME.py`, in the order of the help."""
+"""The commands with their summaries, each in `commands/NAME.py`, in the order of the help."""
 
 ALIASES: Final = {"list": "ls", "start": "serve"}
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-TRUE_WORDS: Final = frozenset({"1", "t", "T", "true", "True", "TRUE"})
-FALSE_WORDS: Final = frozenset({"0", "f", "F", "false", "False", "FALSE"})
 
 
 def is_option(param: object) -> TypeGuard[TyperOption]:
@@ -67,7 +66,7 @@ class Command(TyperCommand):
     allow_extra_args = True
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """The words that are left, none.
+        """Parse the words; none are left.
 
         Raises:
             UsageError: too few or too many arguments.
@@ -87,7 +86,7 @@ class Command(TyperCommand):
         return ["[OPTIONS]", *(name for name, _ in self.explained_arguments())]
 
     def explained_arguments(self) -> list[tuple[str, str]]:
-        """How each argument is written, and its help."""
+        """The spelling and the help of each argument."""
         return [
             (param.metavar or (param.name or "").upper(), param.help or "")
             for param in self.params
@@ -119,9 +118,10 @@ class Command(TyperCommand):
             if word == "--":
                 return plain + args[position:]
             name, equals, value = word.partition("=")
-            if not (equals and name in flags and value in TRUE_WORDS | FALSE_WORDS):
+            is_on = parse_boolean(value) if equals and name in flags else None
+            if is_on is None:
                 plain.append(word)
-            elif value in TRUE_WORDS:
+            elif is_on:
                 plain.append(name)
             else:
                 plain += flags[name].secondary_opts[:1]
@@ -152,7 +152,7 @@ def _usage_hint(ctx: Context) -> str:
 
 
 class LazyGroup(TyperGroup):
-    """Finds commands in the table above and imports the one that is asked for."""
+    """Imports the one command of the table above that is asked for."""
 
     def list_commands(self, ctx: Context) -> list[str]:
         """Names in the order of the help, without aliases."""
@@ -200,7 +200,7 @@ def load_command(name: str) -> Command:
 
 
 def root() -> LazyGroup:
-    """The whole tree."""
+    """The whole tree of commands."""
     app = typer.Typer(
         cls=LazyGroup,
         add_completion=False,

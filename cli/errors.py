@@ -8,7 +8,7 @@ CliError
 
 
 class CliError(Exception):
-    """Something the command line itself finds wrong."""
+    """An error that the command line itself finds."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)

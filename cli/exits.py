@@ -13,7 +13,7 @@ from olmkit.registry import errors as registry
 
 
 class ExitCode(enum.IntEnum):
-    """What a process of olm ends with."""
+    """The exit codes of olm."""
 
     OK = 0
     FAILED = 1
@@ -56,21 +56,22 @@ CODES: dict[type[Exception], ExitCode] = {
     registry.ModelNotFound: ExitCode.NOT_FOUND,
     registry.Unauthorized: ExitCode.UNAUTHORIZED,
 }
-"""Of each class and of those below it that are not named themselves."""
+"""Exit codes by class of error; a class without one has that of the class above."""
 
 STATUS_CODES = {
     401: ExitCode.UNAUTHORIZED,
     403: ExitCode.UNAUTHORIZED,
     404: ExitCode.NOT_FOUND,
 }
-"""Of errors that the daemon reports, by their HTTP status; others are `FAILED`."""
+"""Exit codes by the HTTP status of an error of the daemon; others are `FAILED`."""
 
 API_CODES = {
+    "digest_mismatch": ExitCode.USAGE,
     "invalid_name": ExitCode.USAGE,
     "invalid_request": ExitCode.USAGE,
     "out_of_memory": ExitCode.OUT_OF_MEMORY,
 }
-"""Of errors that share their status with others, by the API's word for them."""
+"""Exit codes by the API's code, for errors that share their status with others."""
 
 
 def exit_code(error: BaseException) -> ExitCode:

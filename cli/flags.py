@@ -14,7 +14,7 @@ QuietName = Annotated[
 
 
 class Format(StrEnum):
-    """How a list is printed."""
+    """The forms in which a list is printed."""
 
     TABLE = "table"
     JSON = "json"

@@ -43,7 +43,7 @@ def _say(text: str) -> int:
 
 
 def _give_up_unwritten() -> None:
-    """What could not be written would be tried once more, and change the exit code."""
+    """Drop what could not be written: Python would try once more, and change the exit code."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -51,7 +51,7 @@ def _give_up_unwritten() -> None:
 
 
 def _silence_stdout() -> None:
-    """Python flushes stdout once more at its end; that shall not complain again."""
+    """Keep the flush at Python's end from complaining about stdout again."""
     import os
 
     null = os.open(os.devnull, os.O_WRONLY)

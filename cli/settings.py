@@ -6,7 +6,7 @@ from olmkit.engine.settings import Settings
 
 
 def load_settings(terminal: Terminal) -> Settings:
-    """Settings from the environment; what could not be used of it is told on stderr."""
+    """The settings of the environment; values that cannot be used are told on stderr."""
     settings = Settings.from_environment()
     for warning in settings.warnings:
         terminal.message(f"warning: {warning}\n")

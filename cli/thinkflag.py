@@ -10,7 +10,7 @@ class ThinkCommand(Command):
     """`--think` may stand without a value, and takes the next word only if it is a level."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
-        """The words that are left, none."""
+        """Parse the words; none are left."""
         words: list[str] = []
         rest = iter(args)
         for word in rest:

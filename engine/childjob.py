@@ -7,6 +7,7 @@ work is gone then. Messages are frames of `framing`, as between the daemon and i
 
 import os
 import selectors
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +16,8 @@ from typing import IO, Final, TypeVar
 
 import msgspec
 
+from olmkit.engine.childenv import child_environment
+from olmkit.engine.errors import OutOfMemory
 from olmkit.engine.framing import (
     FRAME_HEADER,
     ProtocolViolation,
@@ -22,6 +25,7 @@ from olmkit.engine.framing import (
     encode_frame,
     payload_length,
 )
+from olmkit.engine.oomkills import offer, oom_kills
 
 OnProgress = Callable[[int, int], None]
 """Gets completed and total bytes."""
@@ -80,16 +84,19 @@ def carry_out(
     Raises:
         JobFailed: the child said why.
         JobCrashed: it did not.
+        OutOfMemory: the kernel killed the child for that.
         JobCancelled: `cancelled` was set; noticed within a fraction of a second.
     """
+    kills = oom_kills()
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", module],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environ,
+        env=child_environment(environ),
     )
     with child:
+        offer(child.pid)
         assert child.stdin is not None
         assert child.stdout is not None
         assert child.stderr is not None
@@ -108,6 +115,8 @@ def carry_out(
                 if answer.is_done:
                     return
             status = child.wait()
+            if status == -signal.SIGKILL and oom_kills() > kills:
+                raise OutOfMemory("the work was stopped by the system for lack of memory")
             output = errors.text()
             text = f"the process ended with status {status}{f': {output}' if output else ''}"
             raise JobCrashed(text, status=status, output=output)

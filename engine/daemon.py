@@ -13,6 +13,8 @@ import math
 import os
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -23,8 +25,10 @@ import uvicorn
 import uvloop
 
 from olmkit.engine import logs
+from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
-from olmkit.engine.listening import announced, listen, tell_supervisor
+from olmkit.engine.listening import BACKLOG, announced, listen, tell_supervisor
+from olmkit.engine.localsocket import listen_locally, socket_path
 from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
@@ -36,6 +40,9 @@ DRAIN_S: Final = 3.0
 """Answers under way at a shutdown may end by themselves for so long; then their models are
 unloaded, and after as long again whatever still runs (a download, to be resumed) is cancelled."""
 
+END_S: Final = 9.5
+"""From the signal until the process has gone, whatever is still at work in it."""
+
 MakeApp = Callable[[Services], Any]
 """Makes the ASGI application."""
 
@@ -43,14 +50,15 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float = DRAIN_S) -> None:
-    """Serve at the settings' address until SIGTERM or SIGINT; returns after a clean end.
+    """Serve at the settings' address until SIGTERM, SIGINT or SIGHUP; returns after a clean end.
 
     `make_app`: the API, if not olm's own. `drain_s`: see `DRAIN_S`.
 
     Raises:
         AddressInUse, DaemonError: nothing was served.
     """
-    logs.configure(settings.log_level)
+    os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
+    logs.configure(settings.log_level, rotated=settings.log_file)
     listener = listen(settings.address)
     with listener:
         port = listener.getsockname()[1]
@@ -58,9 +66,33 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
         with announced(settings.home, settings.address):
             for warning in settings.warnings:
                 log.warning(warning)
-            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                runner.run(_serve(settings, listener, make_app or _own_app, drain_s))
+            with (
+                _own_socket(settings) as own,
+                asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+            ):
+                runner.run(_serve(settings, [listener, *own], make_app or _own_app, drain_s))
     log.info("ended")
+
+
+@contextmanager
+def _own_socket(settings: Settings) -> Iterator[list[socket.socket]]:
+    """The Unix socket for this user's own programs; none where it cannot be made."""
+    path = socket_path(settings.home, settings.address.netloc)
+    if path is None:
+        yield []
+        return
+    try:
+        listener = listen_locally(path, BACKLOG)
+    except OSError as error:
+        log.warning("no Unix socket", extra={"path": path, "reason": error.strerror})
+        yield []
+        return
+    with listener:
+        try:
+            yield [listener]
+        finally:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _own_app(services: Services) -> Any:
@@ -70,7 +102,7 @@ def _own_app(services: Services) -> Any:
 
 
 async def _serve(
-    settings: Settings, listener: socket.socket, make_app: MakeApp, drain_s: float
+    settings: Settings, listeners: list[socket.socket], make_app: MakeApp, drain_s: float
 ) -> None:
     stop = asyncio.Event()
     safeguard = Safeguard.of(settings)
@@ -80,7 +112,11 @@ async def _serve(
 
     services = Services(
         settings=settings,
-        store=Store(settings.models, keeps_replaced=settings.no_prune),
+        store=Store(
+            settings.models,
+            keeps_replaced=settings.no_prune,
+            kept_free_bytes=settings.min_free_bytes,
+        ),
         pool=Pool(settings, start_runner=start_runner),
         safeguard=safeguard,
         templates=TemplateProcess(),
@@ -89,8 +125,10 @@ async def _serve(
     services.rename_old_blobs()
     try:
         with _signals(stop, settings):
-            server = _Server(_config(make_app(services), drain_s), services, stop)
-            serving = asyncio.create_task(server.serve(sockets=[listener]))
+            server = _Server(
+                _config(make_app(services), drain_s, _limits(settings)), services, stop
+            )
+            serving = asyncio.create_task(server.serve(sockets=listeners))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             tell_supervisor("STOPPING=1")
@@ -103,10 +141,19 @@ async def _serve(
         await services.templates.close()
 
 
-def _config(app: Any, drain_s: float) -> uvicorn.Config:
+def _limits(settings: Settings) -> ConnectionLimits:
+    stall_s = settings.stall_timeout_s
+    return ConnectionLimits(
+        stall_s=stall_s,
+        head_s=min(HEAD_S, stall_s),
+        connections=settings.max_connections,
+    )
+
+
+def _config(app: Any, drain_s: float, limits: ConnectionLimits) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=bounded(limits),  # type: ignore[arg-type] # anything that makes a protocol
         ws="none",
         log_config=None,
         access_log=False,
@@ -116,9 +163,21 @@ def _config(app: Any, drain_s: float) -> uvicorn.Config:
     )
 
 
+def _end_for_sure(settings: Settings) -> None:
+    """End the process when its shutdown takes too long: something in it does not end.
+
+    Runners and workers see EOF and end too; downloads have their journals.
+    """
+    time.sleep(END_S)
+    log.warning("ended without waiting for all work any longer")
+    with suppress(OSError):
+        settings.daemon_file.unlink()
+    os._exit(0)
+
+
 @contextmanager
 def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
-    """The first SIGTERM or SIGINT sets `stop`, the second one ends the process by itself."""
+    """The first signal to end sets `stop`, the second one ends the process by itself."""
     loop = asyncio.get_running_loop()
 
     def on_signal(number: signal.Signals) -> None:
@@ -130,8 +189,11 @@ def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
             signal.raise_signal(number)
         log.info("shutting down", extra={"signal": number.name})
         stop.set()
+        threading.Thread(target=_end_for_sure, args=(settings,), daemon=True).start()
 
-    numbers = (signal.SIGTERM, signal.SIGINT)
+    numbers = [signal.SIGTERM, signal.SIGINT]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup(1) has it
+        numbers.append(signal.SIGHUP)
     for number in numbers:
         loop.add_signal_handler(number, on_signal, number)
     try:

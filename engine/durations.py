@@ -18,12 +18,16 @@ _MAX_TEXT = 64
 _CENTURY_S = 100 * 365 * 86400.0
 
 
+class MissingUnit(ValueError):
+    """A number other than 0 without a unit."""
+
+
 def parse_duration(text: str) -> float:
     """Seconds of a Go duration; negative when it says so.
 
     Raises:
-        ValueError: not a duration, in one sentence without a full stop. A bare number other
-            than 0 has no unit and is refused.
+        MissingUnit: a bare number other than 0.
+        ValueError: no duration otherwise. Both say so in one sentence without a full stop.
     Source: https://pkg.go.dev/time#ParseDuration
     """
     body = text[1:] if text[:1] in ("+", "-") else text
@@ -31,7 +35,7 @@ def parse_duration(text: str) -> float:
     if body == "0":
         return 0.0
     if re.fullmatch(r"[0-9]+\.?[0-9]*", body, re.ASCII) and len(text) <= _MAX_TEXT:
-        raise ValueError(f"missing unit in duration {text!r}")
+        raise MissingUnit(f"missing unit in duration {text!r}")
     seconds, position = 0.0, 0
     while len(text) <= _MAX_TEXT and (part := _PART.match(body, position)):
         seconds += float(part[1]) * _UNIT_S[part[2]]

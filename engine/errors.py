@@ -2,6 +2,7 @@
 
     EngineError
     ├ InvalidRequest            .field
+    │ └ DigestMismatch          bytes that are not those of the digest in the request
     ├ ModelUnloadable           .model      bad file, unknown architecture
     ├ UnsupportedCapability     .model .capability
     ├ ModelNotCreatable
@@ -42,6 +43,10 @@ class InvalidRequest(EngineError):
         self.field = field
 
 
+class DigestMismatch(InvalidRequest):
+    """The bytes of an upload are not those of the digest that it names."""
+
+
 class ModelUnloadable(EngineError):
     """The model's files cannot be loaded: corrupt, truncated, of an unknown architecture."""
 
@@ -67,6 +72,10 @@ class ModelNotCreatable(EngineError):
 
 class TemplateFailed(EngineError):
     """A chat template does not parse, raises, or goes over a limit of time, memory or output."""
+
+
+class TemplateRefused(TemplateFailed):
+    """A chat template does not take the conversation, and says why."""
 
 
 class OutOfMemory(EngineError):
@@ -148,7 +157,7 @@ class EngineUnusable(RunnerDied):
 
 
 class DaemonError(EngineError):
-    """Between a client and the daemon."""
+    """A failure between a client and the daemon."""
 
 
 class DaemonNotRunning(DaemonError):

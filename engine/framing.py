@@ -4,6 +4,7 @@ A frame is a little-endian u32 payload length followed by that many bytes of Mes
 either direction means that the peer died. Knows nothing of sockets and of what messages mean.
 """
 
+import os
 import struct
 from typing import Final, TypeVar
 
@@ -21,17 +22,47 @@ class ProtocolViolation(Exception):
     """A frame is too long or is no message of its protocol."""
 
 
-def encode_frame(message: msgspec.Struct) -> bytes:
+def wire_path(path: str | os.PathLike[str]) -> str:
+    """A path as messages carry it: one that is no UTF-8 as a NUL and its bytes, each a character.
+
+    No path holds a NUL, so the two cannot be taken for each other.
+    """
+    text = os.fspath(path)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "\0" + os.fsencode(text).decode("latin-1")
+    return text
+
+
+def path_of(wire: str) -> str:
+    """The path that `wire_path` made text of."""
+    return os.fsdecode(wire[1:].encode("latin-1")) if wire.startswith("\0") else wire
+
+
+def printable(path: str) -> str:
+    """The path in valid Unicode, for people: bytes of it that are no UTF-8 become `\\xff`.
+
+    Python carries such bytes as lone surrogates (PEP 383), which no text that leaves the process
+    may hold.
+    """
+    try:
+        return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    except UnicodeEncodeError:  # half a character, out of somebody's JSON
+        return path.encode("utf-8", "backslashreplace").decode()
+
+
+def encode_frame(message: msgspec.Struct, *, limit_bytes: int = MAX_FRAME_BYTES) -> bytes:
     """The bytes of one frame.
 
     Raises:
-        ProtocolViolation: over `MAX_FRAME_BYTES`, or a value that MessagePack cannot carry.
+        ProtocolViolation: a payload over `limit_bytes`, or a value that MessagePack cannot carry.
     """
     try:
         payload = _encoder.encode(message)
     except (msgspec.MsgspecError, OverflowError, ValueError, TypeError) as error:
         raise ProtocolViolation(str(error)) from error
-    return FRAME_HEADER.pack(_checked(len(payload))) + payload
+    return FRAME_HEADER.pack(_checked(len(payload), limit_bytes)) + payload
 
 
 def payload_length(header: bytes) -> int:
@@ -41,7 +72,7 @@ def payload_length(header: bytes) -> int:
         ProtocolViolation: over `MAX_FRAME_BYTES`.
     """
     (length,) = FRAME_HEADER.unpack(header)
-    return _checked(int(length))
+    return _checked(int(length), MAX_FRAME_BYTES)
 
 
 def decode_payload(decoder: msgspec.msgpack.Decoder[_Message], payload: bytes) -> _Message:
@@ -56,7 +87,7 @@ def decode_payload(decoder: msgspec.msgpack.Decoder[_Message], payload: bytes) -
         raise ProtocolViolation(str(error)) from error
 
 
-def _checked(length: int) -> int:
-    if length > MAX_FRAME_BYTES:
-        raise ProtocolViolation(f"a frame of {length} bytes is over {MAX_FRAME_BYTES}")
+def _checked(length: int, limit_bytes: int) -> int:
+    if length > limit_bytes:
+        raise ProtocolViolation(f"a frame of {length} bytes is over {limit_bytes}")
     return length

@@ -5,6 +5,8 @@ variables are those of the tools that people log in with already: Docker, Podman
 Hugging Face's.
 """
 
+import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,12 +24,12 @@ if TYPE_CHECKING:  # an HTTP client is imported by the first transfer, not by ev
 class Remotes:
     """What the environment says of remote hosts."""
 
-    docker_config: Path = field(default_factory=lambda: Path.home() / ".docker" / "config.json")
+    docker_config: Path = field(default_factory=lambda: _own_home() / ".docker" / "config.json")
     auth_files: tuple[Path, ...] = ()
     """Podman's, read after Docker's."""
-    key: Path = field(default_factory=lambda: Path.home() / ".olm" / "id_ed25519")
+    key: Path = field(default_factory=lambda: _own_home() / ".olm" / "id_ed25519")
     """Signs requests to Ollama's registry; made when there is neither it nor `ollama_key`."""
-    ollama_key: Path = field(default_factory=lambda: Path.home() / ".ollama" / "id_ed25519")
+    ollama_key: Path = field(default_factory=lambda: _own_home() / ".ollama" / "id_ed25519")
     ca_bundle: str | None = None
     plain_http_hosts: frozenset[str] = frozenset()
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -37,13 +39,17 @@ class Remotes:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> "Remotes":
-        """What the variables say; never fails."""
-        home = Path(environ.get("HOME") or Path.home())
+        """What the variables say; never fails.
+
+        Who has no home, as in a container under a user id that nobody knows, has `OLM_HOME` for
+        one.
+        """
+        home = find_home(environ) or Path(environ.get("OLM_HOME") or "/")
         docker = environ.get("DOCKER_CONFIG")
         return cls(
             docker_config=(Path(docker) if docker else home / ".docker") / "config.json",
             auth_files=tuple(_auth_files(environ, home)),
-            key=Path(environ.get("OLM_HOME") or home / ".olm").expanduser() / "id_ed25519",
+            key=_olm_home(environ, home) / "id_ed25519",
             ollama_key=home / ".ollama" / "id_ed25519",
             ca_bundle=environ.get("OLM_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
             plain_http_hosts=frozenset(_listed(environ.get("OLM_INSECURE_REGISTRIES", "").lower())),
@@ -74,8 +80,14 @@ class Remotes:
 
         return load_key(self.key, (self.ollama_key,))
 
-    def access(self, *, streams: int | None = None) -> "RemoteAccess":
-        """How the registry's code reaches remote hosts; `streams` limits a transfer."""
+    def access(
+        self, *, streams: int | None = None, cancelled: threading.Event | None = None
+    ) -> "RemoteAccess":
+        """How the registry's code reaches remote hosts; `streams` limits a transfer.
+
+        A `Cancellation` as `cancelled` closes its connections when it is set.
+        """
+        from olmkit.registry.http.transferlimits import TransferLimits
         from olmkit.registry.http.web import RemoteAccess
 
         return RemoteAccess(
@@ -88,8 +100,28 @@ class Remotes:
             find_key=self.find_key,
             hub_token=self.hub_token,
             hub_address=self.hub_address,
-            streams=streams,
+            limits=TransferLimits(streams=streams),
+            cancelled=cancelled,
         )
+
+
+def find_home(environ: Mapping[str, str]) -> Path | None:
+    """The user's home: `HOME`, else what the password database says; None for neither."""
+    if home := environ.get("HOME"):
+        return Path(home)
+    try:
+        return Path.home()
+    except RuntimeError:
+        return None
+
+
+def _own_home() -> Path:
+    return find_home(os.environ) or Path("/")
+
+
+def _olm_home(environ: Mapping[str, str], home: Path) -> Path:
+    text = environ.get("OLM_HOME") or "~/.olm"
+    return home / text[2:] if text.startswith("~/") else Path(text)
 
 
 def _auth_files(environ: Mapping[str, str], home: Path) -> list[Path]:

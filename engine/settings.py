@@ -16,7 +16,10 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from olmkit.engine.durations import keep_alive_seconds, parse_duration
-from olmkit.engine.remotes import Remotes
+from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
+from olmkit.engine.remotes import Remotes, find_home
+from olmkit.modelfile.booleans import parse_boolean
 
 DEFAULT_HOST = "127.0.0.1"
 DEFAULT_PORT = 11434
@@ -27,9 +30,6 @@ DEBUG: Final = 10
 INFO: Final = 20
 WARNING: Final = 30
 ERROR: Final = 40
-
-KV_CACHE_TYPES: Final = ("f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0", "iq4_nl")
-"""Element types of the KV cache that llama.cpp takes."""
 
 LOCAL_ORIGINS: Final = (
     *(
@@ -89,10 +89,15 @@ class Address:
         return host in ("localhost", "::1") or (_ip(host) == host and host.startswith("127."))
 
 
-def parse_address(text: str, warnings: list[str] | None = None) -> Address:
-    """The address that a value of `OLM_HOST` names; never fails.
+def parse_address(text: str) -> Address:
+    """The address that a value of `OLM_HOST` names, spelled as Ollama takes it.
 
-    A port that is none is replaced by the default, with a line in `warnings`.
+    Ollama takes another port for one that is none; a client would then speak to a daemon that
+    nobody meant.
+
+    Raises:
+        InvalidRequest: the port is none.
+
     Source: `Host` of https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go
     """
     text = _strip(text)
@@ -109,9 +114,11 @@ def parse_address(text: str, warnings: list[str] | None = None) -> Address:
     host, port_text = _split(netloc) or (_bare_host(netloc), str(default_port))
     port = int(port_text) if re.fullmatch(r"\+?[0-9]{1,9}", port_text, re.ASCII) else -1
     if not 0 <= port <= 65535:
-        if warnings is not None:
-            warnings.append(f"port {port_text!r} is invalid, using {default_port}")
-        port = default_port
+        raise InvalidRequest(
+            f"{port_text[:40]!r} in the address {text[:200]!r} is no port",
+            field="OLM_HOST",
+            hint="set OLM_HOST to HOST:PORT, with a port from 0 to 65535",
+        )
     return Address(scheme=scheme, host=host, port=port, path=f"/{path}" if path else "")
 
 
@@ -127,6 +134,11 @@ class Settings:
     """How long an idle model stays loaded; `math.inf`: for ever, 0: not at all."""
     load_timeout_s: float = 300.0
     """How long a load may go on without progress; `math.inf`: without limit."""
+    min_free_bytes: int = 0
+    """What the store leaves free on its disk."""
+    stall_timeout_s: float = 60.0
+    """How long a request may come, or an answer be unread, without progress."""
+    max_connections: int = 512
     context_tokens: int | None = None
     """Context length where neither request nor model says one; None: automatic."""
     parallel: int = 4
@@ -140,9 +152,13 @@ class Settings:
     """Most connections of one transfer; None: as many as help."""
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
-    kv_cache_type: str = "f16"
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
+    prompt_cache_bytes: int = 1 << 30
+    """Main memory that a loaded model may use for what idle prompts hold."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
+    hosts: tuple[str, ...] = ()
+    """Names, beside this machine's own, under which a daemon on loopback may be addressed."""
     log_level: int = INFO
     go_template: bool | None = None
     """Whether a Go template wins over the file's Jinja; None: the one that does more."""
@@ -160,17 +176,25 @@ class Settings:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """The settings of this process. Never fails: see `warnings`."""
+        """The settings of this process; of most values that cannot be used, `warnings` tell.
+
+        Raises:
+            InvalidRequest: the address has no port that there is, or nothing tells where the
+                home is.
+        """
         read = _Reader(environ)
         home = _path(read.text("home", "HOME", twin=False) or "~/.olm", environ)
         models = read.text("models", "MODELS")
         load_timeout_s = read.seconds("load_timeout_s", "LOAD_TIMEOUT", 300)
         return cls(
-            address=parse_address(read.text("address", "HOST") or "", read.warnings),
+            address=parse_address(read.text("address", "HOST") or ""),
             home=home,
             models=_path(models, environ) if models else home / "models",
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
             load_timeout_s=load_timeout_s if load_timeout_s > 0 else math.inf,
+            min_free_bytes=read.size("min_free_bytes", "MIN_FREE", 0),
+            stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
+            max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
             parallel=max(1, read.count("parallel", "NUM_PARALLEL", 4)),
             max_loaded_models=read.count("max_loaded_models", "MAX_LOADED_MODELS", 0) or None,
@@ -180,8 +204,12 @@ class Settings:
             ),
             transfer_streams=read.count("transfer_streams", "MAX_TRANSFER_STREAMS", 0) or None,
             flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
-            kv_cache_type=read.choice("kv_cache_type", "KV_CACHE_TYPE", KV_CACHE_TYPES, "f16"),
+            kv_cache_type=read.choice(
+                "kv_cache_type", "KV_CACHE_TYPE", tuple(KV_CACHE_TYPES), DEFAULT_KV_CACHE_TYPE
+            ),
+            prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
+            hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),
             go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
@@ -252,6 +280,16 @@ class _Reader:
             return self._reject(field_name, value, default, "no whole number")
         return int(value)
 
+    def size(self, field_name: str, name: str, default: int) -> int:
+        """Bytes: a whole number, with K, M, G or T for powers of 1024, and B or iB behind it."""
+        value = self.text(field_name, name)
+        if value is None:
+            return default
+        match = re.fullmatch(r"([0-9]{1,15}) ?([KMGT]?)(?:i?B)?", value, re.ASCII | re.IGNORECASE)
+        if match is None:
+            return self._reject(field_name, value, default, "no number of bytes such as 10G")
+        return int(match[1]) << (10 * " KMGT".index(match[2].upper() or " "))
+
     def seconds(self, field_name: str, name: str, default: float) -> float:
         """A Go duration, or a whole number of seconds."""
         value = self.text(field_name, name)
@@ -267,7 +305,7 @@ class _Reader:
     def flag(self, field_name: str, name: str) -> bool | None:
         """A Go bool; any other text counts as true, as it does in Ollama."""
         value = self.text(field_name, name)
-        return None if value is None else _go_bool(value) is not False
+        return None if value is None else parse_boolean(value) is not False
 
     def choice(self, field_name: str, name: str, allowed: tuple[str, ...], default: str) -> str:
         """One of the `allowed` words, in any case."""
@@ -288,7 +326,7 @@ class _Reader:
         value = self.text(field_name, name)
         if value is None:
             return INFO
-        if (truth := _go_bool(value)) is not None:
+        if (truth := parse_boolean(value)) is not None:
             return DEBUG if truth else INFO
         if not re.fullmatch(r"[+-]?[0-9]{1,3}", value, re.ASCII):
             return DEBUG
@@ -300,17 +338,22 @@ def _strip(text: str) -> str:
     return text.strip().strip("\"'").strip()
 
 
-def _go_bool(text: str) -> bool | None:
-    """Source: https://pkg.go.dev/strconv#ParseBool."""
-    if text in ("1", "t", "T", "TRUE", "true", "True"):
-        return True
-    return False if text in ("0", "f", "F", "FALSE", "false", "False") else None
-
-
 def _path(text: str, environ: Mapping[str, str]) -> Path:
-    """An absolute path; `~` is the home of `environ`, not of this process."""
+    """An absolute path; `~` is the home of `environ`, not of this process.
+
+    Raises:
+        InvalidRequest: nothing tells where that is.
+    """
     if text == "~" or text.startswith("~/"):
-        text = (environ.get("HOME") or str(Path.home())) + text[1:]
+        home = find_home(environ)
+        if home is None:
+            raise InvalidRequest(
+                f"the home directory is unknown: HOME is not set, and user {os.getuid()} is in no"
+                " password file",
+                field="HOME",
+                hint="set HOME, or OLM_HOME to the directory in which olm may keep things",
+            )
+        text = str(home) + text[1:]
     return Path(os.path.abspath(text))
 
 

@@ -21,6 +21,7 @@ from olmkit.modelfile.instructions import (
     System,
     Template,
     TextInstruction,
+    is_jinja,
 )
 from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
 from olmkit.modelfile.problems import Problems
@@ -28,6 +29,7 @@ from olmkit.modelfile.source import Source, Span
 
 _TOP = Span(line=1, column=1, end_line=1, end_column=1)
 _TEMPLATE_WORD = re.compile(r"\{\{.*?(?:\}\}|$)|[\w.$]+|\"[^\"\n]*\"|\S|", re.MULTILINE)
+_CURLY_QUOTES = frozenset("“”„‟‘’‚‛«»")
 _LAST_COUNTS = (Template, System, Adapter, Renderer, Parser, Requires)
 
 
@@ -41,6 +43,7 @@ def check(modelfile: Modelfile, problems: Problems, *, is_compatible: bool) -> N
     _warn_of_parameters(modelfile, problems)
     _warn_of_overridden(modelfile, problems)
     _warn_of_renderer(modelfile, problems)
+    _warn_of_curly_quotes(modelfile, problems)
     if is_compatible:
         _check_sources(modelfile, problems)
         _warn_of_dropped(modelfile, problems)
@@ -53,8 +56,8 @@ def check_template(modelfile: Modelfile) -> None:
         ModelfileErrors: all that is wrong with it, each with its place in the file.
     """
     templates = [each for each in modelfile.instructions if isinstance(each, Template)]
-    if not templates:
-        return
+    if not templates or is_jinja(templates[-1].value):
+        return  # Jinja is parsed where it runs, in a process of its own
     # Here, for most files need neither.
     from olmkit.modelfile.gotemplate.chattemplate import find_errors
 
@@ -168,6 +171,19 @@ def _warn_of_renderer(modelfile: Modelfile, problems: Problems) -> None:
         f"the renderer {modelfile.renderer} makes chat prompts, not this template",
         template.span or _TOP,
     )
+
+
+def _warn_of_curly_quotes(modelfile: Modelfile, problems: Problems) -> None:
+    """Word processors and web pages make curly quotes of plain ones; here they are text."""
+    for each in modelfile.instructions:
+        value = each.value if isinstance(each, TextInstruction | Message | Parameter) else ""
+        text = str(value).strip()
+        if text[:1] in _CURLY_QUOTES:
+            problems.warning(
+                Code.CURLY_QUOTE,
+                f'the value begins with {text[0]}, which is a part of it; only " quotes',
+                each.value_span or _TOP,
+            )
 
 
 def _check_sources(modelfile: Modelfile, problems: Problems) -> None:

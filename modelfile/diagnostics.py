@@ -51,6 +51,7 @@ class Code(StrEnum):
     SHADOWED_NAME = "shadowed-name"
     UNUSED_ARGUMENT = "unused-argument"
     DROPPED_BY_OLLAMA = "dropped-by-ollama"
+    CURLY_QUOTE = "curly-quote"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

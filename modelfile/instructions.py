@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from olmkit.modelfile.diagnostics import Code, Diagnostic, nearest, quoted
 from olmkit.modelfile.errors import InvalidInstruction
@@ -299,3 +299,25 @@ class Modelfile:
     def _last(self, kind: type[TextInstruction]) -> str | None:
         values = self._all(kind)
         return values[-1] if values else None
+
+
+_STATEMENT: Final = re.compile(
+    r"\{%[-+]?\s*(?:if|for|set|macro|generation|block|raw|filter|call|with|endif|endfor)\b"
+)
+_VARIABLE: Final = re.compile(r"\{\{-?\s*(?:bos_token|eos_token|messages?|raise_exception)\b")
+_GO_ACTION: Final = re.compile(
+    r"\{\{-?\s*(?:[.$]|(?:if|range|with|end|else|define|block|template)\b)"
+)
+
+
+def is_jinja(template: str) -> bool:
+    """Whether a template is written in Jinja: a TEMPLATE is Go's language or that.
+
+    Only Jinja has statements in `{% … %}`, which Go would print as they stand; and Go's variables
+    begin with a dot or a dollar.
+
+    Source: https://pkg.go.dev/text/template, https://jinja.palletsprojects.com/templates/
+    """
+    if _GO_ACTION.search(template):
+        return False
+    return bool(_STATEMENT.search(template) or _VARIABLE.search(template))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
+from olmkit.modelfile.booleans import parse_boolean
 from olmkit.modelfile.diagnostics import Code, nearest, quoted
 from olmkit.modelfile.errors import InvalidParameter
 
@@ -69,6 +70,7 @@ _ROWS = (
     _Row("min_p", FLOAT, 0.0, "drop what is below this share of the likeliest", "", 0, 1),
     _Row("typical_p", FLOAT, 1.0, "draw from tokens of typical surprise; 1: off", "", 0, 1),
     _Row("seed", INTEGER, -1, "random seed; -1: a new one each time"),
+    _Row("reproducible", BOOLEAN, False, "the same bits each time, but slower; olm's own"),
     _Row("stop", STRINGS, (), "text that ends the answer; each adds to a list"),
     _Row("repeat_penalty", FLOAT, 1.0, "hold repeated tokens back; 1: off", minimum=0),
     _Row("repeat_last_n", INTEGER, 64, "how far back that looks; -1: everywhere", "tokens", -1),
@@ -111,8 +113,6 @@ _OTHER_NAMES: Mapping[str, str] = MappingProxyType(
 )
 """What other programs call the same thing."""
 
-_TRUE = ("1", "t", "T", "TRUE", "true", "True")
-_FALSE = ("0", "f", "F", "FALSE", "false", "False")
 _SAID = {"yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false"}
 _TAKES = {
     INTEGER: "an integer",
@@ -227,7 +227,7 @@ def _read(row: ParameterInfo, text: str, *, compatible: bool) -> ParameterValue 
     if len(visible) > _LONGEST_NUMBER:
         return None
     if row.type is BOOLEAN:
-        return True if visible in _TRUE else False if visible in _FALSE else None
+        return parse_boolean(visible)
     if row.type is FLOAT:
         return _parse_float(visible)
     if _INTEGER.fullmatch(visible):

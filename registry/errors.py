@@ -124,12 +124,16 @@ def store_errors(
         raise StoreError(f"cannot {verb} {name}: {reason}", path=name) from error
 
 
-def disk_full(path: str | os.PathLike[str], *, needed_bytes: int | None = None) -> DiskFull:
+def disk_full(
+    path: str | os.PathLike[str], *, needed_bytes: int | None = None, kept_free_bytes: int = 0
+) -> DiskFull:
     """The error to raise when something does not fit in `path`, with what is free there."""
     name = os.fspath(path)
     free_bytes = free_bytes_at(name)
     details = [] if free_bytes is None else [f"{_megabytes(free_bytes)} are free"]
     details += [] if needed_bytes is None else [f"{_megabytes(needed_bytes)} are needed"]
+    if kept_free_bytes:
+        details.append(f"{_megabytes(kept_free_bytes)} are kept free by OLM_MIN_FREE")
     return DiskFull(
         f"no space left in {name}" + (": " if details else "") + ", ".join(details),
         path=name,
@@ -166,7 +170,7 @@ class TransferCancelled(RegistryError):
 
 
 class RemoteError(RegistryError):
-    """Between olm and a registry."""
+    """A failure between olm and a registry."""
 
     is_temporary = False
     """Whether trying again may help; nothing else decides a retry."""
@@ -187,7 +191,7 @@ class Untrusted(RemoteError):
 
 
 class Unauthorized(RemoteError):
-    """The registry wants credentials, or other ones."""
+    """The registry wants credentials, or refuses those that it got."""
 
 
 class RemoteRejected(RemoteError):

@@ -1,4 +1,4 @@
-"""What happens while models move, as plain data for whoever draws or forwards it."""
+"""Progress events of transfers, as plain data."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobProgress:
-    """How much of one blob, or of one file that holds it, has arrived.
+    """The progress of one blob, or of one file that holds it.
 
     For one `label` the completed bytes never go down.
     """
@@ -25,9 +25,10 @@ class BlobProgress:
     completed_bytes: int
     total_bytes: int | None = None
     digest: Digest | None = None
-    """Of the blob, where it is known before the last byte."""
+    """The blob's digest, where it is known before the last byte."""
 
 
 Event = Status | BlobProgress
 EventSink = Callable[[Event], None]
-"""Is called in the thread that does the work, in order; must not block for long."""
+"""Callback for events: called in the thread that does the work, in order. It must not block for
+long."""

@@ -29,6 +29,7 @@ from olmkit.registry.errors import (
 )
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import PYPI_SCHEME, Reference, is_address
+from olmkit.registry.replacing import replace_mounted
 
 FILE_NAME: Final = "olm.lock"
 VERSION: Final = 1
@@ -39,12 +40,12 @@ _HEAD: Final = "# Written by `olm lock`; `olm pull --locked` gets exactly these.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Locked:
-    """What one name has to mean."""
+    """The entry of one name: the manifest that the name has to mean."""
 
     digest: Digest
-    """Of the manifest."""
+    """The manifest's digest."""
     source: str | None = None
-    """Where it came from, when the model tells that."""
+    """The reference that the model came from, where the model tells it."""
 
 
 def read(path: Path) -> dict[str, Locked]:
@@ -114,7 +115,7 @@ def write(path: Path, models: Mapping[str, Locked]) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            staged.replace(path)
+            replace_mounted(staged, path)
         finally:
             staged.unlink(missing_ok=True)
 
@@ -135,9 +136,9 @@ def find(models: Mapping[str, Locked], name: str) -> Locked:
 def pinned(name: str, entry: Locked) -> str:
     """The reference to pull so that the name gets what the lock says.
 
-    Registries are asked by digest. What comes from a package index is asked for by version, a file
-    at an address by its digest there: their manifests are made here, and compared afterwards. So
-    are Hugging Face's, of the commit that `hub_choice` tells.
+    A registry is asked for the digest. A package is pulled by its version, a file at an address by
+    the file's digest, and a repository of Hugging Face by its commit (`hub_choice`): their
+    manifests are made here, and compared with the lock afterwards.
     """
     reference = Reference.parse(name)
     if entry.source is not None and (

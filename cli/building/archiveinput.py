@@ -43,7 +43,7 @@ def load_from(
 
 @contextmanager
 def _opened(path: str, terminal: Terminal) -> Iterator[tuple[Iterator[bytes], int | None]]:
-    """The archive's bytes and, where that is known, how many they are.
+    """The archive's bytes and, where it is known, their number.
 
     Raises:
         NotFound, CliError: it cannot be read.

@@ -43,7 +43,7 @@ def hand_over(client: Client, path: Path, display: ProgressDisplay) -> str:
 
 
 def _is_ours(directory: str) -> bool:
-    """Whether the directory is this user's: whoever answers at the port names it."""
+    """Whether the directory belongs to this user; it was named by whoever answers at the port."""
     try:
         return os.stat(directory).st_uid == os.getuid()
     except OSError:
@@ -55,27 +55,14 @@ def _link(path: Path, link: Path) -> bool:
 
     Shared blocks first: a later change of the file does not reach the store through them.
     """
-    if _clone(path, link):
-        return True
+    from olmkit.registry.reflink import reflink
+
+    with contextlib.suppress(OSError), open(path, "rb") as source:
+        if reflink(source.fileno(), link, mode=0o600):
+            return True
     try:
         os.link(path, link)
     except OSError:
-        return False
-    return True
-
-
-def _clone(path: Path, target: Path) -> bool:
-    """Reflink, where the file system can."""
-    import fcntl
-
-    ficlone = 0x40049409  # linux/fs.h
-    try:
-        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "wb") as clone, open(path, "rb") as source:
-            fcntl.ioctl(clone.fileno(), ficlone, source.fileno())
-    except OSError:
-        with contextlib.suppress(OSError):
-            target.unlink()
         return False
     return True
 
@@ -131,7 +118,8 @@ def _send(
 ) -> None:
     """Uploads what the daemon lacks; goes on where the connection broke, while that gets further.
 
-    What the daemon holds of it may be somebody's wrong bytes: then once more from the start.
+    The bytes that the daemon holds already may be wrong ones, of somebody else: then the upload
+    begins once more.
     """
     failed_at, may_restart = -1, True
     while (offset := client.missing_from(digest)) is not None:
@@ -144,7 +132,7 @@ def _send(
                 raise
             failed_at = offset
         except ApiError as error:
-            if not (offset and may_restart and "digest mismatch" in str(error)):
+            if not (offset and may_restart and error.code == "digest_mismatch"):
                 raise
             may_restart = False
         else:

@@ -6,6 +6,7 @@ no registry has.
 Source: https://github.com/ollama/ollama/blob/v0.17.4/parser/parser.go
 """
 
+import os
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
@@ -17,8 +18,8 @@ WEIGHT_PATTERNS = (
     ("*.gguf",),
     ("*.bin",),
 )
-"""The first group of which there is a file in a directory gives its weights; of `*.bin` only those
-that are GGUF, as llama.cpp's first ones were called."""
+"""Groups of weight files; the first group with a file in a directory is taken. Of `*.bin` only GGUF
+files count: llama.cpp's first ones were called so."""
 COMPANION_PATTERNS = (
     "*.json",
     "*/*.json",
@@ -26,12 +27,12 @@ COMPANION_PATTERNS = (
     "additional_chat_templates/*.jinja",
     "vocab.txt",
 )
-"""What conversion reads beside safetensors. Templates by name are a habit of transformers, and
-vocab.txt is the tokenizer of old BERT models."""
+"""Files that conversion reads beside safetensors. Templates in files of their own are a habit of
+transformers, and vocab.txt is the tokenizer of old BERT models."""
 TOKENIZER_PATTERNS = ("tokenizer.model", "*/tokenizer.model")
 PICKLED = (".bin", ".pth", ".pt", ".ckpt")
 Files = dict[str, Path]
-"""By the name that each gets: its path in the directory given."""
+"""Paths of files by the names that they get, which are their paths in the given directory."""
 
 
 def is_path(text: str) -> bool:
@@ -55,6 +56,7 @@ def local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | Non
             return None
         raise CliError(f"no such file: {text}", hint="paths are relative to the Modelfile")
     if path.is_file():
+        _require_content(path, text)
         if path.suffix in PICKLED and not _is_gguf(path):
             raise _pickled(path.name, "is no GGUF file, and a pickle")
         return _with_siblings(path)
@@ -71,13 +73,25 @@ def local_files(text: str, directory: Path, *, may_be_name: bool) -> Files | Non
     return found
 
 
+def _require_content(path: Path, text: str) -> None:
+    """Refuse what is no file on a disk: the kernel's own have no size, and some never end.
+
+    Raises:
+        CliError: the file is empty, or says so.
+    """
+    try:
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise CliError(f"cannot read {text}: {(error.strerror or '').lower()}") from error
+    if not size_bytes:
+        raise CliError(f"{text} is empty")
+
+
 def _with_siblings(path: Path) -> Files:
     """The file; where it is one shard of a GGUF model, all of them, from the same directory."""
-    if "-of-" not in path.name:
-        return {path.name: path}
-    from olmkit.engine.gguf.shards import parse_name
+    from olmkit.registry.shardnames import parse_shard_name
 
-    shard = parse_name(path.name)
+    shard = parse_shard_name(path.name)
     files = {name: path.with_name(name) for name in (shard.siblings if shard else (path.name,))}
     missing = [name for name, each in files.items() if not each.is_file()]
     if missing:
@@ -92,10 +106,10 @@ def _with_siblings(path: Path) -> Files:
 def find_existing(text: str, directory: Path) -> Path | None:
     """The path that the text means below the Modelfile's directory; None when nothing is there."""
     try:
-        path = directory / Path(text).expanduser()
+        path = directory / os.path.expanduser(text)
         return path if path.exists() else None
-    except (OSError, ValueError, RuntimeError):
-        return None  # too long, a NUL in it, or a home that is nobody's
+    except (OSError, ValueError):
+        return None  # too long, or a NUL in it
 
 
 def _no_weights(directory: Path) -> CliError:

@@ -1,5 +1,6 @@
 """A GGUF file that is run by its path, without a name."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,8 @@ REMOTE_PREFIXES: Final = ("hf.co/", "huggingface.co/", "pypi://", "http://", "ht
 
 @contextmanager
 def called(path: str, digest: str | None) -> Iterator[None]:
-    """A local file is called by its path in errors, not by the digest that the daemon knows."""
+    """In the block, errors call a local file by its path, not by the digest that the daemon
+    knows."""
     try:
         yield
     except ApiError as error:
@@ -39,15 +41,16 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
     looks_local = model.startswith(("/", "./", "../", "~"))
     if not looks_local and not model.lower().endswith(".gguf"):
         return None
-    path = Path(model).expanduser()
+    path = Path(os.path.expanduser(model))
     if not path.exists():
+        if not looks_local and _is_stored(client, model):
+            return None
         raise NotFound(f"no such file: {model}")
     if path.is_dir():
         raise UsageError(
             f"{model} is a directory", hint="`olm create NAME -f Modelfile` builds a model of it"
         )
-    if "-of-" in path.name:
-        _require_whole(path)
+    _require_whole(path)
     from olmkit.cli.building.handover import hand_over
     from olmkit.cli.screen.progress import progress_display
 
@@ -55,10 +58,19 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
         return hand_over(client, path, display)
 
 
-def _require_whole(path: Path) -> None:
-    from olmkit.engine.gguf.shards import parse_name
+def _is_stored(client: Client, name: str) -> bool:
+    """Whether the store has a model of this name, which ends as files do."""
+    try:
+        client.show(name)
+    except ApiError:
+        return False
+    return True
 
-    shard = parse_name(path.name)
+
+def _require_whole(path: Path) -> None:
+    from olmkit.registry.shardnames import parse_shard_name
+
+    shard = parse_shard_name(path.name)
     if shard is not None:
         raise UsageError(
             f"{path} is part {shard.number} of {shard.count} of a model",

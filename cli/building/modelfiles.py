@@ -19,18 +19,18 @@ from olmkit.registry.oci.reference import Reference
 
 @dataclass(slots=True, kw_only=True)
 class Parts:
-    """What a Modelfile builds on: local files by the name they get, and a model's name."""
+    """The parts that a Modelfile names: local files by the name they get, and a model's name."""
 
     name: str | None = None
     files: Files = field(default_factory=dict)
     adapters: Files = field(default_factory=dict)
     drafts: Files = field(default_factory=dict)
     warnings: tuple[Diagnostic, ...] = ()
-    """What is doubtful about the instructions that name them."""
+    """Warnings about the instructions that name the parts."""
 
 
 def read_parts(read: Callable[[], Modelfile], directory: Path) -> tuple[Modelfile, Parts]:
-    """What `read` gives, and the `checked_parts` of it.
+    """The Modelfile that `read` gives, and its `checked_parts`.
 
     Raises:
         ModelfileErrors: all that is wrong with the text, the template and the files.
@@ -54,7 +54,8 @@ def read_parts(read: Callable[[], Modelfile], directory: Path) -> tuple[Modelfil
 
 
 def _certain(errors: ModelfileErrors) -> Modelfile | None:
-    """What could be read, up to a quote that never closes: behind it anything may be text."""
+    """The part that could be read: up to a quote that never closes, for anything behind it may be
+    text."""
     modelfile = errors.modelfile
     opened = [e.span for e in errors.errors if e.code is Code.UNCLOSED_QUOTE and e.span]
     if modelfile is None or not opened:
@@ -64,7 +65,7 @@ def _certain(errors: ModelfileErrors) -> Modelfile | None:
 
 
 def _together(failures: list[ModelfileErrors], modelfile: Modelfile | None) -> ModelfileErrors:
-    """One group of them all; what two of them say is said once."""
+    """One group of all the errors, each of them once."""
     found: dict[object, ModelfileError] = {}
     for error in (error for failure in failures for error in failure.errors):
         place = error.diagnostic and (error.diagnostic.span, error.diagnostic.message)
@@ -163,7 +164,8 @@ def _add_files(files: Files, more: Files, what: str) -> None:
 
 
 def _check_drafts(modelfile: Modelfile, directory: Path, problems: Problems) -> None:
-    """A draft that is the model itself under another spelling guesses nothing sooner."""
+    """Refuse a draft that is the model itself under another spelling: it would guess nothing
+    sooner."""
     paths = [
         (each, find_existing(each.value, directory))
         for each in modelfile.instructions

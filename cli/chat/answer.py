@@ -1,4 +1,5 @@
-"""Shows an answer as it arrives: wrapped and grey where thought on a terminal, bare elsewhere.
+"""The display of an answer as it arrives: wrapped, with grey thoughts, on a terminal; bare
+elsewhere.
 
 When stdout is no terminal it carries the answer's own bytes and one newline at the end if the
 answer has none; what the model thinks goes to stderr then.
@@ -8,7 +9,7 @@ from olmkit.cli.screen.progress import Waiting
 from olmkit.cli.screen.terminal import BOLD, GREY, RESET, Terminal, visible
 from olmkit.cli.screen.units import duration_text
 from olmkit.cli.screen.wordwrap import WordWrap
-from olmkit.engine.client.replies import Chunk, Timings
+from olmkit.engine.client.replies import Chunk, Dropped, Timings
 
 
 class AnswerView:
@@ -25,7 +26,7 @@ class AnswerView:
         self._is_thinking = False
         self._at_line_start = True
         self.text = ""
-        """What was answered so far, thoughts not included."""
+        """The answer so far, without thoughts."""
         self.thinking = ""
 
     def __enter__(self) -> "AnswerView":
@@ -69,14 +70,14 @@ class AnswerView:
             self._is_thinking = True
             self._mark("Thinking...\n")
         if self._terminal.has_colour:
-            self._terminal.data(GREY)
+            self._terminal.paint(GREY)
         if self._terminal.shows_data:
             self._write(text)
         else:
             self._terminal.message(text)
             self._at_line_start = text.endswith("\n")
         if self._terminal.has_colour:
-            self._terminal.data(RESET)
+            self._terminal.paint(RESET)
 
     def _end_thinking(self) -> None:
         self._is_thinking = False
@@ -84,7 +85,7 @@ class AnswerView:
 
     def _mark(self, text: str) -> None:
         if self._terminal.has_colour:
-            self._terminal.data(f"{GREY}{BOLD}{text}{RESET}")
+            self._terminal.paint(f"{GREY}{BOLD}{text}{RESET}")
         elif self._terminal.shows_data:
             self._terminal.data(text)
         else:
@@ -97,7 +98,19 @@ class AnswerView:
             text = visible(text)
             if self._wraps:
                 text = self._wrap.feed(text, self._terminal.size[0])
-        self._terminal.data(text)
+        self._terminal.paint(text)
+
+
+def dropped_text(dropped: Dropped) -> str:
+    """One line on what did not fit the context, with its line end; empty when all did."""
+    messages, tokens, shifted = dropped
+    parts = [
+        f"{messages} earlier messages were left out" if messages else "",
+        f"{tokens} tokens were cut out of the middle of the prompt" if tokens else "",
+        f"{shifted} tokens were forgotten to go on" if shifted else "",
+    ]
+    said = ", ".join(part for part in parts if part)
+    return f"the context is full: {said} (num_ctx sets its length)\n" if said else ""
 
 
 def timings_text(timings: Timings) -> str:
@@ -111,6 +124,7 @@ def timings_text(timings: Timings) -> str:
         ("eval count", _tokens(timings.completion_tokens)),
         ("eval duration", _duration(timings.completion_ns)),
         ("eval rate", _rate(timings.completion_tokens, timings.completion_ns)),
+        ("schema ignored", visible(timings.schema_ignored)),
     ]
     return "".join(f"{name + ':':<22}{value}\n" for name, value in rows if value)
 

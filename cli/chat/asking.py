@@ -1,6 +1,7 @@
-"""What a question to a model carries besides its text, from flags and from `/set`."""
+"""The options that go with a question to a model, from flags and from `/set`."""
 
 import json
+import re
 from dataclasses import dataclass, field
 
 from olmkit.cli.errors import UsageError
@@ -17,7 +18,9 @@ class Asking:
     format: object = None
     """`"json"`, a JSON schema, or None."""
     think: bool | str | None = None
-    """None: as the model can."""
+    """Whether to think, or how much; None for what the model does by itself."""
+    truncate: bool | None = None
+    """Whether what the context cannot hold is shortened; None: as the daemon does."""
     options: dict[str, object] = field(default_factory=dict)
     """Parameters by name."""
     wraps: bool = True
@@ -33,6 +36,8 @@ class Asking:
             body["format"] = self.format
         if self.think is not None:
             body["think"] = self.think
+        if self.truncate is not None:
+            body["truncate"] = self.truncate
         return body
 
 
@@ -44,7 +49,7 @@ def parse_keep_alive(text: str) -> str | int | None:
     """
     if not text:
         return None
-    if text.lstrip("+-").isdecimal():
+    if re.fullmatch(r"[+-]?[0-9]{1,18}", text, re.ASCII):
         return int(text)
     try:
         parse_duration(text)

@@ -1,4 +1,4 @@
-"""Images and sound named in a prompt: found, read, taken out of the text.
+"""Images and sound that a prompt names: their paths are taken out and their files read.
 
 Only for models that take them. A path counts when it starts with `/`, `./`, `../` or `~/` and
 ends in a known suffix; blanks in it may be escaped.
@@ -40,7 +40,7 @@ def extract_files(prompt: str) -> tuple[str, list[Attachment]]:
     """
     attachments = []
     for found in _PATH.findall(prompt):
-        path = Path(_ESCAPED.sub(r"\1", found)).expanduser()
+        path = Path(os.path.expanduser(_ESCAPED.sub(r"\1", found)))
         if not path.exists():
             continue
         attachments.append(_read(path))

@@ -1,8 +1,8 @@
-"""One chat with a model: what was said, and what can be done with it."""
+"""One chat with a model: its turns, its settings, and the actions on them."""
 
 import contextlib
 
-from olmkit.cli.chat.answer import AnswerView, timings_text
+from olmkit.cli.chat.answer import AnswerView, dropped_text, timings_text
 from olmkit.cli.chat.asking import Asking
 from olmkit.cli.chat.lineeditor import LineEditor
 from olmkit.cli.chat.media import extract_files
@@ -32,7 +32,7 @@ class Chat:
         self.system: str | None = None
         """The user's system message, in place of the model's."""
         self.turns: list[Message] = []
-        """What was said here; the model's own messages come before it by themselves."""
+        """The turns of this chat; the daemon puts the model's own messages before them."""
         self.editor = editor
 
     def say(self, text: str) -> None:
@@ -48,7 +48,7 @@ class Chat:
                 self.say(f"{message.content}\n")
 
     def ask(self, text: str) -> None:
-        """Sends the text, shows the answer, remembers both."""
+        """Sends the text, shows the answer and remembers both."""
         images: tuple[str, ...] = ()
         if self.details.is_multimodal:
             text, attachments = extract_files(text)
@@ -59,18 +59,21 @@ class Chat:
         view = AnswerView(
             self.terminal, wraps=self.asking.wraps, hides_thinking=self.asking.hides_thinking
         )
-        timings = None
+        timings, notice = None, ""
         try:
             with view, contextlib.closing(self.client.chat(self._body(question))) as answer:
                 for chunk in answer:
                     view.show(chunk)
                     timings = chunk.timings or timings
+                    notice = dropped_text(chunk.dropped)
         except KeyboardInterrupt:
             # Templates want turns to alternate: a question stays only with an answer.
             if view.text:
                 self._remember(question, view)
             return
         self._remember(question, view)
+        if notice:
+            self.terminal.message(notice)
         if self.asking.verbose and timings is not None:
             self.terminal.message(timings_text(timings) + "\n")
 
@@ -84,7 +87,7 @@ class Chat:
         return {**self.asking.body(self.model), "messages": messages}
 
     def clear(self) -> None:
-        """Forgets what was said; the system message stays."""
+        """Forgets the turns; the system message stays."""
         self.turns.clear()
 
     def overlaid(self) -> ModelDetails:
@@ -95,7 +98,7 @@ class Chat:
         return self.client.show(self.model, overlay=overlay)
 
     def switch(self, model: str, details: ModelDetails) -> None:
-        """Goes on with another model, and nothing said yet."""
+        """Goes on with another model and without turns."""
         load(self.client, model, self.asking, self.terminal)
         self.model, self.details = model, details
         self.system = None

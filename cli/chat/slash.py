@@ -1,6 +1,6 @@
 """The commands of a chat: what a line that starts with `/` does.
 
-A command is its first word, exactly; what is none says so and goes nowhere.
+A command is told by its whole first word; an unknown one is reported, and not sent to the model.
 Source: the commands of https://github.com/ollama/ollama/blob/v0.17.4/cmd/interactive.go
 """
 
@@ -191,7 +191,7 @@ def _save(chat: Chat, name: str) -> None:
     try:
         chat.save(name)
     except ApiError as error:
-        if "invalid model name" not in str(error):
+        if error.code != "invalid_name":
             raise
         chat.say(f"error: The model name '{name}' is invalid")
         return

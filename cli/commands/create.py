@@ -30,6 +30,13 @@ def create(
     draft_quantize: Annotated[
         str, Option("--draft-quantize", metavar="TYPE", help="The same for the model of DRAFT.")
     ] = "",
+    try_load: Annotated[
+        bool | None,
+        Option(
+            "--try-load/--no-try-load",
+            help="Prove that the model loads before it gets its name; unasked up to 2 GiB.",
+        ),
+    ] = None,
     build_arg: Annotated[
         list[str] | None,
         Option("--build-arg", metavar="NAME=VALUE", help="Give an ARG its value; repeatable."),
@@ -65,6 +72,9 @@ def create(
     arguments = _arguments(build_arg or [])
     types = {"quantize": quantize, "draft_quantize": draft_quantize}
     types = {key: text for key, text in types.items() if text}
+    options: dict[str, object] = {**types}
+    if try_load is not None:
+        options["try_load"] = try_load
     if types:
         from olmkit.engine.gguf.tensortypes import quantization_name
 
@@ -84,7 +94,7 @@ def create(
         raise UsageError("--draft-quantize requires a DRAFT model")
     for warning in (*modelfile.warnings, *parts.warnings):
         terminal.message(f"{warning}\n")
-    _build(model, modelfile, parts, types, terminal)
+    _build(model, modelfile, parts, options, terminal)
 
 
 def _arguments(words: list[str]) -> dict[str, str]:
@@ -172,7 +182,11 @@ def _check(
 
 
 def _build(
-    model: str, modelfile: "Modelfile", parts: "Parts", types: dict[str, str], terminal: Terminal
+    model: str,
+    modelfile: "Modelfile",
+    parts: "Parts",
+    options: dict[str, object],
+    terminal: Terminal,
 ) -> None:
     from olmkit.cli.building.handover import hand_over
     from olmkit.cli.building.modelfiles import create_request
@@ -183,5 +197,5 @@ def _build(
         body = create_request(
             model, modelfile, parts, lambda path: hand_over(client, path, display)
         )
-        for event in client.create({**body, **types}):
+        for event in client.create({**body, **options}):
             display.show(event)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from typer import Exit, Option
 
-from olmkit.cli.screen.output import columns
-from olmkit.cli.screen.terminal import Terminal, visible
+from olmkit.cli.screen.sections import show_sections
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.diagnosis.examination import examine
 from olmkit.engine.diagnosis.verdicts import Check, Verdict
 from olmkit.engine.settings import Settings
@@ -31,24 +31,29 @@ def doctor(
         said = {"ok": is_well, "checks": [asdict(check) for check in found]}
         terminal.data(jsonlib.dumps(said, indent=2, ensure_ascii=False) + "\n")
     else:
-        terminal.data(text_of(found))
+        show_sections(terminal, {"": rows_of(found)})
+        terminal.data(f"\n{summary_of(found)}\n")
     if not is_well:
         raise Exit(1)
 
 
-def text_of(found: list[Check]) -> str:
-    """A line a check, and below it what to do; a sentence that sums them up at the end."""
+def rows_of(found: list[Check]) -> list[tuple[str, ...]]:
+    """A row a check, and below it what to do."""
     rows: list[tuple[str, ...]] = []
     for check in found:
-        rows.append((MARKS[check.verdict], check.name, visible(check.text)))
+        rows.append((MARKS[check.verdict], check.name, check.text))
         if check.hint:
-            rows.append(("", "", f"-> {visible(check.hint)}"))
+            rows.append(("", "", f"-> {check.hint}"))
+    return rows
+
+
+def summary_of(found: list[Check]) -> str:
+    """One sentence that sums all checks up."""
     failed = sum(check.verdict is Verdict.FAILED for check in found)
     warned = sum(check.verdict is Verdict.WARNING for check in found)
-    end = "all is well"
     if failed or warned:
-        end = f"{_count(failed, 'failure')}, {_count(warned, 'warning')}"
-    return f"{columns(rows)}\n{end}\n"
+        return f"{_count(failed, 'failure')}, {_count(warned, 'warning')}"
+    return "all is well"
 
 
 def _count(number: int, word: str) -> str:

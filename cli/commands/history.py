@@ -25,7 +25,7 @@ INSTRUCTIONS = {
     "messages": "MESSAGE",
     "license": "LICENSE",
 }
-"""By the role of a layer; those of other roles came with the model."""
+"""Instructions by the role of a layer; layers of other roles came with the model."""
 
 
 def history(

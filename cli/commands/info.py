@@ -5,7 +5,8 @@ from typing import Annotated
 
 from typer import Option
 
-from olmkit.cli.screen.factsections import sheet_json, sheet_text
+from olmkit.cli.screen.factsections import sheet_json, sheet_sections
+from olmkit.cli.screen.sections import show_sections
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.diagnosis.factsheet import gather
 from olmkit.engine.settings import Settings
@@ -17,8 +18,11 @@ def info(
     """Show what olm knows of itself, its engine and this machine.
 
     Starts no daemon and needs no engine that works. Secrets are left out, so that the output can
-    go into a bug sheet.
+    go into a bug report.
     """
     terminal = Terminal()
     sheet = gather(Settings.from_environment(), os.environ)
-    terminal.data(sheet_json(sheet) if json else sheet_text(sheet))
+    if json:
+        terminal.data(sheet_json(sheet))
+    else:
+        show_sections(terminal, sheet_sections(sheet))

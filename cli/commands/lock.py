@@ -49,7 +49,7 @@ def _locked(client: Client, name: str) -> lockfile.Locked:
 
 
 def _source(source: object) -> str | None:
-    """Where a model came from; an address with the digest of the file there."""
+    """The source of a model; an address gets the digest of its file."""
     if not isinstance(source, dict):
         return None
     reference = str(source["reference"])

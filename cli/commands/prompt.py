@@ -83,7 +83,7 @@ def prompt(
 
 
 def _conversation(file: str, terminal: Terminal) -> tuple[Turns, dict[str, object]]:
-    """The turns in a file, and what else of a request stands there."""
+    """The turns in a file, and the other fields of a request that stand there."""
     value = read_json(file, terminal)
     if not isinstance(value, dict):
         return json_objects(value, file), {}

@@ -73,7 +73,7 @@ def row(model: RunningModel, now: datetime, *, in_full: bool = False) -> tuple[s
 
 
 def processor(size_bytes: int, vram_bytes: int) -> str:
-    """Which share of a model lies where: `100% GPU`, `48%/52% CPU/GPU`."""
+    """The shares of a model by device: `100% GPU`, `48%/52% CPU/GPU`."""
     if vram_bytes == 0:
         return "100% CPU"
     if vram_bytes == size_bytes:

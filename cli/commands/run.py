@@ -59,8 +59,11 @@ def run(
     ] = False,
     truncate: Annotated[
         bool | None,
-        Option("--truncate/--no-truncate", help="Embeddings: cut what is too long, or fail."),
+        Option("--truncate/--no-truncate", help="Shorten what the context cannot hold, or fail."),
     ] = None,
+    reproducible: Annotated[
+        bool, Option("--reproducible", help="The same bits each time; slower.")
+    ] = False,
     dimensions: Annotated[
         int,
         Option(
@@ -86,6 +89,8 @@ def run(
         wraps=not nowordwrap,
         verbose=verbose,
         hides_thinking=hidethinking,
+        truncate=truncate,
+        options={"reproducible": True} if reproducible else {},
     )
     terminal = Terminal()
     settings = load_settings(terminal)
@@ -107,8 +112,8 @@ def run(
 
 
 def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool) -> ModelDetails:
-    """What is known of the model, which is pulled if the store lacks it, or the file that its
-    address names by digest."""
+    """The details of the model, which is pulled if the store lacks it, or lacks the file whose
+    digest its address names."""
     wanted = None
     if name.startswith("http"):
         from olmkit.registry.oci.reference import address_digest
@@ -188,7 +193,7 @@ def _generate(
     asking: Asking,
     terminal: Terminal,
 ) -> None:
-    from olmkit.cli.chat.answer import AnswerView, timings_text
+    from olmkit.cli.chat.answer import AnswerView, dropped_text, timings_text
 
     body = asking.body(name)
     if details.is_multimodal:
@@ -199,10 +204,13 @@ def _generate(
             terminal.message(f"Added {attachment.kind} '{attachment.path}'\n")
         body["images"] = [attachment.data for attachment in attachments]
     body["prompt"] = text
-    timings = None
+    timings, notice = None, ""
     with AnswerView(terminal, wraps=asking.wraps, hides_thinking=asking.hides_thinking) as view:
         for chunk in client.generate(body):
             view.show(chunk)
             timings = chunk.timings or timings
+            notice = dropped_text(chunk.dropped)
+    if notice:
+        terminal.message(notice)
     if asking.verbose and timings is not None:
         terminal.message(timings_text(timings))

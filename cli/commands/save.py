@@ -18,6 +18,7 @@ from olmkit.engine.client.replies import Progress
 from olmkit.engine.client.storereplies import Archive
 from olmkit.engine.client.storereplies import save as save_archive
 from olmkit.engine.errors import DaemonError
+from olmkit.registry.replacing import replace_mounted
 
 
 def save(
@@ -109,7 +110,7 @@ def _written(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(file.fileno())
             _name(file, staged)
-            staged.replace(path)
+            replace_mounted(staged, path)
     finally:
         staged.unlink(missing_ok=True)
 

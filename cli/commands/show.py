@@ -51,6 +51,8 @@ def show(
         terminal.data("\n".join(lines) + "\n")
     elif effective:
         terminal.message(f"{details.template_kind}: {details.template_reason}\n")
+        for note in details.template_notes:
+            terminal.message(f"note: {note}\n")
         terminal.data("" if details.template_kind == "plain" else details.template)
     elif template:
         terminal.data(details.template)

@@ -1,5 +1,6 @@
 """`olm stop`: takes models out of memory."""
 
+import time
 from typing import Annotated
 
 from typer import Argument
@@ -7,7 +8,11 @@ from typer import Argument
 from olmkit.cli.each import for_each
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
+from olmkit.engine.client import Client
 from olmkit.engine.errors import ApiError, DaemonNotRunning
+
+UNLOAD_S = 5.0
+"""A runner that does not end by itself is ended by force within three seconds."""
 
 
 def stop(
@@ -15,8 +20,9 @@ def stop(
 ) -> None:
     """Unload models.
 
-    A model that is answering is unloaded when it has finished. Without a running daemon
-    nothing is loaded, which is no failure. `olm serve --stop` ends the daemon itself.
+    A model that is answering is unloaded when it has finished; that is waited for some seconds
+    and then told. Without a running daemon nothing is loaded, which is no failure. `olm serve
+    --stop` ends the daemon itself.
     """
     terminal = Terminal()
     client = daemon(terminal, start=False)
@@ -24,6 +30,8 @@ def stop(
     def unload(model: str) -> None:
         try:
             client.unload(model)
+            if _is_still_loaded(client, model):
+                terminal.message(f"{model} is still answering: it is unloaded when it is done\n")
         except DaemonNotRunning:
             if not client.address.is_local:
                 raise
@@ -33,3 +41,14 @@ def stop(
             raise ApiError(f'couldn\'t find model "{model}" to stop', status=404) from error
 
     for_each(models, unload, terminal)
+
+
+def _is_still_loaded(client: Client, model: str) -> bool:
+    """Whether the model is there after some seconds, by the name that was given."""
+    names = {model, model if ":" in model.rpartition("/")[2] else f"{model}:latest"}
+    deadline_s = time.monotonic() + UNLOAD_S
+    while any(one.name in names for one in client.running()):
+        if time.monotonic() > deadline_s:
+            return True
+        time.sleep(0.05)
+    return False

@@ -1,1 +1,1 @@
-"""What is generated from the command tree: manual pages, completion scripts."""
+"""Manual pages and completion scripts, generated from the command tree."""

@@ -11,6 +11,9 @@ VARIABLES: Final = {
     "OLM_HOST": "address of the daemon (127.0.0.1:11434)",
     "OLM_KEEP_ALIVE": "how long an idle model stays loaded; negative: for ever (5m)",
     "OLM_LOAD_TIMEOUT": "how long a load may make no progress; 0: for ever (5m)",
+    "OLM_MIN_FREE": "disk space that the store leaves free, such as 10G (0)",
+    "OLM_STALL_TIMEOUT": "how long a client may send or read nothing (1m)",
+    "OLM_MAX_CONNECTIONS": "connections to the daemon at a time (512)",
     "OLM_CONTEXT_LENGTH": "context length where none is asked for (chosen by memory)",
     "OLM_NUM_PARALLEL": "requests that one model answers at a time (4)",
     "OLM_MAX_LOADED_MODELS": "models in memory at a time (chosen by the machine)",
@@ -21,19 +24,22 @@ VARIABLES: Final = {
     "OLM_CA_BUNDLE": "file of certificates to trust besides the system's (SSL_CERT_FILE)",
     "OLM_FLASH_ATTENTION": "1 or 0 forces it on or off",
     "OLM_KV_CACHE_TYPE": "element type of the KV cache: f16, q8_0, q4_0 and others (f16)",
+    "OLM_PROMPT_CACHE": "bytes of memory for idle prompts of a loaded model; 0: none (1073741824)",
     "OLM_ORIGINS": "origins of browser requests to allow, besides local ones; a comma list",
+    "OLM_HOSTS": "names of this machine that requests may use, besides its own; a comma list",
     "OLM_GO_TEMPLATE": "1: Go templates win over Jinja, 0: they do not (the one that does more)",
     "OLM_NOPRUNE": "1 keeps blobs that no model uses",
     "OLM_NOHISTORY": "1 saves no lines of chats",
     "OLM_EDITOR": "editor for Ctrl-G in a chat (VISUAL, EDITOR, vi)",
     "OLM_DEBUG": "1 logs more, 2 most",
 }
-"""Meaning and, in parentheses, default."""
+"""The meaning of each variable and, in parentheses, its default."""
 
 OTHERS: Final = {
     "NO_COLOR": "any value: no colours",
     "LLAMA_CPP_LIB_PATH": "directory of llama.cpp's libraries, instead of the installed ones",
     "HTTP_PROXY, HTTPS_PROXY, NO_PROXY": "proxies on the way to other machines",
     "DOCKER_CONFIG, REGISTRY_AUTH_FILE": "where logins are kept (~/.docker, Podman's auth.json)",
+    "OLM_GPU, OLM_BUILD": "what `python -m olmkit.engine.install` builds llama.cpp for",
     "HF_TOKEN, HF_ENDPOINT": "token for Hugging Face, and its address",
 }

@@ -124,7 +124,7 @@ def _definitions(title: str, rows: dict[str, str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """The text with what roff would take for its own made plain."""
+    """The text with everything escaped that roff would interpret."""
     text = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\`")
     return f"\\&{text}" if text.startswith((".", "'")) else text
 

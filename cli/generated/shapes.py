@@ -1,4 +1,4 @@
-"""What completion knows: the commands' flags and arguments, and names of models.
+"""The data of completion: the commands' flags and arguments, and names of models.
 
 The shells' scripts are static; only names of models are asked of olm while somebody types
 (`olm __complete models PREFIX`), by a path that imports neither typer nor anything heavy.
@@ -31,7 +31,7 @@ ARGUMENTS: Final = {
     "completion": "shells",
     "help": "commands",
 }
-"""What the arguments of a command can be, where completion can know."""
+"""The kind of a command's arguments, where completion can know it."""
 
 
 def candidates(words: Sequence[str]) -> list[str]:
@@ -44,8 +44,8 @@ def candidates(words: Sequence[str]) -> list[str]:
     from olmkit.engine.settings import Settings
 
     kind, prefix = [*words, "", ""][:2]
-    client = connect(Settings.from_environment(), start=False)
     try:
+        client = connect(Settings.from_environment(), start=False)
         models = client.running() if kind == "running" else client.models()
     except EngineError:
         return []
@@ -69,7 +69,7 @@ class Flag:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shape:
-    """What completion knows of a command."""
+    """The flags and arguments of one command."""
 
     name: str
     help: str

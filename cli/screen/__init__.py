@@ -1,1 +1,1 @@
-"""What people see: tables, progress, units, wrapped text, error reports."""
+"""The output for people: tables, progress, units, wrapped text, error reports."""

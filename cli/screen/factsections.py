@@ -3,8 +3,6 @@
 import dataclasses
 import json
 
-from olmkit.cli.screen.output import columns
-from olmkit.cli.screen.terminal import visible
 from olmkit.cli.screen.units import size_text
 from olmkit.engine.diagnosis.factsheet import FactSheet
 from olmkit.engine.diagnosis.places import Place
@@ -18,9 +16,9 @@ def sheet_json(sheet: FactSheet) -> str:
     return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
 
 
-def sheet_text(sheet: FactSheet) -> str:
+def sheet_sections(sheet: FactSheet) -> dict[str, Rows]:
     """The sections, for people."""
-    sections: dict[str, Rows] = {
+    return {
         "Versions": _versions(sheet),
         "Engine": _engine(sheet),
         "Processor": _processor(sheet),
@@ -30,9 +28,6 @@ def sheet_text(sheet: FactSheet) -> str:
         "Settings": [(each.name, each.value, each.source) for each in sheet.settings],
         "Environment": [(name, value) for name, value in sheet.variables.items()],
     }
-    return "\n".join(
-        f"{title}\n{columns(_visible(rows), indent=2)}" for title, rows in sections.items() if rows
-    )
 
 
 def _versions(sheet: FactSheet) -> Rows:
@@ -140,12 +135,12 @@ def _limits(sheet: FactSheet) -> Rows:
             f"{size_text(limits.memory_total_bytes)} free",
         )
     ]
+    if limits.cgroup_memory_bytes is not None:
+        rows.append(("control group", f"{size_text(limits.cgroup_memory_bytes)} of memory"))
+    if limits.cgroup_cores is not None:
+        rows.append(("control group", f"{limits.cgroup_cores:g} processors"))
     for name, value in limits.ulimits.items():
         is_size = name.endswith("_bytes")
         shown = "unlimited" if value is None else size_text(value) if is_size else str(value)
         rows.append((name.removesuffix("_bytes").replace("_", " "), shown))
     return rows
-
-
-def _visible(rows: Rows) -> list[list[str]]:
-    return [[visible(cell) for cell in row] for row in rows]

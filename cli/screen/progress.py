@@ -24,7 +24,7 @@ from olmkit.engine.client.replies import Progress
 FRAME_S: Final = 0.1
 GLYPHS: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 RATE_SAMPLES: Final = 10
-"""Of the last seconds, one each; the rate is taken over them."""
+"""Number of samples, one a second, over which the rate is taken."""
 
 
 class Spinner:
@@ -105,7 +105,7 @@ def _cut(text: str, columns: int) -> str:
 
 
 def label(event: Progress) -> str:
-    """What a bar is called: the status, ending in a colon."""
+    """The label of a bar: the status, ending in a colon."""
     return f"{visible(event.status)}:"
 
 
@@ -249,7 +249,7 @@ class ProgressStyle(enum.StrEnum):
     """How progress is shown."""
 
     AUTO = "auto"
-    """As fits where stderr goes."""
+    """Live on a terminal, plain elsewhere."""
     PLAIN = "plain"
     JSON = "json"
 

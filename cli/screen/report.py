@@ -1,4 +1,4 @@
-"""How an error that ends a command is told on stderr."""
+"""The report of an error that ends a command, on stderr."""
 
 import traceback
 

@@ -127,7 +127,7 @@ def _value(value: object) -> str:
 
 
 def _array(values: Sequence[object]) -> str:
-    """As many elements as go into ten columns, at least one, and how many more there are."""
+    """The elements that fit into ten columns, at least one, and the number of the others."""
     shown: list[str] = []
     used = 1
     for value in values:

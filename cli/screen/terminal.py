@@ -1,4 +1,4 @@
-"""Where a command speaks: stdout for data, stderr for messages, and what they can show."""
+"""The terminal of a command: stdout for data, stderr for messages, and what they can show."""
 
 import os
 import sys
@@ -72,7 +72,7 @@ class Terminal:
 
     @contextmanager
     def held_input(self) -> Iterator[None]:
-        """What is typed where no prompt stands is not shown, but kept for the next one.
+        """Keeps what is typed during the block for the next prompt, without showing it.
 
         Ctrl-C works as ever.
         """
@@ -95,12 +95,16 @@ class Terminal:
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
     def data(self, text: str) -> None:
-        """Writes to stdout at once, in UTF-8.
+        """Writes to stdout at once, in UTF-8; to a terminal what `visible` leaves of it.
 
         Raises:
             BrokenPipeError: the reader went away.
             CliError: it cannot be written, as when the disk is full.
         """
+        self.paint(visible(text) if self.shows_data else text)
+
+    def paint(self, text: str) -> None:
+        """As `data`, the escape codes in it included: those that olm itself made."""
         if self.stdout is None:
             return
         try:

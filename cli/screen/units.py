@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 
 _SIZE_UNITS = ((10**12, "TB"), (10**9, "GB"), (10**6, "MB"), (10**3, "KB"))
 FOREVER_YEARS = 20
-"""A time further ahead than this many years of 365 days is no time but `Forever`."""
+"""Years of 365 days from which on a time ahead is shown as `Forever`."""
 
 
 def size_text(size_bytes: int) -> str:

@@ -22,7 +22,7 @@ class WordWrap:
         self._word_width = 0
 
     def feed(self, text: str, terminal_width: int) -> str:
-        """What to write to the terminal to show the next piece of the text."""
+        """The characters that show the next piece of the text on the terminal."""
         if terminal_width < MIN_WIDTH:
             return text
         # The last column stays free: a cursor behind it would wrap by itself.

@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run pull push login logout create show prompt ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help
+    not __fish_seen_subcommand_from run pull push login logout create show prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -13,6 +13,7 @@ complete -c olm -n __olm_needs_command -a logout -d 'Log out of a registry'
 complete -c olm -n __olm_needs_command -a create -d 'Build a model from a Modelfile'
 complete -c olm -n __olm_needs_command -a show -d 'Show what is known of a model'
 complete -c olm -n __olm_needs_command -a prompt -d 'Show the exact prompt that a model would get'
+complete -c olm -n __olm_needs_command -a parse -d 'Show what the API makes of a model'\''s raw output'
 complete -c olm -n __olm_needs_command -a ls -d 'List models'
 complete -c olm -n __olm_needs_command -a list -d 'List models'
 complete -c olm -n __olm_needs_command -a ps -d 'List loaded models'
@@ -41,7 +42,8 @@ complete -c olm -n '__fish_seen_subcommand_from run' -l nowordwrap -d 'Let the t
 complete -c olm -n '__fish_seen_subcommand_from run' -l format -x -d '`json`, or a JSON schema.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l think -x -d 'true, false, low, medium, high or max.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l hidethinking -d 'Do not show what the model thinks.'
-complete -c olm -n '__fish_seen_subcommand_from run' -l truncate -l no-truncate -d 'Embeddings: cut what is too long, or fail.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l truncate -l no-truncate -d 'Shorten what the context cannot hold, or fail.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l reproducible -d 'The same bits each time; slower.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l dimensions -x -d 'Embeddings: length of the vector.'
 complete -c olm -n '__fish_seen_subcommand_from run' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from run' -a '(olm __complete models (commandline -ct))'
@@ -68,6 +70,7 @@ complete -c olm -n '__fish_seen_subcommand_from logout' -s h -l help -d 'Show he
 complete -c olm -n '__fish_seen_subcommand_from create' -s f -l file -r -F -d 'The Modelfile; `-` is standard input.'
 complete -c olm -n '__fish_seen_subcommand_from create' -s q -l quantize -x -d 'Quantize weights, as to q4_K_M.'
 complete -c olm -n '__fish_seen_subcommand_from create' -l draft-quantize -x -d 'The same for the model of DRAFT.'
+complete -c olm -n '__fish_seen_subcommand_from create' -l try-load -l no-try-load -d 'Prove that the model loads before it gets its name; unasked up to 2 GiB.'
 complete -c olm -n '__fish_seen_subcommand_from create' -l build-arg -x -d 'Give an ARG its value; repeatable.'
 complete -c olm -n '__fish_seen_subcommand_from create' -l compatible -d 'Read the Modelfile as Ollama does; no additions of olm.'
 complete -c olm -n '__fish_seen_subcommand_from create' -l check -d 'Only say what is wrong with the Modelfile.'
@@ -91,6 +94,12 @@ complete -c olm -n '__fish_seen_subcommand_from prompt' -l tokens -d 'Token ids,
 complete -c olm -n '__fish_seen_subcommand_from prompt' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from prompt' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from prompt' -F
+complete -c olm -n '__fish_seen_subcommand_from parse' -l family -x -d 'Read it as this family'\''s, without a model.'
+complete -c olm -n '__fish_seen_subcommand_from parse' -l tools -r -F -d 'Tools that were offered: a JSON array.'
+complete -c olm -n '__fish_seen_subcommand_from parse' -l prompt -x -d 'The prompt'\''s end, which may open a thought.'
+complete -c olm -n '__fish_seen_subcommand_from parse' -l chunks -x -d 'Feed it in N pieces.'
+complete -c olm -n '__fish_seen_subcommand_from parse' -l cut -d 'A token limit ended the output.'
+complete -c olm -n '__fish_seen_subcommand_from parse' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from ls list' -s q -l quiet -d 'Print names only.'
 complete -c olm -n '__fish_seen_subcommand_from ls list' -l no-trunc -d 'Print IDs in full.'
 complete -c olm -n '__fish_seen_subcommand_from ls list' -l format -x -a 'table json' -d 'A table, or one JSON object a line.'
@@ -150,4 +159,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show prompt ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help'

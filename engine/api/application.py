@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -19,7 +20,6 @@ from olmkit.engine.api.native import (
     blobuploads,
     housekeeping,
     listing,
-    parse,
     pullcreate,
     push,
     saveload,
@@ -34,6 +34,7 @@ from olmkit.engine.api.openai.completions import completions
 from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.responses import responses
+from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.state import Api
 from olmkit.engine.api.statuses import KNOWN_ERRORS
 from olmkit.engine.services import Services
@@ -71,6 +72,7 @@ def create_app(services: Services) -> ASGIApp:
         app,
         address=settings.address,
         origins=settings.origins,
+        hosts=settings.hosts,
         server=f"olm/{olmkit.__version__}",
     )
 
@@ -80,6 +82,7 @@ def _routes() -> list[Route]:
         ("/", status.root, "GET HEAD"),
         ("/api/version", status.version, "GET HEAD"),
         ("/api/status", status.status, "GET"),
+        ("/api/me", status.me, "POST"),
         ("/api/ps", status.ps, "GET"),
         ("/api/tags", listing.tags, "GET HEAD"),
         ("/api/show", listing.show, "POST"),
@@ -89,7 +92,7 @@ def _routes() -> list[Route]:
         ("/api/chat", chat, "POST"),
         ("/api/embed", embed, "POST"),
         ("/api/embeddings", embeddings, "POST"),
-        ("/api/parse", parse.parse, "POST"),
+        ("/api/parse", parse, "POST"),
         ("/api/tokenize", tokenize.tokenize, "POST"),
         ("/api/detokenize", tokenize.detokenize, "POST"),
         ("/api/pull", pullcreate.pull, "POST"),
@@ -124,11 +127,14 @@ class _ExactRoute(Route):
 
 
 async def _not_found(request: Request, error: Exception) -> Response:
-    path = request.url.path
-    if path.endswith("/") and path.rstrip("/") in {route.path for route in _routes()}:
+    path = request.scope["path"]
+    clean = "/" + "/".join(part for part in path.split("/") if part)
+    is_known = any(route.path_regex.fullmatch(clean) for route in request.app.routes)
+    if clean != path and is_known:
+        query = f"?{request.url.query}" if request.url.query else ""
         status = 301 if request.method == "GET" else 307
-        return Response(status_code=status, headers={"Location": path.rstrip("/")})
-    return dialects.no_such_endpoint(path, [route.path for route in _routes()])
+        return Response(status_code=status, headers={"Location": quote(clean, safe="/:") + query})
+    return dialects.no_such_endpoint(path, [route.path for route in request.app.routes])
 
 
 async def _wrong_method(request: Request, error: Exception) -> Response:

@@ -14,6 +14,7 @@ from olmkit.engine.api.state import Api
 from olmkit.engine.chat.conversation import Think, Tool, ToolChoice
 from olmkit.engine.errors import InvalidRequest, UnsupportedCapability
 from olmkit.engine.inference.inference import Constraint, ConstraintKind
+from olmkit.engine.jsonschema.rewriting import rewrite
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.registry.errors import ModelNotFound
@@ -21,6 +22,8 @@ from olmkit.registry.errors import ModelNotFound
 LEVELS: Final = ("high", "medium", "low", "max")
 MAX_TOP_LOGPROBS: Final = 20
 GRAMMARS: Final = ("lark", "regex", "gbnf")
+SCHEMA_IGNORED_HEADER: Final = "Olm-Schema-Ignored"
+MOST_IGNORED_TOLD: Final = 20
 _ALLOWED: Final = '"high", "medium", "low", "max", true, or false'
 
 
@@ -37,6 +40,8 @@ class CommonParameters:
     given_options: dict[str, Any]
     constraint: Constraint | None
     thinking_budget: int | None
+    ignored: tuple[str, ...]
+    """What of the request's schema the answer is not held to."""
 
     def options(self, spec: ModelSpec) -> Options:
         """The request's options over the model's. Raises: InvalidRequest."""
@@ -46,6 +51,7 @@ class CommonParameters:
 def common_parameters(body: CommonRequest) -> CommonParameters:
     """The checked values of a request's common fields. Raises: InvalidRequest."""
     began_ns = time.perf_counter_ns()
+    constraint, ignored = parse_format(body.format)
     top_logprobs = check_top_logprobs(logprobs=body.logprobs, top_logprobs=body.top_logprobs)
     return CommonParameters(
         name=body.model or "",
@@ -54,7 +60,8 @@ def common_parameters(body: CommonRequest) -> CommonParameters:
         think=parse_think(body.think),
         top_logprobs=top_logprobs,
         given_options=body.options or {},
-        constraint=parse_format(body.format),
+        constraint=constraint,
+        ignored=ignored,
         thinking_budget=parse_budget(body.thinking_budget),
     )
 
@@ -161,20 +168,21 @@ def parse_tool_choice(given: Any, tools: tuple[Tool, ...]) -> ToolChoice:
     return choice
 
 
-def parse_format(given: Any) -> Constraint | None:
+def parse_format(given: Any) -> tuple[Constraint | None, tuple[str, ...]]:
     """What the answer must look like: `"json"`, a JSON schema, a grammar, or None for anything.
 
-    A grammar is `{"type": "grammar", "syntax": S, "definition": TEXT}`, as OpenAI's API has it,
-    S being `lark`, `regex` or `gbnf`. It binds the answer, not the thought before it. Whether it
+    Of a schema comes with it what the answer is not held to, `KEYWORD at POINTER`. A grammar is
+    `{"type": "grammar", "syntax": S, "definition": TEXT}`, as OpenAI's API has it, S being `lark`,
+    `regex` or `gbnf`. All bind the answer, not the thought before it. Whether a schema or grammar
     can be kept, the runner says before the first token.
 
     Raises:
         InvalidRequest: it is neither; Ollama answers 500, but the request is what is wrong.
     """
     if given is None or given == "":
-        return None
+        return None, ()
     if given == "json":
-        return Constraint(kind=ConstraintKind.JSON)
+        return Constraint(kind=ConstraintKind.JSON), ()
     if isinstance(given, dict) and given.get("type") == "grammar":
         syntax, text = given.get("syntax"), given.get("definition")
         if syntax not in GRAMMARS or not isinstance(text, str):
@@ -182,15 +190,26 @@ def parse_format(given: Any) -> Constraint | None:
                 'a grammar in format has a "syntax" ("lark", "regex" or "gbnf") and a "definition"',
                 field="format",
             )
-        return Constraint(kind=ConstraintKind(syntax), text=text)
+        return Constraint(kind=ConstraintKind(syntax), text=text), ()
     if isinstance(given, dict):
-        text = json.dumps(given, ensure_ascii=False, separators=(",", ":"))
-        return Constraint(kind=ConstraintKind.SCHEMA, text=text)
+        schema = rewrite(given)
+        return Constraint(kind=ConstraintKind.SCHEMA, text=schema.text), schema.ignored
     shown = json.dumps(json.dumps(given))[:200]
     raise InvalidRequest(
         f'invalid format: {shown}; expected "json" or a valid JSON Schema object',
         field="format",
     )
+
+
+def schema_headers(ignored: tuple[str, ...]) -> dict[str, str]:
+    """The header that tells what of its schema an answer was not held to; none for nothing."""
+    if not ignored:
+        return {}
+    told, rest = ignored[:MOST_IGNORED_TOLD], ignored[MOST_IGNORED_TOLD:]
+    more = (f"and {len(rest)} more",) if rest else ()
+    text = "; ".join((*(one[:200] for one in told), *more))
+    plain = json.dumps(text)[1:-1].replace('\\"', '"')
+    return {SCHEMA_IGNORED_HEADER: plain}
 
 
 def require_no_images(images: list[str] | None, spec: ModelSpec) -> None:

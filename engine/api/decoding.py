@@ -5,18 +5,29 @@ equal keys wins, bytes behind the first value are ignored, the content type does
 Source: what Go's decoder does, https://pkg.go.dev/encoding/json#Unmarshal
 """
 
+import asyncio
 import json
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, NoReturn, TypeVar
 
 import msgspec
 from starlette.requests import ClientDisconnect, Request
 
-from olmkit.engine.errors import InvalidRequest, RequestCancelled
+from olmkit.engine.api.jsonbounds import JsonMeter
+from olmkit.engine.errors import InvalidRequest, QueueFull, RequestCancelled
 
-MAX_BODY_BYTES: Final = 64 << 20
+MAX_BODY_BYTES: Final = 32 << 20
 """Of a JSON request: images come in base64."""
+MAX_TEXT_BYTES: Final = 8 << 20
+"""Of all in it but images: four million tokens."""
+MAX_HELD_BYTES: Final = 256 << 20
+"""Of all requests that are being read."""
+MAX_EXPLAINED_BYTES: Final = 1 << 20
+"""A longer body has to be JSON to the letter; Go's leniency is for shorter ones."""
+SMALL_BYTES: Final = 64 << 10
+"""Parsed on the event loop: it takes less than handing it to a thread."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -51,18 +62,48 @@ _GO_COMPLAINTS: Final = {
 }
 
 
-async def read_body(request: Request) -> bytes:
-    """The request's body.
+class _Bodies:
+    """The bytes of all bodies that are held until they are parsed. Used from the event loop."""
+
+    def __init__(self) -> None:
+        self._held_bytes = 0
+
+    @contextmanager
+    def held(self) -> Iterator[Callable[[int], None]]:
+        """What to tell of every piece of one body; all of it is given back at the end."""
+        own_bytes = 0
+
+        def hold(size_bytes: int) -> None:
+            nonlocal own_bytes
+            if self._held_bytes + size_bytes > MAX_HELD_BYTES:
+                raise QueueFull("too many long requests at once", retry_after_s=1)
+            own_bytes += size_bytes
+            self._held_bytes += size_bytes
+
+        try:
+            yield hold
+        finally:
+            self._held_bytes -= own_bytes
+
+
+_bodies: Final = _Bodies()
+
+
+async def read_body(request: Request, hold: Callable[[int], None]) -> bytes:
+    """The request's JSON, its parts counted as they come, each told to `hold`.
 
     Raises:
-        InvalidRequest: over `MAX_BODY_BYTES`.
+        QueueFull: `hold` has no room.
+        InvalidRequest: over `MAX_BODY_BYTES`, or over a bound of `jsonbounds`.
         RequestCancelled: the client went away.
     """
-    pieces, size_bytes = [], 0
+    pieces, size_bytes, meter = [], 0, JsonMeter()
     async for piece in body_pieces(request):
         size_bytes += len(piece)
         if size_bytes > MAX_BODY_BYTES:
             raise InvalidRequest(f"the request body is over {MAX_BODY_BYTES} bytes")
+        hold(len(piece))
+        meter.feed(piece)
         pieces.append(piece)
     return b"".join(pieces)
 
@@ -88,7 +129,11 @@ async def decode_body(request: Request, kind: type[T]) -> T:
         InvalidRequest: no body, no JSON, wrong types, or too long.
         RequestCancelled: the client went away.
     """
-    return decode(await read_body(request), kind)
+    with _bodies.held() as hold:
+        body = await read_body(request, hold)
+        if len(body) <= SMALL_BYTES:
+            return decode(body, kind)
+        return await asyncio.to_thread(decode, body, kind)
 
 
 def decode(body: bytes, kind: type[T]) -> T:
@@ -102,6 +147,8 @@ def decode(body: bytes, kind: type[T]) -> T:
         value = {}
     if isinstance(value, dict):
         value = _fold_keys(value, kind)
+    if len(body) > MAX_TEXT_BYTES and len(body) - _image_bytes(value) > MAX_TEXT_BYTES:
+        raise InvalidRequest(f"the request body is over {MAX_TEXT_BYTES} bytes without its images")
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -114,6 +161,11 @@ def parse_json(body: bytes) -> Any:
     Raises:
         InvalidRequest: there is none.
     """
+    if len(body) > MAX_EXPLAINED_BYTES:
+        try:
+            return msgspec.json.decode(body)
+        except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+            raise InvalidRequest(f"invalid JSON: {str(error).lower()}") from error
     text = body.decode("utf-8", "replace").lstrip(" \t\r\n")
     if not text:
         raise InvalidRequest("missing request body")
@@ -126,6 +178,19 @@ def parse_json(body: bytes) -> Any:
     except ValueError as error:  # a number of more digits than Python converts
         raise InvalidRequest(f"the request body holds an impossible number: {error}") from error
     return _without_surrogates(value) if _ESCAPED_SURROGATE.search(text) else value
+
+
+def _image_bytes(value: Any) -> int:
+    """Bytes of the base64 of a request's images, which may be long."""
+    if not isinstance(value, dict):
+        return 0
+    messages = value.get("messages")
+    size_bytes = 0
+    for holder in (value, *(messages if isinstance(messages, list) else ())):
+        images = holder.get("images") if isinstance(holder, dict) else None
+        for image in images if isinstance(images, list) else ():
+            size_bytes += len(image) if isinstance(image, str) and image.isascii() else 0
+    return size_bytes
 
 
 def _no_constant(name: str) -> NoReturn:

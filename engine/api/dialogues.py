@@ -24,7 +24,7 @@ from olmkit.engine.chat.conversation import (
 )
 from olmkit.engine.errors import UnsupportedCapability
 from olmkit.engine.inference.answering import AnswerRequest
-from olmkit.engine.inference.inference import CompletionRequest, Constraint
+from olmkit.engine.inference.inference import CompletionRequest, Constraint, History
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
 
@@ -74,9 +74,9 @@ async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
         think=think,
     )
 
-    async def render() -> str:
+    async def render(turns: Conversation = conversation) -> str:
         facts = await api.catalog.template_facts(spec)
-        return (await api.renderer.render(spec, conversation, go_facts=facts)).text
+        return (await api.renderer.render(spec, turns, go_facts=facts)).text
 
     return AnswerRequest(
         completion=CompletionRequest(
@@ -87,6 +87,10 @@ async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
             keep_alive_s=keep_alive_s,
             top_logprobs=top_logprobs,
             constraint=wanted.constraint,
+            history=History(
+                cuts=conversation.cuts,
+                render_from=lambda turn: render(conversation.since(turn)),
+            ),
         ),
         output_format=await api.output_format(spec),
         tools=wanted.tools,

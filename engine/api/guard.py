@@ -20,7 +20,6 @@ from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import JSON
 from olmkit.engine.settings import Address
 
-LOCAL_SUFFIXES: Final = (".localhost", ".local", ".internal")
 PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",
     "Access-Control-Allow-Headers": (
@@ -44,12 +43,18 @@ class Guard:
     """ASGI middleware: refuses strange origins and hosts, answers preflights, names the server."""
 
     def __init__(
-        self, app: ASGIApp, *, address: Address, origins: Iterable[str], server: str
+        self,
+        app: ASGIApp,
+        *,
+        address: Address,
+        origins: Iterable[str],
+        server: str,
+        hosts: Iterable[str] = (),
     ) -> None:
         self._app = app
         self._origins = Origins(origins)
         self._server = server
-        self._hosts = Hosts() if _is_loopback(address.host) else None
+        self._hosts = Hosts(hosts) if _is_loopback(address.host) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, or answer it."""
@@ -108,10 +113,14 @@ class Origins:
 
 
 class Hosts:
-    """The names under which a daemon that listens on loopback may be addressed."""
+    """The names under which a daemon that listens on loopback may be addressed.
 
-    def __init__(self) -> None:
-        self._names = {"", "localhost", socket.gethostname().lower()}
+    Loopback's, this machine's own, and those that the user adds. No suffix but `.localhost`, which
+    is loopback by RFC 6761: whoever owns a name below another one decides where it leads.
+    """
+
+    def __init__(self, added: Iterable[str] = ()) -> None:
+        self._names = {"", "localhost", socket.gethostname().lower(), *map(str.lower, added)}
 
     def allow(self, host_header: str) -> bool:
         """Whether a `Host` header names this machine."""
@@ -119,11 +128,11 @@ class Hosts:
         try:
             return _is_near(ipaddress.ip_address(host.strip("[]")))
         except ValueError:
-            return host in self._names or host.endswith(LOCAL_SUFFIXES)
+            return host in self._names or host.endswith(".localhost")
 
 
 def _is_near(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
-    if address.is_loopback or address.is_private or address.is_unspecified:
+    if address.is_loopback or address.is_unspecified:
         return True
     import psutil
 
@@ -165,6 +174,6 @@ def _refuse_origin(origin: str, headers: dict[str, str]) -> Response:
 def _refuse_host(host: str, headers: dict[str, str]) -> Response:
     return _refuse(
         f"the host {host[:200]} is not this machine's",
-        "use localhost or 127.0.0.1, or start the daemon with OLM_HOST=0.0.0.0 to allow any name",
+        f"use localhost or 127.0.0.1, or start the daemon with OLM_HOSTS={host[:200]} to allow it",
         headers,
     )

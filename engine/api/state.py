@@ -33,6 +33,8 @@ class Api:
         )
         self.transfers = Transfers()
         self.vocabularies = Vocabularies(services.safeguard)
+        self.loads = 0
+        """Archives that are coming in."""
         self.uploads: weakref.WeakValueDictionary[Digest, asyncio.Lock] = (
             weakref.WeakValueDictionary()
         )

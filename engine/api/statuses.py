@@ -9,18 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
 from olmkit.engine import errors as engine
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.registry import errors as registry
 
 ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.EngineError: (500, "internal"),
     engine.InvalidRequest: (400, "invalid_request"),
+    engine.DigestMismatch: (400, "digest_mismatch"),
     engine.ModelUnloadable: (500, "model_unloadable"),
     engine.UnsupportedCapability: (400, "unsupported_capability"),
     engine.ModelNotCreatable: (400, "model_not_creatable"),
     engine.TemplateFailed: (500, "template_failed"),
+    engine.TemplateRefused: (400, "template_refused"),
     engine.OutOfMemory: (507, "out_of_memory"),
     engine.ContextExceeded: (400, "context_exceeded"),
     engine.QueueFull: (503, "queue_full"),
@@ -68,11 +69,13 @@ class Failure:
 
     @property
     def body(self) -> bytes:
-        """The native form: Ollama's `error`, olm's `code`, `status` and `hint` beside it."""
-        members: dict[str, Any] = {"error": self.text, "code": self.code, "status": self.status}
+        """The native form: Ollama's `error`, olm's `code`, `http_status` and `hint` beside it."""
+        members: dict[str, Any] = {"error": self.text, "code": self.code}
+        # No `status`: Go's client reads a text from it, and shows the bare JSON for a number.
+        members["http_status"] = self.status
         if self.hint:
             members["hint"] = self.hint
-        return msgspec.json.encode(members)
+        return encode_json(members)
 
 
 def classify(error: Exception, *, is_streaming: bool = False) -> Failure:

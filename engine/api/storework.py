@@ -10,11 +10,14 @@ import time
 from collections.abc import AsyncGenerator, Callable
 from typing import Final
 
+from olmkit.registry.cancellation import Cancellation
 from olmkit.registry.events import BlobProgress, Event, EventSink
 
 Work = Callable[[EventSink, threading.Event], None]
 """Runs in a thread; tells the sink what happens, ends soon when the event is set, may raise."""
 
+CLOSE_S: Final = 2.0
+"""What does not end in this time ends with the process."""
 INTERVAL_S: Final = 0.06
 """At most one line this often for the progress of one blob."""
 
@@ -49,10 +52,11 @@ class Transfers:
                 self._shared.pop(key, None)
 
     async def close(self) -> None:
-        """Cancel all work and wait for its threads."""
+        """Cancel all work and wait for its threads, at most `CLOSE_S`."""
         for transfer in self._running:
             transfer.cancelled.set()
-        await asyncio.gather(*(t.done for t in self._running), return_exceptions=True)
+        if self._running:
+            await asyncio.wait([t.done for t in self._running], timeout=CLOSE_S)
 
 
 class _Transfer:
@@ -65,7 +69,7 @@ class _Transfer:
         self._shown: dict[str, Event] = {}
         """The latest event of each line, for those who join late."""
         self._sent_at_s: dict[str, float] = {}
-        self.cancelled = threading.Event()
+        self.cancelled = Cancellation()
         self.done: asyncio.Future[None] = self._loop.create_future()
         running.add(self)
         self.done.add_done_callback(lambda _: running.discard(self))

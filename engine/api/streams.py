@@ -7,15 +7,16 @@ status is sent: what fails until then has a status of its own; what fails later 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import aclosing, suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.statuses import KNOWN_ERRORS, classify
 from olmkit.engine.errors import RequestCancelled
@@ -28,12 +29,12 @@ JSON: Final = "application/json; charset=utf-8"
 NDJSON: Final = "application/x-ndjson"
 SUCCESS: Final = Progress(status="success")
 
-_encode = msgspec.json.Encoder().encode
 
-
-def json_reply(value: Any, *, status: int = 200) -> Response:
+def json_reply(
+    value: Any, *, status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
     """A reply of one JSON object."""
-    return Response(_encode(value), status, media_type=JSON)
+    return Response(encode_json(value), status, headers, media_type=JSON)
 
 
 def error_reply(error: Exception) -> Response:
@@ -55,6 +56,35 @@ async def in_thread(function: Callable[..., T], *arguments: Any) -> T:
         raise
 
 
+async def in_own_thread(function: Callable[..., T], *arguments: Any) -> T:
+    """As `in_thread`, in a thread that nothing else waits for: for what a client can hold up."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[T] = loop.create_future()
+
+    def finish(value: T | None, error: BaseException | None) -> None:
+        if error is not None:
+            done.set_exception(error)
+            done.exception()  # whoever waits gets it; nobody may wait any more
+        else:
+            done.set_result(cast(T, value))
+
+    def run() -> None:
+        value, error = None, None
+        try:
+            value = function(*arguments)
+        except BaseException as raised:
+            error = raised
+        with suppress(RuntimeError):  # the loop is closed: the daemon is gone
+            loop.call_soon_threadsafe(finish, value, error)
+
+    threading.Thread(target=run, name=function.__name__, daemon=True).start()
+    try:
+        return await asyncio.shield(done)
+    except asyncio.CancelledError:
+        await asyncio.gather(done, return_exceptions=True)
+        raise
+
+
 async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client goes away first.
 
@@ -64,7 +94,7 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         RequestCancelled: the client went away.
     """
     working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_disconnect(receive))
+    watching = asyncio.ensure_future(disconnect(receive))
     try:
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
@@ -76,7 +106,8 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-async def _disconnect(receive: Receive) -> None:
+async def disconnect(receive: Receive) -> None:
+    """Wait until the client has gone; the request's body must have been read."""
     while (await receive())["type"] != "http.disconnect":
         pass
 
@@ -87,6 +118,7 @@ async def reply_with(
     *,
     stream: bool,
     collect: Callable[[AsyncGenerator[T, None]], Awaitable[Any]],
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """What `events` yield, as lines, or as the one object that `collect` makes of them.
 
@@ -94,8 +126,9 @@ async def reply_with(
         EngineError, RegistryError: before anything was sent.
     """
     if not stream:
-        return json_reply(await until_disconnect(request.receive, _collected(events, collect)))
-    return await lines(request, events)
+        whole = await until_disconnect(request.receive, _collected(events, collect))
+        return json_reply(whole, headers=headers)
+    return await lines(request, events, headers)
 
 
 async def _collected(
@@ -148,7 +181,9 @@ async def _last(replies: AsyncGenerator[T, None]) -> T:
     return [line async for line in replies][-1]
 
 
-async def lines(request: Request, events: AsyncGenerator[T, None]) -> Response:
+async def lines(
+    request: Request, events: AsyncGenerator[T, None], headers: Mapping[str, str] | None = None
+) -> Response:
     """A stream of what `events` yield, one JSON object a line.
 
     Raises:
@@ -159,7 +194,7 @@ async def lines(request: Request, events: AsyncGenerator[T, None]) -> Response:
     except BaseException:
         await events.aclose()
         raise
-    return Lines(first, events)
+    return Lines(first, events, headers)
 
 
 async def _first(events: AsyncGenerator[T, None]) -> T | None:
@@ -171,12 +206,17 @@ class Lines(Response):
 
     media_type = NDJSON
 
-    def __init__(self, first: Any, rest: AsyncGenerator[Any, None]) -> None:
+    def __init__(
+        self,
+        first: Any,
+        rest: AsyncGenerator[Any, None],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self.status_code = 200
         self.background = None
         self._first = first
         self._rest = rest
-        self.init_headers()
+        self.init_headers(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send all objects, or stop the work when the client goes away."""
@@ -194,9 +234,9 @@ class Lines(Response):
 
         try:
             if self._first is not None:
-                await line(_encode(self._first) + b"\n")
+                await line(encode_json(self._first) + b"\n")
             async for item in self._rest:
-                await line(_encode(item) + b"\n")
+                await line(encode_json(item) + b"\n")
         except KNOWN_ERRORS as error:
             await line(classify(error, is_streaming=True).body + b"\n")
         except Exception as error:  # the stream must end with a line that says so

@@ -148,6 +148,16 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Cut:
+    """Where a conversation may begin when it is too long as a whole."""
+
+    turn: int
+    """The number of the first turn that stays; system messages before it stay too."""
+    dropped: int
+    """How many turns that leaves out."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Conversation:
     """All turns, the tools that the model may call, and whether it shall think."""
 
@@ -167,6 +177,26 @@ class Conversation:
     def asked(self) -> tuple[Message, ...]:
         """The turns without the one that is only begun."""
         return self.messages[:-1] if self.prefill else self.messages
+
+    @property
+    def cuts(self) -> tuple[Cut, ...]:
+        """Where the conversation may begin instead when it is too long, ascending.
+
+        At a turn of the user, so that no answer stands without its question, nor the result of a
+        tool without its call; the last one is always left.
+        """
+        found: list[Cut] = []
+        systems = 0
+        for turn, message in enumerate(self.messages):
+            systems += message.role == "system"
+            if message.role == "user" and turn > systems:
+                found.append(Cut(turn=turn, dropped=turn - systems))
+        return tuple(found)
+
+    def since(self, turn: int) -> "Conversation":
+        """The same from a turn on, behind all system messages that came before it."""
+        system = tuple(one for one in self.messages[:turn] if one.role == "system")
+        return replace(self, messages=system + self.messages[turn:])
 
     def without_old_thoughts(self) -> "Conversation":
         """The same, but what the model thought before the last user's turn is forgotten.

@@ -5,15 +5,21 @@ of a begun answer. The rules are in docs/prompts.md.
 """
 
 from collections.abc import Mapping
-from typing import Any
+from contextlib import suppress
+from typing import Any, Final
 
+from olmkit.engine.chat.adapting import Strictness, probe
 from olmkit.engine.chat.conversation import Conversation, Message, Prompt, Think
 from olmkit.engine.chat.templates.choice import Choice, TemplateKind, choose
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja
-from olmkit.engine.errors import TemplateFailed
+from olmkit.engine.errors import TemplateFailed, TemplateRefused
 from olmkit.engine.models.capabilities import TemplateFacts
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.modelfile.instructions import is_jinja
+
+MAX_TEMPLATES: Final = 64
+"""Templates of which it is remembered what they take."""
 
 
 class Renderer:
@@ -22,6 +28,8 @@ class Renderer:
     def __init__(self, process: TemplateProcess, *, prefers_go: bool | None = None) -> None:
         self._process = process
         self._prefers_go = prefers_go
+        self._strictness: dict[str, Strictness] = {}
+        """Of Jinja templates that were used, by their text."""
 
     def choose(self, spec: ModelSpec, go_facts: TemplateFacts | None) -> Choice:
         """The template that renders a model's prompts."""
@@ -45,15 +53,20 @@ class Renderer:
         go_conversation = (
             conversation.without_old_thoughts() if _forgets_thoughts(spec) else conversation
         )
+        if request_template is not None and is_jinja(request_template):
+            text = await self._render_jinja(spec, request_template, conversation)
+            return Prompt(text=text, template="jinja", reason="the request brings one")
         if request_template is not None:
-            text = await self._render_go(request_template, go_conversation)
+            text = await self._render_go(spec, request_template, go_conversation)
             return Prompt(text=text, template="go", reason="the request brings one")
         choice = self.choose(spec, go_facts)
         match choice.kind:
             case TemplateKind.JINJA:
-                text = await self._render_jinja(spec, choice, conversation)
+                text = await self._render_jinja(
+                    spec, _template_for(spec, choice, conversation), conversation
+                )
             case TemplateKind.GO:
-                text = await self._render_go(choice.template, go_conversation)
+                text = await self._render_go(spec, choice.template, go_conversation)
             case _:
                 text = plain_text(conversation)
         return Prompt(text=text, template=choice.kind, reason=choice.reason)
@@ -69,7 +82,8 @@ class Renderer:
         template = template or spec.go_template
         if template is None:
             raise TemplateFailed(f"{spec.name} has no template that takes a suffix")
-        return await self._process.run(InsertGo(template=template, prompt=prompt, suffix=suffix))
+        job = InsertGo(template=template, prompt=prompt, suffix=suffix)
+        return await self._process.run(job, owner=spec.model_key)
 
     async def inspect(self, template: str) -> TemplateFacts:
         """What a Go template takes account of; nothing when it does not parse."""
@@ -84,32 +98,74 @@ class Renderer:
             tool_round_trip=found.tool_round_trip,
         )
 
-    async def check_go(self, template: str) -> None:
-        """Parse a Go template. Raises: TemplateFailed."""
-        await self._process.inspect(template)
+    async def check(self, template: str) -> None:
+        """Parse a template of either language. Raises: TemplateFailed."""
+        if not is_jinja(template):
+            await self._process.inspect(template)
+            return
+        conversation = Conversation(messages=(Message(role="user", content="Hello"),))
+        with suppress(TemplateRefused):
+            await self._process.run(
+                RenderJinja(template=template, variables=jinja_variables({}, conversation))
+            )
 
-    async def _render_go(self, template: str, conversation: Conversation) -> str:
+    async def _render_go(self, spec: ModelSpec, template: str, conversation: Conversation) -> str:
         return await self._process.run(
             RenderGo(
                 template=template,
                 messages=conversation.messages,
                 tools=conversation.tools,
                 think=conversation.think,
-            )
+            ),
+            owner=spec.model_key,
         )
 
     async def _render_jinja(
-        self, spec: ModelSpec, choice: Choice, conversation: Conversation
+        self, spec: ModelSpec, template: str, conversation: Conversation
     ) -> str:
-        template = choice.template
-        if conversation.tools and spec.gguf.tool_template:
-            template = spec.gguf.tool_template
+        if _is_ordinary(conversation):
+            return await self._jinja_text(spec, template, conversation)
+        strictness = await self._strictness_of(spec, template)
+        return await self._jinja_text(spec, template, strictness.adapted(conversation))
+
+    async def strictness(self, spec: ModelSpec, go_facts: TemplateFacts | None) -> Strictness:
+        """What the template of a model's prompts does not take. Raises: TemplateFailed."""
+        choice = self.choose(spec, go_facts)
+        if choice.kind is not TemplateKind.JINJA:
+            return Strictness()
+        return await self._strictness_of(spec, choice.template)
+
+    async def _strictness_of(self, spec: ModelSpec, template: str) -> Strictness:
+        if template not in self._strictness:
+
+            async def render(conversation: Conversation) -> str:
+                return await self._jinja_text(spec, template, conversation)
+
+            while len(self._strictness) >= MAX_TEMPLATES:
+                self._strictness.pop(next(iter(self._strictness)))
+            self._strictness[template] = await probe(render)
+        return self._strictness[template]
+
+    async def _jinja_text(self, spec: ModelSpec, template: str, conversation: Conversation) -> str:
         job = RenderJinja(
             template=template, variables=jinja_variables(spec.special_tokens, conversation)
         )
         # A begun answer goes behind what the template writes to begin one: so it works with
         # every template, also those that close each turn they render.
-        return await self._process.run(job) + conversation.prefill
+        return await self._process.run(job, owner=spec.model_key) + conversation.prefill
+
+
+def _template_for(spec: ModelSpec, choice: Choice, conversation: Conversation) -> str:
+    """The template chosen, or the file's other one for conversations with tools."""
+    is_own = choice.template == spec.gguf.chat_template
+    tool_template = spec.gguf.tool_template if conversation.tools and is_own else None
+    return tool_template or choice.template
+
+
+def _is_ordinary(conversation: Conversation) -> bool:
+    """Whether every template takes it: turns of the user and the assistant that alternate."""
+    roles = [message.role for message in conversation.messages]
+    return roles == [("user", "assistant")[place % 2] for place in range(len(roles))]
 
 
 def _forgets_thoughts(spec: ModelSpec) -> bool:

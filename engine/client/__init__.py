@@ -7,7 +7,9 @@ synchronous; closing a stream, or an exception in the midst of it, cancels the w
 import contextlib
 import json
 import os
+import socket
 from collections.abc import Callable, Generator, Iterable, Mapping
+from pathlib import Path
 from typing import Any, Final
 
 from olmkit import __version__
@@ -21,6 +23,7 @@ from olmkit.engine.client.replies import (
     RunningModel,
 )
 from olmkit.engine.errors import AddressInUse, ApiError, DaemonError, DaemonNotRunning
+from olmkit.engine.localsocket import foreign_listener, socket_path
 from olmkit.engine.settings import Address, Settings
 
 LIGHT_TIMEOUT_S: Final = 30.0
@@ -46,7 +49,14 @@ def connect(
                 on_start()
             start_daemon(settings)
 
-    return Client(settings.address, starter=starter)
+    if not settings.address.is_local:
+        return Client(settings.address)
+    return Client(
+        settings.address,
+        starter=starter,
+        own_socket=socket_path(settings.home, settings.address.netloc),
+        may_be_foreign=settings.source_of("address") != "default",
+    )
 
 
 class Client:
@@ -55,9 +65,19 @@ class Client:
     `ApiError` is the daemon's own refusal; `DaemonNotRunning`, that nothing listens.
     """
 
-    def __init__(self, address: Address, *, starter: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        address: Address,
+        *,
+        starter: Callable[[], None] | None = None,
+        own_socket: Path | None = None,
+        may_be_foreign: bool = True,
+    ) -> None:
+        """`own_socket`: tried first. `may_be_foreign`: another user's daemon will do."""
         self.address = address
         self._starter = starter
+        self._own_socket = own_socket
+        self._may_be_foreign = may_be_foreign
 
     # --- models in the store
 
@@ -154,9 +174,8 @@ class Client:
     # --- the daemon and its blobs
 
     def version(self) -> str:
-        """The daemon's version."""
-        reply = self.request("GET", "/api/version")
-        return str(reply.get("version", ""))
+        """The daemon's version; of another program that speaks the API, that one's."""
+        return replies.served_version(self.request("GET", "/api/version"))
 
     def status(self) -> DaemonStatus:
         """What the daemon says of itself; empty from one that says nothing."""
@@ -261,9 +280,11 @@ class Client:
 
     def _answer(self, path: str, body: Body) -> Generator[Chunk, None, None]:
         chunk = None
-        for value in self.stream(path, {**body, "stream": True}):
-            chunk = replies.chunk(value)
-            yield chunk
+        with self.open(path, {**body, "stream": True}) as reply:
+            ignored = reply.headers.get("olm-schema-ignored", "")
+            for value in self.lines(reply):
+                chunk = replies.chunk(value, schema_ignored=ignored)
+                yield chunk
         if chunk is None or chunk.timings is None:
             raise DaemonError("the daemon ended the answer before it was complete")
 
@@ -307,12 +328,26 @@ class Client:
 
     def _connect(self) -> http1.Connection:
         try:
-            return http1.connect(self.address)
+            return self._dial()
         except DaemonNotRunning as error:
             if self._starter is None or not isinstance(error.__cause__, ConnectionRefusedError):
                 raise with_advice(error, self.address) from error
         self._starter()
-        return http1.connect(self.address)
+        return self._dial()
+
+    def _dial(self) -> http1.Connection:
+        connection = http1.connect(self.address, self._own_socket)
+        is_own = connection.socket.family == socket.AF_UNIX
+        if not is_own and not self._may_be_foreign:
+            user = foreign_listener(self.address.port)
+            if user is not None:
+                connection.socket.close()
+                raise DaemonError(
+                    f"the daemon at {self.address.url} belongs to another user (id {user})",
+                    hint=f"OLM_HOST={self.address.netloc} uses it all the same; another port "
+                    "starts one of your own",
+                )
+        return connection
 
     def _checked(self, reply: http1.Reply) -> bytes:
         """The body of a reply, if it is no error."""

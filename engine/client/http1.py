@@ -9,6 +9,7 @@ import contextlib
 import io
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from olmkit.engine.client.proxy import Proxy, find_proxy
@@ -44,12 +45,14 @@ class Connection(NamedTuple):
     proxy: Proxy | None
 
 
-def connect(address: Address) -> Connection:
-    """A connection to the address.
+def connect(address: Address, own_socket: Path | None = None) -> Connection:
+    """A connection to the address, by the daemon's Unix socket where that is there.
 
     Raises:
         DaemonNotRunning: nothing listens there, or the host cannot be found or reached.
     """
+    if own_socket is not None and (own := _dial_own(own_socket)) is not None:
+        return Connection(own, address, None)
     proxy = find_proxy(address)
     try:
         return Connection(_dial(address, proxy), address, proxy)
@@ -60,6 +63,22 @@ def connect(address: Address) -> Connection:
             f"cannot connect to the daemon at {address.url}: {reason.lower()}",
             address=address.url,
         ) from error
+
+
+def _dial_own(path: Path) -> socket.socket | None:
+    """A connection to the daemon's Unix socket; None: nobody is there, or not who should be."""
+    from olmkit.engine.localsocket import is_trusted_peer
+
+    connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connected.settimeout(CONNECT_TIMEOUT_S)
+        connected.connect(str(path))
+        if is_trusted_peer(connected):
+            return connected
+    except OSError:
+        pass
+    connected.close()
+    return None
 
 
 def _dial(address: Address, proxy: Proxy | None) -> socket.socket:

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.client import http1
+from olmkit.engine.client import http1, replies
 from olmkit.engine.errors import DaemonError, DaemonNotRunning, DaemonStartFailed
 from olmkit.engine.settings import Address, Settings
 
 START_TIMEOUT_S: Final = 30.0
+STATUS_TIMEOUT_S: Final = 3.0
+MAX_STATUS_BYTES: Final = 64 * 1024
 POLL_S: Final = 0.01
-MAX_LOG_BYTES: Final = 10 * 1024 * 1024
-"""A longer log is moved aside when the daemon starts."""
 
 
 def start_daemon(settings: Settings) -> None:
@@ -69,8 +69,6 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _start(settings: Settings, log_path: Path) -> None:
-    if log_path.exists() and log_path.stat().st_size > MAX_LOG_BYTES:
-        log_path.replace(log_path.with_suffix(".log.1"))
     environ = os.environ | {"OLM_HOME": str(settings.home), "OLM_MODELS": str(settings.models)}
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
@@ -135,25 +133,47 @@ def port_holder(port: int) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunningDaemon:
-    """A daemon by its own account in `daemon.json`."""
+    """A daemon on this machine, by its own account."""
 
     pid: int
-    address: str
 
 
 def find_daemon(settings: Settings) -> RunningDaemon | None:
-    """The daemon of this home that runs now; a file left by a dead one does not count."""
+    """The daemon at the settings' address; those at other addresses do not count.
+
+    It says itself which process it is. Of one that does not answer, the file tells that the last
+    daemon of this home left, if that one had this address.
+    """
     import psutil
 
+    pid = _answering_pid(settings.address) or _recorded_pid(settings)
+    if pid is None:
+        return None
     try:
-        value = json.loads(settings.daemon_file.read_bytes()[:4096])
-        daemon = RunningDaemon(pid=int(value["pid"]), address=str(value["address"]))
         # Another program may have got the number of a daemon that was killed.
-        command = psutil.Process(daemon.pid).cmdline()
-    except (OSError, ValueError, KeyError, TypeError, psutil.Error):
+        command = psutil.Process(pid).cmdline()
+    except (ValueError, psutil.Error):
         return None
     is_ours = "serve" in command and any("olm" in Path(word).name for word in command)
-    return daemon if is_ours else None
+    return RunningDaemon(pid=pid) if is_ours else None
+
+
+def _answering_pid(address: Address) -> int | None:
+    try:
+        with http1.send(
+            http1.connect(address), "GET", "/api/status", headers={}, timeout_s=STATUS_TIMEOUT_S
+        ) as reply:
+            return replies.daemon_status(replies.parse_object(reply.read(MAX_STATUS_BYTES))).pid
+    except DaemonError:
+        return None
+
+
+def _recorded_pid(settings: Settings) -> int | None:
+    try:
+        value = json.loads(settings.daemon_file.read_bytes()[:4096])
+        return int(value["pid"]) if value["address"] == settings.address.netloc else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def stop_daemon(daemon: RunningDaemon, *, timeout_s: float) -> bool:

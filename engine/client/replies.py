@@ -44,7 +44,7 @@ def api_error(reply: Object, status: int) -> ApiError | None:
     if hint and hint.startswith(f"{text} "):
         # Ollama's bare sentence, and the same one with the words that it is about.
         text, _, hint = hint.partition("\n")
-    own_status = _get(reply, "status", int)
+    own_status = _get(reply, "http_status", int)
     return ApiError(text, status=own_status or status, code=_text(reply, "code"), hint=hint or None)
 
 
@@ -163,6 +163,8 @@ class ModelDetails(NamedTuple):
     """`jinja`, `go` or `plain`: how prompts are rendered; empty where the daemon does not tell."""
     template_reason: str
     """Why so: completes "because …"."""
+    template_notes: tuple[str, ...]
+    """What is done about conversations that the template does not take, a sentence each."""
     system: str
     messages: tuple[Message, ...]
     family: str
@@ -205,6 +207,7 @@ def model_details(reply: Object) -> ModelDetails:
         template=_text(reply, "template"),
         template_kind=_text(effective, "kind"),
         template_reason=_text(effective, "reason"),
+        template_notes=tuple(map(str, _get(effective, "notes", list) or [])),
         system=_text(reply, "system"),
         messages=tuple(
             Message(role=_text(message, "role"), content=_text(message, "content"))
@@ -274,6 +277,11 @@ def progress(reply: Object) -> Progress:
     )
 
 
+def served_version(reply: Object) -> str:
+    """The version in a reply to `GET /api/version`, where the API's own stands beside it."""
+    return _text(_object(reply, "olm"), "version") or _text(reply, "version")
+
+
 class Timings(NamedTuple):
     """What an answer took; zero where the daemon said nothing."""
 
@@ -283,6 +291,16 @@ class Timings(NamedTuple):
     prompt_ns: int = 0
     completion_tokens: int = 0
     completion_ns: int = 0
+    schema_ignored: str = ""
+    """What of the request's schema the answer was not held to."""
+
+
+class Dropped(NamedTuple):
+    """What an answer was made without, because the context was too short for it."""
+
+    messages: int = 0
+    prompt_tokens: int = 0
+    shifted_tokens: int = 0
 
 
 class Chunk(NamedTuple):
@@ -294,9 +312,11 @@ class Chunk(NamedTuple):
     done_reason: str
     timings: Timings | None
     """With the last piece only."""
+    dropped: Dropped = Dropped()
+    """With the last piece only."""
 
 
-def chunk(reply: Object) -> Chunk:
+def chunk(reply: Object, *, schema_ignored: str = "") -> Chunk:
     """A line of a stream of `POST /api/generate` or `/api/chat`."""
     message = _object(reply, "message") or reply
     done = reply.get("done") is True
@@ -305,7 +325,16 @@ def chunk(reply: Object) -> Chunk:
         thinking=_text(message, "thinking"),
         tool_calls=tuple(_object(call, "function") for call in _objects(message, "tool_calls")),
         done_reason=_text(reply, "done_reason"),
-        timings=timings(reply) if done else None,
+        timings=timings(reply)._replace(schema_ignored=schema_ignored) if done else None,
+        dropped=_dropped(_object(reply, "olm")),
+    )
+
+
+def _dropped(own: Object) -> Dropped:
+    return Dropped(
+        messages=_count(own, "dropped_messages"),
+        prompt_tokens=_count(own, "dropped_prompt_tokens"),
+        shifted_tokens=_count(own, "shifted_tokens"),
     )
 
 

@@ -7,7 +7,7 @@ Source: https://github.com/ollama/ollama/blob/v0.17.4/server/create.go
 
 import json
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -29,6 +29,8 @@ from olmkit.registry.oci.modelconfig import CONFIG_LIMIT_BYTES, ModelConfig
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import StoredModel
 
+CHECKED_BYTES: Final = 2 << 30
+"""Up to this size of weights a dry run is made unasked."""
 REMOVED_PARAMETERS: Final = DEPRECATED | {
     *("embedding_only", "numa", "num_gqa", "tfs_z", "rope_frequency_base", "rope_frequency_scale")
 }
@@ -41,6 +43,8 @@ _INFO_TEXTS: Final = {
 }
 _INFO_NUMBERS: Final = ("context_length", "embedding_length")
 
+RequireLoadable = Callable[[Manifest], None]
+"""Raises `ModelNotCreatable` for a model that no runner would load."""
 Pull = Callable[[Reference, EventSink, threading.Event], StoredModel]
 
 
@@ -67,6 +71,8 @@ class Recipe:
     info: Mapping[str, Any] = field(default_factory=dict)
     quantize: str | None = None
     """Type of the numbers, such as `q4_K_M`."""
+    check_load: bool | None = None
+    """Whether a dry run has to prove that the model loads; None: if that costs little."""
     draft_quantize: str | None = None
     """The same for the drafts given here."""
 
@@ -76,6 +82,7 @@ class Workshop(Site):
     """A site that can also pull what a model is made of."""
 
     pull: Pull
+    require_loadable: RequireLoadable
 
 
 def create(recipe: Recipe, workshop: Workshop) -> Digest:
@@ -101,8 +108,21 @@ def create(recipe: Recipe, workshop: Workshop) -> Digest:
         config = _config(recipe, replace(base.config, draft=draft))
         config_layer = builder.layer(mediatypes.DOCKER_CONFIG, config.to_json())
         manifest = Manifest.build(config_layer, builder.layers)
+        if _is_checked(recipe, builder.layers):
+            workshop.require_loadable(manifest)
         workshop.tell("writing manifest")
         return workshop.store.put(recipe.name, manifest)
+
+
+def _is_checked(recipe: Recipe, layers: Sequence[Descriptor]) -> bool:
+    """Files from outside are, and what was made of them, unless they are large."""
+    if recipe.check_load is not None:
+        return recipe.check_load
+    is_new = recipe.parent is None or recipe.quantize is not None
+    weights_bytes = sum(
+        layer.size_bytes for layer in layers if layer.media_type == mediatypes.OLLAMA_MODEL
+    )
+    return is_new and weights_bytes <= CHECKED_BYTES
 
 
 def _base(recipe: Recipe, workshop: Workshop) -> Weights:

@@ -14,6 +14,7 @@ import msgspec
 from olmkit.engine import childjob
 from olmkit.engine.childjob import OnProgress, Reporter
 from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, RequestCancelled
+from olmkit.engine.framing import path_of
 
 _MODULE: Final = "olmkit.engine.create.conversion"
 
@@ -46,6 +47,7 @@ def carry_out(
 
     Raises:
         ModelNotCreatable: the input makes no model, or the child crashed.
+        OutOfMemory: the kernel killed the child for that.
         RequestCancelled: `cancelled` was set; within a fraction of a second.
     """
     try:
@@ -89,17 +91,17 @@ def _work(work: ConvertModel | ConvertAdapter, report: OnProgress) -> None:
     from olmkit.engine.create.convert import convert_adapter, convert_directory
     from olmkit.engine.gguf.header import read_header
 
-    target = Path(work.target)
+    target = Path(path_of(work.target))
     match work:
         case ConvertModel():
             convert_directory(_paths(work.files), target, on_progress=report)
         case ConvertAdapter():
-            base = read_header(Path(work.base))
+            base = read_header(Path(path_of(work.base)))
             convert_adapter(_paths(work.files), target, base=base, on_progress=report)
 
 
 def _paths(files: Mapping[str, str]) -> dict[str, Path]:
-    return {name: Path(path) for name, path in files.items()}
+    return {name: Path(path_of(path)) for name, path in files.items()}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from olmkit.engine.childjob import OnProgress
 from olmkit.engine.create.conversion import ConvertAdapter, ConvertModel, carry_out
 from olmkit.engine.create.quantize import quantize
 from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf import shards
 from olmkit.engine.gguf.header import GgufHeader, is_gguf, read_header
 from olmkit.engine.safemode.safeguard import Safeguard
@@ -113,9 +114,9 @@ def sources_of(
         if is_checkpoint(files):
             label, target = f"converting {what}", folder / "converted.gguf"
             site.tell(label)
-            paths = {name: str(blobs.check(digest)) for name, digest in files.items()}
+            paths = {name: wire_path(blobs.check(digest)) for name, digest in files.items()}
             carry_out(
-                work(str(target), paths),
+                work(wire_path(target), paths),
                 on_progress=site.progress(label),
                 cancelled=site.cancelled,
             )

@@ -15,6 +15,7 @@ from typing import Final
 from olmkit.engine import childjob
 from olmkit.engine.childjob import OnProgress
 from olmkit.engine.errors import ModelNotCreatable, RequestCancelled
+from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.gguf.tensortypes import quantization_name, quantization_number
 from olmkit.engine.runner.protocol import Quantization
@@ -61,8 +62,8 @@ def quantize(
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as scratch:
         partial = Path(scratch) / "quantized"
         job = Quantization(
-            source=str(source),
-            target=str(partial),
+            source=wire_path(source),
+            target=wire_path(partial),
             file_type=quantization_number(name),
             threads=threads or len(os.sched_getaffinity(0)),
             tensor_bytes={tensor.name: tensor.size_bytes for tensor in header.tensors},

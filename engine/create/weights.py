@@ -10,6 +10,7 @@ from typing import Final
 from olmkit.engine.create.conversion import ConvertAdapter
 from olmkit.engine.create.pieces import Site, Source, is_checkpoint, piece_of, sources_of
 from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.models.configblob import config_of
 from olmkit.registry.oci import mediatypes
@@ -73,7 +74,9 @@ def adapter_layers(
         return ()
     if len(files) > 1 and not is_checkpoint(files):
         raise ModelNotCreatable("only one adapter is currently supported")
-    model = str(site.store.blobs.path(_model_layer(base).digest)) if is_checkpoint(files) else ""
+    model = (
+        wire_path(site.store.blobs.path(_model_layer(base).digest)) if is_checkpoint(files) else ""
+    )
     with sources_of(
         files,
         site,

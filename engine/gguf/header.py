@@ -34,6 +34,28 @@ from olmkit.engine.gguf.tensortypes import FILE_TYPES
 __all__ = ["GgufArray", "GgufHeader", "Tensor", "Value", "is_gguf", "read_header"]
 
 MAGIC: Final = b"GGUF"
+MAX_BLOCKS: Final = 512
+MAX_EXPERTS: Final = 1024
+"""llama.cpp refuses more. Source: llama.cpp, src/llama-hparams.h, LLAMA_MAX_LAYERS and _EXPERTS."""
+MAX_DIMENSION: Final = 1 << 24
+"""Of any other size that memory is planned by; the widest of real models are below 2**20."""
+_LIMITS: Final = {
+    "block_count": MAX_BLOCKS,
+    "expert_count": MAX_EXPERTS,
+    "expert_used_count": MAX_EXPERTS,
+    "embedding_length": MAX_DIMENSION,
+    "feed_forward_length": MAX_DIMENSION,
+    "expert_feed_forward_length": MAX_DIMENSION,
+    "attention.head_count": MAX_DIMENSION,
+    "attention.head_count_kv": MAX_DIMENSION,
+    "attention.key_length": MAX_DIMENSION,
+    "attention.value_length": MAX_DIMENSION,
+    "ssm.inner_size": MAX_DIMENSION,
+    "ssm.state_size": MAX_DIMENSION,
+    "ssm.group_count": MAX_DIMENSION,
+    "ssm.conv_kernel": MAX_DIMENSION,
+}
+"""The largest number that a key below the architecture may have, alone or in a list."""
 POOLING_TYPES: Final = {0: "none", 1: "mean", 2: "cls", 3: "last", 4: "rank"}
 
 
@@ -197,6 +219,7 @@ def read_header(path: Path, *, name: str | None = None) -> GgufHeader:
             stream = GgufStream(file, name=name, size_bytes=size_bytes)
             version, tensor_count, metadata_count = _read_counts(stream)
             metadata = read_metadata(stream, metadata_count)
+            _check_limits(stream, metadata)
             alignment = alignment_of(stream, metadata)
             table = [read_tensor(stream) for _ in range(tensor_count)]
             data_offset = -(-stream.position // alignment) * alignment
@@ -228,3 +251,15 @@ def _read_counts(stream: GgufStream) -> tuple[int, int, int]:
     if metadata_count > MAX_METADATA:
         raise stream.fail(f"claims {metadata_count} metadata entries, over {MAX_METADATA}")
     return version, tensor_count, metadata_count
+
+
+def _check_limits(stream: GgufStream, metadata: Mapping[str, Value]) -> None:
+    """Refuse numbers that no model has, before anybody counts up to them."""
+    architecture = metadata.get("general.architecture")
+    for name, limit in _LIMITS.items():
+        value = metadata.get(f"{architecture}.{name}")
+        if isinstance(value, GgufArray):
+            raise stream.fail(f"{architecture}.{name} lists {value.count} numbers")
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, int | float) and number > limit:
+                raise stream.fail(f"{architecture}.{name} is {number}, over {limit}")

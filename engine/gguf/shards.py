@@ -7,7 +7,6 @@ but the header is held in memory.
 Source: https://github.com/ggml-org/llama.cpp/tree/master/tools/gguf-split
 """
 
-import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,43 +18,15 @@ from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.gguf.stream import GgufStream
 from olmkit.engine.gguf.tables import DEFAULT_ALIGNMENT, Tensor, read_metadata
 from olmkit.engine.gguf.tensortypes import TENSOR_TYPES
+from olmkit.registry.shardnames import parse_shard_name
 
 BLOCK_BYTES: Final = 1 << 20
 MAX_ALIGNMENT: Final = 1 << 16
 """More is no use to any device, and padding takes memory here."""
-_NAME: Final = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
 _COUNTS: Final = struct.Struct("<4sIQQ")
 """Magic, version, number of tensors, number of metadata entries."""
 _SPLIT_KEYS: Final = "split."
 _TYPE_NUMBERS: Final = {kind.name: number for number, kind in TENSOR_TYPES.items()}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShardName:
-    """What the name of a shard says."""
-
-    stem: str
-    """The name without number and suffix; shards of one model share it."""
-    number: int
-    """From 1."""
-    count: int
-
-    @property
-    def siblings(self) -> tuple[str, ...]:
-        """The names of all shards of the model, in order."""
-        return tuple(
-            f"{self.stem}-{number:05d}-of-{self.count:05d}.gguf"
-            for number in range(1, self.count + 1)
-        )
-
-
-def parse_name(name: str) -> ShardName | None:
-    """What a file's name says of it as a shard; None for one that is a model by itself."""
-    match = _NAME.fullmatch(name)
-    if match is None or int(match["count"]) < 2:
-        return None
-    number, count = int(match["number"]), int(match["count"])
-    return ShardName(stem=match["stem"], number=number, count=count)
 
 
 def sets_of(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -65,7 +36,7 @@ def sets_of(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
         ModelNotCreatable: a set lacks a shard.
     """
     given = set(names)
-    shards = filter(None, map(parse_name, sorted(given)))
+    shards = filter(None, map(parse_shard_name, sorted(given)))
     sets = {(shard.stem, shard.count): shard.siblings for shard in shards}
     for siblings in sets.values():
         missing = [name for name in siblings if name not in given]

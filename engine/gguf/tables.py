@@ -16,7 +16,7 @@ from olmkit.engine.gguf.tensortypes import TENSOR_TYPES
 MAX_METADATA: Final = 65_536
 MAX_TENSORS: Final = 65_536
 MAX_DIMENSIONS: Final = 4
-MAX_NAME_BYTES: Final = 64
+MAX_NAME_BYTES: Final = 63
 MAX_KEY_BYTES: Final = 65_535
 MAX_ELEMENTS: Final = 2**63 - 1
 SMALL_ARRAY: Final = 4096
@@ -151,11 +151,15 @@ def place_tensors(
     if len({tensor.name for tensor in table}) != len(table):
         raise stream.fail("two tensors have the same name")
     end = 0
-    for tensor in sorted(table, key=lambda row: row.offset_bytes):
+    for tensor in table:
+        # llama.cpp takes no other order and no room between (gguf_init_from_file_ptr).
+        expected = -(-end // alignment) * alignment
         if tensor.offset_bytes % alignment:
             raise stream.fail(f"the tensor {tensor.name!r} is not aligned to {alignment} bytes")
-        if tensor.offset_bytes < end:
+        if tensor.offset_bytes < expected:
             raise stream.fail(f"the tensor {tensor.name!r} overlaps another one")
+        if tensor.offset_bytes > expected:
+            raise stream.fail(f"there is a gap before the tensor {tensor.name!r}")
         end = tensor.offset_bytes + tensor.size_bytes
     needed = data_offset + end
     if table and needed > size_bytes:

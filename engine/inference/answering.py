@@ -5,16 +5,18 @@ completions make one answer: the first ends with the thought, the second goes on
 prompt's cache makes the second as cheap as going on.
 """
 
+import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from olmkit.engine.chat.conversation import Tool, ToolChoice, ToolChoiceMode
-from olmkit.engine.chat.output.events import AnswerDelta, OutputEvent
+from olmkit.engine.chat.output.deltas import AnswerDelta, OutputEvent
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat
 from olmkit.engine.chat.output.grammar import calls_constraint
 from olmkit.engine.chat.output.stage import OutputStage
-from olmkit.engine.inference.inference import CompletionRequest, Finished, Text, complete
+from olmkit.engine.inference.inference import CompletionRequest, Finished, History, Text, complete
+from olmkit.engine.jsonschema.rewriting import rewrite
 from olmkit.engine.models.options import Options, OptionValue
 from olmkit.engine.runner.protocol import EndReason, TokenLogprob
 from olmkit.engine.services import Services
@@ -74,24 +76,32 @@ class _Answer:
         self._is_new = True
         """The stage has not seen yet what the prompt was begun with."""
         calls = None
-        if self._offers_calls:
-            calls = calls_constraint(self._format, wanted.tools, wanted.tool_choice)
+        own = wanted.completion.constraint
+        is_bound = wanted.tool_choice.is_bound
+        is_strict = own is None and any(tool.strict for tool in wanted.tools)
+        if self._offers_calls and (is_bound or is_strict):
+            tools = [_keepable(tool) for tool in wanted.tools]
+            calls = calls_constraint(self._format, tools, wanted.tool_choice)
+        if calls is not None:  # what is written otherwise keeps to no schema: it is text
+            self._format = replace(self._format, calls=self._format.calls[:1])
         self._calls_only = calls is not None
         self._completion = replace(
             wanted.completion,
-            constraint=calls or wanted.completion.constraint,
+            constraint=calls or own,
             render=self._render,
+            history=self._with_beginning(wanted.completion.history),
             marks=self._format.marks,
         )
 
     async def run(self) -> Outputs:
         if self._thinks_first:
             thought: Finished | None = None
-            async for output in self._think():
-                if isinstance(output, Finished):
-                    thought = output
-                else:
-                    yield output
+            async with aclosing(self._think()) as outputs:
+                async for output in outputs:
+                    if isinstance(output, Finished):
+                        thought = output
+                    else:
+                        yield output
             assert thought is not None
             is_closed, rest = self._after(thought)
             if not is_closed:
@@ -99,13 +109,16 @@ class _Answer:
                 yield thought
                 return
             yield Output(events=tuple(self._feed(self._closing)))
-            async for output in self._complete(replace(self._completion, options=rest)):
-                yield _sum(thought, output) if isinstance(output, Finished) else output
+            goes_on = replace(self._completion, options=rest)
+            async with aclosing(self._complete(goes_on)) as outputs:
+                async for output in outputs:
+                    yield _sum(thought, output) if isinstance(output, Finished) else output
             return
         if self._completion.constraint is not None and not self._calls_only:
             self._begun = self._format.answer_start
-        async for output in self._complete(self._completion):
-            yield output
+        async with aclosing(self._complete(self._completion)) as outputs:
+            async for output in outputs:
+                yield output
 
     @property
     def _thinks_first(self) -> bool:
@@ -125,6 +138,16 @@ class _Answer:
             if self._thinks_first:
                 self._begun = self._format.opening(self._prompt)
         return self._prompt + self._begun
+
+    def _with_beginning(self, history: History | None) -> History | None:
+        """The same history, what the answer has begun with behind each of its prompts."""
+        if history is None:
+            return None
+
+        async def render_from(turn: int) -> str:
+            return await history.render_from(turn) + self._begun
+
+        return replace(history, render_from=render_from)
 
     def _new_stage(self) -> OutputStage | None:
         if self._format is PLAIN:
@@ -155,29 +178,38 @@ class _Answer:
         limits = [n for n in (budget, options.max_tokens) if n is not None and n >= 0]
         values: dict[str, OptionValue] = {"stop": stops, "num_predict": min(limits, default=-1)}
         request = replace(self._completion, options=options.with_values(values), constraint=None)
-        async for output in self._pieces(request):
-            yield output
+        async with aclosing(self._pieces(request)) as outputs:
+            async for output in outputs:
+                yield output
 
     def _after(self, thought: Finished) -> tuple[bool, Options]:
         """Whether the answer follows a thought that ended so, and the options for it."""
         options, budget = self._completion.options, self._wanted.thinking_budget
         left = options.max_tokens - thought.completion_tokens
         is_limited = options.max_tokens >= 0
-        closed = thought.stop_string is not None and thought.stop_string not in options.stop
-        spent = (
+        is_closed = thought.stop_string is not None and thought.stop_string not in options.stop
+        is_spent = (
             thought.reason is EndReason.LENGTH
             and budget is not None
             and thought.completion_tokens >= budget
         )
-        if not (closed or spent) or (is_limited and left <= 0):
+        # A model that ends its turn within the thought has nothing more to say; an answer that is
+        # bound must come all the same.
+        is_owed = (
+            thought.reason is EndReason.STOP
+            and thought.stop_string is None
+            and self._completion.constraint is not None
+        )
+        if not (is_closed or is_spent or is_owed) or (is_limited and left <= 0):
             return False, options
         return True, options.with_values({"num_predict": left}) if is_limited else options
 
     async def _complete(self, request: CompletionRequest) -> Outputs:
-        async for output in self._pieces(request):
-            if isinstance(output, Finished) and (events := self._end(output)):
-                yield Output(events=tuple(events))
-            yield output
+        async with aclosing(self._pieces(request)) as outputs:
+            async for output in outputs:
+                if isinstance(output, Finished) and (events := self._end(output)):
+                    yield Output(events=tuple(events))
+                yield output
 
     async def _pieces(self, request: CompletionRequest) -> Outputs:
         has_begun = False
@@ -198,6 +230,12 @@ class _Answer:
                 yield piece
 
 
+def _keepable(tool: Tool) -> Tool:
+    """The tool with a schema that a grammar can keep. Raises: InvalidRequest."""
+    schema = rewrite({"type": "object", **tool.parameters})
+    return replace(tool, parameters=json.loads(schema.text))
+
+
 def _sum(thought: Finished, rest: Finished) -> Finished:
     """The numbers of two completions that made one answer."""
     return replace(
@@ -208,4 +246,7 @@ def _sum(thought: Finished, rest: Finished) -> Finished:
         prompt_ns=thought.prompt_ns + rest.prompt_ns,
         completion_tokens=thought.completion_tokens + rest.completion_tokens,
         completion_ns=thought.completion_ns + rest.completion_ns,
+        dropped_turns=max(thought.dropped_turns, rest.dropped_turns),
+        dropped_tokens=max(thought.dropped_tokens, rest.dropped_tokens),
+        shifted_tokens=thought.shifted_tokens + rest.shifted_tokens,
     )

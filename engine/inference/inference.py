@@ -10,11 +10,14 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import Final
 
+from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
-from olmkit.engine.errors import RequestCancelled
+from olmkit.engine.errors import ContextExceeded, RequestCancelled
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.runner.protocol import (
     Completed,
     Constraint,
@@ -22,6 +25,7 @@ from olmkit.engine.runner.protocol import (
     EndReason,
     LoadOptions,
     Piece,
+    Room,
     TokenLogprob,
 )
 from olmkit.engine.scheduling.pool import Lease
@@ -33,6 +37,7 @@ __all__ = [
     "ConstraintKind",
     "EndReason",
     "Finished",
+    "History",
     "Text",
     "TokenLogprob",
     "complete",
@@ -40,6 +45,20 @@ __all__ = [
     "load_options",
     "repeated",
 ]
+
+
+LEAST_ANSWER_PART: Final = 0.25
+"""Once turns must go, so many go that this part of the context is free for the answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """A conversation that can be shortened by its oldest turns."""
+
+    cuts: tuple[Cut, ...]
+    """Where it may begin instead, the earliest first."""
+    render_from: Callable[[int], Awaitable[str]]
+    """The prompt's text from such a turn on, with all system messages before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +81,13 @@ class CompletionRequest:
     """Tokens put before the prompt."""
     wants_tokens: bool = False
     """Whether `Finished` tells the tokens of prompt and answer."""
+    history: History | None = None
+    """What may go of the prompt when it is too long; None: it is one text."""
+    truncate: bool = True
+    """Whether a prompt that is too long is shortened; else it is refused."""
+    shift: bool = True
+    """Whether, when the context is full, half of it is forgotten and the answer goes on; also
+    whether a single text that is too long may lose its middle."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +113,12 @@ class Finished:
     completion_tokens: int
     completion_ns: int
     tokens: tuple[int, ...] = ()
+    dropped_turns: int = 0
+    """Turns that were left out of the prompt, which was too long."""
+    dropped_tokens: int = 0
+    """Tokens that were cut out of the middle of the prompt."""
+    shifted_tokens: int = 0
+    """Tokens that were forgotten while the answer was written."""
 
 
 def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
@@ -108,6 +140,8 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
         sequences=settings.parallel,
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
+        prompt_cache_bytes=settings.prompt_cache_bytes,
+        has_accelerator=has_accelerator(),
     )
     return options.load_options(defaults, embedding=spec.computes_embeddings)
 
@@ -139,7 +173,7 @@ async def complete(
         async with services.pool.lease(request.spec, settings, request.keep_alive_s) as lease:
             load_ns = time.perf_counter_ns() - request.began_ns
             prompt = await _prompt(request, lease, await rendering)
-            async with aclosing(_run(request, lease, prompt, load_ns)) as events:
+            async with aclosing(_answered(request, lease, prompt, load_ns)) as events:
                 async for event in events:
                     yield event
     finally:
@@ -156,8 +190,76 @@ async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | 
     return [*request.earlier_tokens, *tokens]
 
 
-async def _run(
+async def _answered(
     request: CompletionRequest, lease: Lease, prompt: str | list[int], load_ns: int
+) -> AsyncGenerator[Text | Finished, None]:
+    """The answer to a prompt, or to what is left of its history when that is too long.
+
+    The runner says whether it is, so that prompts that fit cost nothing.
+    """
+    dropped_turns = 0
+    may_cut = request.truncate and request.shift
+    history = request.history if request.truncate and not request.earlier_tokens else None
+    if history is not None and history.cuts:
+        try:
+            async with aclosing(_run(request, lease, prompt, load_ns, may_cut=False)) as events:
+                async for event in events:
+                    yield event
+            return
+        except ContextExceeded as error:
+            limit = error.limit_tokens
+        dropped_turns, prompt = await _shortened(request, history, lease, limit)
+    async with aclosing(_run(request, lease, prompt, load_ns, may_cut=may_cut)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                event = replace(event, dropped_turns=dropped_turns)
+            yield event
+
+
+async def _shortened(
+    request: CompletionRequest, history: History, lease: Lease, limit_tokens: int
+) -> tuple[int, list[int]]:
+    """How many turns to leave out, and the tokens of the others.
+
+    As few as leave room for the answer; all that may go where even that does not suffice.
+    """
+    wanted = request.options.max_tokens
+    answer_tokens = int(LEAST_ANSWER_PART * limit_tokens)
+    answer_tokens = max(1, min(answer_tokens, wanted) if wanted > 0 else answer_tokens)
+
+    async def tokens_from(turn: int) -> list[int]:
+        text = await history.render_from(turn)
+        text = without_bos(text, lease.loaded.bos_token, adds_bos=lease.loaded.adds_bos)
+        return await lease.runner.tokenize(text)
+
+    low, high = 0, len(history.cuts) - 1
+    prompt = await tokens_from(history.cuts[high].turn)
+    while low < high:
+        middle = (low + high) // 2
+        tokens = await tokens_from(history.cuts[middle].turn)
+        if len(tokens) + answer_tokens <= limit_tokens:
+            high, prompt = middle, tokens
+        else:
+            low = middle + 1
+    return history.cuts[high].dropped, prompt
+
+
+def _room(request: CompletionRequest, *, may_cut: bool) -> Room:
+    return Room(
+        context_tokens=request.options.context_tokens,
+        truncate=may_cut,
+        shift=request.shift,
+        keep_tokens=request.options.keep_tokens,
+    )
+
+
+async def _run(
+    request: CompletionRequest,
+    lease: Lease,
+    prompt: str | list[int],
+    load_ns: int,
+    *,
+    may_cut: bool,
 ) -> AsyncGenerator[Text | Finished, None]:
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
@@ -168,6 +270,9 @@ async def _run(
         top_logprobs=request.top_logprobs,
         constraint=request.constraint,
         marks=request.marks,
+        room=_room(request, may_cut=may_cut),
+        reproducible=request.options.is_reproducible,
+        batch_tokens=request.options.batch_tokens if request.options.is_reproducible else 0,
     )
     async with aclosing(completion) as events:
         async for event in events:
@@ -192,6 +297,8 @@ async def _run(
                         completion_tokens=event.completion_tokens,
                         completion_ns=event.completion_ns,
                         tokens=tuple(tokens),
+                        dropped_tokens=event.dropped_tokens,
+                        shifted_tokens=event.shifted_tokens,
                     )
                 case _:
                     pass  # progress of a long prompt: no API tells it yet

@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from olmkit.engine.install.accelerators import Accelerator
-from olmkit.engine.install.failures import InstallFailed
 from olmkit.engine.install.installation import Build, Installation
+from olmkit.engine.install.refusal import InstallFailed
 
 _AUTO: Final = "auto"
 _GPUS: Final = (_AUTO, *(one.value for one in Accelerator))

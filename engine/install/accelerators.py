@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.install.failures import InstallFailed
+from olmkit.engine.install.refusal import InstallFailed
 
 _PCI_VENDORS: Final = {"0x10de": "NVIDIA", "0x1002": "AMD", "0x8086": "Intel"}
 _DISPLAY_CLASS: Final = "0x03"

@@ -37,8 +37,12 @@ class Compiler:
     @property
     def name(self) -> str:
         """For messages: `GCC 12.2.0`."""
-        number = ".".join(map(str, self.version))
-        return f"{'GCC' if self.id == 'GNU' else self.id} {number}".strip()
+        return f"{'GCC' if self.id == 'GNU' else self.id} {self.number}".strip()
+
+    @property
+    def number(self) -> str:
+        """`12.2.0`, as CMake writes it."""
+        return ".".join(map(str, self.version))
 
     @property
     def miscompiles_amx(self) -> bool:

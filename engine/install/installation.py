@@ -12,16 +12,16 @@ from olmkit.engine.facts.enginebuild import EngineBuild, read_build
 from olmkit.engine.facts.enginelibraries import VARIABLE, find_libraries
 from olmkit.engine.facts.processor import this_processor
 from olmkit.engine.install.accelerators import TITLES, Accelerator, Machine, Selection, select
+from olmkit.engine.install.buildprogress import say
 from olmkit.engine.install.compiler import Compiler, find_compiler
-from olmkit.engine.install.failures import InstallFailed
-from olmkit.engine.install.plan import Plan, plans
-from olmkit.engine.install.progress import say
-from olmkit.engine.install.wheel import (
+from olmkit.engine.install.enginewheel import (
     CompileFailed,
     compile_wheel,
     install_prebuilt,
     install_wheel,
 )
+from olmkit.engine.install.plan import Plan, plans
+from olmkit.engine.install.refusal import InstallFailed
 from olmkit.engine.runner.selftest.proof import Proof, prove
 
 _TITLES: Final = {"cpu": "CPU", **{one.value: title for one, title in TITLES.items()}}
@@ -111,8 +111,6 @@ class Installation:
 
     def _try(self, plan: Plan, compiler: Compiler) -> str | None:
         """Compiles, installs and proves; returns why the engine does not run, None when it does."""
-        target = "any processor of its kind" if plan.is_portable else self._processor.model
-        say(f"compiling llama.cpp with {compiler.name} for {target}")
         try:
             wheel = compile_wheel(plan, compiler, self._processor)
         except CompileFailed as error:
@@ -134,8 +132,8 @@ def _installed() -> tuple[EngineBuild | None, Proof]:
 
 def _say(build: EngineBuild | None, proof: Proof) -> None:
     """One line about an engine that runs, and one for each defect that was worked around."""
-    made = "a prebuilt one" if build is None else f"{build.compiler}, {_backends(build)}"
-    say(f"llama.cpp runs here: {made}, on {', '.join(proof.devices)}, {_sets(proof)}")
+    made = "a prebuilt one" if build is None else f"by {build.compiler}, {_backends(build)}"
+    say(f"llama.cpp runs here, {made}, on {', '.join(proof.devices)}, {_sets(proof)}")
     for workaround in build.workarounds if build else ():
         say(workaround)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from olmkit.engine.errors import EngineError
+from olmkit.engine.framing import path_of
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
 from olmkit.engine.models.configblob import config_of
 from olmkit.engine.models.spec import ModelSpec, spec_of, spec_of_file
@@ -64,16 +65,28 @@ class Catalog:
 
         Blocking. Raises: InvalidReference, StoreError.
         """
+        text = text.strip()
         stored = self._find(text)
         return stored or Reference.parse(shortnames.expand(text, path=self._shortnames_path))
 
     def _find(self, text: str) -> Reference | None:
         expanded = shortnames.expand(text, path=self._shortnames_path)
-        for spelling in dict.fromkeys((text, expanded)):
+        # Ollama's `:local` says that the model shall not be one in its cloud.
+        for spelling in dict.fromkeys((text, expanded, text.removesuffix(":local") or text)):
             reference = self._store.find(Reference.parse(spelling))
             if reference is not None:
                 return reference
         return None
+
+    def modelfile_of(self, name: Reference) -> str | None:
+        """The Modelfile of which a short name's model is made; None: it is no such name.
+
+        Blocking. Raises: StoreError.
+        """
+        word = name.repository.rpartition("/")[2]
+        if name != Reference.parse(word):
+            return None
+        return shortnames.find_modelfile(word, path=self._shortnames_path)
 
     def load(self, text: str) -> StoredModel:
         """The stored model of this name.
@@ -117,7 +130,7 @@ class Catalog:
         if spec is None:
             spec = read()
         else:  # the weights may have gone, or been changed through another name of the file
-            self._store.blobs.check(Digest(Path(spec.files.weights_path).name))
+            self._store.blobs.check(Digest(Path(path_of(spec.files.weights_path)).name))
         with self._lock:
             self._specs[digest] = spec  # the latest last
             while len(self._specs) > MAX_SPECS:

@@ -17,6 +17,7 @@ from olmkit.registry.errors import DiskFull, RegistryError, TransferCancelled
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.formats import Part
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.shardnames import shard_names
 from olmkit.registry.store import unpacked
 from olmkit.registry.store.locks import locked
 from olmkit.registry.store.store import Store, StoredModel
@@ -86,11 +87,10 @@ def _merged(
     on_event: EventSink | None,
     cancelled: threading.Event,
 ) -> File:
+    names = shard_names("model", len(weights))
     paths = {
-        f"model-{number:05d}-of-{len(weights):05d}.gguf": store.blobs.check(
-            part.digest, part.size_bytes
-        )
-        for number, part in enumerate(weights, 1)
+        name: store.blobs.check(part.digest, part.size_bytes)
+        for name, part in zip(names, weights, strict=True)
     }
     merge = shards.merge(paths)
     facts = {"shards": len(weights), "size_bytes": merge.size_bytes}

@@ -13,8 +13,9 @@ from typing import Any, Final
 
 import msgspec
 
-from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.durations import MissingUnit, keep_alive_seconds, parse_duration
 from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 from olmkit.engine.runner.protocol import LoadOptions, Sampling
 from olmkit.modelfile.parameters import TABLE, ParameterType
 
@@ -24,6 +25,20 @@ _INT32: Final = range(-(2**31), 2**31)
 _INT64: Final = range(-(2**63), 2**63)
 _AT_LEAST: Final = {"num_ctx": 0, "num_batch": 1, "num_thread": 0, "main_gpu": 0}
 """Smallest values that mean something; others have none, or a negative number means a default."""
+_AT_MOST: Final = {
+    "num_ctx": 1 << 24,
+    "num_batch": 1 << 16,
+    "num_thread": 512,
+    "num_gpu": 1 << 16,
+    "main_gpu": 1 << 10,
+    "num_keep": 1 << 24,
+    "repeat_last_n": 1 << 24,
+    "top_k": 1 << 24,
+}
+"""Largest values that mean something. Of threads: GGML_MAX_N_THREADS, llama.cpp's ggml.h."""
+MAX_STOPS: Final = 256
+MAX_STOP_CHARACTERS: Final = 16_384
+"""Of all stop strings together: every token is compared with every one of them."""
 
 
 def coerce(raw: Mapping[str, Any]) -> dict[str, OptionValue]:
@@ -74,6 +89,10 @@ def _integer(name: str, given: Any) -> int:
         raise InvalidRequest(
             f'option "{name}" must be at least {_AT_LEAST[name]}, not {value}', field=name
         )
+    if value > _AT_MOST.get(name, value):
+        raise InvalidRequest(
+            f'option "{name}" must be at most {_AT_MOST[name]}, not {value}', field=name
+        )
     return value
 
 
@@ -84,6 +103,11 @@ def _strings(name: str, given: Any) -> tuple[str, ...]:
         raise _wrong(name, "type array")
     if not all(isinstance(item, str) for item in given):
         raise _wrong(name, "an array of strings")
+    if len(given) > MAX_STOPS or sum(map(len, given)) > MAX_STOP_CHARACTERS:
+        raise InvalidRequest(
+            f'option "{name}" takes {MAX_STOPS} texts, together {MAX_STOP_CHARACTERS} characters',
+            field=name,
+        )
     return tuple(item for item in given if item)
 
 
@@ -94,7 +118,10 @@ class LoadDefaults:
     context_tokens: int | None = None
     sequences: int = 4
     flash_attention: bool | None = None
-    kv_cache_type: str = "f16"
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
+    prompt_cache_bytes: int = 0
+    has_accelerator: bool = True
+    """False: there is nothing that layers could be put on, whatever a request says of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,13 +149,37 @@ class Options:
     @property
     def sampling(self) -> Sampling:
         """Those that shape the choice of tokens."""
-        chosen = {k: v for k, v in self.values.items() if k in Sampling.__struct_fields__}
+        names = Sampling.__struct_fields__
+        chosen = {name: self.values.get(name, TABLE[name].default) for name in names}
+        if self.is_reproducible and self._integer("seed") < 0:
+            chosen["seed"] = 0
         return msgspec.convert(chosen, Sampling)
 
     @property
     def max_tokens(self) -> int:
-        """Most tokens to generate; -1: until the context is full."""
-        return max(-1, self._integer("num_predict", -1))
+        """Most tokens to generate; -1, as 0 and all below: as many as the context allows."""
+        wanted = self._integer("num_predict")
+        return wanted if wanted > 0 else -1
+
+    @property
+    def context_tokens(self) -> int:
+        """Most tokens of prompt and answer at a time; 0: as many as are loaded."""
+        return self._integer("num_ctx")
+
+    @property
+    def keep_tokens(self) -> int:
+        """Tokens at the beginning that stay when the context is full; -1: the whole prompt."""
+        return max(-1, self._integer("num_keep"))
+
+    @property
+    def batch_tokens(self) -> int:
+        """Most tokens of the prompt that are computed in one step."""
+        return self._integer("num_batch")
+
+    @property
+    def is_reproducible(self) -> bool:
+        """Whether the same request shall give the same bits every time."""
+        return self.values.get("reproducible") is True
 
     @property
     def stop(self) -> tuple[str, ...]:
@@ -143,21 +194,23 @@ class Options:
         """
         main_gpu, use_mmap = self.values.get("main_gpu"), self.values.get("use_mmap")
         return LoadOptions(
-            context_tokens=self._integer("num_ctx", 0) or defaults.context_tokens or 0,
+            context_tokens=self._integer("num_ctx") or defaults.context_tokens or 0,
             sequences=defaults.sequences,
-            batch_tokens=self._integer("num_batch", 2048 if embedding else 512),
-            gpu_layers=self._integer("num_gpu", -1),
-            main_gpu=main_gpu if isinstance(main_gpu, int) else None,
+            batch_tokens=self._integer("num_batch", 2048 if embedding else None),
+            gpu_layers=max(-1, self._integer("num_gpu")) if defaults.has_accelerator else -1,
+            main_gpu=main_gpu if isinstance(main_gpu, int) and defaults.has_accelerator else None,
             use_mmap=use_mmap if isinstance(use_mmap, bool) else None,
-            threads=self._integer("num_thread", 0),
+            threads=self._integer("num_thread"),
             kv_cache_type=defaults.kv_cache_type,
             flash_attention=defaults.flash_attention,
             embedding=embedding,
+            prompt_cache_bytes=defaults.prompt_cache_bytes,
         )
 
-    def _integer(self, name: str, default: int) -> int:
-        value = self.values.get(name, default)
-        return value if isinstance(value, int) else default
+    def _integer(self, name: str, default: int | None = None) -> int:
+        """The option's value, or the default, which is the table's unless another one is given."""
+        value = self.values.get(name, TABLE[name].default if default is None else default)
+        return value if isinstance(value, int) else 0
 
 
 def parse_keep_alive(given: Any) -> float | None:
@@ -179,7 +232,7 @@ def parse_keep_alive(given: Any) -> float | None:
         try:
             return keep_alive_seconds(parse_duration(given))
         except ValueError as error:
-            problem = "missing unit in" if "missing unit" in str(error) else "invalid"
+            problem = "missing unit in" if isinstance(error, MissingUnit) else "invalid"
             raise InvalidRequest(
                 f'time: {problem} duration "{given[:64]}"', field="keep_alive"
             ) from error

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable
+from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.models import merged
 from olmkit.engine.models.options import OptionValue, coerce
 from olmkit.engine.runner.protocol import ModelFiles
+from olmkit.modelfile.instructions import is_jinja
 from olmkit.registry import formats
 from olmkit.registry.formats import ModelParts, Part, Role
 from olmkit.registry.oci.digest import Digest
@@ -70,7 +72,8 @@ class ModelSpec:
     """The model that this one was made from, when its manifest says so."""
     go_template: str | None = None
     jinja_template: str | None = None
-    """A file of its own beside the weights; it wins over the one inside."""
+    """A file of its own beside the weights, or a TEMPLATE that is written in Jinja; it wins over
+    the one inside."""
     system: str = ""
     parameters: Mapping[str, OptionValue] = field(default_factory=dict)
     messages: tuple[StoredMessage, ...] = ()
@@ -109,6 +112,9 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
     adapter_paths = tuple(reader.path(part) for part in adapters)
     weights_path = merged.weights_path(store, weights)
     header = read_header(weights_path, name=name)
+    template, jinja_template = reader.text(Role.TEMPLATE), reader.text(Role.CHAT_TEMPLATE)
+    if template is not None and is_jinja(template):
+        template, jinja_template = None, template
     return ModelSpec(
         name=name,
         full_name=stored.reference.full,
@@ -117,9 +123,9 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         size_bytes=stored.size_bytes,
         modified_at=stored.modified_at,
         files=ModelFiles(
-            weights_path=str(weights_path),
-            projector_path=str(reader.path(projectors[0])) if projectors else None,
-            adapter_paths=[str(path) for path in adapter_paths],
+            weights_path=wire_path(weights_path),
+            projector_path=wire_path(reader.path(projectors[0])) if projectors else None,
+            adapter_paths=[wire_path(path) for path in adapter_paths],
         ),
         config=config,
         gguf=header,
@@ -130,8 +136,8 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         adapters=adapter_paths,
         drafts=tuple(reader.path(part) for part in parts.of(Role.DRAFT)),
         parent=weights[0].layer.from_ or "",
-        go_template=reader.text(Role.TEMPLATE),
-        jinja_template=reader.text(Role.CHAT_TEMPLATE),
+        go_template=template,
+        jinja_template=jinja_template,
         system=reader.text(Role.SYSTEM) or "",
         parameters=reader.parameters(),
         messages=reader.messages(),
@@ -158,7 +164,7 @@ def spec_of_file(store: Store, digest: Digest) -> ModelSpec:
         model_key=name,
         size_bytes=header.size_bytes,
         modified_at=None,
-        files=ModelFiles(weights_path=str(path)),
+        files=ModelFiles(weights_path=wire_path(path)),
         config=ModelConfig(model_format="gguf"),
         gguf=header,
         special_tokens=special_tokens(header),

@@ -10,20 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from olmkit.engine.gguf.header import GgufHeader
+from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
 from olmkit.engine.runner.protocol import LoadOptions
-
-KV_BYTES: Final = {
-    "f32": 4.0,
-    "f16": 2.0,
-    "bf16": 2.0,
-    "q8_0": 34 / 32,
-    "q5_1": 24 / 32,
-    "q5_0": 22 / 32,
-    "q4_1": 20 / 32,
-    "q4_0": 18 / 32,
-    "iq4_nl": 18 / 32,
-}
-"""Bytes of one element of the KV cache. Source: ggml, ggml-common.h, the block structs."""
 
 SLIDING_PATTERNS: Final = {
     "cohere2": 4,
@@ -91,7 +79,8 @@ def kv_cache_bytes(header: GgufHeader, options: LoadOptions) -> int:
     head_length = (header.embedding_length or 0) // heads if heads else 0
     key_length = header.own_integer("attention.key_length") or head_length
     value_length = header.own_integer("attention.value_length") or head_length
-    element_bytes = KV_BYTES.get(options.kv_cache_type, 4.0)
+    cache_type = KV_CACHE_TYPES.get(options.kv_cache_type)
+    element_bytes = cache_type.element_bytes if cache_type else 4.0
     full_cells, sliding_cells = _cells(header, options)
     total = 0.0
     for layer in range(header.block_count or 0):

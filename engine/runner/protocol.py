@@ -13,6 +13,7 @@ from typing import Final
 import msgspec
 
 from olmkit.engine.framing import decode_payload
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 
 EXIT_NO_ENGINE: Final = 3
 """Exit status of a process that needs llama.cpp: its libraries cannot be loaded, or are not those
@@ -38,7 +39,7 @@ class LoadOperation(enum.StrEnum):
 
 
 class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
-    """Absolute paths of the files of one model."""
+    """Absolute paths of the files of one model, as `framing.wire_path` writes them."""
 
     weights_path: str
     projector_path: str | None = None
@@ -59,16 +60,18 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     main_gpu: int | None = None
     use_mmap: bool | None = None
     threads: int = 0
-    """0: as many as the machine gives."""
-    kv_cache_type: str = "f16"
+    """Number of threads; 0 for as many as the machine gives."""
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     flash_attention: bool | None = None
-    """None: llama.cpp decides."""
+    """Whether flash attention is used; None: llama.cpp decides."""
     embedding: bool = False
-    """The context computes pooled embeddings instead of logits.
+    """Whether the context computes pooled embeddings instead of logits.
 
     Without it a model that generates embeds too, in a second context that is made when a request
     comes and freed after it: for now and then, not for many. An encoder is loaded as one anyway.
     """
+    prompt_cache_bytes: int = 1 << 30
+    """Main memory for what idle sequences hold, beside the KV pool."""
 
 
 class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +87,7 @@ class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Load(_Message, frozen=True):
-    """Answered by `Loaded`, with `LoadProgress` frames before it, or `Failed`."""
+    """Load a model. Answered by `Loaded`, with `LoadProgress` frames before it, or `Failed`."""
 
     operation: LoadOperation
     files: ModelFiles
@@ -110,7 +113,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConstraintKind(enum.StrEnum):
-    """What kind of grammar holds an answer."""
+    """The kinds of constraints."""
 
     JSON = "json"
     """Any JSON object; `Constraint.text` is empty."""
@@ -125,7 +128,7 @@ class ConstraintKind(enum.StrEnum):
 
 
 class Constraint(msgspec.Struct, frozen=True, kw_only=True):
-    """What an answer must look like, from its first token on."""
+    """A form that an answer must have, from its first token on."""
 
     kind: ConstraintKind
     text: str = ""
@@ -134,22 +137,45 @@ class Constraint(msgspec.Struct, frozen=True, kw_only=True):
     vocabulary has them."""
 
 
+class Room(msgspec.Struct, frozen=True, kw_only=True):
+    """What a completion may have of the context, and what goes when that is full."""
+
+    context_tokens: int = 0
+    """Most tokens of prompt and answer at a time; 0 or more than are loaded: as many as are."""
+    truncate: bool = False
+    """A prompt that is too long loses its middle: the first `keep_tokens` stay, and so much of
+    its end that half of the rest of the context is free."""
+    shift: bool = False
+    """When the context is full, half of what comes after the first `keep_tokens` is forgotten
+    and generation goes on; without it the answer ends with LENGTH."""
+    keep_tokens: int = 4
+    """Besides BOS; -1: the whole prompt, as far as that leaves room."""
+
+
 class Completion(_Message, frozen=True):
-    """Answered by `PromptProgress`*, `Piece`*, then one `Completed` or `Failed`.
+    """Complete a prompt. Answered by `PromptProgress`*, `Piece`*, then `Completed` or `Failed`.
 
     `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
-    asks, or token ids taken as they are. A prompt (plus one token) longer than the context
-    fails with `FailureKind.CONTEXT_EXCEEDED`.
+    asks, or token ids taken as they are. A prompt (plus one token) longer than the context is
+    cut where `room` says so, or fails with `FailureKind.CONTEXT_EXCEEDED`.
     """
 
     prompt: str | list[int]
     sampling: Sampling = Sampling()
     max_tokens: int = -1
-    """-1: until the context is full; 0: the prompt is read and nothing sampled."""
+    """-1: until the context is full, or ten times that where `room` shifts; 0: the prompt is read
+    and nothing sampled."""
+    room: Room = Room()
+    reproducible: bool = False
+    """The same request gives the same bits, whatever ran before or waits beside it: it runs
+    alone, from an empty cache, in batches of the same shapes and on the same threads."""
+    batch_tokens: int = 0
+    """Most tokens of the prompt in one step; 0 or more than the model was loaded for: as many as
+    it was loaded for."""
     stop: list[str] = []
     """The text ends before the first of these; they are never part of it."""
     top_logprobs: int | None = None
-    """None: no log-probabilities; n: those of the token and of the n likeliest."""
+    """Number of likeliest tokens to report beside each sampled one; None: no log-probabilities."""
     marks: list[str] = []
     """Texts that mean something to who reads the answer: control tokens that occur in one of them
     are part of the text, which they are not otherwise."""
@@ -161,15 +187,18 @@ class Completion(_Message, frozen=True):
 
 
 class Embedding(_Message, frozen=True):
-    """Answered by `Embedded` or `Failed`; one vector an input, in order, L2-normalised."""
+    """Embed texts. Answered by `Embedded` or `Failed`; one vector an input, in order,
+    L2-normalised."""
 
     inputs: list[str]
     truncate: bool = True
     """False: an input over the limit fails with `FailureKind.CONTEXT_EXCEEDED`."""
+    context_tokens: int = 0
+    """The longest input; 0 or more than are loaded: as many as are."""
 
 
 class Tokenize(_Message, frozen=True):
-    """Answered by `Tokens`."""
+    """Tokenize a text. Answered by `Tokens`."""
 
     text: str
     add_special: bool = True
@@ -177,17 +206,17 @@ class Tokenize(_Message, frozen=True):
 
 
 class Detokenize(_Message, frozen=True):
-    """Answered by `Text`."""
+    """Turn tokens into text. Answered by `Text`."""
 
     tokens: list[int]
 
 
 class Health(_Message, frozen=True):
-    """Answered by `Healthy`, also in the midst of other work (by the next decode step)."""
+    """Ask for the decode loop's state. Answered by `Healthy` by the next decode step."""
 
 
 class Cancel(_Message, frozen=True):
-    """Ends request `id` by the next decode step, with `Completed` or `Failed` (CANCELLED).
+    """End request `id` by the next decode step, with `Completed` or `Failed` (CANCELLED).
 
     Cancelling an unknown or finished id does nothing.
     """
@@ -208,7 +237,8 @@ class EndReason(enum.StrEnum):
     """`max_tokens` reached, or the context is full."""
     CANCELLED = "cancelled"
     REPEAT_LIMIT = "repeat_limit"
-    """The same token over and over, far past what any text does."""
+    """The same over and over, far past what any text does: one token, or a phrase that has filled
+    half of the context when it had to shift."""
 
 
 class FailureKind(enum.StrEnum):
@@ -257,8 +287,8 @@ class Loaded(_Message, frozen=True):
 
     buffers: list[Buffer]
     context_tokens: int
-    """What the context really holds: at most what was asked for and what the model was
-    trained on."""
+    """Tokens that the context holds: at most what was asked for and what the model was trained
+    on."""
     trained_context_tokens: int
     vocabulary_tokens: int
     embedding_length: int
@@ -306,13 +336,17 @@ class Completed(_Message, frozen=True):
     reason: EndReason
     stop_string: str | None
     prompt_tokens: int
-    """All tokens of the prompt, cached ones included."""
+    """All tokens of the prompt, cached ones included, those that were cut out not."""
     cached_tokens: int
-    """Those that needed no work."""
+    """Tokens of the prompt that were cached and needed no work."""
     prompt_ns: int
     completion_tokens: int
-    """All that were sampled, an end-of-generation token included."""
+    """Tokens that were sampled, an end-of-generation token included."""
     completion_ns: int
+    dropped_tokens: int = 0
+    """Tokens that were cut out of the prompt."""
+    shifted_tokens: int = 0
+    """Tokens that were forgotten while the answer was written."""
 
 
 class Embedded(_Message, frozen=True):

@@ -7,16 +7,20 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 
 from olmkit.engine.errors import LoadTimeout, ModelUnloadable
+from olmkit.engine.framing import path_of, printable
 from olmkit.engine.gguf.header import GgufHeader
 from olmkit.engine.planning.admission import choose_context_tokens
 from olmkit.engine.planning.footprint import MemoryPlan, plan_memory
 from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions, ModelFiles
 from olmkit.engine.supervision.interface import Runner
+
+PROMPT_CACHE_SHARE: Final = 8
+"""A loaded model may use one part in so many of the free memory for idle prompts."""
 
 StartRunner = Callable[[str], Awaitable[Runner]]
 """Makes a fresh runner for the model of that name, not loaded yet."""
@@ -57,6 +61,13 @@ def effective_options(spec: Loadable, options: LoadOptions) -> LoadOptions:
     return msgspec.structs.replace(options, context_tokens=tokens)
 
 
+def within_memory(options: LoadOptions, *, free_bytes: int) -> LoadOptions:
+    """The options with a prompt cache that leaves most of the free memory to others."""
+    most_bytes = max(0, free_bytes) // PROMPT_CACHE_SHARE
+    cache_bytes = min(options.prompt_cache_bytes, most_bytes)
+    return msgspec.structs.replace(options, prompt_cache_bytes=cache_bytes)
+
+
 def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
     """What loading with these effective `options` takes.
 
@@ -67,9 +78,9 @@ def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
     projector = spec.files.projector_path
     for path in (*spec.files.adapter_paths, *([projector] if projector else [])):
         try:
-            extra_bytes += Path(path).stat().st_size
+            extra_bytes += Path(path_of(path)).stat().st_size
         except OSError as error:
-            text = f"{spec.name} cannot be loaded: {path}: {error.strerror}"
+            text = f"{spec.name} cannot be loaded: {printable(path_of(path))}: {error.strerror}"
             raise ModelUnloadable(text, model=spec.name) from error
     return plan_memory(spec.gguf, options, extra_weights_bytes=extra_bytes)
 

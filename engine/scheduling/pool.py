@@ -120,10 +120,10 @@ class Pool:
     ) -> AsyncIterator[Lease]:
         """A lease on the model, loaded first if need be.
 
-        `options.context_tokens` 0 takes what is loaded, or olm's choice. `keep_alive_s`: how
-        long the model stays loaded after its last lease; `math.inf` for ever, 0 not at all,
-        None leaves what it has (the default when it is loaded now). A model loaded with a
-        longer context and otherwise compatible options is used as it is. Cancelling the wait
+        `options.context_tokens` 0 takes olm's choice, or what is loaded if that is not less.
+        `keep_alive_s`: how long the model stays loaded after its last lease; `math.inf` for ever,
+        0 not at all, None leaves what it has (the default when it is loaded now). A model loaded
+        with a longer context and otherwise compatible options is used as it is. Cancelling the wait
         leaves the load to others that wait for it, or to keep-alive.
 
         Raises:
@@ -265,7 +265,9 @@ class Pool:
         """Plan, start and load, and tell the scheduler; or why that did not work."""
         spec, options = tenant.spec, tenant.options
         try:
-            plan = bringup.plan_for(spec, options)
+            # Off the loop: it reads files, and how long it takes the model's own header decides.
+            plan = await asyncio.to_thread(bringup.plan_for, spec, options)
+            options = bringup.within_memory(options, free_bytes=self._free_bytes())
             self._admit(spec, plan, options)
             tenant.plan = plan
             tenant.runner = await self._start_runner(spec.name)

@@ -1,5 +1,6 @@
 """Whether a model loaded with some options can serve a request that asks for others."""
 
+from olmkit.engine.planning.admission import choose_context_tokens
 from olmkit.engine.runner.protocol import LoadOptions
 
 
@@ -8,14 +9,17 @@ def can_serve(
 ) -> bool:
     """True when a request that `wants` these options needs no reload of what `has` those.
 
-    More than asked for is good: a longer context, more sequences, a larger batch; and what was
-    loaded for text gives embeddings too, in batches of its own. What was left to olm (-1, 0,
-    None) agrees with anything; the rest must be equal. `context_tokens` is what the loaded
-    context really holds; nobody gets more than the model was trained on.
+    More than asked for is good: a longer context, of which a request uses what it asked for,
+    more sequences, a larger batch; and what was loaded for text gives embeddings too, in batches
+    of its own. What a request leaves to olm (-1, 0, None) is what olm would choose, not what an
+    earlier request asked for: an automatic context is the default one, and threads or layers
+    that somebody named are not automatic ones. Only how weights are read (`use_mmap`) changes
+    nothing once they are there. `context_tokens` is what the loaded context really holds; nobody
+    gets more than the model was trained on.
     """
-    wanted_context = wants.context_tokens
-    if trained_context_tokens > 0:
-        wanted_context = min(wanted_context, trained_context_tokens)
+    wanted_context = choose_context_tokens(
+        wants.context_tokens, trained=trained_context_tokens or None
+    )
     fits_side_by_side = (
         has.sequences >= wants.sequences and has.batch_tokens >= wants.batch_tokens
         if has.embedding == wants.embedding
@@ -24,10 +28,13 @@ def can_serve(
     return (
         fits_side_by_side
         and context_tokens >= wanted_context
-        and has.kv_cache_type == wants.kv_cache_type
-        and (wants.gpu_layers < 0 or has.gpu_layers == wants.gpu_layers)
-        and (wants.threads <= 0 or has.threads == wants.threads)
-        and (wants.main_gpu is None or has.main_gpu == wants.main_gpu)
         and (wants.use_mmap is None or has.use_mmap == wants.use_mmap)
-        and (wants.flash_attention is None or has.flash_attention == wants.flash_attention)
+        and (has.gpu_layers, has.main_gpu, has.threads, has.kv_cache_type, has.flash_attention)
+        == (
+            wants.gpu_layers,
+            wants.main_gpu,
+            wants.threads,
+            wants.kv_cache_type,
+            wants.flash_attention,
+        )
     )

@@ -14,9 +14,10 @@ cancels the request in the runner by its next decode step. The call does not wai
 Cancelling `load` leaves a runner that can only be closed.
 
 **Death.** When the runner ends without having been asked to, `died` resolves, and then every call
-in flight and every later one raises `RunnerDied`. The runner's end frees all that the model took.
-A failed request (`ModelUnloadable`, `OutOfMemory`, `ContextExceeded`, `UnsupportedCapability`,
-`InvalidRequest`, `RequestCancelled`, `RunnerFailed`) ends that request alone.
+in flight and every later one raises `RunnerDied`, or `OutOfMemory` where the kernel killed it
+for that. The runner's end frees all that the model took. A failed request (`ModelUnloadable`,
+`OutOfMemory`, `ContextExceeded`, `UnsupportedCapability`, `InvalidRequest`, `RequestCancelled`,
+`RunnerFailed`) ends that request alone.
 
 **End.** A runner ends with whoever started it, even when that one is killed.
 """
@@ -38,6 +39,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    Room,
     Sampling,
 )
 
@@ -121,6 +123,9 @@ class Runner(Protocol):
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
         marks: Sequence[str] = (),
+        room: Room | None = None,
+        reproducible: bool = False,
+        batch_tokens: int = 0,
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """The pieces of a completion as they come, then one `Completed`, always the last item.
 
@@ -134,8 +139,11 @@ class Runner(Protocol):
         """
         ...
 
-    async def embed(self, inputs: Sequence[str], *, truncate: bool = True) -> Embedded:
-        """One L2-normalised vector an input, in order.
+    async def embed(
+        self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0
+    ) -> Embedded:
+        """One L2-normalised vector an input, in order; each of at most `context_tokens` tokens
+        (0: as many as are loaded).
 
         Raises:
             ContextExceeded: an input is too long and `truncate` is false.

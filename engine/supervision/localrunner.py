@@ -12,9 +12,10 @@ import sys
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
+from olmkit.engine.childenv import child_environment
 from olmkit.engine.errors import (
     ContextExceeded,
     EngineError,
@@ -26,6 +27,7 @@ from olmkit.engine.errors import (
     RunnerFailed,
     UnsupportedCapability,
 )
+from olmkit.engine.oomkills import offer, oom_kills
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -47,6 +49,7 @@ from olmkit.engine.runner.protocol import (
     PromptProgress,
     Reply,
     Request,
+    Room,
     SafeMode,
     Sampling,
     Text,
@@ -54,28 +57,39 @@ from olmkit.engine.runner.protocol import (
     Tokens,
 )
 from olmkit.engine.supervision.interface import ExitInfo, ExitReason
+from olmkit.engine.supervision.liveness import until_stuck
 from olmkit.engine.supervision.multiplex import Multiplex
-from olmkit.engine.supervision.runnerexits import classify, oom_kills
+from olmkit.engine.supervision.runnerexits import classify
 
-EOF_GRACE_S: Final = 1.0
-"""A runner ends by itself within this time after EOF, or gets SIGTERM."""
-TERM_GRACE_S: Final = 2.0
-"""And within this time after SIGTERM, or gets SIGKILL."""
 TAIL_LINES: Final = 40
 MAX_LINE_BYTES: Final = 2000
-OOM_SCORE: Final = 300
-"""The kernel takes a runner before the daemon when memory runs out."""
 
 COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.runner.process.main")
 """`-P`: the current directory is no place to import from."""
 
 _NORMAL: Final = SafeMode()
-_HINTS: Final = {ExitReason.OUT_OF_MEMORY: "use a smaller num_ctx or model, or stop other programs"}
+_MEMORY_HINT: Final = "use a smaller num_ctx or model, or stop other programs"
 _LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
 """First words of a runner's log lines that the daemon's log shows at any level."""
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patience:
+    """How long a runner and the readers of its replies may take."""
+
+    eof_s: float = 1.0
+    """Time after EOF within which a runner ends by itself, or gets SIGTERM."""
+    term_s: float = 2.0
+    """Time after SIGTERM within which it ends, or gets SIGKILL."""
+    unread_replies: int = 32_768
+    """Replies that may wait for one reader: with more, the reader is gone or far too slow, and the
+    request is cancelled."""
+
+
+_PATIENCE: Final = Patience()
 
 
 class LocalRunner:
@@ -90,18 +104,23 @@ class LocalRunner:
         process: asyncio.subprocess.Process,
         stream: Multiplex,
         mode: SafeMode = _NORMAL,
+        patience: Patience = _PATIENCE,
     ) -> None:
         self.model = model
         self.loaded: Loaded | None = None
         self._mode = mode
+        self._patience = patience
         self.died: asyncio.Future[ExitInfo] = asyncio.get_running_loop().create_future()
         self._process = process
         self._stream = stream
         self._was_closed = False
+        self._stuck: str | None = None
+        """How it showed that it no longer gets on."""
         self._tail: deque[str] = deque(maxlen=TAIL_LINES)
         self._oom_kills = oom_kills()
         self._log_task = asyncio.create_task(self._read_log())
         self._supervisor = asyncio.create_task(self._supervise())
+        self._liveness = asyncio.create_task(self._watch())
 
     @classmethod
     async def start(
@@ -111,6 +130,7 @@ class LocalRunner:
         command: Sequence[str] = COMMAND,
         mode: SafeMode = _NORMAL,
         environ: Mapping[str, str] | None = None,
+        patience: Patience = _PATIENCE,
     ) -> "LocalRunner":
         """A fresh runner for `model` (its name in errors and logs), not loaded yet.
 
@@ -131,7 +151,7 @@ class LocalRunner:
                     pass_fds=(theirs.fileno(),),
                     start_new_session=True,
                     cwd="/",
-                    env=environ,
+                    env=child_environment(environ),
                 )
             reader, writer = await asyncio.open_unix_connection(sock=ours)
         except OSError as error:
@@ -141,10 +161,10 @@ class LocalRunner:
         except BaseException:
             ours.close()  # EOF ends a process that was started already
             raise
-        with suppress(OSError):
-            Path(f"/proc/{process.pid}/oom_score_adj").write_text(str(OOM_SCORE), "ascii")
+        offer(process.pid)
         log.debug("runner started", extra={"model": model, "runner": process.pid})
-        return cls(model, process, Multiplex(reader, writer), mode)
+        stream = Multiplex(reader, writer, unread_limit=patience.unread_replies)
+        return cls(model, process, stream, mode, patience)
 
     @property
     def pid(self) -> int:
@@ -190,6 +210,9 @@ class LocalRunner:
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
         marks: Sequence[str] = (),
+        room: Room | None = None,
+        reproducible: bool = False,
+        batch_tokens: int = 0,
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         request = Completion(
@@ -202,6 +225,9 @@ class LocalRunner:
             ignore_eos=ignore_eos,
             constraint=constraint,
             marks=list(marks),
+            room=room or Room(),
+            reproducible=reproducible,
+            batch_tokens=batch_tokens,
         )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:
@@ -210,9 +236,16 @@ class LocalRunner:
                 else:
                     yield self._expect(reply, Completed)
 
-    async def embed(self, inputs: Sequence[str], *, truncate: bool = True) -> Embedded:
+    async def embed(
+        self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0
+    ) -> Embedded:
         """See `Runner.embed`."""
-        request = Embedding(id=self._stream.next_id(), inputs=list(inputs), truncate=truncate)
+        request = Embedding(
+            id=self._stream.next_id(),
+            inputs=list(inputs),
+            truncate=truncate,
+            context_tokens=context_tokens,
+        )
         return await self._call(request, Embedded)
 
     async def tokenize(
@@ -280,8 +313,8 @@ class LocalRunner:
         exited = asyncio.create_task(self._process.wait())
         await asyncio.wait((exited, self._stream.ended), return_when=asyncio.FIRST_COMPLETED)
         for grace_s, end in (
-            (EOF_GRACE_S, self._process.terminate),
-            (TERM_GRACE_S, self._process.kill),
+            (self._patience.eof_s, self._process.terminate),
+            (self._patience.term_s, self._process.kill),
         ):
             await asyncio.wait((exited,), timeout=grace_s)
             if exited.done():
@@ -302,16 +335,27 @@ class LocalRunner:
         )
         self._tell(info)
 
+    async def _watch(self) -> None:
+        """Kill a runner that owes an answer and does not get on."""
+        why = await until_stuck(self.pid, heard_s=lambda: self._stream.waiting_since_s)
+        self._stuck = why
+        log.error(f"runner {why}: it is killed", extra={"model": self.model, "runner": self.pid})
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
     def _tell(self, info: ExitInfo) -> None:
+        self._liveness.cancel()
+        if self._stuck is not None and info.reason is not ExitReason.CLOSED:
+            info = replace(info, description=f"{self._stuck} and was killed")
+
         def death() -> EngineError:
             if info.reason is ExitReason.CLOSED:
                 return RequestCancelled(f"{self.model} was unloaded")
+            text = f"the runner of {self.model} {info.description}"
+            if info.reason is ExitReason.OUT_OF_MEMORY:
+                return OutOfMemory(text, hint=_MEMORY_HINT)
             return RunnerDied(
-                f"the runner of {self.model} {info.description}",
-                model=self.model,
-                exit_status=info.exit_status,
-                log_tail=info.log_tail,
-                hint=_HINTS.get(info.reason),
+                text, model=self.model, exit_status=info.exit_status, log_tail=info.log_tail
             )
 
         facts = {"model": self.model, "runner": self.pid, "status": info.exit_status}

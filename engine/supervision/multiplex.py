@@ -9,12 +9,12 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
-from typing import Final
 
 from olmkit.engine.errors import EngineError, InvalidRequest, RequestCancelled
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 from olmkit.engine.runner.protocol import (
     Cancel,
+    Load,
     LoadProgress,
     Piece,
     PromptProgress,
@@ -23,14 +23,12 @@ from olmkit.engine.runner.protocol import (
     decode_replies,
 )
 
-MAX_UNREAD_REPLIES: Final = 32_768
-"""More than this wait for one reader: it is gone or far too slow, and the request is cancelled."""
-
 
 class Exchange:
     """One request: the replies that came and were not read yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_load: bool = False) -> None:
+        self.is_load = is_load
         self._replies: deque[Reply] = deque()
         self._failure: Callable[[], EngineError] | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -67,12 +65,20 @@ class Exchange:
 class Multiplex:
     """Requests and their replies over one stream; `ended` resolves when the stream does."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        *,
+        unread_limit: int,
+    ) -> None:
+        self._unread_limit = unread_limit
         self._reader = reader
         self._writer = writer
         self._open: dict[int, Exchange] = {}
         self._failure: Callable[[], EngineError] | None = None
         self._last_id = 0
+        self._heard_s = 0.0
         self.ended: asyncio.Task[str | None] = asyncio.create_task(self._read())
         """The protocol violation that ended the stream; None after a plain EOF."""
 
@@ -80,6 +86,14 @@ class Multiplex:
         """An id for a new request."""
         self._last_id += 1
         return self._last_id
+
+    @property
+    def waiting_since_s(self) -> float | None:
+        """When the peer was heard last, or asked after a rest; None: it owes no answer.
+
+        A load does not count: it has a time of its own.
+        """
+        return self._heard_s if any(not one.is_load for one in self._open.values()) else None
 
     async def call(self, request: Request) -> Reply:
         """The one reply of a request that has one."""
@@ -95,7 +109,7 @@ class Multiplex:
             InvalidRequest: the request cannot be sent: too long, or no text.
             EngineError: what `fail` was given, once the stream has ended.
         """
-        with self._exchange(request.id) as exchange:
+        with self._exchange(request.id, is_load=isinstance(request, Load)) as exchange:
             self._send(_encode(request))
             try:
                 await self._writer.drain()
@@ -119,10 +133,12 @@ class Multiplex:
         self._writer.close()
 
     @contextmanager
-    def _exchange(self, request_id: int) -> Iterator[Exchange]:
+    def _exchange(self, request_id: int, *, is_load: bool) -> Iterator[Exchange]:
         if self._failure is not None:
             raise self._failure()
-        exchange = self._open[request_id] = Exchange()
+        if not self._open:
+            self._heard_s = asyncio.get_running_loop().time()
+        exchange = self._open[request_id] = Exchange(is_load=is_load)
         try:
             yield exchange
         finally:
@@ -141,6 +157,7 @@ class Multiplex:
             while True:
                 header = await self._reader.readexactly(FRAME_HEADER.size)
                 payload = await self._reader.readexactly(payload_length(header))
+                self._heard_s = asyncio.get_running_loop().time()
                 for reply in decode_replies(payload):
                     self._deliver(reply)
         except (asyncio.IncompleteReadError, ConnectionError):
@@ -157,7 +174,7 @@ class Multiplex:
         exchange.put(reply)
         if _is_last(reply):
             del self._open[reply.id]
-        elif exchange.unread > MAX_UNREAD_REPLIES:
+        elif exchange.unread > self._unread_limit:
             del self._open[reply.id]
             exchange.fail(lambda: RequestCancelled("the answer was not read for too long"))
             self._cancel(reply.id)

@@ -1,7 +1,6 @@
 """How a runner process ended, in words and as a class of causes."""
 
 import signal
-from pathlib import Path
 from typing import Final
 
 from olmkit.engine.supervision.interface import ExitInfo, ExitReason
@@ -13,24 +12,6 @@ _FATAL: Final = {
     signal.SIGFPE: "a crash: arithmetic error",
     signal.SIGABRT: "it gave up: an assertion failed",
 }
-
-
-def oom_kills() -> int:
-    """How often the kernel has killed for memory, in this machine or this control group.
-
-    Compared before and after: a rise beside a SIGKILL tells an OOM kill from somebody's
-    `kill -9`. 0 where the kernel does not say.
-    Source: proc(5), /proc/vmstat; kernel Documentation/admin-guide/cgroup-v2.rst, memory.events.
-    """
-    count = 0
-    for path in ("/proc/vmstat", "/sys/fs/cgroup/memory.events"):
-        try:
-            lines = Path(path).read_text(encoding="ascii").splitlines()
-        except (OSError, ValueError):
-            continue
-        words = (line.split() for line in lines)
-        count += sum(int(word[1]) for word in words if len(word) == 2 and word[0] == "oom_kill")
-    return count
 
 
 def classify(

@@ -23,6 +23,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    Room,
     Sampling,
 )
 from olmkit.engine.safemode.safeguard import Known, Safeguard
@@ -48,7 +49,8 @@ class SteadyRunner:
         self._load: Callable[[LocalRunner], Awaitable[Loaded]] | None = None
         """Loads the model into a process, once it was loaded into one."""
         self._loaded_in: LocalRunner | None = None
-        self._loading = asyncio.Lock()
+        self._reloading: asyncio.Task[None] | None = None
+        """Loads the model into the present process, whoever waits for it or gives up."""
         self._turn = asyncio.Event()
         """Set, and replaced, when another process takes over or none will."""
         self._life = asyncio.create_task(self._live())
@@ -103,6 +105,9 @@ class SteadyRunner:
         ignore_eos: bool = False,
         constraint: Constraint | None = None,
         marks: Sequence[str] = (),
+        room: Room | None = None,
+        reproducible: bool = False,
+        batch_tokens: int = 0,
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         has_answered = False
@@ -119,6 +124,9 @@ class SteadyRunner:
                     ignore_eos=ignore_eos,
                     constraint=constraint,
                     marks=marks,
+                    room=room,
+                    reproducible=reproducible,
+                    batch_tokens=batch_tokens,
                 )
                 async with aclosing(completion) as events:
                     async for event in events:
@@ -134,9 +142,13 @@ class SteadyRunner:
                     hint = f"ask again: it goes on in the {self.caveat}"
                     raise RunnerFailed(text, model=self.model, hint=hint) from error
 
-    async def embed(self, inputs: Sequence[str], *, truncate: bool = True) -> Embedded:
+    async def embed(
+        self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0
+    ) -> Embedded:
         """See `Runner.embed`."""
-        return await self._steadily(lambda process: process.embed(inputs, truncate=truncate))
+        return await self._steadily(
+            lambda process: process.embed(inputs, truncate=truncate, context_tokens=context_tokens)
+        )
 
     async def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
@@ -161,6 +173,8 @@ class SteadyRunner:
         self._is_closing = True
         await self._process.close()
         await asyncio.shield(self.died)
+        if self._reloading is not None:
+            await asyncio.wait((self._reloading,))
 
     async def _steadily(self, work: Callable[[LocalRunner], Awaitable[R]]) -> R:
         """What the work gives, done by one process after the other while there are any."""
@@ -179,10 +193,19 @@ class SteadyRunner:
         """See to it that the process has the model that was loaded into its predecessor."""
         if self._load is None or self._loaded_in is process:
             return
-        async with self._loading:
-            if self._loaded_in is not process:
-                self.loaded = await self._load(process)
-                self._loaded_in = process
+        if self._reloading is None:
+            self._reloading = asyncio.create_task(self._reload(process, self._load))
+            self._reloading.add_done_callback(_retrieve)
+        await asyncio.shield(self._reloading)
+
+    async def _reload(
+        self, process: LocalRunner, load: Callable[[LocalRunner], Awaitable[Loaded]]
+    ) -> None:
+        try:
+            self.loaded = await load(process)
+            self._loaded_in = process
+        finally:
+            self._reloading = None
 
     async def _succeed(self, process: LocalRunner, error: RunnerDied) -> None:
         """Return when another process has taken over from one that died.
@@ -239,3 +262,9 @@ class SteadyRunner:
 
 async def _start(model: str, guard: Safeguard, known: Known) -> LocalRunner:
     return await LocalRunner.start(model, mode=known.mode, environ=guard.environment(known.mode))
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Those who waited for the task have its error; nobody may be left."""
+    if not task.cancelled():
+        task.exception()

@@ -10,11 +10,12 @@ Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
 and https://github.com/opencontainers/image-spec/blob/v1.1.1/annotations.md
 """
 
+import contextlib
 import hashlib
 import json
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -43,8 +44,8 @@ ANNOTATION_CONTAINERD_NAME: Final = "io.containerd.image.name"
 _BLOB_NAME: Final = re.compile(r"blobs/sha256/([0-9a-f]{64})")
 _LAYOUT_LIMIT_BYTES: Final = 4096
 _MEMORY_LIMIT_BYTES: Final = 32 << 20
-"""Of small blobs that may be manifests, which are no blobs in the store."""
-_MODEL_LIMIT: Final = 10_000
+"""Most bytes of small blobs that are kept in memory because they may be manifests."""
+_MODEL_LIMIT: Final = 256
 _INDEX_DEPTH: Final = 4
 
 
@@ -54,19 +55,32 @@ class Saved:
 
     reference: Reference
     manifest: Manifest
-    """The OCI's, whatever the store has; `formats.from_oci` gives that back."""
+    """The model's manifest in the OCI's form; `formats.from_oci` gives the stored one back."""
+    small: Mapping[Digest, bytes]
+    """Blobs of the manifest that the store does not have."""
 
 
 def to_save(store: Store, models: Iterable[StoredModel]) -> tuple[Saved, ...]:
     """What goes into an archive of these models. Hold `store.lease()` until it is written.
 
+    Nothing is written to the store, which may be read-only.
+
     Raises:
         RegistryError: a model cannot be read.
     """
-    return tuple(
-        Saved(reference=model.reference, manifest=formats.as_oci(store, model.manifest))
-        for model in models
-    )
+    return tuple(_saved(store, model) for model in models)
+
+
+def _saved(store: Store, model: StoredModel) -> Saved:
+    small: dict[Digest, bytes] = {}
+
+    def put(data: bytes) -> Digest:
+        digest = Digest.of(data)
+        small[digest] = data
+        return digest
+
+    manifest = formats.as_oci(store, model.manifest, put)
+    return Saved(reference=model.reference, manifest=manifest, small=small)
 
 
 def archive_size(models: Sequence[Saved]) -> int:
@@ -90,9 +104,13 @@ def write_archive(store: Store, models: Sequence[Saved]) -> Iterator[bytes]:
         StoreError: a blob is absent or cannot be read.
     """
     yield from _heads(models)
+    small = {digest: data for model in models for digest, data in model.small.items()}
     for blob in _blobs(models):
         yield tarstream.header(_blob_path(blob.digest), blob.size_bytes)
-        yield from _content(store, blob)
+        if blob.digest in small:
+            yield small[blob.digest]
+        else:
+            yield from _content(store, blob)
         yield tarstream.padding(blob.size_bytes)
     yield tarstream.END
 
@@ -151,12 +169,12 @@ def _content(store: Store, blob: Descriptor) -> Iterator[bytes]:
 
 @dataclass(slots=True)
 class _Received:
-    """What an archive has given so far."""
+    """The parts of an archive that were read so far."""
 
     has_layout: bool = False
     raw_index: bytes | None = None
     small: dict[Digest, bytes] = field(default_factory=dict)
-    """Verified; may be manifests, configs or layers."""
+    """Small blobs, verified, that may be manifests, configs or layers."""
     small_bytes: int = 0
 
 
@@ -170,10 +188,12 @@ def load_archive(
 ) -> list[StoredModel]:
     """Bring the models of an archive into the store, and return them in its order.
 
-    zstd, gzip or plain. `only` takes the model that the archive calls so, in its own spelling.
-    `name` is for the one model that is then left, and wins over a name that is there.
+    The archive is compressed by zstd or gzip, or plain. `only` selects the model that the archive
+    calls so, in its own spelling. `name` is the name for the one model that is then left, in place
+    of the archive's.
 
-    When anything is wrong no model appears; blobs that came whole until then are collected later.
+    When anything is wrong, or nobody waits any more, no model appears: blobs that came whole until
+    then are collected later.
 
     Raises:
         SourceError: no OCI layout, broken, cut off, not acceptable, or models without names.
@@ -186,19 +206,55 @@ def load_archive(
     with store.lease():
         received = _Received()
         for member in tarstream.members(decompressed(source)):
-            if cancelled is not None and cancelled.is_set():
-                raise TransferCancelled("cancelled: nobody waits for the archive")
+            _go_on(cancelled)
             if member.kind is Kind.FILE:
                 _receive(store, received, member)
             elif member.kind in (Kind.LINK, Kind.OTHER) and member.name.startswith("blobs/"):
                 raise SourceError(f"the archive holds {member.name[:100]!r}, which is no file")
         named = _named_manifests(store, received, name, only)
         for _, manifest in named:
+            _go_on(cancelled)
             _settle(store, received, manifest)
-        originals = {ref: formats.from_oci(store, manifest) for ref, manifest in named}
-        for reference, manifest in originals.items():
+        originals = {}
+        for reference, manifest in named:
+            _go_on(cancelled)
+            originals[reference] = formats.from_oci(store, manifest)
+            parts = formats.read(store, originals[reference], cancelled=cancelled)
+            formats.require_model(parts, originals[reference], reference.short)
+        return _put_all(store, originals, cancelled)
+
+
+def _go_on(cancelled: threading.Event | None) -> None:
+    if cancelled is not None and cancelled.is_set():
+        raise TransferCancelled("cancelled: nobody waits for the archive")
+
+
+def _put_all(
+    store: Store, manifests: Mapping[Reference, Manifest], cancelled: threading.Event | None
+) -> list[StoredModel]:
+    """Give all of the models their names, or none: names that were given go back."""
+    before: dict[Reference, Manifest | None] = {}
+    try:
+        for reference, manifest in manifests.items():
+            _go_on(cancelled)
+            before[reference] = _stored(store, reference)
             store.put(reference, manifest)
-        return [store.load(reference) for reference in originals]
+        return [store.load(reference) for reference in manifests]
+    except BaseException:
+        for reference, earlier in before.items():
+            with contextlib.suppress(RegistryError):
+                if earlier is not None:
+                    store.put(reference, earlier)
+                elif _stored(store, reference) is not None:
+                    store.remove(reference)
+        raise
+
+
+def _stored(store: Store, reference: Reference) -> Manifest | None:
+    try:
+        return store.load(reference).manifest
+    except RegistryError:
+        return None
 
 
 def _receive(store: Store, received: _Received, member: Member) -> None:
@@ -318,7 +374,7 @@ def _is_attestation(entry: Descriptor) -> bool:
 
 
 def _settle(store: Store, received: _Received, manifest: Manifest) -> None:
-    """Make the small blobs that a manifest names blobs, and miss those that are nowhere."""
+    """Store the small blobs that a manifest names, and refuse a manifest that lacks one."""
     for blob in manifest.blobs:
         data = received.small.get(blob.digest)
         if data is not None:

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from operator import itemgetter
-from typing import Final
+from typing import Final, Protocol
 
 import httpx
 
@@ -20,6 +20,7 @@ from olmkit.registry.download.pace import Pace, Retries
 from olmkit.registry.download.reactor import Reactor, Workers
 from olmkit.registry.download.segments import Layout
 from olmkit.registry.errors import RemoteMisbehaved, store_errors
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
@@ -49,6 +50,16 @@ READ_AHEAD_BLOCKS: Final = 8
 """Blocks that are read from the disk before they are hashed."""
 
 
+class RunningHash(Protocol):
+    """A hash that takes the bytes piece by piece, as those of hashlib."""
+
+    def update(self, data: memoryview, /) -> None:
+        """Hash the next bytes."""
+
+    def hexdigest(self) -> str:
+        """The hash of all bytes so far."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemoteBlob:
     """A blob at a remote host, and how to read it."""
@@ -62,6 +73,7 @@ class RemoteBlob:
     """The digest to check; None where it is not known before the download."""
     open: Open
     host: str
+    new_hash: Callable[[], RunningHash] = hashlib.sha256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +94,7 @@ class Crew:
 class BlobDownload:
     """The state of one blob's download."""
 
-    def __init__(self, blob: RemoteBlob, blobs: BlobStore) -> None:
+    def __init__(self, blob: RemoteBlob, blobs: BlobStore, limits: TransferLimits) -> None:
         self.blob = blob
         self.digest: Digest | None = None
         """The digest, once the blob is in the store."""
@@ -96,7 +108,7 @@ class BlobDownload:
         """Whether the journal is being written."""
         self.is_elsewhere = False
         """Whether another process downloads the blob."""
-        self.retries = Retries()
+        self.retries = Retries(limits)
         self.shown_bytes = self.saved_bytes = -1
         self.resumed_bytes = journal.completed_bytes(blobs.partial, blob.name)
 
@@ -150,7 +162,7 @@ class Hasher:
         self._begin()
 
     def _begin(self) -> None:
-        self._sum = hashlib.sha256()
+        self._sum = self._blob.new_hash()
         self._ready_bytes = self._layout.prefix_end()
         self._queued_bytes = self._hashed_bytes = 0
         """Bytes from the first one on that were written, handed to the thread, and hashed."""

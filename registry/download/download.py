@@ -24,14 +24,14 @@ from olmkit.registry.errors import (
     StoreError,
     TransferCancelled,
     Unreachable,
-    disk_full,
-    free_bytes_at,
 )
 from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.store.directio import Blocks
+from olmkit.registry.store.room import require_room
 
 OPEN_BLOBS_LIMIT: Final = 16
 TICK_S: Final = 0.1
@@ -52,7 +52,7 @@ def fetch(
     *,
     on_event: EventSink,
     cancelled: threading.Event,
-    streams: int | None = None,
+    limits: TransferLimits,
 ) -> list[Digest]:
     """Download what the store lacks of `wanted`, and return all their digests in order.
 
@@ -64,8 +64,8 @@ def fetch(
         DiskFull, StoreError: the store cannot take them; a lack of room is told at the start.
     """
     unique = {one.name: one for one in wanted}
-    works = [BlobDownload(one, blobs) for one in unique.values()]
-    _Download(works, blobs, on_event, cancelled, streams).run()
+    works = [BlobDownload(one, blobs, limits) for one in unique.values()]
+    _Download(works, blobs, on_event, cancelled, limits).run()
     found = {work.blob.name: work.digest for work in works}
     return [digest for one in wanted if (digest := found[one.name]) is not None]
 
@@ -79,14 +79,14 @@ class _Download:
         blobs: BlobStore,
         on_event: EventSink,
         cancelled: threading.Event,
-        streams: int | None,
+        limits: TransferLimits,
     ) -> None:
         self._works = works
         self._blobs = blobs
         self._on_event = on_event
         self._cancelled = cancelled
         self._reactor = Reactor()
-        self._pace = pace.Pace(streams, time.monotonic())
+        self._pace = pace.Pace(limits, time.monotonic())
         self._crew = Crew(
             reactor=self._reactor,
             network=Workers(self._reactor, "download", NETWORK_THREADS),
@@ -162,10 +162,7 @@ class _Download:
             if work.digest is None:
                 there = journal.allocated_bytes(folder, work.blob.name)
                 missing += max(0, work.blob.size_bytes - there)
-        needed = int(missing * ROOM_FACTOR)
-        free = free_bytes_at(folder)
-        if free is not None and needed > free:
-            raise disk_full(folder, needed_bytes=needed)
+        require_room(folder, int(missing * ROOM_FACTOR), self._blobs.kept_free_bytes)
 
     def _show(self) -> None:
         for work in self._works:
@@ -212,7 +209,7 @@ class _Download:
         for segment, stream in streams.items():
             segment.hold(now_s) if self._is_excused(stream) else segment.sample(now_s)
         for segment in self._pace.too_slow(list(streams), now_s):
-            stream, is_silent = streams[segment], segment.silent_s(now_s) >= pace.SILENCE_S
+            stream, is_silent = streams[segment], self._pace.is_silent(segment, now_s)
             self._give_up(stream)
             if is_silent:
                 error = Unreachable(f"{stream.work.blob.host} sends nothing any more")
@@ -305,7 +302,7 @@ class _Download:
             self._begin_stream(*found, connection if found[0] is stream.work else None)
 
     def _next(self, now_s: float) -> tuple[BlobDownload, Segment] | None:
-        chunk_bytes = self._pace.chunk_bytes
+        range_bytes = self._pace.range_bytes
         slowest: tuple[float, Segment, BlobDownload] | None = None
         opened = sum(work.is_open for work in self._works)
         for work in self._works:
@@ -316,7 +313,7 @@ class _Download:
                     continue
                 opened += 1
             assert work.layout is not None
-            if segment := work.layout.take(now_s, chunk_bytes):
+            if segment := work.layout.take(now_s, range_bytes):
                 if work.layout.is_sequential and work.hasher:
                     work.hasher.forget()  # it may be written over
                 return work, segment
@@ -332,7 +329,12 @@ class _Download:
     def _open(self, work: BlobDownload) -> bool:
         """Begin or resume a blob; False while another process downloads it."""
         blob = work.blob
-        unfinished = journal.claim(self._blobs.partial, blob.name, blob.size_bytes)
+        unfinished = journal.claim(
+            self._blobs.partial,
+            blob.name,
+            blob.size_bytes,
+            kept_free_bytes=self._blobs.kept_free_bytes,
+        )
         work.is_elsewhere = unfinished is None
         if unfinished is None:
             return False
@@ -341,7 +343,7 @@ class _Download:
             work.digest = blob.digest
             return False
         try:
-            unfinished.allocate()
+            unfinished.lay_out()
         except BaseException:
             unfinished.remove() if not unfinished.done.total_bytes else unfinished.close()
             raise

@@ -11,6 +11,7 @@ from typing import Final
 
 from olmkit.registry.download.segments import MIB, STEAL_MIN_BYTES, Segment
 from olmkit.registry.errors import RemoteError, RemoteRejected
+from olmkit.registry.http.transferlimits import TransferLimits
 
 FIRST_STREAMS: Final = 8
 MOST_STREAMS: Final = 24
@@ -18,28 +19,22 @@ GAIN: Final = 1.15
 """Factor by which the rate has to grow when the number of connections is doubled."""
 DOUBTS: Final = 1
 """Number of times that it may grow less: new connections begin slowly."""
-SLOW_S: Final = 5.0
 SLOW_SHARE: Final = 0.15
-"""Share of the median rate; a connection that stays below it for `SLOW_S` is replaced."""
-SILENCE_S: Final = 15.0
+"""Share of the median rate; a connection that stays below it for `slow_s` is replaced."""
 RAMP_LEAST_S: Final = 0.1
 RAMP_MOST_S: Final = 2.0
 RAMP_ANSWERS: Final = 4.0
 """Time for which a number of connections is tried, in response times and within the two limits."""
 FAST_RATE: Final = 200e6
 """Bytes per second from which on the page cache slows a download down."""
-CHUNK_ANSWERS: Final = 20
-CHUNK_MIN_BYTES: Final = MIB
-CHUNK_MAX_BYTES: Final = 32 * MIB
-"""Length of a requested range, in response times and within the two limits: the shorter the ranges,
-the sooner they can be hashed, but each costs a response time."""
-CHUNKS_BYTES: Final = 48 * MIB
+RANGE_ANSWERS: Final = 20
+"""Length of a requested range, in response times."""
+RANGES_BYTES: Final = 48 * MIB
 """Length that the ranges of all connections may have together and still be hashed from memory."""
 BACKLOG_BYTES: Final = 4 * MIB
 """Bytes waiting for the hash from which on more connections do not help."""
 RATES_KEPT: Final = 30
 TRIES: Final = 6
-FIRST_PAUSE_S: Final = 0.25
 LONGEST_PAUSE_S: Final = 10.0
 LAG_SHARE: Final = 0.01
 LAG_LEAST_S: Final = 0.005
@@ -51,9 +46,10 @@ PROGRESS_BYTES: Final = MIB
 class Pace:
     """The number of connections, doubled for as long as that brings more bytes."""
 
-    def __init__(self, limit: int | None, now_s: float) -> None:
+    def __init__(self, limits: TransferLimits, now_s: float) -> None:
+        self._limits = limits
         self._begun_at_s = now_s
-        self._most = max(1, limit or MOST_STREAMS)
+        self._most = max(1, limits.streams or MOST_STREAMS)
         self.streams = min(FIRST_STREAMS, self._most)
         self._best_rate = 0.0
         self._is_growing = True
@@ -85,17 +81,17 @@ class Pace:
         self._answer_s = min(self._answer_s, elapsed_s)
 
     @property
-    def chunk_bytes(self) -> int:
+    def range_bytes(self) -> int:
         """Bytes that one request asks for."""
         rate = self._rate / self.streams
-        wanted = int(rate * self._answer_s * CHUNK_ANSWERS)
-        least = max(CHUNK_MIN_BYTES, CHUNKS_BYTES // self.streams)
-        return min(max(wanted, least), CHUNK_MAX_BYTES)
+        wanted = int(rate * self._answer_s * RANGE_ANSWERS)
+        least = max(self._limits.range_min_bytes, RANGES_BYTES // self.streams)
+        return min(max(wanted, least), self._limits.range_max_bytes)
 
     @property
     def fits_in_memory(self) -> bool:
         """Whether the ranges of all connections are hashed from memory, not read again."""
-        return not self.is_slow and self.chunk_bytes * self.streams <= CHUNKS_BYTES
+        return not self.is_slow and self.range_bytes * self.streams <= RANGES_BYTES
 
     def measured(self, rate: float, backlog_bytes: int) -> None:
         """Record the rate of all connections together, and decide whether there should be more.
@@ -123,21 +119,27 @@ class Pace:
 
     def too_slow(self, segments: Sequence[Segment], now_s: float) -> list[Segment]:
         """The segments whose connections have stalled, or are far slower than usual."""
-        rates = [s.rate(now_s, SLOW_S) for s in segments if now_s - s.watched_at_s > 1.0]
+        slow_s = self._limits.slow_s
+        rates = [s.rate(now_s, slow_s) for s in segments if now_s - s.watched_at_s > 1.0]
         rates += self._rates
         least = statistics.median(rates) * SLOW_SHARE if len(rates) >= 3 else 0.0
         return [
             s
             for s in segments
-            if s.silent_s(now_s) >= SILENCE_S
-            or (now_s - s.watched_at_s >= SLOW_S and s.rate(now_s, SLOW_S) < least)
+            if self.is_silent(s, now_s)
+            or (now_s - s.watched_at_s >= slow_s and s.rate(now_s, slow_s) < least)
         ]
+
+    def is_silent(self, segment: Segment, now_s: float) -> bool:
+        """Whether a segment's connection has brought nothing for too long."""
+        return segment.silent_s(now_s) >= self._limits.silence_s
 
 
 class Retries:
     """The failures of one blob, and the pause after them."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: TransferLimits) -> None:
+        self._limits = limits
         self.paused_until_s = 0.0
         self.failed_at_bytes = 0
         self._failures = 0
@@ -158,11 +160,11 @@ class Retries:
         self.failed_at_bytes = completed_bytes
         if self._failures >= TRIES:
             raise error
-        self.paused_until_s = now_s + pause_s(self._failures, error)
+        self.paused_until_s = now_s + pause_s(self._failures, error, self._limits)
 
 
-def pause_s(failures: int, error: RemoteError) -> float:
+def pause_s(failures: int, error: RemoteError, limits: TransferLimits) -> float:
     """Seconds to wait after so many failures: longer each time, or what the server asked for."""
-    own_s = FIRST_PAUSE_S * float(1 << (failures - 1)) * random.uniform(0.7, 1.3)
+    own_s = limits.first_pause_s * float(1 << (failures - 1)) * random.uniform(0.7, 1.3)
     told_s = error.retry_after_s if isinstance(error, RemoteRejected) else None
     return max(min(own_s, LONGEST_PAUSE_S), told_s or 0.0)

@@ -112,8 +112,8 @@ class Layout:
                 return end
             self._prefix_end = end
 
-    def take(self, now_s: float, chunk_bytes: int) -> Segment | None:
-        """A new segment of about `chunk_bytes` that no other has; None when nothing is left."""
+    def take(self, now_s: float, range_bytes: int) -> Segment | None:
+        """A new segment of about `range_bytes` that no other has; None when nothing is left."""
         if self.is_sequential:
             if self.active:
                 return None
@@ -124,7 +124,7 @@ class Layout:
         gap = taken.first_gap(self.size_bytes)
         if gap is None:
             return None
-        chunk = _aligned(chunk_bytes)
+        chunk = _aligned(range_bytes)
         if gap[1] - gap[0] < chunk * 3 // 2:
             chunk = gap[1] - gap[0]
         return self._begin(gap[0], min(gap[1], gap[0] + chunk), now_s)

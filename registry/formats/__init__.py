@@ -33,6 +33,7 @@ __all__ = [
     "from_oci",
     "read",
     "read_known",
+    "require_model",
     "write",
     "write_packed",
 ]
@@ -45,6 +46,7 @@ _READERS = {
     Format.IMAGE: image.read,
     Format.GENERIC: generic.read,
 }
+_OF_MODELS = frozenset({Role.WEIGHTS, Role.PROJECTOR, Role.ADAPTER, Role.DRAFT})
 _WRITERS = {
     Format.OLLAMA: ollama.write,
     Format.MODELPACK: modelpack.write,
@@ -77,7 +79,7 @@ def read(
     """The parts of a model whose blobs are in the store. Packed layers are unpacked once.
 
     That takes time the first time: whoever brings a model into the store reads it once, with
-    `on_event`. May find no weights: whoever needs them says so.
+    `on_event`. The parts may hold no weights, which is for the caller to refuse.
 
     Raises:
         SourceError: a packed layer is no archive, or not acceptable.
@@ -89,8 +91,25 @@ def read(
     return _READERS[format_of(manifest)](bench, manifest)
 
 
+def require_model(parts: ModelParts, manifest: Manifest, name: str) -> None:
+    """Nothing, if these are the parts of a model, or of a piece of one such as an adapter.
+
+    Raises:
+        SourceError: it is an image or artifact of another kind.
+    """
+    is_known = any(part.role in _OF_MODELS for part in parts.parts)
+    is_remote = bool(parts.config.remote_model or parts.config.remote_host)
+    if is_known or is_remote or any(ollama.is_own(layer) for layer in manifest.layers):
+        return
+    types = ", ".join(sorted({layer.media_type for layer in manifest.layers})) or "nothing"
+    raise SourceError(
+        f"{name} holds no model: its layers are {types[:300]}",
+        hint="it is an image or artifact of another kind",
+    )
+
+
 def read_known(store: Store, manifest: Manifest) -> tuple[ModelParts, str | None]:
-    """`read`, or of a damaged model what its manifest alone tells, and what is wrong with it."""
+    """`read`, but of a damaged model the parts that its manifest alone tells, and what is wrong."""
     try:
         return read(store, manifest), None
     except (StoreError, InvalidManifest, SourceError) as error:
@@ -136,21 +155,21 @@ def write_packed(
     return modelpack.write(store, parts, pack(bench, parts))
 
 
-def as_oci(store: Store, manifest: Manifest) -> Manifest:
+def as_oci(store: Store, manifest: Manifest, put: modelpack.Put) -> Manifest:
     """The same model as a manifest that every OCI tool takes: Docker's are wrapped as ModelPack.
 
-    Hold `store.lease()`, as for `write`.
+    `put` keeps a small new blob and returns its digest.
 
     Raises:
-        InvalidManifest, SourceError, StoreError, DiskFull: as `read` and `write`.
+        InvalidManifest, SourceError, StoreError: as `read`.
     """
     if manifest.media_type != mediatypes.DOCKER_MANIFEST:
         return manifest
-    return modelpack.wrap(store, manifest, read(store, manifest))
+    return modelpack.wrap(manifest, read(store, manifest), put)
 
 
 def from_oci(store: Store, manifest: Manifest) -> Manifest:
-    """The manifest that `as_oci` was given, byte for byte; any other as it is.
+    """The manifest that `as_oci` wrapped, byte for byte; any other one unchanged.
 
     Raises:
         InvalidManifest: the wrapped one cannot be read.

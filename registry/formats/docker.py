@@ -38,7 +38,7 @@ ROLES: Final = {
     TEMPLATE_TYPE: Role.CHAT_TEMPLATE,
     LICENSE_TYPE: Role.LICENSE,
 }
-"""Of layers; those of 0.2's `model.file` have names."""
+"""Roles by media type; a layer of 0.2's `model.file` tells its role by its name."""
 _WRITTEN: Final = {
     Role.WEIGHTS: GGUF_TYPE,
     Role.PROJECTOR: MMPROJ_TYPE,
@@ -80,7 +80,7 @@ def read(bench: Bench, manifest: Manifest) -> ModelParts:
 def write(store: Store, parts: ModelParts) -> Manifest:
     """A manifest of version 0.1; small blobs that it needs are put into the store.
 
-    What the format has no type for keeps Ollama's, which Docker leaves alone.
+    A layer that the format has no type for keeps Ollama's type, which Docker ignores.
 
     Raises:
         SourceError: there are no weights.

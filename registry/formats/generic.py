@@ -29,6 +29,7 @@ def read(bench: Bench, manifest: Manifest) -> ModelParts:
 
 
 def _is_packed(layer: Descriptor) -> bool:
-    """ORAS calls single files tar archives too; folders it marks."""
+    """Whether a layer is a packed folder. ORAS marks those; it calls single files tar archives
+    too."""
     is_marked = layer.annotations.get(ANNOTATION_UNPACK) == "true"
     return is_marked or layer.media_type.endswith(_PACKED_TYPES)

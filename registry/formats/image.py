@@ -25,7 +25,7 @@ _LINKED_ROLES: Final = {
     FOLDER + "mmproj.file": Role.PROJECTOR,
     FOLDER + "chat_template.file": Role.CHAT_TEMPLATE,
 }
-"""Names that RamaLama links to the files, whatever those are called."""
+"""Names of the links that RamaLama makes to the files, by role."""
 _LINK_DEPTH: Final = 8
 
 
@@ -75,7 +75,7 @@ def _resolved(name: str, links: dict[str, str]) -> str | None:
 
 
 def _with_role(parts: tuple[Part, ...], name: str, role: Role) -> tuple[Part, ...]:
-    """The parts, where the last one of this name has the role, and no other has it."""
+    """The parts, with the role given to the last one of this name and taken from all others."""
     found = next((part for part in reversed(parts) if part.name == name), None)
     if found is None:
         return parts

@@ -117,7 +117,7 @@ def begins_as_gguf(store: Store, digest: Digest) -> bool:
 
 
 def _with_own_config(store: Store, parts: ModelParts) -> ModelParts:
-    """With the config blob of Ollama's kind that olm put among the layers, if it did."""
+    """The parts with Ollama's config blob, where olm put one among the layers."""
     own = parts.of(Role.CONFIG)
     if not own:
         return parts

@@ -6,7 +6,7 @@ Source: https://github.com/modelpack/model-spec/blob/v0.0.7/docs/spec.md
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from olmkit.registry.errors import SourceError
@@ -36,7 +36,7 @@ CONFIG_TYPE: Final = "application/vnd.cncf.model.config.v1+json"
 PREFIXES: Final = ("application/vnd.cncf.model.", "application/vnd.cnai.model.")
 ANNOTATION_PATH: Final = "org.cncf.model.filepath"
 ANNOTATION_CONTENT: Final = "dev.olmkit.content-digest"
-"""On a packed layer: the digest of the file in it."""
+"""Annotation of a packed layer: the digest of the file in it."""
 _PACKED_LAYER: Final = "application/vnd.cncf.model.{}.v1.tar+zstd"
 _LAYER: Final = "application/vnd.cncf.model.{}.v1.raw"
 _CLASSES: Final = {
@@ -48,6 +48,10 @@ _CLASSES: Final = {
     Role.OTHER: "doc",
 }
 """Layer classes; all others are `weight.config`."""
+
+
+Put = Callable[[bytes], Digest]
+"""Keeps a small blob."""
 
 
 def matches(manifest: Manifest) -> bool:
@@ -94,22 +98,21 @@ def write(
     """
     if not parts.weights:
         raise SourceError("the model holds no GGUF weights")
-    return _written(store, parts, (), packed)
+    return _written(store.blobs.put_bytes, parts, (), packed)
 
 
-def wrap(store: Store, manifest: Manifest, parts: ModelParts) -> Manifest:
+def wrap(manifest: Manifest, parts: ModelParts, put: Put) -> Manifest:
     """`write`, with the bytes of the manifest that the parts are from, for `unwrap`.
 
-    Raises:
-        StoreError, DiskFull: a blob cannot be written.
+    `put` keeps a small new blob and returns its digest; it raises what this raises.
     """
     layer = Descriptor(
         media_type=mediatypes.DOCKER_MANIFEST,
-        digest=store.blobs.put_bytes(manifest.raw),
+        digest=put(manifest.raw),
         size_bytes=len(manifest.raw),
     )
     part = Part(role=Role.MANIFEST, digest=layer.digest, size_bytes=layer.size_bytes, layer=layer)
-    return _written(store, parts, (part,))
+    return _written(put, parts, (part,))
 
 
 def unwrap(store: Store, manifest: Manifest) -> Manifest | None:
@@ -126,7 +129,7 @@ def unwrap(store: Store, manifest: Manifest) -> Manifest | None:
 
 
 def _written(
-    store: Store,
+    put: Put,
     parts: ModelParts,
     more: tuple[Part, ...],
     packed: "Mapping[Digest, Packed] | None" = None,
@@ -139,9 +142,7 @@ def _written(
         layers.append(layer)
         diff_ids.append(str(layer.digest if archive is None else archive.diff_id))
     data = json.dumps(_config(parts, diff_ids), separators=(",", ":")).encode()
-    config = Descriptor(
-        media_type=CONFIG_TYPE, digest=store.blobs.put_bytes(data), size_bytes=len(data)
-    )
+    config = Descriptor(media_type=CONFIG_TYPE, digest=put(data), size_bytes=len(data))
     return Manifest.build(
         config, layers, media_type=mediatypes.OCI_MANIFEST, artifact_type=ARTIFACT_TYPE
     )

@@ -29,8 +29,13 @@ def matches(manifest: Manifest) -> bool:
     if not manifest.layers:
         return manifest.config.media_type == mediatypes.DOCKER_CONFIG
     is_foreign = any(ANNOTATION_MEDIA_TYPE in layer.annotations for layer in manifest.layers)
-    has_own = any(layer.media_type.startswith(OLLAMA_PREFIX) for layer in manifest.layers)
+    has_own = any(map(is_own, manifest.layers))
     return has_own and not is_foreign
+
+
+def is_own(layer: Descriptor) -> bool:
+    """Whether a layer has a media type of Ollama's."""
+    return layer.media_type.startswith(OLLAMA_PREFIX)
 
 
 def read(bench: Bench, manifest: Manifest) -> ModelParts:

@@ -24,7 +24,7 @@ from olmkit.registry.tar.compression import PLAIN_ALLOWANCE_BYTES, RATIO_LIMIT
 
 LEAST_BYTES: Final = 1 << 20
 WORTHWHILE: Final = 0.9
-"""The packed size has to be at most this share."""
+"""Largest share of its size that a file may keep to be worth packing."""
 _LEVEL: Final = 3
 _THREADS_LIMIT: Final = 8
 _PIECE_BYTES: Final = 1 << 20
@@ -39,7 +39,7 @@ class Packed:
     digest: Digest
     size_bytes: int
     diff_id: Digest
-    """Of the archive before its compression."""
+    """Digest of the archive before its compression."""
 
 
 def pack(bench: Bench, parts: ModelParts) -> Mapping[Digest, Packed]:
@@ -65,7 +65,7 @@ def pack(bench: Bench, parts: ModelParts) -> Mapping[Digest, Packed]:
 
 
 def _is_worthwhile(packed_bytes: int, plain_bytes: int) -> bool:
-    """Whether it shrank, and readers will take it for weights and not for a bomb."""
+    """Whether a file shrank enough, but not so much that readers take it for a bomb."""
     may_expand = plain_bytes <= PLAIN_ALLOWANCE_BYTES + RATIO_LIMIT * packed_bytes
     return packed_bytes <= WORTHWHILE * plain_bytes and may_expand
 

@@ -1,4 +1,4 @@
-"""What a model is made of, whatever format says so.
+"""The parts of a model, whatever its format.
 
 Every format's manifest is read into `ModelParts`, and some can be written from it. Roles come from
 the media type where it tells, else from the file's name. Knows no registry and opens no blob.
@@ -14,13 +14,14 @@ from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor
 from olmkit.registry.oci.modelconfig import ModelConfig
+from olmkit.registry.shardnames import ShardName, parse_shard_name
 
 ANNOTATION_MEDIA_TYPE: Final = "dev.olmkit.media-type"
-"""On a layer in another format: the media type that it has in Ollama's, so that nothing is lost."""
+"""Annotation of a layer in another format: the media type that it has in Ollama's."""
 ANNOTATION_FROM: Final = "dev.olmkit.from"
-"""Likewise, the `from` of the layer."""
+"""Annotation of the same kind: the layer's `from`."""
 ANNOTATION_NAME: Final = "dev.olmkit.name"
-"""Likewise, its `name`."""
+"""Annotation of the same kind: the layer's `name`."""
 FILE_PATH_KEYS: Final = (
     "org.cncf.model.filepath",
     "org.cnai.model.filepath",
@@ -49,9 +50,9 @@ class Role(enum.StrEnum):
     ADAPTER = "adapter"
     DRAFT = "draft"
     TEMPLATE = "template"
-    """In Go's language, as Ollama has them."""
+    """A Go template, as Ollama has them."""
     CHAT_TEMPLATE = "chat template"
-    """In Jinja's."""
+    """A Jinja template."""
     SYSTEM = "system"
     PARAMETERS = "params"
     MESSAGES = "messages"
@@ -59,7 +60,7 @@ class Role(enum.StrEnum):
     CONFIG = "config"
     """Ollama's config blob, kept as a layer of another format."""
     MANIFEST = "manifest"
-    """Ollama's manifest, byte for byte, kept likewise."""
+    """Ollama's manifest, byte for byte, kept as a layer of another format."""
     OTHER = "other"
 
 
@@ -96,7 +97,6 @@ _EXACT_NAMES: Final = {
 """File names in Hugging Face repositories that Ollama gives a meaning."""
 _LICENSE_NAME: Final = re.compile(r"(licen[sc]e|copying|notice)([.\-_].*)?", re.IGNORECASE)
 _NOT_WEIGHTS: Final = re.compile(r"imatrix|^mtp-|^eagle3-|^dflash-|^dspark-", re.IGNORECASE)
-_SHARD: Final = re.compile(r"(.*)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,7 +174,7 @@ def one_model(parts: Iterable[Part]) -> tuple[Part, ...]:
         return tuple(listed)
     wanted = _stem(weights[0])
     chosen = sorted((p for p in weights if _stem(p) == wanted), key=lambda p: _shard(p.name))
-    if weights[0].name and not _SHARD.fullmatch(weights[0].name):
+    if weights[0].name and parse_shard_name(weights[0].name) is None:
         chosen = chosen[:1]
     ordered = iter(chosen)
     kept = {id(part) for part in chosen}
@@ -200,13 +200,13 @@ def _as_other(part: Part) -> Part:
 
 
 def _stem(part: Part) -> str:
-    match = _SHARD.fullmatch(part.name)
-    return f"{match[1]}/{match[3]}" if match else part.name
+    shard = parse_shard_name(part.name)
+    return f"{shard.stem}/{shard.count}" if shard else part.name
 
 
 def _shard(name: str) -> int:
-    match = _SHARD.fullmatch(name)
-    return int(match[2]) if match else 0
+    shard = parse_shard_name(name)
+    return shard.number if shard else 0
 
 
 _DEFAULT_NAMES: Final = {
@@ -237,7 +237,7 @@ def names_of(parts: Iterable[Part]) -> list[str]:
         if part.role is Role.WEIGHTS:
             shard += 1
             if shards > 1 and not part.name:
-                name = f"model-{shard:05d}-of-{shards:05d}.gguf"
+                name = str(ShardName(stem="model", number=shard, count=shards))
         stem, dot, suffix = name.rpartition(".")
         number = 1
         while name in taken:

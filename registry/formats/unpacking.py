@@ -1,4 +1,4 @@
-"""Models inside of tar layers: taken out once, kept as blobs as long as the layer is wanted.
+"""Models inside tar layers: unpacked once, and kept as blobs for as long as the layer.
 
 The files are blobs like all others, so a GGUF that is known already takes no room. What was taken
 out can be taken out again: a record (`unpacked`) whose blobs are gone counts as none.
@@ -24,14 +24,14 @@ from olmkit.registry.tar import tarstream
 from olmkit.registry.tar.tarstream import Kind, Member
 
 SMALL_FILE_LIMIT_BYTES: Final = 4 << 20
-"""Of templates, licences and the like; longer ones are left where they are."""
+"""Longest template, licence or the like; longer ones are not unpacked."""
 GGUF_MAGIC: Final = b"GGUF"
 _FILE_LIMIT: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """Where unpacking is done, who is told, and how it is stopped."""
+    """The store to unpack in, the sink for progress, and the event that stops the work."""
 
     store: Store
     on_event: EventSink | None = None

@@ -1,4 +1,4 @@
-"""Proving to a registry who asks: challenges, tokens, and what to send next.
+"""Authentication at registries: challenges, tokens, and the header to send next.
 
 One `RegistryAuth` serves one repository of one host. It says what to send, answers a 401 by the
 challenge's rules, and remembers the token until shortly before it expires. Requests of several
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 
-from olmkit.registry.errors import RemoteMisbehaved, Unauthorized, Unreachable
+from olmkit.registry.errors import RemoteError, RemoteMisbehaved, Unauthorized, Unreachable
 from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.web import host_of, origin
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CLIENT_ID: Final = "olm"
 TOKEN_LIMIT_BYTES: Final = 1024 * 1024
 DEFAULT_TOKEN_LIFE_S: Final = 60
-"""When the answer has no `expires_in` (distribution, "Token Authentication Specification")."""
+"""Life of a token without `expires_in` (distribution, "Token Authentication Specification")."""
 EXPIRY_MARGIN_S: Final = 10
 """A token is renewed this long before its end, so that no request starts with a dying one."""
 
@@ -140,7 +140,7 @@ class RegistryAuth:
 
     @property
     def key(self) -> "SigningKey | None":
-        """What token requests were signed with."""
+        """The key that token requests were signed with."""
         return self._key
 
     def header(self, url: httpx.URL) -> str | None:
@@ -156,30 +156,45 @@ class RegistryAuth:
                 self._answer(url, self._challenge)
             return self._header
 
-    def answer(self, url: httpx.URL, challenges: str, used: str | None) -> str | None:
+    def answer(
+        self, url: httpx.URL, challenges: str, used: str | None, tried: set[str] | None = None
+    ) -> str | None:
         """Another value for `Authorization` after a 401; None when there is nothing better.
 
-        `challenges` is the header of the 401, `used` what was sent. When another thread has got
-        a new token meanwhile, that one is returned.
+        `challenges` is the header of the 401, `used` what was sent, `tried` the schemes that this
+        request has tried, which grows: of several challenges any that works will do (RFC 9110,
+        section 11.6.1). When another thread has got a new token meanwhile, that one is returned.
 
         Raises:
-            RemoteError: the token server refuses, misbehaves or cannot be reached.
+            RemoteError: the token server refuses, misbehaves or cannot be reached, and no other
+                challenge can be answered.
             CredentialError: the credentials cannot be read.
         """
-        known = [c for c in parse_challenges(challenges) if c.scheme in ("bearer", "basic")]
-        if not known:
-            return None
+        tried = set() if tried is None else tried
+        refusal = None
         with self._lock:
-            if self._header is None or self._header == used:
-                self._answer(url, known[0])
-            return self._header if self._header != used else None
+            if self._header is not None and self._header != used and not tried:
+                return self._header
+            for challenge in parse_challenges(challenges):
+                if challenge.scheme in tried or challenge.scheme not in ("bearer", "basic"):
+                    continue
+                tried.add(challenge.scheme)
+                try:
+                    self._answer(url, challenge)
+                except RemoteError as error:
+                    refusal = refusal or error
+                    continue
+                if self._header is not None and self._header != used:
+                    return self._header
+        if refusal is not None:
+            raise refusal
+        return None
 
     def _answer(self, url: httpx.URL, challenge: Challenge) -> None:
-        """Make `_header` what the challenge asks for; the lock is held."""
+        """Set `_header` to what the challenge asks for. The lock is held."""
         if not self._has_looked:
             self._credential = self._find_credential()
             self._has_looked = True
-        self._challenge = challenge
         credential = self._credential
         if credential and credential.is_registry_token:
             self._header = f"Bearer {credential.secret}"
@@ -188,6 +203,7 @@ class RegistryAuth:
         elif credential and not credential.is_identity_token:
             self._header = basic_header(credential)
             self._renew_at_s = float("inf")
+        self._challenge = challenge
 
     def _fetch_token(self, url: httpx.URL, challenge: Challenge) -> None:
         realm = _realm(challenge)
@@ -249,7 +265,7 @@ def basic_header(credential: Credential) -> str:
 
 
 def key_hint(key: "SigningKey") -> str:
-    """What a user does about a key that the registry does not let in."""
+    """The hint for a key that the registry does not accept."""
     return f"add the public key of {key.path} to your account: {key.public_line}"
 
 

@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from olmkit.registry.errors import CredentialError
 from olmkit.registry.oci.reference import Reference
+from olmkit.registry.replacing import replace_mounted
 
 DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_KEY: Final = "https://index.docker.io/v1/"
@@ -40,9 +41,9 @@ class Credential:
     username: str
     secret: str = field(repr=False)
     is_identity_token: bool = False
-    """The secret is for the token server, which gives tokens for it."""
+    """Whether the secret is for the token server, which gives tokens for it."""
     is_registry_token: bool = False
-    """The secret is for the registry itself, which takes it as it is."""
+    """Whether the secret is for the registry itself, which takes it as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class CredentialStore:
         return None
 
     def save(self, host: str, credential: Credential) -> str | None:
-        """Keep a credential; the name of the helper that took it, or None for the plain file.
+        """Keep a credential; returns the name of the helper that took it, None for the plain file.
 
         Raises:
             CredentialError: the helper refused, or the file cannot be written.
@@ -99,7 +100,7 @@ class CredentialStore:
         return helper
 
     def erase(self, host: str) -> bool:
-        """Forget the credential of a host; whether there was one.
+        """Forget the credential of a host; returns whether there was one.
 
         Raises:
             CredentialError: the helper refused, or the file cannot be written.
@@ -156,16 +157,22 @@ def _decode_entry(entry: dict[str, Any], key: str, path: Path) -> Credential | N
         return Credential(username="", secret=bearer, is_registry_token=True)
     if token := entry.get("identitytoken"):
         return Credential(username="", secret=str(token), is_identity_token=True)
-    if not (encoded := entry.get("auth")):
-        return None
+    if encoded := entry.get("auth"):
+        return _decode_auth(str(encoded), key, path)
+    username, secret = str(entry.get("username") or ""), str(entry.get("password") or "")
+    return Credential(username=username, secret=secret) if username and secret else None
+
+
+def _decode_auth(encoded: str, key: str, path: Path) -> Credential:
     try:
-        pair = base64.b64decode(str(encoded), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError) as error:
+        # Go's decoder, and so Docker, reads over line breaks.
+        pair = base64.b64decode("".join(encoded.split()), validate=True).decode()
+    except (binascii.Error, ValueError) as error:
         raise CredentialError(f"the entry for {key} in {path} is not base64") from error
     username, colon, secret = pair.partition(":")
-    if not colon:
+    if not colon or not username:
         raise CredentialError(f"the entry for {key} in {path} holds no user:password")
-    return Credential(username=username, secret=secret.rstrip("\0"))
+    return Credential(username=username, secret=secret.strip("\0"))
 
 
 def _helper(config: dict[str, Any], host: str) -> str | None:
@@ -221,6 +228,10 @@ def _run_helper(helper: str, action: str, data: str) -> str | None:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    """What the file holds, as Docker reads it: an empty one, and `null`, hold nothing.
+
+    Source: LoadFromReader of https://github.com/docker/cli/blob/v28.0.0/cli/config/configfile/file.go
+    """
     try:
         with open(path, "rb") as file:
             raw = file.read(MAX_CONFIG_BYTES + 1)
@@ -228,12 +239,18 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     except OSError as error:
         raise CredentialError(f"cannot read {path}: {error.strerror}") from error
+    if len(raw) > MAX_CONFIG_BYTES:
+        raise CredentialError(f"{path} is longer than {MAX_CONFIG_BYTES} bytes")
+    if not raw.strip():
+        return {}
     try:
-        config = json.loads(raw)
-    except ValueError as error:
+        config, _ = json.JSONDecoder().raw_decode(raw.decode().lstrip())
+    except (ValueError, RecursionError) as error:
         raise CredentialError(f"{path} is not JSON") from error
-    if len(raw) > MAX_CONFIG_BYTES or not isinstance(config, dict):
+    if not isinstance(config, dict):
         raise CredentialError(f"{path} is no Docker configuration")
+    if config.get("auths") is None:
+        config.pop("auths", None)
     if not isinstance(config.get("auths", {}), dict):
         raise CredentialError(f"`auths` in {path} is no object")
     return config
@@ -255,7 +272,7 @@ def _write(path: Path, config: dict[str, Any]) -> None:
                 json.dump(config, file, indent="\t", ensure_ascii=False)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+            replace_mounted(Path(temporary), target)
         except BaseException:
             os.unlink(temporary)
             raise

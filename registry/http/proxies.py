@@ -1,4 +1,4 @@
-"""Which way to a host: straight, or through a proxy.
+"""The way to a host: direct, or through a proxy.
 
 Decides by the rules that curl and Go share; where the settings come from is the caller's business.
 No error and no repr shows a proxy's address: it may hold a password.
@@ -14,16 +14,17 @@ from typing import Final
 import httpx
 
 from olmkit.registry.errors import RemoteError
+from olmkit.registry.http.sockets import Sockets, WatchedTransport
 
 SCHEMES: Final = ("http", "https")
-"""Of proxies; SOCKS would need another package."""
+"""Schemes of proxies; SOCKS would need another package."""
 
 
 class Routes(httpx.BaseTransport):
-    """Sends every request straight or through the proxy for its scheme; for several threads.
+    """Sends every request directly or through the proxy for its scheme; for several threads.
 
-    `proxies` maps `http`, `https` or `all` to a proxy's address; what `is_direct` says of goes by
-    the transport `direct`.
+    `proxies` maps `http`, `https` or `all` to a proxy's address; requests for which `is_direct`
+    holds use the transport `direct`.
 
     Raises:
         RemoteError: a proxy's address is none.
@@ -37,12 +38,13 @@ class Routes(httpx.BaseTransport):
         *,
         verify: ssl.SSLContext,
         limits: httpx.Limits,
+        sockets: Sockets,
     ) -> None:
         parsed = {scheme: _proxy(scheme, address) for scheme, address in proxies.items()}
         self._no_proxy = tuple(no_proxy)
         self._direct = direct
         self._proxied = {
-            scheme: httpx.HTTPTransport(verify=verify, limits=limits, proxy=proxy)
+            scheme: WatchedTransport(sockets, verify=verify, limits=limits, proxy=proxy)
             for scheme, proxy in parsed.items()
         }
 
@@ -74,7 +76,7 @@ def _proxy(scheme: str, address: str) -> httpx.Proxy:
 
 
 def is_direct(url: httpx.URL, no_proxy: Sequence[str]) -> bool:
-    """Whether the rules of `NO_PROXY`, or its being this machine, keep a host from proxies.
+    """Whether a host is reached without a proxy: by the rules of `NO_PROXY`, or as this machine.
 
     An entry is `*`, a domain (with all below it), an address or a network such as 10.0.0.0/8; each
     but a network may end in a port.

@@ -195,7 +195,7 @@ class RemoteRepository:
             yield response
 
     def start_upload(self, *, mount: Digest | None = None, source: str = "") -> Session | None:
-        """A new upload; None when `mount` from the repository `source` made it needless.
+        """Begin an upload; None when the registry mounted the blob from the repository `source`.
 
         Raises:
             RemoteError: refused or unreachable.
@@ -211,7 +211,7 @@ class RemoteRepository:
             return Session(address=self._location(response), min_chunk_bytes=least)
 
     def upload_state(self, session: Session) -> Session:
-        """How much of an upload the registry has (end-13).
+        """The state of an upload: how many of its bytes the registry has (end-13).
 
         Raises:
             RemoteError: the upload is gone, refused or unreachable.
@@ -323,7 +323,7 @@ class RemoteRepository:
         return address
 
     def session_at(self, address: str) -> Session:
-        """An earlier upload, to be asked for its state.
+        """The session of an earlier upload, whose state is not known yet.
 
         Raises:
             RemoteMisbehaved: the address is none of this registry.
@@ -374,26 +374,27 @@ class RemoteRepository:
         return self._client.send(request, stream=True)
 
     def _authenticated(self, request: httpx.Request) -> httpx.Response:
-        """The response with what is known of credentials; one 401 is answered."""
+        """The response to a request with what is known of credentials; a 401 is answered in each
+        way once."""
         used = self._auth.header(request.url)
-        if used:
-            request.headers["Authorization"] = used
-        response = self._client.send(request, stream=True)
-        if response.status_code != httpx.codes.UNAUTHORIZED:
-            return response
-        try:
-            better = self._auth.answer(
-                request.url, response.headers.get("www-authenticate", ""), used
-            )
-            if better is None:
+        tried: set[str] = set()
+        while True:
+            if used:
+                request.headers["Authorization"] = used
+            response = self._client.send(request, stream=True)
+            if response.status_code != httpx.codes.UNAUTHORIZED:
                 return response
-            web.drain(response)
-        except BaseException:
+            try:
+                challenges = response.headers.get("www-authenticate", "")
+                better = self._auth.answer(request.url, challenges, used, tried)
+                if better is None:
+                    return response
+                web.drain(response)
+            except BaseException:
+                response.close()
+                raise
             response.close()
-            raise
-        response.close()
-        request.headers["Authorization"] = better
-        return self._client.send(request, stream=True)
+            used = better
 
     def _fetch_token(self, request: httpx.Request) -> tuple[int, bytes]:
         request.headers["User-Agent"] = self._client.headers["User-Agent"]
@@ -405,7 +406,7 @@ class RemoteRepository:
                 response.close()
 
     def require(self, response: httpx.Response, expected: set[int]) -> None:
-        """Pass a status of `expected`; raise what another one means, in the registry's words.
+        """Raise for a status that is not `expected`, in the registry's words.
 
         Raises:
             Unauthorized: 401, or 403 of the registry itself.
@@ -439,7 +440,7 @@ class RemoteRepository:
 def check_login(
     host: str, credential: Credential, access: RemoteAccess, *, insecure: bool = False
 ) -> None:
-    """Show a credential to a registry before it is kept.
+    """Try a credential at a registry, before it is kept.
 
     Raises:
         Unauthorized: it was refused.

@@ -1,4 +1,4 @@
-"""Ollama's way to prove who asks: token requests signed with the user's ed25519 key.
+"""Ollama's authentication: token requests that are signed with the user's ed25519 key.
 
 Decides where the key is, and what is signed. Sends nothing. A signed request goes only to the
 origin that asked for it, so that nobody else can be made to accept it.
@@ -105,9 +105,9 @@ def _make(path: Path) -> SigningKey:
                 file.flush()
                 os.fsync(file.fileno())
             with contextlib.suppress(FileExistsError):
-                os.link(staged, path)  # never replaces a key
+                _name(staged, path)
         finally:
-            os.unlink(staged)
+            staged.unlink(missing_ok=True)
         made = _read(path)
         if made is None:
             raise CredentialError(f"cannot make {path}: it was removed")
@@ -115,6 +115,21 @@ def _make(path: Path) -> SigningKey:
     except OSError as error:
         raise CredentialError(f"cannot make {path}: {error.strerror}") from error
     return made
+
+
+def _name(staged: Path, path: Path) -> None:
+    """Give the finished key its name, never instead of a key that is there.
+
+    Raises:
+        FileExistsError: one is there.
+    """
+    try:
+        os.link(staged, path)
+    except FileExistsError:
+        raise
+    except OSError:  # FAT and many network file systems know no hard links
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        os.replace(staged, path)
 
 
 def signed_request(
@@ -144,5 +159,5 @@ def signed_request(
 
 
 def string_to_sign(request: httpx.Request) -> bytes:
-    """What the signature of a request without a body covers."""
+    """The bytes that the signature of a request without a body covers."""
     return f"{request.method},{request.url},{EMPTY_BODY}".encode()

@@ -28,6 +28,8 @@ from olmkit.registry.errors import (
 from olmkit.registry.http import wire
 from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.proxies import Routes, is_this_machine
+from olmkit.registry.http.sockets import Sockets
+from olmkit.registry.http.transferlimits import TransferLimits
 
 if TYPE_CHECKING:
     from olmkit.registry.http.signing import SigningKey
@@ -37,10 +39,10 @@ DRAIN_LIMIT_BYTES: Final = 64 * 1024
 REDIRECT_LIMIT: Final = 5
 CONNECT_TIMEOUT_S: Final = 20.0
 READ_TIMEOUT_S: Final = 60.0
-"""No byte for so long is a stall; the transfer starts that range again."""
+"""Time without a byte that counts as a stall; the transfer requests that range again."""
 CONNECTIONS_LIMIT: Final = 64
 PATIENCE_S: Final = 120.0
-"""A server that asks for a longer pause is not waited for."""
+"""Longest pause that a server may ask for and gets."""
 TEMPORARY_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
@@ -60,16 +62,17 @@ class RemoteAccess:
     no_proxy: tuple[str, ...] = ()
     """Hosts and domains that are reached directly, as in `NO_PROXY`; loopback is too."""
     find_credential: Callable[[str, str], Credential | None] = lambda host, repository: None
-    """Asked with host and repository when a registry wants credentials."""
+    """Look-up of the credential for a host and a repository, when the registry wants one."""
     find_key: "Callable[[str], SigningKey | None]" = lambda host: None
-    """Asked with a host that wants credentials where there are none: what token requests to it are
-    signed with."""
+    """Look-up of the key that signs token requests to a host, when there is no credential for
+    it."""
     hub_token: str | None = field(default=None, repr=False)
-    """For Hugging Face."""
+    """Token for Hugging Face."""
     hub_address: str | None = None
-    """Instead of https://huggingface.co."""
-    streams: int | None = None
-    """Most connections of one transfer; None: as many as help."""
+    """Address of Hugging Face, in place of https://huggingface.co."""
+    limits: TransferLimits = field(default_factory=TransferLimits)
+    cancelled: threading.Event | None = field(default=None, repr=False)
+    """A `Cancellation` that closes all of the clients' connections when it is set."""
 
     def client(self, *, unverified_host: str | None = None) -> httpx.Client:
         """A client for the threads of one transfer.
@@ -98,8 +101,11 @@ class RemoteAccess:
 
     def _routes(self, context: ssl.SSLContext) -> Routes:
         limits = httpx.Limits(max_connections=CONNECTIONS_LIMIT, max_keepalive_connections=32)
-        direct = wire.Transport(context, limits)
-        return Routes(direct, self.proxies, self.no_proxy, verify=context, limits=limits)
+        sockets = Sockets(self.cancelled)
+        direct = wire.Transport(context, limits, sockets)
+        return Routes(
+            direct, self.proxies, self.no_proxy, verify=context, limits=limits, sockets=sockets
+        )
 
     def allows_plain_http(self, host: str) -> bool:
         """Whether a host, with its port, may be reached without TLS."""
@@ -137,25 +143,27 @@ def remote_errors(host: str) -> Iterator[None]:
     except httpx.TimeoutException as error:
         raise Unreachable(f"{host} did not answer in time") from error
     except httpx.TransportError as error:
-        reason = str(error) or type(error).__name__
-        if "CERTIFICATE_VERIFY_FAILED" in reason:
+        if refused := _certificate_error(error):
             raise Untrusted(
-                f"the certificate of {host} is not trusted: {_certificate_reason(reason)}",
+                f"the certificate of {host} is not trusted: {refused.verify_message.rstrip('.')}",
                 hint="add its authority to a file that SSL_CERT_FILE names, or use --insecure",
             ) from error
+        reason = str(error) or type(error).__name__
         told = re.sub(r"^\[Errno -?\d+\] ", "", reason)
         raise Unreachable(f"cannot reach {host}: {told}") from error
     except (httpx.InvalidURL, httpx.StreamError, httpx.HTTPError) as error:
         raise RemoteMisbehaved(f"{host}: {error}") from error
 
 
-def _certificate_reason(text: str) -> str:
-    found = re.search(r"verify failed: (.*?)( \(_ssl|$)", text)
-    return found[1] if found else "its issuer is unknown"
+def _certificate_error(error: BaseException | None) -> ssl.SSLCertVerificationError | None:
+    """The refused certificate among the causes of an error; None for another reason."""
+    while error is not None and not isinstance(error, ssl.SSLCertVerificationError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def host_of(url: httpx.URL) -> str:
-    """How messages call a host: with its port, unless that is the scheme's."""
+    """A host as messages name it: with its port, unless that is the scheme's."""
     return url.netloc.decode("ascii", "replace")
 
 
@@ -196,7 +204,8 @@ def following(
 
 
 class Addresses:
-    """Where redirects led to, so that every range of a file does not ask for a new one.
+    """The addresses that redirects led to, kept so that not every range of a file asks for a new
+    one.
 
     May be used by several threads. `answer` is `following`'s.
     """
@@ -263,7 +272,7 @@ def _without_credentials(
 
 
 def drain(response: httpx.Response) -> None:
-    """Read away a short body, so that its connection can be used again."""
+    """Read the rest of a short body, so that its connection can be used again."""
     count = 0
     with contextlib.suppress(httpx.HTTPError, httpx.StreamError):
         for block in response.iter_raw():

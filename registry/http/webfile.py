@@ -4,6 +4,7 @@ A token goes to one origin only and follows no redirect to another.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -20,6 +21,7 @@ from olmkit.registry.http import web
 from olmkit.registry.http.web import RemoteAccess
 
 JSON_LIMIT_BYTES: Final = 32 << 20
+_TOTAL: Final = re.compile(r"/([0-9]{1,18})$")
 
 
 class WebHost:
@@ -89,14 +91,19 @@ class WebHost:
     def size_bytes(self, path: str, name: str) -> int | None:
         """The length of a file; None when the server does not tell.
 
+        The first byte is asked for: signed addresses allow GET only, and some servers know no
+        HEAD, or answer it with another length.
+
         Raises:
             ModelNotFound, RemoteError: as `get_json`.
         """
-        request = self._client.build_request("HEAD", self.at(path))
-        with web.following(self._client, request, self._authenticated) as response:
-            if response.status_code in (403, 405, 501):
-                return None  # signed addresses often allow GET only
+        with self._addresses.open(self.at(path), web.range_header(0, 1)) as response:
+            ranged = _TOTAL.search(response.headers.get("content-range", ""))
+            if response.status_code == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and ranged:
+                return int(ranged[1])  # an empty file has no first byte
             self._require(response, name)
+            if response.status_code == httpx.codes.PARTIAL_CONTENT:
+                return int(ranged[1]) if ranged else None
             told = response.headers.get("content-length", "")
             return int(told) if told.isascii() and told.isdecimal() else None
 

@@ -19,11 +19,15 @@ from typing import Final
 
 import httpx
 
+from olmkit.registry.http.sockets import Sockets, WatchedTransport, shut_down
+
 ITERATED_BYTES: Final = 64 * 1024
 HEAD_BYTES: Final = 4096
 HEAD_LIMIT_BYTES: Final = 64 * 1024
 IDLE_LIMIT: Final = 32
-"""Connections to one origin that are kept for the next request."""
+"""Most connections to one origin that are kept for the next request."""
+INTERIM_LIMIT: Final = 16
+"""Answers of a status below 200 before the one that counts."""
 _BODY: Final = "olm_body"
 
 Origin = tuple[str, str, int]
@@ -31,7 +35,17 @@ Origin = tuple[str, str, int]
 
 
 class _Answer(http.client.HTTPResponse):
-    """The answer to a request; those before it, of a status below 200, are passed over."""
+    """The response to a request; informational ones before it, with a status below 200, are
+    skipped."""
+
+    _interim = 0
+
+    def _read_status(self) -> tuple[str, int, str]:
+        self._interim += 1  # http.client asks for each of them here
+        if self._interim > INTERIM_LIMIT:
+            raise http.client.BadStatusLine("interim answers without end")
+        found: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+        return found
 
     def begin(self) -> None:
         super().begin()
@@ -53,28 +67,29 @@ class Body(httpx.SyncByteStream):
         self._request = request
         self._response = response
         self._is_kept = not response.will_close
-        """The connection lives on after the body."""
+        """Whether the connection stays open after the body."""
         self._head = bytearray()
-        """Of the answer to `ask_again`, as far as it came."""
+        """The head of the answer to `ask_again`, as far as it came."""
         self._early = memoryview(b"")
-        """What came of the body with the head."""
+        """The part of the body that came with the head."""
         self._is_unblocked = False
         self._socket = connection_socket
         self._done = done
         self._lock = threading.Lock()
         self._is_closed = False
-        """The connection is no longer this body's."""
+        """Whether the connection has left this body."""
         self._left = None if response.chunked else response.length
-        """Bytes to come; None: until the end is seen."""
+        """Number of bytes to come; None where only the end tells."""
         self._is_over = self._left == 0
 
     @property
     def is_read(self) -> bool:
-        """Whether nothing is to come any more."""
+        """Whether the whole body was read."""
         return self._is_over
 
     def unblock(self) -> int | None:
-        """Let `readinto` wait no longer; the descriptor to wait for, None where it has to wait."""
+        """Make `readinto` return at once; returns the descriptor to wait for, None where it must
+        block."""
         if self._response.chunked:
             return None
         self._socket.settimeout(0)
@@ -85,9 +100,9 @@ class Body(httpx.SyncByteStream):
         return self._socket.fileno()
 
     def readinto(self, view: memoryview) -> int | None:
-        """Put what is there into `view`, at least a byte, and return how much; 0 at the end.
+        """Read at least one byte into `view`; returns the number of bytes, 0 at the end.
 
-        None: nothing is there, and the body was told not to wait.
+        Returns None when nothing is there and the body must not block.
 
         Raises:
             httpx.ReadTimeout: nothing came for too long.
@@ -127,7 +142,8 @@ class Body(httpx.SyncByteStream):
     def ask_again(self, headers: Mapping[str, str]) -> bool:
         """Send the same request with other headers, on the connection of a body that was read.
 
-        False where that cannot be: the request is to be made anew. `answer` tells what comes.
+        False where that is impossible, and the request must be made anew. `answer` gives the
+        response.
         """
         if not (self._is_over and self._is_kept and self._is_unblocked):
             return False
@@ -179,7 +195,7 @@ class Body(httpx.SyncByteStream):
         """Make the thread that reads fail at once."""
         with self._lock:
             if not self._is_closed:
-                _shut_down(self._socket)
+                shut_down(self._socket)
 
     def close(self) -> None:
         """Give the connection back when all was read, else end it."""
@@ -194,9 +210,12 @@ class Body(httpx.SyncByteStream):
 class Transport(httpx.BaseTransport):
     """Connections to any number of origins; may be used by several threads."""
 
-    def __init__(self, context: ssl.SSLContext, limits: httpx.Limits) -> None:
+    def __init__(
+        self, context: ssl.SSLContext, limits: httpx.Limits, sockets: Sockets | None = None
+    ) -> None:
         self._context = context
-        self._other = httpx.HTTPTransport(verify=context, limits=limits)
+        self._sockets = sockets or Sockets(None)
+        self._other = WatchedTransport(self._sockets, verify=context, limits=limits)
         self._lock = threading.Lock()
         self._idle: dict[Origin, list[http.client.HTTPConnection]] = {}
         self._is_closed = False
@@ -261,11 +280,29 @@ class Transport(httpx.BaseTransport):
         connection.response_class = _Answer
         connection.timeout = limits.get("connect")
         try:
-            connection.connect()
+            with contextlib.ExitStack() as stack:
+                dial: Callable[..., socket.socket] = socket.create_connection
+
+                def dialled(*arguments: object) -> socket.socket:
+                    plain = dial(*arguments)
+                    try:
+                        stack.enter_context(self._sockets.during_handshake(plain))
+                    except httpx.ConnectError:
+                        plain.close()
+                        raise
+                    return plain
+
+                connection._create_connection = dialled  # type: ignore[attr-defined]
+                connection.connect()
         except TimeoutError as error:
             raise httpx.ConnectTimeout(str(error)) from error
         except (OSError, ValueError) as error:  # some host names are refused before any look-up
             raise httpx.ConnectError(str(error)) from error
+        try:
+            self._sockets.add(connection.sock)
+        except httpx.ConnectError:
+            connection.close()
+            raise
         return connection
 
     def _ask(
@@ -281,8 +318,10 @@ class Transport(httpx.BaseTransport):
                 connection.close()
                 used.close()
 
+        response: http.client.HTTPResponse | None = None
         try:
-            with _reading():
+            with self._sockets.head(), _reading():
+                self._sockets.use(used)
                 target = request.url.raw_path.decode("ascii")
                 connection.putrequest("GET", target, skip_host=True, skip_accept_encoding=True)
                 for name, value in request.headers.raw:
@@ -290,6 +329,8 @@ class Transport(httpx.BaseTransport):
                 connection.endheaders()
                 response = connection.getresponse()
         except BaseException:
+            if response is not None:
+                response.close()
             connection.close()
             raise
         body = Body(request, response, used, done)
@@ -319,31 +360,31 @@ def abort(response: httpx.Response) -> None:
     elif stream := response.extensions.get("network_stream"):
         found = stream.get_extra_info("socket")
         if isinstance(found, socket.socket):
-            _shut_down(found)
+            shut_down(found)
 
 
 class Copied:
-    """What httpx yields, read into memory as `Body` is."""
+    """A body that httpx reads, with the methods of `Body`."""
 
     def __init__(self, response: httpx.Response) -> None:
         self._blocks = response.iter_raw()
         self._rest = memoryview(b"")
 
     is_read = False
-    """Never said to be: httpx does not tell."""
+    """Always false: httpx does not tell."""
 
     def unblock(self) -> None:
-        """Not possible: httpx waits."""
+        """Nothing: httpx blocks."""
 
     def ask_again(self, headers: Mapping[str, str]) -> bool:
-        """Not possible."""
+        """Always false."""
         return False
 
     def answer(self) -> None:
-        """Never there."""
+        """Always None."""
 
     def readinto(self, view: memoryview) -> int:
-        """Put what comes into `view`, at least a byte, and return how much; 0 at the end."""
+        """Read at least one byte into `view`; returns the number of bytes, 0 at the end."""
         while not self._rest:
             block = next(self._blocks, None)
             if block is None:
@@ -353,12 +394,6 @@ class Copied:
         view[:count] = self._rest[:count]
         self._rest = self._rest[count:]
         return count
-
-
-def _shut_down(connection_socket: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        # Not the TLS socket's own method, which takes the reader's state away.
-        socket.socket.shutdown(connection_socket, socket.SHUT_RDWR)
 
 
 def _has_input(connection_socket: socket.socket) -> bool:

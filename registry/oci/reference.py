@@ -17,10 +17,12 @@ The rules, and where they widen those of https://github.com/ollama/ollama/blob/v
 * Repositories have any depth elsewhere (`ghcr.io/org/team/model`).
 * Hosts are lower case. Repositories keep their case on Ollama's and Hugging Face's hosts, and are
   folded to lower case elsewhere, where registries allow no other (distribution-spec 1.1).
-* The address of a GGUF file means the model that a pull of it makes, `host/path/file:latest`.
+* The address of a GGUF file means the model that a pull of it makes, `host/path/file:latest`;
+  where that spelling loses something of the address, `host/path/file-<hash of it>:latest`.
 * Packages are written as PEP 503 normalises them, with host `pypi` and the version as tag.
 """
 
+import hashlib
 import re
 from dataclasses import dataclass
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -37,10 +39,11 @@ PYPI_SCHEME = "pypi://"
 CASE_KEEPING_HOSTS = frozenset({DEFAULT_HOST, "ollama.com", "hf.co", "huggingface.co"})
 
 LENGTH_LIMIT = 1024
-"""Characters of a whole reference."""
+"""Most characters of a whole reference."""
 _HOST_LIMIT = 255
 _REPOSITORY_LIMIT = 255
 _TAG_LIMIT = 128
+_MARK_DIGITS = 8
 
 _HOST = re.compile(r"[a-z0-9_][a-z0-9._-]*(:[0-9]{1,5})?|\[[0-9a-f:.]{2,45}\](:[0-9]{1,5})?")
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -69,7 +72,7 @@ class Reference:
     repository: str
     tag: str
     digest: Digest | None = None
-    """Of the manifest, where the name fixes it; a tag of the form `sha256-…` implies it."""
+    """The manifest's digest, where the name fixes it; a tag of the form `sha256-…` implies it."""
 
     def __post_init__(self) -> None:
         _check_host(self.host)
@@ -177,7 +180,8 @@ def _split_address(text: str) -> SplitResult | None:
 
 
 def _parse_address(text: str) -> Reference:
-    """What is no part of the name is not repeated in errors: it may hold a password."""
+    """The reference of an address. Errors repeat nothing but the name: the rest may hold a
+    password."""
     parts = _split_address(text)
     assert parts is not None
     shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
@@ -186,15 +190,33 @@ def _parse_address(text: str) -> Reference:
         raise InvalidReference(
             f"invalid address {shown!r}: {reason}", text=shown, hint=_ADDRESS_HINT
         )
-    plain = unquote(parts.path).lower().removesuffix(".gguf")
-    segments = [part.strip("._-") for part in re.sub(r"[^a-z0-9._/-]+", "-", plain).split("/")]
-    repository = "/".join(segment for segment in segments if segment)
+    repository = _repository_of(parts)
     try:
         return Reference(parts.netloc.lower(), repository, DEFAULT_TAG)
     except InvalidReference as error:
         raise InvalidReference(
             f"invalid address {shown!r}: {error}", text=shown, hint=_ADDRESS_HINT
         ) from None
+
+
+def _repository_of(parts: SplitResult) -> str:
+    """The repository of a file's address: its path, in what names are made of.
+
+    Where a character of the address is lost in it, a short hash of the whole tells it from others
+    that would get the same name.
+    """
+    plain = unquote(parts.path).lower().removesuffix(".gguf")
+    segments = [part.strip("._-") for part in re.sub(r"[^a-z0-9._/-]+", "-", plain).split("/")]
+    name = "/".join(segment for segment in segments if segment)
+    if not name and parts.path.rpartition("/")[2].lower() != ".gguf":
+        name = "model"  # in a script that no name has a letter of
+    is_usual = parts.scheme == "https" or ":" in parts.netloc.rpartition("]")[2]
+    is_lossless = f"/{name}.gguf" == parts.path and not parts.query and is_usual
+    if is_lossless and len(name) <= _REPOSITORY_LIMIT:
+        return name
+    whole = f"{parts.scheme}://{parts.netloc.lower()}{parts.path}?{parts.query}"
+    mark = hashlib.sha256(whole.encode()).hexdigest()[:_MARK_DIGITS]
+    return f"{name[: _REPOSITORY_LIMIT - _MARK_DIGITS - 1].rstrip('._-/')}-{mark}"
 
 
 def _parse(text: str) -> Reference:

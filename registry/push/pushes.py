@@ -1,9 +1,9 @@
-"""What registries call models that went there in another format than the store has them in.
+"""Digests at registries of models that were pushed in another format than they are stored in.
 
     pushed/<sha256 of the name>     {"stored": "sha256:…", "pushed": "sha256:…"}
 
 A lock file has to hold the registry's digest, or no other machine could pull by it. A record counts
-for the manifest that was pushed only: a name that means another one since has none.
+only for the manifest that was pushed: a name that has come to mean another one has none.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from typing import Final
 from olmkit.registry.errors import InvalidDigest, StoreError, store_errors
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
 from olmkit.registry.store.store import Store
 
@@ -22,7 +23,7 @@ _LIMIT_BYTES: Final = 4096
 
 
 def record(store: Store, reference: Reference, stored: Digest, pushed: Digest) -> None:
-    """Keep that the manifest `stored` of a name is `pushed` at its registry.
+    """Record that the manifest `stored` of a name has the digest `pushed` at its registry.
 
     Nothing is kept where the store cannot be written: the push succeeded all the same.
     """
@@ -36,11 +37,11 @@ def record(store: Store, reference: Reference, stored: Digest, pushed: Digest) -
             staged = folder / "pushed"
             staged.write_text(json.dumps({"stored": stored, "pushed": pushed}))
             path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-            staged.replace(path)
+            replace(staged, path)
 
 
 def find(store: Store, reference: Reference, stored: Digest) -> Digest | None:
-    """What the registry calls the manifest `stored` of a name; `None` for the same, or unknown."""
+    """The registry's digest of the manifest `stored` of a name; `None` for the same, or unknown."""
     try:
         with open(_path(store, reference), "rb") as file:
             known = json.loads(file.read(_LIMIT_BYTES))

@@ -98,7 +98,7 @@ def _described(
     on_event: EventSink,
     cancelled: threading.Event,
 ) -> Descriptor:
-    """What the index says of a manifest."""
+    """The index's entry for a manifest."""
     parts = formats.read(store, manifest, on_event=on_event, cancelled=cancelled)
     quantization = parts.config.file_type
     if not quantization or quantization == "unknown":

@@ -16,6 +16,7 @@ from olmkit.registry.errors import SourceError
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.formats import Format
 from olmkit.registry.http.remote import RemoteRepository
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Index, Manifest
@@ -31,7 +32,7 @@ def pull_blobs(
     *,
     on_event: EventSink,
     cancelled: threading.Event,
-    streams: int | None = None,
+    limits: TransferLimits,
 ) -> None:
     """Bring the blobs that the store lacks. Hold `store.lease()` until the manifest is stored.
 
@@ -45,7 +46,7 @@ def pull_blobs(
         store.blobs,
         on_event=on_event,
         cancelled=cancelled,
-        streams=streams,
+        limits=limits,
     )
 
 
@@ -66,11 +67,12 @@ class PushOptions:
     """How to push."""
 
     insecure: bool = False
-    """The host may be reached over plain http, and its certificate be any."""
+    """Whether the host may be reached over plain http, and with any certificate."""
     format: str | None = None
-    """Of the manifest in the registry, a `formats.Format`; None: as the host's users expect it."""
+    """Format of the manifest in the registry, a `formats.Format`; None for the one that the host's
+    users expect."""
     compress: bool = False
-    """Weights that shrink go compressed, which only ModelPack has a form for."""
+    """Whether weights that shrink are sent compressed, which only ModelPack allows."""
 
 
 def push_model(
@@ -178,7 +180,7 @@ def send_manifests(
             mounts=mounts,
             on_event=on_event,
             cancelled=cancelled,
-            streams=access.streams,
+            limits=access.limits,
         )
         on_event(Status(text="pushing manifest"))
         if index is not None:
@@ -189,7 +191,7 @@ def send_manifests(
 
 
 def target_of(reference: Reference) -> str:
-    """How a registry calls what a reference means: by its digest if fixed, else its tag."""
+    """The name of a manifest within its repository: the digest where it is fixed, else the tag."""
     return str(reference.digest) if reference.digest is not None else reference.tag
 
 

@@ -1,4 +1,4 @@
-"""Blobs out of the store into a registry: what it lacks, in the way that it can take.
+"""Uploads of the blobs that a registry lacks, in the way that it can take them.
 
 Decides whether a blob is mounted, sent in one request or in chunks, and what is tried again. The
 address of a chunked upload is kept on the disk, so that a push goes on after a kill.
@@ -29,6 +29,7 @@ from olmkit.registry.errors import (
 )
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.http.remote import RemoteRepository, Session
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor
 from olmkit.registry.store.blobs import BlobStore
@@ -36,9 +37,6 @@ from olmkit.registry.store.journal import KEPT_S
 
 STREAMS: Final = 4
 TICK_S: Final = 0.1
-CHUNK_BYTES: Final = 16 << 20
-"""Blobs up to this size go in one request, longer ones in chunks of it: what a kill can cost with a
-registry that forgets a chunk that broke off."""
 PIECE_BYTES: Final = 256 << 10
 ONE_REQUEST_HOSTS: Final = ("ghcr.io", "gcr.io", "pkg.dev", "amazonaws.com")
 """Registries that take no chunks, or fewer bytes than a sensible one has."""
@@ -60,9 +58,9 @@ def send(
     mounts: Mapping[Digest, str],
     on_event: EventSink,
     cancelled: threading.Event,
-    streams: int | None = None,
+    limits: TransferLimits,
 ) -> None:
-    """Make the repository have all blobs of `wanted`.
+    """Upload the blobs of `wanted` that the repository lacks.
 
     `mounts` says in which other repository of the host a blob may be already. `on_event` is
     called in this thread.
@@ -77,8 +75,8 @@ def send(
     waiting: queue.SimpleQueue[_Blob] = queue.SimpleQueue()
     for work in works:
         waiting.put(work)
-    sender = _Sender(repository, blobs, mounts, cancelled)
-    count = min(len(works), streams or STREAMS)
+    sender = _Sender(repository, blobs, mounts, cancelled, limits)
+    count = min(len(works), limits.streams or STREAMS)
     threads = [
         threading.Thread(target=sender.run, args=(waiting,), name="upload", daemon=True)
         for _ in range(count)
@@ -121,7 +119,9 @@ class _Sender:
         blobs: BlobStore,
         mounts: Mapping[Digest, str],
         cancelled: threading.Event,
+        limits: TransferLimits,
     ) -> None:
+        self._limits = limits
         self._repository = repository
         self._blobs = blobs
         self._mounts = mounts
@@ -178,7 +178,7 @@ class _Sender:
         work.sent_bytes = descriptor.size_bytes
 
     def _pause(self, failures: int, error: RemoteError) -> None:
-        if self._cancelled.wait(pause_s(failures, error)):
+        if self._cancelled.wait(pause_s(failures, error, self._limits)):
             raise TransferCancelled("the transfer was cancelled")
 
     def _try(self, work: _Blob, path: Path, record: "_Record") -> None:
@@ -192,7 +192,7 @@ class _Sender:
             session = repository.start_upload(mount=digest if source else None, source=source)
         if session is None:
             return  # mounted
-        if size > max(CHUNK_BYTES, session.min_chunk_bytes) and self._takes_chunks:
+        if size > max(self._limits.chunk_bytes, session.min_chunk_bytes) and self._takes_chunks:
             session = self._send_chunks(work, path, session, record)
         if session is not None and session.received_bytes >= size > 0:
             repository.finish_upload(session, digest)
@@ -223,7 +223,7 @@ class _Sender:
     ) -> Session | None:
         """Send everything in chunks; a session without bytes when the registry takes none."""
         size = work.descriptor.size_bytes
-        chunk = max(CHUNK_BYTES, session.min_chunk_bytes)
+        chunk = max(self._limits.chunk_bytes, session.min_chunk_bytes)
         while session.received_bytes < size:
             start = session.received_bytes
             work.sent_bytes = start
@@ -250,7 +250,7 @@ class _Sender:
 
 
 class _Body:
-    """A part of a file as a request's body; may be gone through again."""
+    """A part of a file as a request's body, which can be iterated again."""
 
     def __init__(
         self, work: _Blob, path: Path, start: int, size_bytes: int, cancelled: threading.Event
@@ -275,7 +275,7 @@ class _Body:
 
 @dataclass(frozen=True, slots=True)
 class _Record:
-    """Where the address of an upload in progress is kept."""
+    """The file that keeps the address of an upload in progress."""
 
     path: Path
 
@@ -294,7 +294,8 @@ class _Record:
             return None
 
     def write(self, address: str) -> None:
-        """Keep it; a store that cannot be written only loses the resuming."""
+        """Keep the address. In a store that cannot be written, the upload just cannot be
+        resumed."""
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             staged = self.path.with_suffix(".new")

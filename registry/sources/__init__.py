@@ -16,15 +16,15 @@ if TYPE_CHECKING:  # the daemon imports no HTTP client before the first pull
     from olmkit.registry.http.web import RemoteAccess
 
 Describe = Callable[[Path], ModelConfig]
-"""Says what a weights file's header tells: format, family, parameters, quantization. The caller of
-`pull` gives it, because reading GGUF headers is not the registry's business; it may raise to refuse
-the file, which ends the pull with that error and nothing stored."""
+"""Function that reads a weights file's header: format, family, parameters, quantization. The caller
+of `pull` gives it, because reading GGUF headers is not the registry's business. It may raise to
+refuse the file: then the pull ends with that error and nothing is stored."""
 
 
 Source = Callable[..., StoredModel]
 
 HUGGING_FACE_HOSTS = ("hf.co", "huggingface.co")
-"""Hugging Face, whose models are files of a repository."""
+"""Host names of Hugging Face, whose models are files of a repository."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,15 +32,15 @@ class PullOptions:
     """How to pull; each source uses what concerns it."""
 
     insecure: bool = False
-    """The reference's host may be reached over plain http, and its certificate be any."""
+    """Whether the reference's host may be reached over plain http, and with any certificate."""
     access: "RemoteAccess | None" = None
     """How remote hosts are reached; None: directly, anonymously, with the system's certificates."""
     quantization: str | None = None
-    """The one to take where a name stands for several; None: what fits best."""
+    """Quantization to take where a name stands for several; None for the one that fits best."""
     memory_bytes: int | None = None
-    """What this machine has for a model; None: unknown."""
+    """Memory that this machine has for a model; None when that is unknown."""
     revision: str | None = None
-    """The commit of a repository on Hugging Face; None: what `main` is now."""
+    """Commit of a repository on Hugging Face; None for the newest of `main`."""
 
 
 def pull(

@@ -21,6 +21,9 @@ from olmkit.registry.download.blobdownload import RemoteBlob
 from olmkit.registry.download.download import fetch
 from olmkit.registry.errors import InvalidDigest, ModelNotFound, RemoteMisbehaved, SourceError
 from olmkit.registry.events import EventSink, Status
+from olmkit.registry.formats import ggufhead
+from olmkit.registry.http import web
+from olmkit.registry.http.patience import patiently
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.http.webfile import WebHost
 from olmkit.registry.oci import mediatypes
@@ -28,18 +31,18 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Manifest
 from olmkit.registry.oci.modelconfig import ModelSource, SourceFile
 from olmkit.registry.oci.reference import DEFAULT_TAG, Reference
+from olmkit.registry.shardnames import parse_shard_name
 from olmkit.registry.sources import Describe, PullOptions
 from olmkit.registry.store.store import Store, StoredModel
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 ADDRESS: Final = "https://huggingface.co"
 USUAL: Final = ("Q4_K_M", "Q4_0", "Q8_0")
-"""Looked for in this order when no quantization is named."""
+"""Quantizations to look for, in this order, when none is named."""
 PROJECTOR_ORDER: Final = ("f16", "bf16", "q8_0", "f32")
 SMALL_LIMIT_BYTES: Final = 1 << 20
 PAGES_LIMIT: Final = 100
-_SPLIT: Final = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
-_NO_WEIGHTS: Final = re.compile(r"mmproj|imatrix|^(mtp|eagle3|dflash|dspark)-", re.IGNORECASE)
+_NO_WEIGHTS: Final = re.compile(r"mmproj|^(mtp|eagle3|dflash|dspark)-", re.IGNORECASE)
 _SMALL: Final = {
     "template": mediatypes.OLLAMA_TEMPLATE,
     "system": mediatypes.OLLAMA_SYSTEM,
@@ -58,11 +61,11 @@ class HubFile:
     path: str
     size_bytes: int
     digest: Digest | None
-    """Of large files; small ones have only git's own hash."""
+    """Digest of a large file; small ones have only git's own hash."""
 
     @property
     def name(self) -> str:
-        """Without its folders."""
+        """The file's name without its folders."""
         return PurePosixPath(self.path).name
 
 
@@ -94,18 +97,19 @@ def pull(
         insecure=options.insecure and access.hub_address is not None,
         hint=_HINT,
     ) as host:
-        revision, files = _listing(host, reference, options.revision)
+        revision, files = _listing(host, reference, options.revision, cancelled)
+        base = f"/{reference.repository}/resolve/{revision}/"
+        files = [file for file in files if not _is_importance_matrix(host, base, file)]
         tag = options.quantization or reference.tag
         weights = choose_weights(files, tag, reference)
         projector = choose_projector(files, weights[0])
         chosen = [*weights, *([projector] if projector else [])]
-        base = f"/{reference.repository}/resolve/{revision}/"
         fetch(
             [_remote_blob(host, base, file) for file in chosen],
             store.blobs,
             on_event=on_event,
             cancelled=cancelled,
-            streams=access.streams,
+            limits=access.limits,
         )
         small = _small_layers(host, base, files, store)
     layers = [_layer(file, mediatypes.OLLAMA_MODEL) for file in weights]
@@ -126,14 +130,15 @@ def pull(
     return store.load(reference)
 
 
-def _listing(host: WebHost, reference: Reference, wanted: str | None) -> tuple[str, list[HubFile]]:
+def _listing(
+    host: WebHost, reference: Reference, wanted: str | None, cancelled: threading.Event
+) -> tuple[str, list[HubFile]]:
     """The commit that is wanted, or that `main` is now, and its files."""
     name = f"hf.co/{reference.repository}"
     if wanted is not None and not _COMMIT.fullmatch(wanted):
         raise SourceError(f"{wanted[:100]!r} is no commit of {name}")
-    found, _ = host.get_json(
-        f"/api/models/{reference.repository}/revision/{wanted or 'main'}", name
-    )
+    address = f"/api/models/{reference.repository}/revision/{wanted or 'main'}"
+    found, _ = patiently(lambda: host.get_json(address, name), cancelled)
     revision = found.get("sha") if isinstance(found, dict) else None
     if not isinstance(revision, str) or not _COMMIT.fullmatch(revision):
         raise RemoteMisbehaved(f"{host.host} names no commit of {name}")
@@ -142,7 +147,7 @@ def _listing(host: WebHost, reference: Reference, wanted: str | None) -> tuple[s
     for _ in range(PAGES_LIMIT):
         if path is None:
             break
-        page, path = host.get_json(path, name)
+        page, path = patiently(partial(host.get_json, path, name), cancelled)
         if not isinstance(page, list):
             raise RemoteMisbehaved(f"{host.host} sent no list of the files of {name}")
         files += [file for entry in page if (file := _file(entry)) is not None]
@@ -165,6 +170,27 @@ def _file(entry: Any) -> HubFile | None:
         except InvalidDigest:
             return None
     return HubFile(path=path, size_bytes=size, digest=digest)
+
+
+def _is_importance_matrix(host: WebHost, base: str, file: HubFile) -> bool:
+    """Whether a file is what its name may mean: models quantized with a matrix are called so too.
+
+    Source: https://github.com/ggml-org/llama.cpp/blob/master/tools/imatrix/imatrix.cpp, which
+    writes `general.type`.
+    """
+    name = file.name.lower()
+    if "imatrix" not in name or not name.endswith(".gguf") or not file.digest:
+        return False
+    if re.search(r"(^|\.)imatrix\.gguf$", name):  # as those are called who make them
+        return True
+    end = min(file.size_bytes, ggufhead.HEAD_BYTES)
+    with host.open(base + quote(file.path), 0, end) as response, web.remote_errors(host.host):
+        head = b""
+        for block in response.iter_raw():
+            head += block
+            if len(head) >= end:
+                break
+    return ggufhead.general_texts(head).get("general.type") == "imatrix"
 
 
 def choose_weights(files: Sequence[HubFile], tag: str, reference: Reference) -> list[HubFile]:
@@ -214,15 +240,15 @@ def _named(models: Sequence[HubFile], tag: str) -> HubFile | None:
 
 
 def _shards(models: Sequence[HubFile], one: HubFile) -> list[HubFile]:
-    match = _SPLIT.fullmatch(one.path)
-    if match is None:
+    wanted = parse_shard_name(one.path)
+    if wanted is None:
         return [one]
-    stem, count = match[1], int(match[3])
+    stem, count = wanted.stem, wanted.count
     found = {}
     for file in models:
-        shard = _SPLIT.fullmatch(file.path)
-        if shard and shard[1] == stem and shard[3] == match[3]:
-            found[int(shard[2])] = file
+        shard = parse_shard_name(file.path)
+        if shard and (shard.stem, shard.count) == (stem, count):
+            found[shard.number] = file
     if sorted(found) != list(range(1, count + 1)):
         raise SourceError(f"{len(found)} of {count} shards of {stem} are in the repository")
     return [found[number] for number in sorted(found)]

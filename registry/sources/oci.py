@@ -18,8 +18,8 @@ from typing import Final
 from olmkit.registry import formats
 from olmkit.registry.errors import InvalidManifest, ModelNotFound
 from olmkit.registry.events import EventSink, Status
-from olmkit.registry.formats import Format
 from olmkit.registry.http import web
+from olmkit.registry.http.patience import patiently
 from olmkit.registry.http.remote import RemoteManifest, RemoteRepository
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci import mediatypes
@@ -32,15 +32,17 @@ from olmkit.registry.sources import Describe, PullOptions
 from olmkit.registry.store.store import Store, StoredModel
 
 MEMORY_SHARE: Final = 0.8
-"""Weights beyond this share of the memory leave too little for the context."""
+"""Largest share of the memory for weights; more would leave too little for the context."""
 DEPTH_LIMIT: Final = 4
 _INDEXES: Final = (mediatypes.OCI_INDEX, mediatypes.DOCKER_MANIFEST_LIST)
+_SYSTEM: Final = platform.system()
+_MACHINE: Final = platform.machine()
 _MACHINES: Final = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice:
-    """What was taken of an index, and why."""
+    """The manifest that was chosen from an index, and why."""
 
     descriptor: Descriptor
     why: str = ""
@@ -68,7 +70,8 @@ def pull(
     access = options.access or RemoteAccess()
     on_event(Status(text="pulling manifest"))
     with RemoteRepository(reference, access, insecure=options.insecure) as repository:
-        found = repository.get_manifest(transfer.target_of(reference))
+        target = transfer.target_of(reference)
+        found = patiently(lambda: repository.get_manifest(target), cancelled)
         manifest = _manifest(repository, found, options, on_event)
         if options.quantization and not _is_index(found):
             _require_quantization(repository, manifest, options.quantization)
@@ -78,11 +81,11 @@ def pull(
             store,
             on_event=on_event,
             cancelled=cancelled,
-            streams=access.streams,
+            limits=access.limits,
         )
     on_event(Status(text="verifying sha256 digest"))
-    if formats.format_of(manifest) is not Format.OLLAMA:
-        formats.read(store, manifest, on_event=on_event, cancelled=cancelled)
+    parts = formats.read(store, manifest, on_event=on_event, cancelled=cancelled)
+    formats.require_model(parts, manifest, reference.short)
     on_event(Status(text="writing manifest"))
     if reference.digest not in (None, manifest.digest):
         # The name fixed an index: the model's own digest takes its place.
@@ -132,8 +135,15 @@ def _is_index(found: RemoteManifest) -> bool:
     return b'"manifests"' in found.raw and b'"layers"' not in found.raw
 
 
-def choose(listed: Sequence[Descriptor], options: PullOptions, name: str) -> Choice:
-    """The manifest of an index to take.
+def choose(
+    listed: Sequence[Descriptor],
+    options: PullOptions,
+    name: str,
+    *,
+    system: str = _SYSTEM,
+    machine: str = _MACHINE,
+) -> Choice:
+    """The manifest of an index to take, on a machine of this operating system and architecture.
 
     Raises:
         ModelNotFound: there is none, or none of the quantization that is asked for.
@@ -146,7 +156,7 @@ def choose(listed: Sequence[Descriptor], options: PullOptions, name: str) -> Cho
         return _asked_for(quantized, options.quantization, name)
     if quantized:
         return _best_fit(quantized, options.memory_bytes)
-    return Choice(descriptor=_for_platform(models))
+    return Choice(descriptor=_for_platform(models, system, machine))
 
 
 def _is_attestation(entry: Descriptor) -> bool:
@@ -190,10 +200,10 @@ def _weight_bytes(entry: Descriptor) -> int:
     return int(told) if told.isascii() and told.isdecimal() and len(told) < 19 else 0
 
 
-def _for_platform(models: Sequence[Descriptor]) -> Descriptor:
-    """The first for this machine, else the first for any, else the first."""
-    machine = platform.machine().lower()
-    here = {"os": platform.system().lower(), "architecture": _MACHINES.get(machine, machine)}
+def _for_platform(models: Sequence[Descriptor], system: str, machine: str) -> Descriptor:
+    """The first for such a machine, else the first for any, else the first."""
+    machine = machine.lower()
+    here = {"os": system.lower(), "architecture": _MACHINES.get(machine, machine)}
 
     def rank(entry: Descriptor) -> int:
         given = entry.platform or {}

@@ -4,15 +4,19 @@ Indexes, mirrors, proxies, certificates and credentials are pip's business, from
 `PIP_*` variables. Wheels only and without their dependencies, so that no package's code runs.
 """
 
+import contextlib
 import os
 import re
+import resource
 import selectors
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.registry.errors import (
@@ -49,8 +53,24 @@ _UNAUTHORIZED = re.compile(
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PipLimits:
+    """What one run of pip may take."""
+
+    silence_s: float = 180.0
+    """pip says something at every file, and all the time while one comes."""
+    memory_bytes: int = 2 << 30
+    """Address space; an index page of 100 MB takes 1 GB of it."""
+    processor_s: int = 1800
+
+
 def download(
-    requirement: str, into: Path, *, on_event: EventSink, cancelled: threading.Event
+    requirement: str,
+    into: Path,
+    *,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    limits: PipLimits | None = None,
 ) -> Path:
     """Download the wheel of one requirement, `PACKAGE` or `PACKAGE==VERSION`; returns its path.
 
@@ -66,9 +86,10 @@ def download(
     """
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     label = f"pulling {requirement}"
-    process = _start(requirement, into)
+    limits = limits or PipLimits()
+    process = _start(requirement, into, limits)
     try:
-        for line in _lines(process, cancelled):
+        for line in _lines(process, cancelled, limits.silence_s):
             if file := _FILE.match(line):
                 label = f"pulling {file[1]}"
             if progress := _PROGRESS.fullmatch(line):
@@ -84,7 +105,7 @@ def download(
     return _wheel(requirement, into)
 
 
-def _start(requirement: str, into: Path) -> subprocess.Popen[bytes]:
+def _start(requirement: str, into: Path, limits: PipLimits) -> subprocess.Popen[bytes]:
     # -P: a pip.py in the current folder is not pip. The folder stays, because relative paths in
     # pip's configuration mean it.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
@@ -94,7 +115,7 @@ def _start(requirement: str, into: Path) -> subprocess.Popen[bytes]:
     environ = {k: v for k, v in os.environ.items() if k not in ("PIP_QUIET", "PIP_VERBOSE")}
     environ |= {"TMPDIR": str(into), "NO_COLOR": "1", "PYTHONIOENCODING": "utf-8"}
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -104,20 +125,35 @@ def _start(requirement: str, into: Path) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise SourceError(f"cannot start {sys.executable}: {error.strerror}") from error
+    if sys.platform == "linux":  # from outside: code between fork and exec is none for threads
+        memory, processor_s = limits.memory_bytes, limits.processor_s
+        with contextlib.suppress(OSError):
+            resource.prlimit(process.pid, resource.RLIMIT_AS, (memory, memory))
+            resource.prlimit(process.pid, resource.RLIMIT_CPU, (processor_s, processor_s + 1))
+            resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+    return process
 
 
-def _lines(process: subprocess.Popen[bytes], cancelled: threading.Event) -> Iterator[str]:
+def _lines(
+    process: subprocess.Popen[bytes], cancelled: threading.Event, silence_s: float
+) -> Iterator[str]:
     """The lines that pip writes, cut to a sane length, until it closes its output."""
     assert process.stdout is not None
     fd = process.stdout.fileno()
     rest = b""
+    heard_s = time.monotonic()
     with selectors.DefaultSelector() as selector:
         selector.register(fd, selectors.EVENT_READ)
         while True:
             if cancelled.is_set():
                 raise TransferCancelled("the pull was cancelled")
+            if time.monotonic() - heard_s > silence_s:
+                raise Unreachable(
+                    f"pip has said nothing for {silence_s:g} s: the package index does not answer"
+                )
             if not selector.select(_POLL_S):
                 continue
+            heard_s = time.monotonic()
             data = os.read(fd, 1 << 16)
             *complete, rest = (rest + data).split(b"\n")
             for line in complete if data else [rest]:
@@ -157,6 +193,8 @@ def _failure(requirement: str, into: Path, code: int, printed: list[str]) -> Reg
     lines = [_CREDENTIALS.sub("", line) for line in [*printed, *_log(into)] if line]
     if any("No space left on device" in line for line in lines):
         return disk_full(into)
+    if any(line.startswith("MemoryError") for line in lines) or code == -signal.SIGXCPU:
+        return SourceError(f"pip takes too much for {requirement}: its index is too large")
     for line in reversed(lines):
         if _UNAUTHORIZED.search(line):
             return Unauthorized(

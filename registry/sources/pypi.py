@@ -28,6 +28,7 @@ from olmkit.registry.oci.digest import Digest, hash_file
 from olmkit.registry.oci.manifest import Descriptor, Manifest
 from olmkit.registry.oci.modelconfig import ModelSource, SourceFile
 from olmkit.registry.oci.reference import PYPI_SCHEME, Reference
+from olmkit.registry.shardnames import parse_shard_name
 from olmkit.registry.sources import Describe, pip, wheel
 from olmkit.registry.sources.wheel import Blocks, Pin, Wheel
 from olmkit.registry.store.store import Store, StoredModel
@@ -38,7 +39,6 @@ _LICENSE_LIMIT_BYTES = 1 << 20
 _LICENSES_LIMIT = 16
 
 _GGUF = re.compile(r".+\.gguf", re.IGNORECASE)
-_SPLIT = re.compile(r"(.+)-(\d{5})-of-(\d{5})\.gguf", re.IGNORECASE)
 _PROJECTOR = re.compile(r"mmproj.*", re.IGNORECASE)
 _SUMS = re.compile(r"SHA256SUMS(\.txt)?")
 _SUM = re.compile(r"([0-9a-fA-F]{64}) [ *]([^/\\\0]+)")
@@ -50,7 +50,7 @@ _LICENSE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pull:
-    """One pull: what all its steps need."""
+    """The state that all steps of one pull share."""
 
     store: Store
     on_event: EventSink
@@ -194,15 +194,15 @@ def _layer(title: str, media_type: str, digest: Digest, size_bytes: int) -> Desc
 
 def _require_one_model(main: Wheel, names: Sequence[str]) -> None:
     """Refuse anything but one file, or all the splits of one, in order."""
-    if len(names) == 1 and not _SPLIT.fullmatch(names[0]):
+    splits = [split for name in names if (split := parse_shard_name(name))]
+    if len(names) == 1 and not splits:
         return
-    splits = [_SPLIT.fullmatch(name) for name in names]
-    if not names or not all(splits):
+    if not names or len(splits) < len(names):
         titles = ", ".join(PurePosixPath(name).name for name in names[:5])
         raise SourceError(
             f"{main.file_name} holds {len(names)} models ({titles}), and olm takes packages of one"
         )
-    keys = [(m[1], int(m[2]), int(m[3])) for m in splits if m]
+    keys = [(split.stem, split.number, split.count) for split in splits]
     stem, _, count = keys[0]
     if keys != [(stem, number, count) for number in range(1, count + 1)]:
         raise SourceError(f"{main.file_name} holds {len(names)} of {count} splits of {stem}")

@@ -8,12 +8,15 @@ import hashlib
 import threading
 from dataclasses import replace
 from functools import partial
+from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from olmkit.registry.download.blobdownload import RemoteBlob
 from olmkit.registry.download.download import fetch
-from olmkit.registry.errors import SourceError
-from olmkit.registry.events import EventSink, Status
+from olmkit.registry.errors import SourceError, TransferCancelled
+from olmkit.registry.events import BlobProgress, EventSink, Status
+from olmkit.registry.http import web
+from olmkit.registry.http.patience import patiently
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.http.webfile import WebHost
 from olmkit.registry.oci import mediatypes
@@ -23,6 +26,8 @@ from olmkit.registry.oci.modelconfig import ModelSource, SourceFile
 from olmkit.registry.oci.reference import Reference, address_digest
 from olmkit.registry.sources import Describe, PullOptions
 from olmkit.registry.store.store import Store, StoredModel
+
+STREAM_BLOCK_BYTES: Final = 1 << 20
 
 
 def pull(
@@ -40,7 +45,7 @@ def pull(
     Raises:
         InvalidReference: the address is none of a GGUF file.
         ModelNotFound: nothing is there.
-        SourceError: what is there is no GGUF file, or the server does not tell its length.
+        SourceError: what is there is no GGUF file.
         TransferCancelled: `cancelled` was set.
         RemoteError: refused, unreachable, or other bytes than the digest says.
         StoreError, DiskFull: the store cannot take it.
@@ -54,25 +59,28 @@ def pull(
     origin = f"{parts.scheme}://{parts.netloc}/"
     on_event(Status(text=f"pulling {name}"))
     with WebHost(origin, access, insecure=options.insecure) as host:
-        size_bytes = host.size_bytes(path, name)
+        size_bytes = patiently(lambda: host.size_bytes(path, name), cancelled)
+        label = f"pulling {parts.path.rpartition('/')[2]}"
         if size_bytes is None:
-            raise SourceError(f"{host.host} does not tell the length of {name}")
-        key = hashlib.sha256(f"{origin}{path} {size_bytes}".encode()).hexdigest()
-        wanted = RemoteBlob(
-            label=f"pulling {parts.path.rpartition('/')[2]}",
-            name=expected.file_name if expected else f"address-{key}",
-            size_bytes=size_bytes,
-            digest=expected,
-            open=partial(host.open, path),
-            host=host.host,
-        )
-        (digest,) = fetch(
-            [wanted],
-            store.blobs,
-            on_event=on_event,
-            cancelled=cancelled,
-            streams=access.streams,
-        )
+            digest = _streamed(host, path, store, expected, label, on_event, cancelled)
+            size_bytes = store.blobs.path(digest).stat().st_size
+        else:
+            key = hashlib.sha256(f"{origin}{path} {size_bytes}".encode()).hexdigest()
+            wanted = RemoteBlob(
+                label=label,
+                name=expected.file_name if expected else f"address-{key}",
+                size_bytes=size_bytes,
+                digest=expected,
+                open=partial(host.open, path),
+                host=host.host,
+            )
+            (digest,) = fetch(
+                [wanted],
+                store.blobs,
+                on_event=on_event,
+                cancelled=cancelled,
+                limits=access.limits,
+            )
     with open(store.blobs.check(digest), "rb") as file:
         if file.read(4) != b"GGUF":
             raise SourceError(f"{name} is no GGUF file")
@@ -84,6 +92,34 @@ def pull(
     store.put(reference, _manifest(store, config, digest, size_bytes, parts.path))
     on_event(Status(text=f"stored as {reference.short}"))
     return store.load(reference)
+
+
+def _streamed(
+    host: WebHost,
+    path: str,
+    store: Store,
+    expected: Digest | None,
+    label: str,
+    on_event: EventSink,
+    cancelled: threading.Event,
+) -> Digest:
+    """The file of a server that does not tell its length: one stream, from its first byte on.
+
+    Raises:
+        TransferCancelled: `cancelled` was set.
+        RemoteError: it broke off; nothing is kept.
+    """
+    if expected is not None and store.blobs.has(expected):
+        return expected
+    with store.blobs.writer(expected=expected) as writer, host.open(path) as response:
+        with web.remote_errors(host.host):
+            for block in response.iter_raw(STREAM_BLOCK_BYTES):
+                if cancelled.is_set():
+                    raise TransferCancelled("the transfer was cancelled")
+                writer.write(block)
+                done = writer.written_bytes
+                on_event(BlobProgress(label=label, completed_bytes=done, total_bytes=None))
+        return writer.commit()
 
 
 def _manifest(store: Store, config: bytes, digest: Digest, size_bytes: int, path: str) -> Manifest:

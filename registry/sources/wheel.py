@@ -21,7 +21,7 @@ from olmkit.registry.oci.reference import normalized_package
 _ENTRIES_LIMIT = 20_000
 _METADATA_LIMIT_BYTES = 4 << 20
 _RATIO_LIMIT = 200
-"""How much an entry may expand: weights hardly shrink, archives that are bombs expand a
+"""Largest factor by which an entry may expand: weights hardly shrink, bombs expand a
 thousandfold."""
 _RATIO_FREE_BYTES = 64 << 20
 Blocks = Generator[bytes, None, None]

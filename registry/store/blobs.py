@@ -21,20 +21,20 @@ from typing import NoReturn
 from olmkit.registry.errors import (
     CorruptBlob,
     StoreError,
-    disk_full,
-    free_bytes_at,
     store_errors,
 )
 from olmkit.registry.oci.digest import Digest, OnBytes, hash_descriptor, hash_file, write_all
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.linking import LinkRecords, clone_or_link, looks_same
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder, locked, remove_abandoned
+from olmkit.registry.store.room import STEP_BYTES, require_room
 
 BLOB_MODE = 0o644
 _OLD_NAME = re.compile(r"sha256:[0-9a-fA-F]{64}")
 
 
 class BlobWriter:
-    """Receives the bytes of one blob; made by `BlobStore.writer`, used by one thread."""
+    """Writes the bytes of one new blob; made by `BlobStore.writer`, used by one thread."""
 
     def __init__(
         self, store: "BlobStore", fd: int, path: Path, expected: Digest | None, size: int | None
@@ -45,11 +45,11 @@ class BlobWriter:
         self._expected = expected
         self._size_bytes = size
         self._hasher = hashlib.sha256()
-        self._written_bytes = 0
+        self._written_bytes = self._checked_bytes = 0
 
     @property
     def written_bytes(self) -> int:
-        """Bytes taken so far."""
+        """Number of bytes written so far."""
         return self._written_bytes
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -62,6 +62,9 @@ class BlobWriter:
         view = memoryview(data)
         if self._size_bytes is not None and self._written_bytes + len(view) > self._size_bytes:
             self._refuse(f"more than {self._size_bytes} bytes")
+        if self._written_bytes + len(view) > self._checked_bytes:
+            self._checked_bytes = self._written_bytes + len(view) + STEP_BYTES
+            require_room(self._store.folder, len(view), self._store.kept_free_bytes)
         with store_errors(self._store.folder, "write to", needed_bytes=self._size_bytes):
             write_all(self._fd, view)
         self._hasher.update(view)
@@ -98,30 +101,40 @@ class BlobWriter:
 class BlobStore:
     """The blobs of one store; may be used by any thread and any number of processes."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, kept_free_bytes: int = 0) -> None:
+        """`kept_free_bytes`: what is not written if less than that would be free afterwards."""
         self._root = root
+        self.kept_free_bytes = kept_free_bytes
         self.folder = root / "blobs"
         self.links = LinkRecords(root / "links", root / "staging")
         self.unpacked = root / "unpacked"
         self._lock = root / "locks" / "store"
 
     def path(self, digest: Digest) -> Path:
-        """Where the blob is, or would be. Nothing is looked up; see `check`."""
+        """The path of the blob's file, which need not exist; see `check`."""
         return self.folder / digest.file_name
 
     @property
     def staging(self) -> Path:
-        """Where unfinished work lives: on the blobs' file system, and not among them."""
-        inside = self.folder / ".olm-staging"  # of no use to Ollama, which removes it when empty
+        """Where unfinished work lives: files can be renamed from there to be blobs."""
         try:
-            is_apart = os.stat(self.folder).st_dev != os.stat(self._root).st_dev
+            is_apart = _mount(self.folder) != _mount(self._root)
         except FileNotFoundError:
             is_apart = False
-        return inside if is_apart else self._root / "staging"
+        return self.stagings[1 if is_apart else 0]
+
+    @property
+    def stagings(self) -> tuple[Path, Path]:
+        """Where it may live: beside the blobs, or among them where they are mounted apart.
+
+        The second is of no use to Ollama, which removes it when empty.
+        """
+        return self._root / "staging", self.folder / ".olm-staging"
 
     @contextmanager
     def workspace(self) -> Iterator[Path]:
-        """A folder on the blobs' file system for the block; it goes, also when the process dies.
+        """A folder on the blobs' file system that is removed after the block, or when the process
+        dies.
 
         Raises:
             StoreError, DiskFull: it cannot be made.
@@ -133,7 +146,7 @@ class BlobStore:
             yield folder
 
     def rename_old(self) -> int:
-        """Give blobs of old releases of Ollama, `sha256:<hex>`, the name of today's; how many.
+        """Rename the blobs of old releases of Ollama, `sha256:<hex>`; returns how many.
 
         Ollama does so too whenever it starts. Where both names are, both stay.
 
@@ -156,7 +169,7 @@ class BlobStore:
         return len(old)
 
     def has(self, digest: Digest, size_bytes: int | None = None) -> bool:
-        """Whether the blob is there, and of that size. One that is there counts as in use.
+        """Whether the blob is there, and of that size. A blob that is found counts as used.
 
         Raises:
             StoreError: the store cannot be read.
@@ -306,9 +319,7 @@ class BlobStore:
                 os.close(fd)
 
     def _require_room(self, size_bytes: int | None) -> None:
-        free_bytes = free_bytes_at(self.folder)
-        if size_bytes is not None and free_bytes is not None and size_bytes > free_bytes:
-            raise disk_full(self.folder, needed_bytes=size_bytes)
+        require_room(self.folder, size_bytes or 0, self.kept_free_bytes)
 
     def ingest_file(
         self, path: Path, *, on_bytes: OnBytes | None = None, follow_links: bool = True
@@ -380,8 +391,14 @@ class BlobStore:
         if self.has(digest, size_bytes):
             return False
         final = self.path(digest)
-        with store_errors(final, "write"):
-            os.rename(staged, final)
+        with store_errors(final, "write", needed_bytes=size_bytes):
+            try:
+                os.rename(staged, final)
+            except OSError as error:
+                if error.errno != errno.EXDEV:  # a project quota: no mount tells of it
+                    raise
+                with claimed_folder(self.stagings[1]) as folder:
+                    replace(staged, final, beside=folder)
             sync_folder(self.folder)
         return True
 
@@ -405,8 +422,13 @@ class BlobStore:
 
     @property
     def partial(self) -> Path:
-        """Where unfinished downloads stay: on the blobs' file system, and not among them."""
-        return self.staging.with_name(self.staging.name.replace("staging", "partial"))
+        """Where unfinished downloads stay: files can be renamed from there to be blobs."""
+        return self.partials[self.stagings.index(self.staging)]
+
+    @property
+    def partials(self) -> tuple[Path, Path]:
+        """Where they may stay, as `stagings`."""
+        return self._root / "partial", self.folder / ".olm-partial"
 
     def discard(self, digest: Digest) -> None:
         """Remove a blob and what is recorded of it; fine when absent. For `collect` only.
@@ -418,6 +440,25 @@ class BlobStore:
         with store_errors(path, "remove"):
             path.unlink(missing_ok=True)
         self.links.forget(digest)
+
+
+def _mount(folder: Path) -> tuple[int, str]:
+    """What tells folders apart between which no file can be renamed: device and mount.
+
+    Raises:
+        OSError: there is no such folder.
+    """
+    fd = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_CLOEXEC)
+    try:
+        device = os.fstat(fd).st_dev
+        try:
+            # proc(5), fdinfo: bind mounts of one file system have one device and several ids.
+            facts = Path(f"/proc/self/fdinfo/{fd}").read_text("ascii")
+        except OSError:
+            return device, ""
+    finally:
+        os.close(fd)
+    return device, next((line for line in facts.splitlines() if line.startswith("mnt_id:")), "")
 
 
 def sync_folder(folder: Path) -> None:

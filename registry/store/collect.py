@@ -25,7 +25,7 @@ from olmkit.registry.store.locks import claims, is_held, remove_abandoned
 from olmkit.registry.store.nametree import NameTree, Unreadable, files_below, read_manifest_file
 
 GRACE_S = 3600.0
-"""Ollama's: younger blobs may belong to work that no lease tells of."""
+"""Grace period, Ollama's own: younger blobs may belong to work that has no lease."""
 
 _MENTION = re.compile(rb"sha256[:-][0-9a-fA-F]{64}")
 _BLOB_FILE = re.compile(r"sha256-[0-9a-f]{64}")
@@ -39,7 +39,7 @@ class Unused:
     digest: Digest
     size_bytes: int
     freed_bytes: int
-    """What its removal frees: nothing when another hard link keeps the bytes."""
+    """Bytes that its removal frees; 0 when another hard link keeps them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,13 +48,13 @@ class Collection:
 
     unused: tuple[Unused, ...]
     spared: int
-    """Blobs that nothing mentions, but that are young or may be in use."""
+    """Number of blobs that nothing mentions, but that are young or may be in use."""
     blocked_by: tuple[Unreadable, ...]
-    """When not empty, nothing is removed and `unused` is empty."""
+    """Files that stand in the way; with any, nothing is removed and `unused` is empty."""
 
     @property
     def freed_bytes(self) -> int:
-        """Room won on the disk."""
+        """Bytes won on the disk."""
         return sum(blob.freed_bytes for blob in self.unused)
 
 
@@ -92,12 +92,12 @@ def collect(
 
 
 def remove_leftovers(blobs: BlobStore, names: NameTree, leases: Path) -> None:
-    """Remove what dead processes were writing. No blob, no name, no download goes; no lock needed.
+    """Remove the unfinished files of dead processes, but no blob, name or download. Needs no lock.
 
     Raises:
         StoreError: a folder cannot be read.
     """
-    for folder in {leases, blobs.staging, names.staging}:
+    for folder in {leases, *blobs.stagings, names.staging}:
         remove_abandoned(folder)
 
 
@@ -163,7 +163,7 @@ def _mentioned(raw: bytes) -> set[Digest]:
 def _mark(blobs: BlobStore, names: NameTree) -> tuple[Set[Digest], tuple[Unreadable, ...]]:
     """All digests that any manifest mentions, with the files that came out of those layers.
 
-    And what may be a manifest but cannot be read.
+    Also returns the files that may be manifests but cannot be read.
     """
     used: set[Digest] = set()
     unreadable: list[Unreadable] = []
@@ -175,7 +175,7 @@ def _mark(blobs: BlobStore, names: NameTree) -> tuple[Set[Digest], tuple[Unreada
                 used |= _mentioned(file.raw)
         except StoreError as error:
             unreadable.append(Unreadable(path=Path(path), reason=str(error)))
-        except (msgspec.MsgspecError, UnicodeDecodeError):
+        except (msgspec.MsgspecError, ValueError, RecursionError):
             unreadable.append(Unreadable(path=Path(path), reason=f"{path} is no manifest"))
     used |= unpacked.wanted_with(blobs.unpacked, used)
     return used, tuple(unreadable)
@@ -218,7 +218,7 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _needed_since(leases: Path, grace_s: float) -> float:
-    """Blobs used at this time or later, in seconds since the epoch, are to be spared."""
+    """The time, in seconds since the epoch, from which on blobs that were used are spared."""
     begun = [time.time() - grace_s]
     for folder in claims(leases):
         if is_held(folder):

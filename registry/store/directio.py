@@ -16,7 +16,8 @@ ALIGNMENT_BYTES: Final = 4096
 """Offsets, lengths and addresses are multiples of it (open(2), O_DIRECT)."""
 BLOCK_BYTES: Final = 512 * 1024
 _KEEP_SIZE: Final = 1
-"""FALLOC_FL_KEEP_SIZE (fallocate(2))."""
+_PUNCH_HOLE: Final = 2
+"""FALLOC_FL_KEEP_SIZE and FALLOC_FL_PUNCH_HOLE (fallocate(2))."""
 
 
 class Blocks:
@@ -58,13 +59,26 @@ def allocate(fd: int, size_bytes: int) -> None:
     Raises:
         OSError: there is no room.
     """
+    _fallocate(fd, _KEEP_SIZE, 0, size_bytes)
+
+
+def give_back(fd: int, start: int, end: int) -> None:
+    """Give back the room of a part of a file, which then reads as zeros, where that can be.
+
+    Raises:
+        OSError: the file system has a fault.
+    """
+    _fallocate(fd, _KEEP_SIZE | _PUNCH_HOLE, start, end - start)
+
+
+def _fallocate(fd: int, mode: int, start: int, size_bytes: int) -> None:
     import ctypes
 
     fallocate = getattr(ctypes.CDLL(None, use_errno=True), "fallocate", None)
     if fallocate is None or not size_bytes:
         return
     fallocate.argtypes = [ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64]
-    if fallocate(fd, _KEEP_SIZE, 0, size_bytes):
+    if fallocate(fd, mode, start, size_bytes):
         code = ctypes.get_errno()
         if code not in (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL):
             raise OSError(code, os.strerror(code))

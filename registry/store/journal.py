@@ -5,8 +5,8 @@
     partial/sha256-….lock    held by the process that downloads
     partial/uploads/….json   where a push goes on; `upload` writes them
 
-The journal is replaced as a whole, after the bytes that it tells of were written. It is trusted
-for what to ask for, never for what is right: the digest of all bytes is checked at the end.
+The journal is replaced as a whole, after the bytes that it lists were written. It decides what is
+downloaded, never what is right: the digest of all bytes is checked at the end.
 """
 
 import contextlib
@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.registry.errors import StoreError, store_errors
-from olmkit.registry.store.directio import DirectFile, allocate
+from olmkit.registry.store.directio import DirectFile, allocate, give_back
 from olmkit.registry.store.locks import claims, is_held
 from olmkit.registry.store.ranges import Ranges
+from olmkit.registry.store.room import STEP_BYTES, require_room
 
 JOURNAL_LIMIT_BYTES = 1 << 20
 KEPT_S = 7 * 24 * 3600.0
-"""Unfinished downloads that nobody touched for so long are removed."""
+"""Age at which unfinished downloads that nobody touched are removed."""
 
 _DATA_MODE = 0o600
 _SUFFIXES = (".json", ".lock", ".new")
@@ -45,15 +46,19 @@ class Unfinished:
     modified_s: float
     is_running: bool
     is_staged: bool = False
-    """A file that was being written, not a download; it is never gone on with."""
+    """Whether it is a file that was being written, not a download; such a file is never resumed."""
 
 
 class Partial:
     """One unfinished download that this process holds; made by `claim`."""
 
-    def __init__(self, folder: Path, name: str, size_bytes: int, lock_fd: int) -> None:
+    def __init__(
+        self, folder: Path, name: str, size_bytes: int, lock_fd: int, kept_free_bytes: int
+    ) -> None:
         self.path = folder / name
         self.size_bytes = size_bytes
+        self._kept_free_bytes = kept_free_bytes
+        self._reserved_bytes = 0
         self._journal = folder / f"{name}.json"
         self._lock_path = folder / f"{name}.lock"
         self._lock_fd = lock_fd
@@ -66,7 +71,7 @@ class Partial:
                 self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, _DATA_MODE
             )
             self.file = DirectFile(self.path, self.fd)
-        self.done = self._read()
+        self.done = self._saved = self._read()
 
     def _read(self) -> Ranges:
         found = _read_journal(self._journal)
@@ -75,32 +80,55 @@ class Partial:
             return Ranges()
         return found[1]
 
-    def allocate(self) -> None:
-        """Take the room for all bytes now, so that a full disk is known before they arrive.
+    def lay_out(self) -> None:
+        """Make the file as long as it will be, without taking room, and see that it would fit.
 
         Raises:
             DiskFull, StoreError: there is no room, or the file cannot be written.
         """
         with store_errors(self.path.parent, "write to", needed_bytes=self.size_bytes):
             os.ftruncate(self.fd, self.size_bytes)
-            allocate(self.fd, self.size_bytes)
+            there_bytes = os.fstat(self.fd).st_blocks * 512
+        missing_bytes = max(0, self.size_bytes - there_bytes)
+        require_room(self.path.parent, missing_bytes, self._kept_free_bytes)
+
+    def reserve(self, arrived_bytes: int) -> None:
+        """Take room for as much again as has arrived, and a step: a word alone takes none.
+
+        Raises:
+            DiskFull, StoreError: there is no room, or the file cannot be written.
+        """
+        wanted_bytes = min(self.size_bytes, 2 * arrived_bytes + STEP_BYTES)
+        if wanted_bytes < min(self.size_bytes, self._reserved_bytes + STEP_BYTES):
+            return
+        folder = self.path.parent
+        missing_bytes = wanted_bytes - max(self._reserved_bytes, arrived_bytes)
+        require_room(folder, max(0, missing_bytes), self._kept_free_bytes)
+        with store_errors(folder, "write to", needed_bytes=self.size_bytes):
+            allocate(self.fd, wanted_bytes)
+        self._reserved_bytes = wanted_bytes
 
     def save(self, done: Ranges) -> None:
-        """Write down which bytes are there, unless it was removed.
+        """Write the journal, unless the download was removed.
 
         Raises:
             DiskFull, StoreError: it cannot be written.
         """
+        with self._uses:
+            is_open = not self._is_closing
+        if is_open:
+            self.reserve(done.total_bytes)
         raw = json.dumps({"size": self.size_bytes, "done": list(done)}).encode()
         staged = self._journal.with_suffix(".new")
         with self._uses, store_errors(self._journal, "write"):
             if not self._is_removed:
                 staged.write_bytes(raw)
                 os.replace(staged, self._journal)
+                self._saved = done
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Put a `close` by another thread off to the end of the block.
+        """Delay a `close` by another thread until the end of the block.
 
         Raises:
             StoreError: it is closed.
@@ -119,20 +147,34 @@ class Partial:
                 self._close()
 
     def close(self) -> None:
-        """Let go, once; what is there stays for the next time."""
+        """Let go of the download, which can be resumed later. Further calls do nothing."""
         with self._uses:
             is_last = not self._is_closing and not self._held
             self._is_closing = True
         if is_last:
             self._close()
 
+    def _give_back(self) -> None:
+        """Give the room back that was taken for bytes which did not come."""
+        end = 0
+        for start, following in (*self._saved, (self._reserved_bytes, self._reserved_bytes)):
+            if start > end:
+                give_back(self.fd, end, min(start, self._reserved_bytes))
+            end = max(end, following)
+            if end >= self._reserved_bytes:
+                return
+
     def _close(self) -> None:
+        if not self._is_removed and self._reserved_bytes:
+            with contextlib.suppress(OSError):
+                self._give_back()
         self.file.close()
         os.close(self.fd)
         os.close(self._lock_fd)
 
     def remove(self) -> None:
-        """Let go and leave nothing; the data file may have got another name before."""
+        """Let go of the download and remove its files; the data file may have become a blob
+        before."""
         with self._uses:
             self._is_removed = True
         for path in (self._journal, self.path, self._lock_path):
@@ -141,8 +183,8 @@ class Partial:
         self.close()
 
 
-def claim(folder: Path, name: str, size_bytes: int) -> Partial | None:
-    """The unfinished download of that name, new or resumed; None while another one holds it.
+def claim(folder: Path, name: str, size_bytes: int, *, kept_free_bytes: int = 0) -> Partial | None:
+    """The unfinished download of that name, new or resumed; None while somebody else holds it.
 
     Raises:
         DiskFull, StoreError: it cannot be made.
@@ -151,7 +193,7 @@ def claim(folder: Path, name: str, size_bytes: int) -> Partial | None:
     if fd is None:
         return None
     try:
-        return Partial(folder, name, size_bytes, fd)
+        return Partial(folder, name, size_bytes, fd, kept_free_bytes)
     except BaseException:
         os.close(fd)
         raise
@@ -180,19 +222,19 @@ def _lock(folder: Path, name: str) -> int | None:
 
 
 def completed_bytes(folder: Path, name: str) -> int:
-    """How much of a download is there, whoever holds it; 0 for unknown."""
+    """Number of bytes of a download that are there, whoever holds it; 0 for an unknown one."""
     found = _read_journal(folder / f"{name}.json")
     return 0 if found is None else found[1].total_bytes
 
 
 def prefix_bytes(folder: Path, name: str) -> int:
-    """How much of a download is there from its first byte on, without a gap; 0 for unknown."""
+    """Number of bytes before the first gap of a download; 0 for an unknown one."""
     found = _read_journal(folder / f"{name}.json")
     return 0 if found is None else found[1].prefix_end
 
 
 def allocated_bytes(folder: Path, name: str) -> int:
-    """How much room an unfinished download has already."""
+    """Bytes of disk space that an unfinished download takes."""
     try:
         return os.stat(folder / name).st_blocks * 512
     except OSError:
@@ -237,7 +279,7 @@ def unfinished(folder: Path) -> list[Unfinished]:
 
 
 def _names(folder: Path) -> list[str]:
-    """Of all that has any file in the folder."""
+    """The names of all downloads that have any file in the folder."""
     names = set()
     with store_errors(folder, "read"), contextlib.suppress(FileNotFoundError):
         for path in folder.iterdir():
@@ -247,7 +289,7 @@ def _names(folder: Path) -> list[str]:
 
 
 def _modified_s(folder: Path, name: str) -> float:
-    """When the data or the journal was written; without either the lock."""
+    """Time at which the data or the journal was written, or else the lock."""
     times: list[float] = []
     for suffix in ("", ".json", ".new", ".lock"):
         if suffix == ".lock" and times:
@@ -270,8 +312,8 @@ def _held(folder: Path, name: str) -> Iterator[bool]:
 def remove_old(folder: Path, kept_s: float = KEPT_S) -> list[Unfinished]:
     """Remove the unfinished downloads that nobody touched for `kept_s` seconds; return them.
 
-    What is as old and belongs to none goes too: locks and journals that a kill left, and where a
-    push was to go on.
+    Files of the same age that belong to no download are removed too: locks and journals that a kill
+    left, and the addresses at which pushes were to be resumed.
 
     Raises:
         StoreError: they cannot be read.
@@ -299,7 +341,7 @@ def remove_old(folder: Path, kept_s: float = KEPT_S) -> list[Unfinished]:
 
 
 def staged(folder: Path) -> list[Unfinished]:
-    """Folders of files that were being written; those that do not run were left by a kill.
+    """The folders of files that are being written, and of those that a kill left.
 
     `collect` removes these.
 

@@ -1,11 +1,10 @@
-"""A second name for a file's bytes without copying them, where the file system can.
+"""Reflinks and hard links: a second name for a file's bytes, without a copy.
 
 A blob that is a hard link changes when somebody writes to the user's file in place. What the file
 looked like when it was hashed is recorded, so that this is noticed without reading it.
 """
 
 import errno
-import fcntl
 import os
 from pathlib import Path
 
@@ -13,9 +12,10 @@ import msgspec
 
 from olmkit.registry.errors import store_errors
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.reflink import reflink
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
 
-_FICLONE = 0x40049409  # linux/fs.h: _IOW(0x94, 9, int)
 _CANNOT_LINK = {
     errno.EXDEV,  # another file system
     errno.EPERM,  # no hard links here, or another user's file (fs.protected_hardlinks)
@@ -38,22 +38,9 @@ def clone_or_link(fd: int, path: Path, target: Path) -> bool | None:
         StoreError, DiskFull: `target` cannot be made for another reason.
     """
     with store_errors(target, "create"):
-        if _cloned(fd, target):
+        if reflink(fd, target, mode=0o644):
             return False
         return True if _linked(fd, path, target) else None
-
-
-def _cloned(fd: int, target: Path) -> bool:
-    out = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.ioctl(out, _FICLONE, fd)
-        os.fsync(out)
-    except OSError:
-        os.unlink(target)
-        return False
-    finally:
-        os.close(out)
-    return True
 
 
 def _linked(fd: int, path: Path, target: Path) -> bool:
@@ -101,7 +88,7 @@ class LinkRecords:
         with store_errors(path, "write"), claimed_folder(self._staging) as folder:
             self._folder.mkdir(exist_ok=True, mode=FOLDER_MODE)
             (folder / "record").write_bytes(msgspec.json.encode(_Record.of(found)))
-            os.rename(folder / "record", path)
+            replace(folder / "record", path)
 
     def was_written_since(self, digest: Digest, found: os.stat_result) -> bool:
         """Whether the file looks other than recorded; no for one that is not recorded."""

@@ -27,6 +27,7 @@ from olmkit.registry.errors import InvalidReference, StoreError, store_errors
 from olmkit.registry.oci.digest import write_all
 from olmkit.registry.oci.manifest import MANIFEST_LIMIT_BYTES
 from olmkit.registry.oci.reference import DEFAULT_HOST, Reference
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.blobs import BLOB_MODE, sync_folder
 from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
 
@@ -106,7 +107,7 @@ class ManifestFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unreadable:
-    """Something in the store that stands in the way, and why."""
+    """A file or folder of the store that cannot be used, and why."""
 
     path: Path
     reason: str
@@ -185,7 +186,7 @@ class NameTree:
         return sorted(same, key=lambda other: (other != name, other))
 
     def names(self, parents: Parts) -> list[str]:
-        """What the folder of these components holds, sorted; nothing when it is absent.
+        """The names in the folder of these components, sorted; none when it is absent.
 
         Raises:
             StoreError: it cannot be read, or is a link.
@@ -213,8 +214,18 @@ class NameTree:
             finally:
                 os.close(fd)
             self._make_folders(path.parent)
-            os.rename(staged, path)
+            replace(staged, path)
             sync_folder(path.parent)
+
+    def touch(self, parts: Parts) -> None:
+        """Make now the time at which the manifest at `parts` was modified.
+
+        Raises:
+            StoreError: it cannot be.
+        """
+        path = self.path(parts)
+        with store_errors(path, "write"):
+            os.utime(path)
 
     def _make_folders(self, folder: Path) -> None:
         if not folder.is_dir():
@@ -265,25 +276,32 @@ def read_manifest_file(path: str) -> ManifestFile | None:
 
 
 def files_below(folder: str | Path, depth: int = 1) -> Iterator[tuple[str, int]]:
-    """All that is no folder below `folder`, links too, with its depth; in no order.
+    """Every file and link below `folder` with its depth, in no particular order.
 
-    Hidden files, which no reference can name, are left out.
+    Hidden files, which no reference can name, are left out. A folder that cannot be read, or is
+    nested too deeply, stands for what is in it: it hides no other.
 
     Raises:
-        StoreError: a folder cannot be read, or they are nested too deeply.
+        StoreError: `folder` itself cannot be read.
     """
     if depth > _DEPTH_LIMIT:
-        raise StoreError(f"folders below {folder} are nested too deeply", path=str(folder))
-    with store_errors(folder, "read"):
-        try:
-            with os.scandir(folder) as entries:
-                found = [
-                    (entry.path, entry.is_dir(follow_symlinks=False))
-                    for entry in entries
-                    if not entry.name.startswith(".")
-                ]
-        except FileNotFoundError:
+        yield str(folder), depth - 1
+        return
+    try:
+        with os.scandir(folder) as entries:
+            found = [
+                (entry.path, entry.is_dir(follow_symlinks=False))
+                for entry in entries
+                if not entry.name.startswith(".")
+            ]
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        if depth > 1:
+            yield str(folder), depth - 1
             return
+        with store_errors(folder, "read"):
+            raise error
     for path, is_folder in found:
         if is_folder:
             yield from files_below(path, depth + 1)

@@ -60,6 +60,7 @@ class ResumableWriter:
         partial = self._partial
         if self.received_bytes + len(data) > partial.size_bytes:
             raise self._refusal(f"more than {partial.size_bytes} bytes")
+        partial.reserve(self.received_bytes)
         with store_errors(partial.path.parent, "write to", needed_bytes=partial.size_bytes):
             view = memoryview(data)
             while view:
@@ -118,7 +119,9 @@ def resumable_writer(
         DiskFull: no room for the blob.
         StoreError: the store cannot be written.
     """
-    partial = journal.claim(blobs.partial, digest.file_name, size_bytes)
+    partial = journal.claim(
+        blobs.partial, digest.file_name, size_bytes, kept_free_bytes=blobs.kept_free_bytes
+    )
     if partial is None:
         yield None
         return
@@ -127,7 +130,7 @@ def resumable_writer(
         if offset_bytes > partial.done.prefix_end:
             yield None
             return
-        partial.allocate()
+        partial.lay_out()
         writer.start_at(offset_bytes)
         yield writer
     finally:

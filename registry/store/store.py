@@ -12,11 +12,12 @@ read there it never touches. Reading takes no lock; writing holds `locks/store`,
 
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from olmkit.registry.errors import InvalidManifest, ModelNotFound, StoreError, store_errors
@@ -61,6 +62,7 @@ class StoredModel:
 
 
 _Models = list[StoredModel]
+_Downloads = list[journal.Unfinished]
 _Version = tuple[int, int, int]
 """Inode, time of modification and size of a manifest's file."""
 _SEEN_LIMIT = 10_000
@@ -69,11 +71,16 @@ _SEEN_LIMIT = 10_000
 class Store:
     """One store; any number of threads and processes may use it at once."""
 
-    def __init__(self, root: Path, *, keeps_replaced: bool = False) -> None:
-        """`keeps_replaced`: blobs of a manifest that another one replaced stay for `collect`."""
+    def __init__(
+        self, root: Path, *, keeps_replaced: bool = False, kept_free_bytes: int = 0
+    ) -> None:
+        """`keeps_replaced`: blobs of a manifest that another one replaced stay for `collect`.
+
+        `kept_free_bytes`: nothing is written that would leave less free on the disk.
+        """
         self.root = root
         self._keeps_replaced = keeps_replaced
-        self.blobs = BlobStore(root)
+        self.blobs = BlobStore(root, kept_free_bytes=kept_free_bytes)
         self.names = NameTree(root / "manifests", root / "staging")
         self.leases = root / "leases"
         self.lock = root / "locks" / "store"
@@ -138,7 +145,7 @@ class Store:
         return self.scan()[0]
 
     def scan(self) -> tuple[_Models, tuple[Unreadable, ...]]:
-        """`list`, and what lies below `manifests/` without being a model.
+        """`list`, and the files below `manifests/` that are no models.
 
         Raises:
             StoreError: the store cannot be read.
@@ -148,7 +155,7 @@ class Store:
         for path, depth in nametree.files_below(self.names.folder):
             try:
                 model = self._model_at(path, depth)
-            except (StoreError, InvalidManifest) as error:
+            except (StoreError, InvalidManifest, OSError, ValueError) as error:
                 unreadable.append(Unreadable(path=Path(path), reason=str(error)))
             else:
                 models += [] if model is None else [model]
@@ -162,6 +169,8 @@ class Store:
             found = os.lstat(path)
         except FileNotFoundError:
             return None
+        if stat.S_ISDIR(found.st_mode):
+            raise StoreError(f"the folder {path} cannot be read", path=path)
         version = (found.st_ino, found.st_mtime_ns, found.st_size)
         known = self._seen.get(path)
         if known is not None and known[0] == version:
@@ -188,6 +197,8 @@ class Store:
     def put(self, reference: Reference, manifest: Manifest) -> Digest:
         """Make a name mean a manifest, durably and at once; returns the manifest's digest.
 
+        One that means it already counts as modified now.
+
         Blobs that only the replaced manifest used are removed.
 
         Raises:
@@ -209,6 +220,7 @@ class Store:
             parts = self.names.spelling_to_write(nametree.parts_of(reference))
             replaced = self.names.read(parts)
             if replaced is not None and replaced.raw == manifest.raw:
+                self.names.touch(parts)
                 return manifest.digest
             self.names.write(parts, manifest.raw)
             if replaced is not None and not self._keeps_replaced:
@@ -282,16 +294,27 @@ class Store:
             )
 
     def remove_leftovers(self) -> None:
-        """Remove what dead processes left, and downloads that nobody went on with for a week.
+        """Remove the unfinished files of dead processes, and downloads that nobody touched for a
+        week.
 
-        No blob and no name goes: that is `collect`'s, and only done when somebody asks for it.
+        Blobs and names stay: only `collect` removes those, when somebody asks for it.
 
         Raises:
             StoreError: the store cannot be read.
         """
         collect.remove_leftovers(self.blobs, self.names, self.leases)
         collect.remove_stale(self.root / "incoming")
-        journal.remove_old(self.blobs.partial)
+        self.remove_old_downloads()
+
+    def remove_old_downloads(self, kept_s: float = journal.KEPT_S) -> _Downloads:
+        """Remove the downloads that nobody went on with for `kept_s` seconds; return them.
+
+        Raises:
+            StoreError: the store cannot be read.
+        """
+        return [
+            entry for folder in self.blobs.partials for entry in journal.remove_old(folder, kept_s)
+        ]
 
     def adopt(self, name: str, on_bytes: OnBytes | None = None) -> tuple[Digest, int]:
         """Take `incoming/name` among the blobs; returns digest and size in bytes.
@@ -336,9 +359,19 @@ def _stored_model(reference: Reference, file: nametree.ManifestFile) -> StoredMo
         reference=reference,
         manifest=manifest,
         manifest_digest=manifest.digest,
-        modified_at=datetime.fromtimestamp(file.modified_s, UTC),
+        modified_at=_time(file.modified_s),
         size_bytes=manifest.size_bytes,
     )
+
+
+def _time(since_epoch_s: float) -> datetime:
+    """The time of a file; one that no calendar has, as the nearest of 1 to 9999 AD."""
+    try:
+        return datetime.fromtimestamp(since_epoch_s, UTC)
+    except (ValueError, OverflowError, OSError):
+        # A day off either end, so that every time zone can show it.
+        end = datetime.max - timedelta(days=2) if since_epoch_s > 0 else datetime.min + timedelta(2)
+        return end.replace(microsecond=0, tzinfo=UTC)
 
 
 def _not_found(reference: Reference) -> ModelNotFound:

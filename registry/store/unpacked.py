@@ -14,6 +14,7 @@ import msgspec
 
 from olmkit.registry.errors import InvalidDigest, store_errors
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.replacing import replace
 from olmkit.registry.store.blobs import BlobStore
 
 _RECORD_LIMIT_BYTES: Final = 8 << 20
@@ -28,10 +29,10 @@ class File(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What came out of one layer."""
+    """The files that came out of one layer."""
 
     below: str
-    """The way it was made: the folder that counted, or which shards."""
+    """How they were made: the folder that was unpacked, or the shards that were merged."""
     files: tuple[File, ...]
     links: dict[str, str]
     """Symbolic and hard links: name to target, both from the layer's root."""
@@ -50,7 +51,7 @@ def find(blobs: BlobStore, digest: Digest, *, below: str) -> Record | None:
 
 
 def remember(blobs: BlobStore, digest: Digest, record: Record) -> None:
-    """Keep the record of what was made of a blob.
+    """Write the record of what was made of a blob.
 
     Raises:
         StoreError: it cannot be written.
@@ -61,7 +62,7 @@ def remember(blobs: BlobStore, digest: Digest, record: Record) -> None:
         with store_errors(path, "write"):
             path.parent.mkdir(parents=True, exist_ok=True)
             staged.write_bytes(msgspec.json.encode(record))
-            staged.replace(path)
+            replace(staged, path)
 
 
 def _path(blobs: BlobStore, digest: Digest) -> Path:

@@ -1,4 +1,4 @@
-"""What a store's disk space goes to, and what housekeeping may take back.
+"""The disk usage of a store, and how much of it housekeeping may free.
 
 Decides what counts as used, unused and unfinished; removes nothing.
 """
@@ -14,29 +14,29 @@ from olmkit.registry.store.store import Store, StoredModel
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUsage:
-    """What one name costs."""
+    """The disk usage of one name."""
 
     model: StoredModel
     size_bytes: int
-    """Of its blobs, each once, with what was unpacked of them."""
+    """Bytes of its blobs, each once, and of the files that were unpacked from them."""
     unique_bytes: int
-    """Of those that no other model needs: what its removal gives back."""
+    """Bytes that no other model needs, which its removal frees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a store holds."""
+    """The disk usage of a store."""
 
     models: tuple[ModelUsage, ...]
     models_bytes: int
-    """Of all blobs that models need, each once."""
+    """Bytes of all blobs that models need, each once."""
     unused: Collection
     partials: tuple[Unfinished, ...]
-    """Downloads and uploads that are not over, and files that were being written."""
+    """Unfinished downloads and uploads, and files that were being written."""
 
 
 def usage(store: Store) -> Usage:
-    """What the store holds; reads manifests, no blobs.
+    """The disk usage of a store. Reads manifests, no blobs.
 
     Raises:
         StoreError: the store cannot be read.
@@ -67,14 +67,16 @@ def usage(store: Store) -> Usage:
 
 
 def unfinished(store: Store) -> tuple[Unfinished, ...]:
-    """Downloads and uploads that are not over, and files that were being written.
+    """Unfinished downloads and uploads, and files that were being written.
 
     Raises:
         StoreError: the store cannot be read.
     """
-    folders = sorted({store.blobs.staging, store.names.staging})
-    found = journal.unfinished(store.blobs.partial)
-    return (*found, *(entry for folder in folders for entry in journal.staged(folder)))
+    staging = sorted({*store.blobs.stagings, store.names.staging})
+    return (
+        *(entry for folder in store.blobs.partials for entry in journal.unfinished(folder)),
+        *(entry for folder in staging for entry in journal.staged(folder)),
+    )
 
 
 def _blobs_of(store: Store, model: StoredModel) -> dict[Digest, int]:

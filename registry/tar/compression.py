@@ -18,9 +18,10 @@ from olmkit.registry.tar.tarstream import Reader
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 GZIP_MAGIC: Final = b"\x1f\x8b"
 PLAIN_ALLOWANCE_BYTES: Final = 64 << 20
-"""What any stream may expand to."""
+"""Bytes that any stream may expand to."""
 RATIO_LIMIT: Final = 200
-"""How many bytes may come out for each that went in, beyond the allowance. Weights give 1 to 2."""
+"""Most bytes that come out for each byte that goes in, beyond the allowance; weights give 1 to
+2."""
 _WINDOW_LIMIT_BYTES: Final = 128 << 20
 _SPECIAL_READS: Final = 1 << 16
 
@@ -54,7 +55,7 @@ def decompression_errors() -> Iterator[None]:
 
 
 class _Counted:
-    """Counts what is read of a stream, and lets one look ahead."""
+    """A reader that counts its bytes and can look ahead."""
 
     def __init__(self, source: Reader) -> None:
         self._source = source
@@ -91,7 +92,7 @@ class _Raw(io.RawIOBase):
 
 
 class _Bounded:
-    """What a decompressor gives, as long as it stays in proportion to what it was given."""
+    """A reader of decompressed bytes, which raises when they exceed the limits."""
 
     def __init__(self, inner: Reader, source: _Counted) -> None:
         self._inner = inner

@@ -19,7 +19,7 @@ from olmkit.registry.errors import SourceError
 BLOCK_BYTES: Final = 512
 MEMBER_LIMIT: Final = 100_000
 EXTENSION_LIMIT_BYTES: Final = 1 << 20
-"""Of a header that extends the next one."""
+"""Longest extended header, which says more about the next member."""
 END: Final = bytes(2 * BLOCK_BYTES)
 _COPY_BYTES: Final = 1 << 20
 _PAX_RECORD: Final = re.compile(rb"(\d{1,20}) ([^=]{1,256})=")
@@ -35,7 +35,7 @@ class Reader(Protocol):
 
 
 class Kind(enum.Enum):
-    """What a member is."""
+    """The kinds of members."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -49,10 +49,10 @@ class Member:
 
     def __init__(self, source: Reader, name: str, kind: Kind, link: str, size_bytes: int) -> None:
         self.name = name
-        """Relative, normalised, `/` between parts."""
+        """Relative and normalised name, with `/` between its parts."""
         self.kind = kind
         self.link = link
-        """Where a link points, as written."""
+        """Target of a link, as written."""
         self.size_bytes = size_bytes
         self._source = source
         self._left_bytes = size_bytes
@@ -91,15 +91,15 @@ class Member:
             _exactly(self._source, padding)
 
 
-def members(source: Reader) -> Iterator[Member]:
+def members(source: Reader, *, limit: int = MEMBER_LIMIT) -> Iterator[Member]:
     """The members of the archive in order; one is to be read before the next is asked for.
 
     Raises:
         SourceError: no tar, cut off, a member that leads outside, or over a limit.
     """
     for count, member in enumerate(_members(source)):
-        if count >= MEMBER_LIMIT:
-            raise SourceError(f"the archive has more than {MEMBER_LIMIT} members")
+        if count >= limit:
+            raise SourceError(f"the archive has more than {limit} members")
         yield member
         member.skip()
 
@@ -237,7 +237,8 @@ def _exactly(source: Reader, count: int) -> bytes:
 
 
 def _drain(source: Reader) -> None:
-    """Read what follows the end mark: the writer of a pipe would break, a checksum be unread."""
+    """Read what follows the end mark, so that the writer of a pipe does not break and a checksum is
+    read."""
     while source.read(_COPY_BYTES):
         pass
 
@@ -250,5 +251,5 @@ def header(name: str, size_bytes: int, *, mode: int = 0o644) -> bytes:
 
 
 def padding(size_bytes: int) -> bytes:
-    """What follows a member's bytes."""
+    """The zeros that fill a member's last block."""
     return bytes(-size_bytes % BLOCK_BYTES)

@@ -174,3 +174,23 @@ def test_the_log_of_a_background_daemon_is_private_and_cut_when_large(
     wait_until(lambda: log.exists() and log.stat().st_size < 1024 * 1024)
     assert log.stat().st_mode & 0o077 == 0
     assert (olm_home / "logs" / "daemon.log.1").exists()
+
+
+def test_serve_stop_ends_the_daemon_at_its_address_only(
+    environ: dict[str, str], olm_home: Path
+) -> None:
+    """Two daemons of one home: the file in the home tells only of the one started last."""
+    first = environ | {"OLM_HOST": f"127.0.0.1:{free_port()}"}
+    second = environ | {"OLM_HOST": f"127.0.0.1:{free_port()}"}
+    for one in (first, second):
+        out(olm(one, "ls"))
+    assert len(daemons(olm_home)) == 2
+    nowhere = environ | {"OLM_HOST": f"127.0.0.1:{free_port()}"}
+    done = olm(nowhere, "serve", "--stop")
+    assert (done.returncode, done.stderr) == (0, b"no daemon runs\n")
+    assert len(daemons(olm_home)) == 2
+    out(olm(first, "serve", "--stop"))
+    assert len(daemons(olm_home)) == 1
+    assert out(olm(second, "ps"))
+    out(olm(second, "serve", "--stop"))
+    assert daemons(olm_home) == []

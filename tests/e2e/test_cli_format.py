@@ -44,8 +44,17 @@ def test_json_mode_answers_with_an_object(daemon: Daemon) -> None:
 def test_a_schema_that_cannot_be_kept_is_told_with_its_reason(daemon: Daemon) -> None:
     done = olm(daemon.environ, "run", "m", "--format", '{"not": {}}', "hi")
     assert (done.returncode, done.stdout) == (2, b"")
-    text = 'Error: invalid JSON schema in format: Unimplemented keys: ["not"]\n'
-    assert done.stderr.decode() == text
+    assert done.stderr == b"Error: invalid JSON schema in format: no finite text fits it\n"
+
+
+def test_what_a_schema_is_not_held_to_is_shown_with_verbose(daemon: Daemon) -> None:
+    schema = json.dumps({**NUMBER, "minProperties": 1, "title": "T", "not": {"type": "null"}})
+    done = olm(daemon.environ, "run", "m", "--verbose", "--format", schema, "A number as JSON.")
+    assert out(done)
+    assert "schema ignored:" in done.stderr.decode()
+    assert "not at #" in done.stderr.decode()
+    quiet = olm(daemon.environ, "run", "m", "--format", schema, "A number as JSON.")
+    assert quiet.stderr == b""
 
 
 @pytest.mark.parametrize("wrong", ["{", "[]", "xml", '"json"'])

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,10 +180,8 @@ def test_an_interrupt_ends_with_130_and_frees_the_model(daemon: Daemon) -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert (process.returncode, err) == (130, b"")
-    start_s = time.monotonic()
     out(olm(daemon.environ, "stop", "long"))
     wait_until(lambda: "long:latest" not in out(olm(daemon.environ, "ps", "-q")).split())
-    assert time.monotonic() - start_s < 5
 
 
 def test_output_that_cannot_be_written_is_an_error(environ: dict[str, str]) -> None:

@@ -1,6 +1,9 @@
 """Stores that lack something, or that an old Ollama left."""
 
+import hashlib
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -94,3 +97,49 @@ def test_blobs_that_an_old_ollama_named_are_not_pruned(daemon: Daemon, tmp_path:
     shown, stderr = inspect(daemon, "mine")
     assert shown["missing"] == [digest]
     assert "old Ollama" in shown["problem"] + stderr
+
+
+def put_manifest(daemon: Daemon, tag: str, raw: bytes) -> Path:
+    path = daemon.home / "models" / "manifests" / "registry.ollama.ai" / "library" / "odd" / tag
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(raw)
+    return path
+
+
+def test_no_bad_entry_hides_the_others(daemon: Daemon, tmp_path: Path) -> None:
+    create(daemon, "good", tmp_path)
+    shown, _ = inspect(daemon, "good")
+    manifests = daemon.home / "models" / "manifests"
+    raw = json.dumps(shown["manifest"]).encode()
+
+    for tag, seconds in (("far", 300_000_000_000), ("past", -100_000_000_000)):
+        path = put_manifest(daemon, tag, raw)
+        subprocess.run(["touch", "-d", f"@{seconds}", str(path)], check=True)
+    put_manifest(daemon, "huge", raw.replace(b'"size": ', b'"size": 99999999999999999999'))
+    put_manifest(daemon, "deep", b'{"config":' * 5000)
+    put_manifest(daemon, "empty", b"")
+    put_manifest(daemon, "binary", bytes(range(256)))
+    config = json.dumps(
+        {"model_format": "gguf", "model_family": "\ud800", "context_length": 10**40}
+    ).encode()
+    digest = hashlib.sha256(config).hexdigest()
+    (daemon.home / "models" / "blobs" / f"sha256-{digest}").write_bytes(config)
+    odd = {"digest": f"sha256:{digest}", "size": len(config), "mediaType": "x"}
+    put_manifest(daemon, "config", json.dumps({**shown["manifest"], "config": odd}).encode())
+    os.mkfifo(manifests / "registry.ollama.ai" / "library" / "odd" / "fifo")
+    (manifests / "link").symlink_to("/nowhere")
+    name = b"n\xff\xfe"
+    (manifests / "registry.ollama.ai" / "library" / os.fsdecode(name)).mkdir()
+    (manifests / "registry.ollama.ai" / "library" / os.fsdecode(name) / "latest").write_bytes(raw)
+    deep = manifests / "/".join(["d"] * 60)
+    deep.mkdir(parents=True)
+
+    listed = out(olm(daemon.environ, "ls"))
+    assert "good:latest" in listed
+    assert {"odd:far", "odd:past", "odd:config"} <= {
+        line.split()[0] for line in listed.splitlines()
+    }
+    assert out(olm(daemon.environ, "ls", "--format", "json"))
+    out(olm(daemon.environ, "system", "df"))
+    assert olm(daemon.environ, "run", "good", "hi").returncode == 0
+    assert olm(daemon.environ, "show", "good").returncode == 0

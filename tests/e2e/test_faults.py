@@ -75,7 +75,9 @@ def test_killing_the_runner_ends_the_stream_with_an_error_and_the_next_request_w
     assert daemon.process.poll() is None
 
     status, body = daemon.request(
-        "POST", "/api/generate", LONG | {"stream": False, "options": {"num_predict": 3}}
+        "POST",
+        "/api/generate",
+        LONG | {"stream": False, "options": {"num_predict": 3, "temperature": 0}},
     )
     assert status == 200, body
     assert json.loads(body)["done_reason"] == "length"

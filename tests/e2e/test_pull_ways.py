@@ -126,7 +126,9 @@ def test_a_signature_in_an_address_is_kept_nowhere(
     write_llama(folder / "tiny.gguf")
     done = olm(daemon.environ, "pull", f"{address}/tiny.gguf?X-Signature=s3cret")
     assert done.returncode == 0, done.stderr
-    shown = out(olm(daemon.environ, "inspect", f"{address.removeprefix('https://')}/tiny"))
+    name = out(olm(daemon.environ, "ls", "-q")).strip()
+    assert name.startswith(f"{address.removeprefix('https://')}/tiny-")  # and a hash of the whole
+    shown = out(olm(daemon.environ, "inspect", name))
     assert "s3cret" not in shown + daemon.log
     assert f"{address}/tiny.gguf" in shown
     done = olm(daemon.environ, "pull", f"{address}/absent.gguf?X-Signature=s3cret")

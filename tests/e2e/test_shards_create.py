@@ -28,8 +28,8 @@ def listed(daemon: Daemon) -> dict[str, str]:
 def test_a_model_in_parts_is_the_model_in_one_file(daemon: Daemon, tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
-    first, *_ = split(smollm2(), folder, "smol", 3)
-    texts = {"file": f"FROM {smollm2()}", "shard": f"FROM {first}", "folder": "FROM ./parts"}
+    first, *_ = split(minilm_gguf(), folder, "minilm", 3)
+    texts = {"file": f"FROM {minilm_gguf()}", "shard": f"FROM {first}", "folder": "FROM ./parts"}
     for name, text in texts.items():
         (tmp_path / "Modelfile").write_text(text)
         assert olm(daemon.environ, "create", name, cwd=tmp_path).returncode == 0

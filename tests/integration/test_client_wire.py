@@ -111,7 +111,7 @@ def test_a_reply_that_comes_byte_by_byte_is_the_same() -> None:
 
 
 def test_an_error_in_the_midst_of_a_stream_is_raised_with_its_own_status() -> None:
-    reply = chunked(b'{"status":"a"}\n{"error":"no such model","status":404,"hint":"look"}\n')
+    reply = chunked(b'{"status":"a"}\n{"error":"no such model","http_status":404,"hint":"look"}\n')
     with scripted(reply) as server:
         events = Client(server.address).pull("m")
         assert next(events).status == "a"

@@ -55,9 +55,8 @@ def logprobs(model: Path, adapters: list[Path]) -> list[float]:
     return [choice.logprob for choice in completion.logprobs[0].top]
 
 
-def merge(checkpoint: Path) -> None:
-    """Add the adapter's matrices to the checkpoint's weights, as float32 in one part."""
-    head = WIDTH // HEADS
+def read_checkpoint(checkpoint: Path) -> dict[str, "np.ndarray"]:
+    """The tensors of a checkpoint in bfloat16, as float32."""
     tensors = {}
     for part in sorted(checkpoint.glob("model-*.safetensors")):
         raw = part.read_bytes()
@@ -67,8 +66,24 @@ def merge(checkpoint: Path) -> None:
                 begin, end = (8 + length + offset for offset in entry["data_offsets"])
                 bits = np.frombuffer(raw[begin:end], "<u2").astype(np.uint32) << 16
                 tensors[name] = bits.view(np.float32).reshape(entry["shape"]).copy()
+    return tensors
+
+
+def write_merged(checkpoint: Path, tensors: dict[str, "np.ndarray"]) -> None:
+    """Put the tensors in the place of the checkpoint's, as float32 in one part."""
+    for part in checkpoint.glob("model-*.safetensors"):
         part.unlink()
     (checkpoint / "model.safetensors.index.json").unlink()
+    write_safetensors(
+        checkpoint / "model.safetensors",
+        {name: ("F32", stored(array, "F32")) for name, array in tensors.items()},
+    )
+
+
+def merge(checkpoint: Path) -> None:
+    """Add the adapter's matrices to the checkpoint's weights."""
+    tensors = read_checkpoint(checkpoint)
+    head = WIDTH // HEADS
     for layer in range(LAYERS):
         for part_name, width, rows in (
             ("self_attn.q_proj", WIDTH, HEADS * head),
@@ -80,10 +95,7 @@ def merge(checkpoint: Path) -> None:
             a = values(f"base_model.model.{at}.lora_A.weight", (RANK, width))
             b = values(f"base_model.model.{at}.lora_B.weight", (rows, RANK))
             tensors[f"{at}.weight"] += (ALPHA * SCALE / RANK) * (b @ a)
-    write_safetensors(
-        checkpoint / "model.safetensors",
-        {name: ("F32", stored(array, "F32")) for name, array in tensors.items()},
-    )
+    write_merged(checkpoint, tensors)
 
 
 def test_an_adapter_does_what_merging_it_does(base: Path, adapter: Path, tmp_path: Path) -> None:
@@ -94,6 +106,53 @@ def test_an_adapter_does_what_merging_it_does(base: Path, adapter: Path, tmp_pat
     applied = logprobs(base, [tmp_path / "lora.gguf"])
     assert applied == pytest.approx(logprobs(tmp_path / "merged.gguf", []), abs=0.05)
     assert applied != pytest.approx(logprobs(base, []), abs=0.1)
+
+
+def test_an_adapter_of_the_embedding_does_what_merging_it_does(base: Path, tmp_path: Path) -> None:
+    """In PEFT's own shapes: `[rank, tokens]` and `[width, rank]`."""
+    directory = tmp_path / "embedding"
+    directory.mkdir()
+    (directory / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA})
+    )
+    (embedding,) = (t for t in read_header(base).tensors if t.name == "token_embd.weight")
+    tokens = embedding.shape[1]
+    at = "base_model.model.model.embed_tokens"
+    a, b = values("a", (RANK, tokens)), values("b", (WIDTH, RANK))
+    tensors = {f"{at}.lora_embedding_A": ("F32", a), f"{at}.lora_embedding_B": ("F32", b)}
+    write_safetensors(directory / "adapter_model.safetensors", tensors)
+    target = tmp_path / "embedding.gguf"
+    convert(directory, base, target)
+
+    shapes = {tensor.name: tensor.shape for tensor in read_header(target).tensors}
+    assert shapes == {
+        "token_embd.weight.lora_a": (RANK, tokens),
+        "token_embd.weight.lora_b": (RANK, WIDTH),
+    }
+    checkpoint = tmp_path / "llama"
+    merged = read_checkpoint(checkpoint)
+    merged["model.embed_tokens.weight"] += ALPHA / RANK * (b @ a).T
+    write_merged(checkpoint, merged)
+    convert_directory(directory_files(checkpoint), tmp_path / "merged.gguf")
+    applied = logprobs(base, [target])
+    assert applied == pytest.approx(logprobs(tmp_path / "merged.gguf", []), abs=0.05)
+
+
+def test_flipped_factors_of_an_embedding_are_refused(base: Path, tmp_path: Path) -> None:
+    directory = tmp_path / "flipped"
+    directory.mkdir()
+    (directory / "adapter_config.json").write_text(
+        json.dumps({"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA})
+    )
+    (embedding,) = (t for t in read_header(base).tensors if t.name == "token_embd.weight")
+    at = "base_model.model.model.embed_tokens"
+    tensors = {
+        f"{at}.lora_embedding_A": ("F32", values("a", (RANK, WIDTH))),
+        f"{at}.lora_embedding_B": ("F32", values("b", (embedding.shape[1], RANK))),
+    }
+    write_safetensors(directory / "adapter_model.safetensors", tensors)
+    with pytest.raises(ModelNotCreatable, match="do not fit"):
+        convert(directory, base, tmp_path / "x.gguf")
 
 
 def test_rank_stabilised_adapters_get_the_alpha_that_makes_up_for_it(

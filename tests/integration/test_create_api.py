@@ -177,7 +177,11 @@ def test_an_unknown_architecture_is_one_clear_sentence(api: Api, tmp_path: Path)
     path = GgufFile(metadata={"general.architecture": string("nonesuch")}).write(
         tmp_path / "odd.gguf"
     )
-    api.create("odd", path)
+    files = {path.name: api.import_file(path)}
+    status, error = refusal(api, files=files, stream=False)
+    assert status == 400
+    assert "nonesuch" in error and "\n" not in error
+    api.create("odd", path, try_load=False)
     answer = api.post("/api/generate", {"model": "odd", "prompt": "x"})
     assert answer.status == 500
     assert "nonesuch" in answer.error and "\n" not in answer.error

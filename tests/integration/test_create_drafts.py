@@ -208,6 +208,7 @@ def test_registries_keep_drafts_in_every_format(format_: str, small: Path, tmp_p
         create(
             Recipe(name=name, files=files[0], drafts=files[1]),
             Workshop(
+                require_loadable=lambda _: None,
                 store=store,
                 pull=lambda *_: store.load(name),
                 on_event=lambda event: None,

@@ -1,14 +1,14 @@
 """From bind to exit, with real processes, sockets and signals."""
 
+import http.client
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -22,10 +22,11 @@ MAX_IDLE_RSS_BYTES = 60_000_000
 
 
 @contextmanager
-def small_daemon(home: Path, **options: int) -> Iterator[Daemon]:
+def small_daemon(home: Path, *, drain_s: float = 1.5, **options: int) -> Iterator[Daemon]:
     """`daemon_program`: olm's daemon with a few test routes for an API."""
     environ = {"PYTHONPATH": str(Path(daemon_program.__file__).parents[1])}
-    with running_daemon(home, command=daemon_program.COMMAND, environ=environ, **options) as daemon:
+    command = (*daemon_program.COMMAND, str(drain_s))
+    with running_daemon(home, command=command, environ=environ, **options) as daemon:
         yield daemon
 
 
@@ -48,9 +49,7 @@ def test_a_signal_ends_the_daemon_with_status_0_and_nothing_left(
         assert facts["pid"] == daemon.process.pid
         assert facts["address"] == daemon.netloc
         assert facts["started_at"]
-        started_s = time.monotonic()
         assert daemon.stop(number) == 0
-        assert time.monotonic() - started_s < 3
         assert only_the_lock_is_left(daemon.home)
 
 
@@ -130,6 +129,12 @@ def test_a_supervisor_is_told_when_the_daemon_is_ready_and_when_it_stops(tmp_pat
 # --- the daemon's life around a few test routes ---------------------------------------------
 
 
+def test_a_shutdown_waits_for_nothing_where_nothing_is_under_way(tmp_path: Path) -> None:
+    with small_daemon(tmp_path / "home", drain_s=3600) as daemon:
+        assert daemon.request("GET", "/slow?0")[0] == 200
+        assert daemon.stop() == 0
+
+
 def test_an_answer_under_way_may_end_at_a_shutdown(tmp_path: Path) -> None:
     with small_daemon(tmp_path / "home") as daemon, daemon.stream("GET", "/slow?0.5") as answer:
         daemon.process.send_signal(signal.SIGTERM)
@@ -140,9 +145,13 @@ def test_an_answer_under_way_may_end_at_a_shutdown(tmp_path: Path) -> None:
 def test_an_answer_without_end_is_cut_and_the_status_is_still_0(tmp_path: Path) -> None:
     with small_daemon(tmp_path / "home") as daemon, daemon.stream("GET", "/stream") as answer:
         assert answer.readline() == b"line\n"
-        started_s = time.monotonic()
-        assert daemon.stop() == 0
-        assert 1.5 < time.monotonic() - started_s < 10
+        daemon.process.send_signal(signal.SIGTERM)
+        lines = 0
+        with suppress(http.client.IncompleteRead):
+            while answer.readline() == b"line\n":
+                lines += 1
+        assert lines >= 10  # it goes on for a while, with a line every 20 ms
+        assert daemon.process.wait(10) == 0
 
 
 def test_a_generation_under_way_ends_with_an_error_and_its_runner(tmp_path: Path) -> None:
@@ -160,16 +169,14 @@ def test_a_generation_under_way_ends_with_an_error_and_its_runner(tmp_path: Path
 
 def test_a_second_signal_ends_the_daemon_at_once_by_that_signal(tmp_path: Path) -> None:
     with (
-        small_daemon(tmp_path / "home") as daemon,
+        small_daemon(tmp_path / "home", drain_s=3600) as daemon,
         daemon.stream("GET", f"/lease?{smollm2()}") as answer,
     ):
         assert answer.readline()
         (runner,) = daemon.runners()
         daemon.process.send_signal(signal.SIGTERM)
         wait_until(lambda: "shutting down" in daemon.log)
-        started_s = time.monotonic()
         assert daemon.stop(signal.SIGINT) == -signal.SIGINT
-        assert time.monotonic() - started_s < 2.5
         runner.wait(5)
         assert not (daemon.home / "daemon.json").exists()
 

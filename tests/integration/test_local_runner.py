@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from olmkit.engine.runner.protocol import (
 )
 from olmkit.engine.supervision import localrunner
 from olmkit.engine.supervision.interface import ExitReason
-from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.engine.supervision.localrunner import LocalRunner, Patience
 from support import runner_program
 from support.daemon import wait_until
 from support.models import smollm2
@@ -48,13 +48,14 @@ class Kind:
 
     command: Sequence[str]
     model: Path
+    patience: Patience = field(default_factory=Patience)
 
     @property
     def files(self) -> ModelFiles:
         return ModelFiles(weights_path=str(self.model))
 
     async def start(self) -> LocalRunner:
-        return await LocalRunner.start("m", command=self.command)
+        return await LocalRunner.start("m", command=self.command, patience=self.patience)
 
     @asynccontextmanager
     async def loaded(self, options: LoadOptions = OPTIONS) -> AsyncIterator[LocalRunner]:
@@ -324,14 +325,11 @@ def test_garbage_from_a_runner_ends_it(program: Kind) -> None:
     run(test)
 
 
-def test_a_runner_that_hears_nothing_is_killed(
-    program: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(localrunner, "EOF_GRACE_S", 0.1)
-    monkeypatch.setattr(localrunner, "TERM_GRACE_S", 0.1)
+def test_a_runner_that_hears_nothing_is_killed(program: Kind) -> None:
+    hasty = replace(program, patience=Patience(eof_s=0.1, term_s=0.1))
 
     async def test() -> None:
-        async with program.loaded() as runner:
+        async with hasty.loaded() as runner:
             await text_of(runner, "deaf", max_tokens=1)
             await runner.close()
             info = await asyncio.shield(runner.died)
@@ -348,11 +346,9 @@ def test_a_program_that_cannot_be_started_is_a_death(tmp_path: Path) -> None:
     run(test)
 
 
-def test_an_answer_that_nobody_reads_is_cancelled_not_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("olmkit.engine.supervision.multiplex.MAX_UNREAD_REPLIES", 20)
-    kind = Kind(runner_program.COMMAND, runner_program.write_model(tmp_path / "m.json"))
+def test_an_answer_that_nobody_reads_is_cancelled_not_kept(tmp_path: Path) -> None:
+    model = runner_program.write_model(tmp_path / "m.json")
+    kind = Kind(runner_program.COMMAND, model, Patience(unread_replies=20))
 
     async def test() -> None:
         async with kind.loaded() as runner, aclosing(runner.complete("slow reader")) as items:

@@ -19,6 +19,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     with running_daemon(tmp_path_factory.mktemp("ollama") / "home") as daemon:
         api = Api(daemon)
         api.create("smol", models.smollm2())
+        api.create("qwen", models.qwen_coder())
         api.create("minilm", models.minilm_gguf())
         client = ollama.Client(host=daemon.url)
         yield client
@@ -39,6 +40,27 @@ def test_chat(client: Any) -> None:
     assert "".join(p.message.content for p in pieces) == whole.message.content != ""
     assert whole.message.role == "assistant"
     assert pieces[-1].done_reason in ("stop", "length")
+
+
+def get_weather(city: str) -> str:
+    """Get the current weather of a city.
+
+    Args:
+        city: The name of the city.
+    """
+    return f"22 degrees in {city}"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools(client: Any, stream: bool) -> None:
+    asked = [{"role": "user", "content": "What is the weather in Paris?"}]
+    reply = client.chat(
+        "qwen", asked, tools=[get_weather], stream=stream, options={**GREEDY, "num_predict": 60}
+    )
+    messages = [part.message for part in reply] if stream else [reply.message]
+    (call,) = [call for message in messages for call in message.tool_calls or ()]
+    assert call.function.name == "get_weather"
+    assert "22" in get_weather(**call.function.arguments)
 
 
 def test_embed(client: Any) -> None:

@@ -19,6 +19,7 @@ from olmkit.registry.push import transfer
 from olmkit.registry.sources import PullOptions, pull
 from olmkit.registry.store.store import Store
 from support.forward_proxy import ForwardProxy, forward_proxy
+from support.pulling import QUICK
 from support.registry import Registry, serving
 from support.stores import put_model
 
@@ -148,14 +149,14 @@ def test_a_proxy_that_refuses_is_told_without_its_password(
     proxy: ForwardProxy, tmp_path: Path
 ) -> None:
     wrong = proxy.address.replace("hunter2", "hunter3")
-    text = refused(RemoteAccess(proxies={"https": wrong}), tmp_path)
+    text = refused(RemoteAccess(proxies={"https": wrong}, limits=QUICK), tmp_path)
     assert "407" in text
     assert "proxy" in text.lower()
     assert "hunter" not in text
 
 
 def test_a_proxy_that_is_not_there_is_told_without_its_password(tmp_path: Path) -> None:
-    how = RemoteAccess(proxies={"https": "http://bob:hunter2@127.0.0.1:1"})
+    how = RemoteAccess(proxies={"https": "http://bob:hunter2@127.0.0.1:1"}, limits=QUICK)
     assert "hunter" not in refused(how, tmp_path)
 
 

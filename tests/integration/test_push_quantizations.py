@@ -185,9 +185,7 @@ def platform_entry(letter: str, **platform: str) -> Descriptor:
     return Descriptor(digest=digest, size_bytes=1, platform=platform or None)  # type: ignore[arg-type]
 
 
-def test_without_quantizations_the_platform_decides(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    monkeypatch.setattr("platform.system", lambda: "Linux")
+def test_without_quantizations_the_platform_decides() -> None:
     amd = platform_entry("a", os="linux", architecture="amd64")
     arm = platform_entry("b", os="linux", architecture="arm64")
     anyone = platform_entry("c")
@@ -197,6 +195,7 @@ def test_without_quantizations_the_platform_decides(monkeypatch: pytest.MonkeyPa
         ([amd, anyone], anyone),
         ([attestation, amd], amd),
     ):
-        assert choose(listed, PullOptions(), "m").descriptor is expected
+        choice = choose(listed, PullOptions(), "m", system="Linux", machine="aarch64")
+        assert choice.descriptor is expected
     with pytest.raises(ModelNotFound, match="lists no model"):
         choose([attestation], PullOptions(), "m")

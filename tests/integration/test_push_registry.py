@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from olmkit.registry import formats
-from olmkit.registry.download import pace
 from olmkit.registry.errors import (
     ModelNotFound,
     RemoteRejected,
@@ -16,11 +15,12 @@ from olmkit.registry.errors import (
     Unauthorized,
 )
 from olmkit.registry.events import BlobProgress, Event
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.modelconfig import ModelConfig
 from olmkit.registry.oci.reference import Reference
-from olmkit.registry.push import transfer, upload
+from olmkit.registry.push import transfer
 from olmkit.registry.sources import PullOptions, pull
 from olmkit.registry.store.store import Store
 from support.registry import Fault, Registry, serving
@@ -28,12 +28,7 @@ from support.stores import manifest as model_manifest
 
 MIB = 1 << 20
 WEIGHTS = b"GGUF" + os.urandom(5 * MIB + 11)
-
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upload, "CHUNK_BYTES", MIB)
-    monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)
+ACCESS = RemoteAccess(limits=TransferLimits(chunk_bytes=MIB, first_pause_s=0.02))
 
 
 @pytest.fixture
@@ -58,7 +53,7 @@ class Pusher:
         digest = transfer.push_model(
             self.store.load(reference),
             self.store,
-            RemoteAccess(),
+            ACCESS,
             on_event=self.events.append,
             cancelled=self.cancelled,
             options=transfer.PushOptions(format=format),

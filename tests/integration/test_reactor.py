@@ -10,7 +10,10 @@ import pytest
 
 from olmkit.registry.download.reactor import Reactor, Workers
 
-LONG_S = 10.0
+LONG_S = 3600.0
+"""Whoever waits so long hangs."""
+
+pytestmark = pytest.mark.timeout(30)
 
 
 @pytest.fixture
@@ -24,11 +27,9 @@ def must_not_fail(error: Exception) -> None:
     raise error
 
 
-def wait_until_done(reactor: Reactor, done: list[object], count: int = 1) -> float:
-    began_s = time.monotonic()
+def wait_until_done(reactor: Reactor, done: list[object], count: int = 1) -> None:
     reactor.wait_for(lambda: len(done) >= count, LONG_S)
     assert len(done) == count
-    return time.monotonic() - began_s
 
 
 def test_what_another_thread_posts_ends_the_wait(reactor: Reactor) -> None:
@@ -36,7 +37,7 @@ def test_what_another_thread_posts_ends_the_wait(reactor: Reactor) -> None:
     threading.Timer(
         0.1, lambda: reactor.post(lambda: done.append(threading.current_thread()))
     ).start()
-    assert wait_until_done(reactor, done) < LONG_S / 2
+    wait_until_done(reactor, done)
     assert done == [threading.current_thread()]
 
 
@@ -96,9 +97,8 @@ def test_a_job_that_ends_late_finds_nobody_and_says_nothing() -> None:
     workers, go_on = Workers(reactor, "test", 1), threading.Event()
     workers.submit(go_on.wait, lambda _: pytest.fail(), must_not_fail)
     workers.end()
-    began_s = time.monotonic()
-    workers.join(began_s + 0.1)
-    assert 0.1 <= time.monotonic() - began_s < LONG_S / 2
+    workers.join(time.monotonic() + 0.1)
+    assert "test" in [thread.name for thread in threading.enumerate()]
     reactor.close()
     go_on.set()
     workers.join(time.monotonic() + LONG_S)

@@ -184,15 +184,13 @@ def test_a_reader_over_tls_times_out(authority: trustme.CA) -> None:
 def test_a_reader_can_be_stopped_by_another_thread(authority: trustme.CA, is_secure: bool) -> None:
     tls = secured(authority) if is_secure else None
     with (
-        raw_server([LENGTH_5, b"fi", 6.0], tls=tls) as server,
+        raw_server([LENGTH_5, b"fi", 3600.0], tls=tls) as server,
         trusting(authority) as trusted,
-        trusted.stream("GET", server.address) as response,
+        trusted.stream("GET", server.address, timeout=None) as response,
     ):
         threading.Timer(0.2, wire.abort, args=(response,)).start()
-        began_s = time.monotonic()
         with pytest.raises(httpx.TransportError):
             response.read()
-        assert time.monotonic() - began_s < 5
 
 
 def test_a_stop_that_comes_late_spares_who_has_the_connection_now(client: httpx.Client) -> None:
@@ -210,18 +208,15 @@ PART = b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-9/99\r\nContent-
 
 def read_now(body: wire.Body) -> bytes:
     """All that comes until the end of a body that does not wait."""
-    found, deadline_s = b"", time.monotonic() + 5
+    found = b""
     while not body.is_read:
-        assert time.monotonic() < deadline_s
         view = memoryview(bytearray(1 << 16))
         found += view[: body.readinto(view) or 0]
     return found
 
 
 def answer_to(body: wire.Body) -> httpx.Response:
-    deadline_s = time.monotonic() + 5
     while (answer := body.answer()) is None:
-        assert time.monotonic() < deadline_s
         time.sleep(0.01)
     return answer
 

@@ -11,6 +11,7 @@ import trustme
 from olmkit.registry.errors import RemoteError, Unauthorized, Unreachable, Untrusted
 from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.remote import RemoteRepository, check_login
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.modelconfig import ModelConfig
 from olmkit.registry.oci.reference import Reference
@@ -193,15 +194,11 @@ def test_debians_registry_plain(tmp_path: Path) -> None:
         assert pull_back(registry.host, tmp_path, RemoteAccess()) == b"GGUF" + bytes(100_000)
 
 
-def test_debians_registry_mounts_and_takes_chunks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from olmkit.registry.push import upload
-
-    monkeypatch.setattr(upload, "CHUNK_BYTES", 30_000)
+def test_debians_registry_mounts_and_takes_chunks(tmp_path: Path) -> None:
+    how = RemoteAccess(limits=TransferLimits(chunk_bytes=30_000))
     with debian_registry(tmp_path / "server") as registry:
-        push(registry.host, tmp_path, RemoteAccess())
-        push(registry.host, tmp_path, RemoteAccess(), "team/other")
+        push(registry.host, tmp_path, how)
+        push(registry.host, tmp_path, how, "team/other")
         assert pull_back(registry.host, tmp_path, RemoteAccess()) == b"GGUF" + bytes(100_000)
 
 

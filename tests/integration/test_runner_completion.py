@@ -235,3 +235,18 @@ def test_prompts_and_answers_are_never_logged(runner: RunnerClient) -> None:
     runner.complete("A zebra named Quagga", max_tokens=4)
     assert "zebra" not in runner.log
     assert "loaded in" in runner.log
+
+
+def test_tokens_and_logprobs_are_those_of_the_text_without_the_stop_string(
+    runner: RunnerClient,
+) -> None:
+    plain = runner.complete("1, 2, 3, 4,", max_tokens=24, top_logprobs=0)
+    assert " 7, 8" in plain.text
+    cut = runner.complete("1, 2, 3, 4,", max_tokens=24, top_logprobs=0, stop=[" 7, 8"])
+    assert cut.end.stop_string == " 7, 8"
+    assert runner.detokenize(cut.tokens) == cut.text == plain.text.partition(" 7, 8")[0]
+    assert "".join(entry.token for entry in cut.logprobs) == cut.text
+    # One that never comes whole cuts nothing off.
+    half = runner.complete("1, 2, 3, 4,", max_tokens=24, top_logprobs=0, stop=[plain.text + "!"])
+    assert (half.tokens, half.text) == (plain.tokens, plain.text)
+    assert len(half.logprobs) == len(plain.logprobs)

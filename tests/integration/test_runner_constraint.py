@@ -1,7 +1,6 @@
 """Answers held to JSON and to JSON schemas, by real runners."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -148,11 +147,13 @@ def test_a_grammar_that_refuses_nothing_changes_nothing(runner: RunnerClient) ->
     """Penalties and random numbers are the same with a guide as without, where all fits."""
     lines = "".join(f'{{"number": {n}, "square": {n * n}}}\n' for n in range(1, 9))
     sampling = p.Sampling(seed=3, temperature=0.7, repeat_penalty=1.02, frequency_penalty=0.01)
-    free = runner.complete(lines, sampling=sampling, max_tokens=30)
+    free = runner.complete(lines, sampling=sampling, max_tokens=30, reproducible=True)
     text, newline, _ = free.text.partition("\n")
     assert newline, free.text
     assert isinstance(json.loads(text), dict)
-    held = runner.complete(lines, sampling=sampling, max_tokens=30, constraint=JSON)
+    held = runner.complete(
+        lines, sampling=sampling, max_tokens=30, constraint=JSON, reproducible=True
+    )
     assert held.text == text
     assert held.tokens == free.tokens[: len(held.tokens)]
 
@@ -268,7 +269,7 @@ def test_schemas_made_to_hurt_cost_little(runner: RunnerClient) -> None:
     """Chains of references went over the stack; large automata over memory and time."""
     process = psutil.Process(runner.process.pid)
     runner.complete("x", constraint=JSON, max_tokens=1)
-    before_bytes, start_s = process.memory_info().rss, time.monotonic()
+    before_bytes = process.memory_info().rss
     links = 2000
 
     def chain(link: Any) -> str:
@@ -292,7 +293,6 @@ def test_schemas_made_to_hurt_cost_little(runner: RunnerClient) -> None:
             runner.complete("x", constraint=schema(wanted), max_tokens=4)
         except RunnerFailure as error:
             assert error.failed.kind is p.FailureKind.BAD_REQUEST
-    assert time.monotonic() - start_s < 10
     assert process.memory_info().rss - before_bytes < 100 * 2**20
     assert_kept(runner.complete("x", constraint=schema(CODE), max_tokens=50), CODE)
 
@@ -320,3 +320,44 @@ def test_nothing_is_imported_before_a_request_asks_for_it() -> None:
         assert imported(client) == set()
         client.complete("x", constraint=JSON, max_tokens=2)
         assert imported(client) == {"llguidance", "numpy"}
+
+
+def test_control_tokens_are_text_where_the_reader_asks_for_them(runner: RunnerClient) -> None:
+    grammar = p.Constraint(
+        kind=p.ConstraintKind.LARK,
+        text='start: "a" sep "b" until_sep "."',
+        marks={"sep": "<|im_start|>"},
+    )
+    shown = runner.complete(
+        chat("Go."), constraint=grammar, marks=["<|im_start|>assistant"], max_tokens=40
+    )
+    hidden = runner.complete(chat("Go."), constraint=grammar, max_tokens=40)
+    assert shown.text.startswith("a<|im_start|>b")
+    assert hidden.text.startswith("ab")
+    assert "<|im_start|>" not in hidden.text
+
+
+def test_a_mark_that_is_no_control_token_is_written_as_text(runner: RunnerClient) -> None:
+    grammar = p.Constraint(
+        kind=p.ConstraintKind.LARK,
+        text="start: open until_close",
+        marks={"open": "<call>", "close": "</call>"},
+    )
+    done = runner.complete(
+        chat("Count: one, two,"),
+        constraint=grammar,
+        sampling=p.Sampling(temperature=0.0),
+        max_tokens=60,
+    )
+    assert done.text.startswith("<call>")
+    if done.end.reason is p.EndReason.STOP:
+        assert done.text.endswith("</call>")
+        assert done.text.count("</call>") == 1
+
+
+def test_a_grammar_with_a_multiple_that_is_too_large_is_refused(runner: RunnerClient) -> None:
+    grammar = p.Constraint(
+        kind=p.ConstraintKind.LARK, text='start: %json {"type":"integer","multipleOf":1000003}'
+    )
+    with pytest.raises(RunnerFailure, match="multipleOf is taken up to 20000"):
+        runner.complete("x", constraint=grammar, max_tokens=4)

@@ -7,8 +7,8 @@ import gguf
 import numpy as np
 import pytest
 
+from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
 from olmkit.engine.runner import protocol as p
-from olmkit.engine.runner.bindings import KV_TYPES
 from support.models import gemma3, smollm2
 from support.runner import RunnerClient, RunnerFailure, loaded_runner
 
@@ -104,7 +104,7 @@ def test_requests_sent_during_the_load_are_answered_after_it(runner: RunnerClien
     assert isinstance(answers[one][-1], p.Completed)
 
 
-@pytest.mark.parametrize("kv_type", sorted(KV_TYPES))
+@pytest.mark.parametrize("kv_type", sorted(KV_CACHE_TYPES))
 def test_every_kind_of_kv_cache_works(kv_type: str) -> None:
     with loaded_runner(smollm2(), kv_cache_type=kv_type, context_tokens=256) as client:
         assert client.complete("1 2 3 4 5 6 7 8 9 10", max_tokens=3).text == " 11"

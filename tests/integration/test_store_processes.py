@@ -164,7 +164,7 @@ def test_a_store_of_another_user_can_be_read_and_refuses_writes_in_one_sentence(
     assert [model.reference.short for model in store.list()] == ["m:latest"]
 
 
-@pytest.mark.parametrize("closed", ["manifests", "manifests/registry.ollama.ai", "."])
+@pytest.mark.parametrize("closed", ["manifests", "."])
 def test_a_store_that_cannot_be_read_is_named(open_folder: Path, closed: str) -> None:
     store = Store(open_folder / "models")
     put_model(store, "m")
@@ -182,6 +182,23 @@ def test_a_store_that_cannot_be_read_is_named(open_folder: Path, closed: str) ->
         store.root.joinpath(closed).chmod(0o755)
 
 
+def test_a_folder_of_names_that_cannot_be_read_hides_no_other(open_folder: Path) -> None:
+    store = Store(open_folder / "models")
+    put_model(store, "m")
+    put_model(store, "ghcr.io/a/b")
+    closed = store.root / "manifests" / "registry.ollama.ai"
+    closed.chmod(0)
+    try:
+        with as_nobody():
+            models, unreadable = store.scan()
+            with pytest.raises(StoreError, match=f"cannot read {closed}.*: permission"):
+                store.load(Reference.parse("m"))
+    finally:
+        closed.chmod(0o755)
+    assert [model.reference.short for model in models] == ["ghcr.io/a/b:latest"]
+    assert [one.reason for one in unreadable] == [f"the folder {closed} cannot be read"]
+
+
 def test_a_file_where_the_store_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file")
@@ -195,7 +212,7 @@ import os, sys
 from support.stores import GGUF, manifest, files_of, put_model
 from olmkit.registry.errors import DiskFull
 from olmkit.registry.oci.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 
 store = Store(folder / "models")
 put_model(store, "m")
@@ -252,10 +269,11 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -
 
 
 READ_ONLY = """
+from olmkit.registry.archives.archive import load_archive, to_save, write_archive
 from support.stores import put_model
 from olmkit.registry.errors import StoreError
 from olmkit.registry.oci.reference import Reference
-from olmkit.registry.store import Store
+from olmkit.registry.store.store import Store
 
 store = Store(folder / "models")
 put_model(store, "m")
@@ -264,6 +282,13 @@ with store.lease():
     model = store.load(Reference.parse("m"))
     assert store.blobs.has(model.manifest.layers[0].digest)
     print(store.list()[0].reference.short, model.config(store).model_format)
+    saved = to_save(store, [model])
+    with open(archive, "wb") as file:
+        for piece in write_archive(store, saved):
+            file.write(piece)
+with open(archive, "rb") as file:
+    other = Store(Path(archive).with_name("other"))
+    assert load_archive(other, file)[0].manifest.raw == model.manifest.raw
 for act in (lambda: store.remove(Reference.parse("m")), lambda: store.blobs.put_bytes(b"new")):
     try:
         act()
@@ -272,8 +297,9 @@ for act in (lambda: store.remove(Reference.parse("m")), lambda: store.blobs.put_
 """
 
 
-def test_a_read_only_store_runs_models_and_refuses_writes(tmp_path: Path) -> None:
-    first, *refusals = run_on_small_disk(READ_ONLY, tmp_path / "ro", size="1m").splitlines()
+def test_a_read_only_store_runs_and_saves_models_and_refuses_writes(tmp_path: Path) -> None:
+    program = f"archive = {str(tmp_path / 'm.tar')!r}\n{READ_ONLY}"
+    first, *refusals = run_on_small_disk(program, tmp_path / "ro", size="1m").splitlines()
     assert first == "m:latest gguf"
     assert len(refusals) == 2
     for line in refusals:

@@ -1,5 +1,6 @@
 """Downloads at the edges of what goes on at once: the hash behind, ends that meet."""
 
+import hashlib
 import os
 import random
 import shutil
@@ -10,14 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 import pytest
 
-from olmkit.registry.download import pace
-from olmkit.registry.download.blobdownload import RemoteBlob
+from olmkit.registry.download.blobdownload import RemoteBlob, RunningHash
 from olmkit.registry.download.download import fetch
 from olmkit.registry.errors import (
     RemoteMisbehaved,
@@ -25,26 +25,24 @@ from olmkit.registry.errors import (
     TransferCancelled,
     Unreachable,
 )
-from olmkit.registry.events import Event
+from olmkit.registry.events import BlobProgress, Event
 from olmkit.registry.http.remote import RemoteRepository
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store import journal
 from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.store.ranges import Ranges
-from support.pulling import use_short_ranges
+from support.daemon import wait_until
+from support.pulling import QUICK
 from support.registry import Fault, Registry, serving
 from support.smalldisk import run_on_small_disk
 
 MIB = 1 << 20
-LONG_S = 15.0
-"""A download that takes longer hangs."""
 
-
-@pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_short_ranges(monkeypatch)
+pytestmark = pytest.mark.timeout(60)
+"""A download that waits for what does not come hangs."""
 
 
 @pytest.fixture
@@ -55,7 +53,7 @@ def registry() -> Iterator[Registry]:
 
 @pytest.fixture(autouse=True)
 def tidy(tmp_path: Path) -> Iterator[None]:
-    """Leave no gigabytes behind."""
+    """Leave no large files behind."""
     yield
     shutil.rmtree(tmp_path)
     tmp_path.mkdir()
@@ -73,8 +71,10 @@ class Download:
     content: bytes
     before: Way = lambda start, end: None
     after: Way = lambda start, end: None
+    on_event: Callable[[Event], None] = lambda event: None
+    limits: TransferLimits = QUICK
+    new_hash: Callable[[], RunningHash] = hashlib.sha256
     asked: list[tuple[int, int | None]] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -85,20 +85,17 @@ class Download:
         name, size_bytes = self.digest.file_name, len(self.content)
         partial = journal.claim(self.blobs.partial, name, size_bytes)
         assert partial is not None
-        partial.allocate()
+        partial.lay_out()
         with open(partial.path, "r+b") as file:
             for start, end in done:
-                if any(piece := self.content[start : min(end, start + 64 * MIB)]):
-                    file.seek(start)
-                    file.write(piece)  # longer ranges are of zeros, as the file is
+                file.seek(start)
+                file.write(self.content[start:end])
         partial.save(Ranges(done))
         partial.close()
 
-    def run(self, streams: int | None = None, limit_s: float = LONG_S) -> float:
-        """Download; how long that took in seconds."""
+    def run(self, streams: int | None = None) -> None:
+        """Download."""
         reference = Reference.parse(f"{self.registry.host}/library/m")
-        timer = threading.Timer(limit_s, self.cancelled.set)
-        began_s = time.monotonic()
         with RemoteRepository(reference, RemoteAccess()) as repository:
 
             @contextmanager
@@ -116,19 +113,32 @@ class Download:
                 digest=self.digest,
                 open=opened,
                 host=self.registry.host,
+                new_hash=self.new_hash,
             )
-            timer.start()
-            try:
-                fetch(
-                    [wanted],
-                    self.blobs,
-                    on_event=self.events.append,
-                    cancelled=self.cancelled,
-                    streams=streams,
-                )
-            finally:
-                timer.cancel()
-        return time.monotonic() - began_s
+            fetch(
+                [wanted],
+                self.blobs,
+                on_event=self.on_event,
+                cancelled=self.cancelled,
+                limits=replace(self.limits, streams=streams),
+            )
+
+
+class StagedHash:
+    """SHA-256, with something that happens before the piece at each offset is hashed."""
+
+    def __init__(self, before: Callable[[int], None]) -> None:
+        self._sum = hashlib.sha256()
+        self._before = before
+        self.hashed_bytes = 0
+
+    def update(self, data: memoryview, /) -> None:
+        self._before(self.hashed_bytes)
+        self._sum.update(data)
+        self.hashed_bytes += len(data)
+
+    def hexdigest(self) -> str:
+        return self._sum.hexdigest()
 
 
 def test_wrong_bytes_are_fetched_again_by_a_reader_that_was_slow_to_end(
@@ -154,9 +164,7 @@ def test_what_a_second_answer_wrote_is_hashed_and_not_what_the_first_did(
             sent_whole.append(start)
             registry.blobs[download.digest] = other if len(sent_whole) == 1 else content
         elif start == 0:
-            deadline_s = time.monotonic() + 5
-            while registry.sent_bytes < 7 * MIB and time.monotonic() < deadline_s:
-                time.sleep(0.01)
+            wait_until(lambda: registry.sent_bytes >= 7 * MIB)
             time.sleep(0.2)
             raise RemoteRejected("no ranges any more", status=416)
 
@@ -167,24 +175,29 @@ def test_what_a_second_answer_wrote_is_hashed_and_not_what_the_first_did(
 
 
 def test_a_server_without_ranges_may_take_long_to_come_to_what_is_missing(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pace, "SILENCE_S", 0.5)
     registry.faults.append(Fault("ignore_range", path="blobs/", times=99))
     registry.rate = 4 * MIB
-    download = Download(registry, BlobStore(tmp_path), bytes(range(256)) * (8 * MIB // 256))
-    download.keep((0, 6 * MIB))
+    download = Download(registry, BlobStore(tmp_path), bytes(range(256)) * (4 * MIB // 256))
+    download.limits = replace(QUICK, silence_s=0.2)
+    download.keep((0, 3 * MIB))
     download.run()
     download.blobs.verify(download.digest)
     assert len(download.asked) <= 6
 
 
 def test_connections_that_wait_for_the_hash_are_not_taken_for_slow_ones(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pace, "SILENCE_S", 0.4)
-    download = Download(registry, BlobStore(tmp_path), bytes(3072 * MIB))
-    download.keep((0, MIB), (2 * MIB, 3064 * MIB))
+    def before(offset: int) -> None:
+        if offset == 4 * MIB:
+            time.sleep(1)  # five times as long as a connection may be silent
+
+    download = Download(registry, BlobStore(tmp_path), bytes(72 * MIB))
+    download.limits = replace(QUICK, silence_s=0.2)
+    download.new_hash = lambda: StagedHash(before)
+    download.keep((0, MIB), (2 * MIB, 64 * MIB))
     download.run(streams=4)
     assert len(download.asked) <= 9 + 5  # as many as parts, and some that were divided
 
@@ -192,32 +205,40 @@ def test_connections_that_wait_for_the_hash_are_not_taken_for_slow_ones(
 def test_connections_read_on_while_what_was_there_is_hashed(
     registry: Registry, tmp_path: Path
 ) -> None:
-    download = Download(registry, BlobStore(tmp_path), bytes(2048 * MIB))
-    download.keep((0, 1984 * MIB))
-    began_s, arrived_s = time.monotonic(), []
+    have_all_arrived = threading.Event()
 
-    def after(start: int, end: int | None) -> None:
-        arrived_s.append(time.monotonic() - began_s)
+    def before(offset: int) -> None:
+        assert have_all_arrived.wait(30), "the connections wait for the hash"
 
-    download.after = after
-    elapsed_s = download.run()
-    download.blobs.check(download.digest, 2048 * MIB)
-    assert sorted(arrived_s)[-1] < 0.75 * elapsed_s
+    def on_event(event: Event) -> None:
+        if isinstance(event, BlobProgress) and event.completed_bytes >= 96 * MIB - 1:
+            have_all_arrived.set()
+
+    download = Download(registry, BlobStore(tmp_path), bytes(96 * MIB), on_event=on_event)
+    download.new_hash = lambda: StagedHash(before)
+    download.keep((0, 64 * MIB))
+    download.run()
+    download.blobs.check(download.digest, 96 * MIB)
 
 
 def test_a_cancel_does_not_wait_until_what_was_there_is_hashed(
     registry: Registry, tmp_path: Path
 ) -> None:
+    def before(offset: int) -> None:
+        download.cancelled.set()
+        time.sleep(0.01)
+
     registry.faults.append(Fault("stall", path="blobs/", times=99))
-    download = Download(registry, BlobStore(tmp_path), bytes(3072 * MIB))
-    download.keep((0, 3068 * MIB))
-    began_s = time.monotonic()
+    download = Download(registry, BlobStore(tmp_path), bytes(64 * MIB))
+    staged = StagedHash(before)
+    download.new_hash = lambda: staged
+    download.keep((0, 60 * MIB))
     with pytest.raises(TransferCancelled):
-        download.run(limit_s=0.3)
-    assert time.monotonic() - began_s < 4
+        download.run()
+    assert 0 < staged.hashed_bytes < 30 * MIB
     assert not [t for t in threading.enumerate() if t.name in THREADS]
     kept = journal.completed_bytes(download.blobs.partial, download.digest.file_name)
-    assert kept == 3068 * MIB
+    assert kept == 60 * MIB
 
 
 @pytest.mark.parametrize("is_ranged", [True, False])
@@ -248,24 +269,23 @@ def in_memory(other: Path) -> Path:
 THREADS = ("download", "hash", "read", "write")
 
 WRITE_ERROR = """
-import os, resource, threading, time
+import os, resource, threading
 from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.errors import StoreError
 from integration.test_transfer_edges import MIB, THREADS, Download
 from support.registry import serving
 
 with serving() as registry:
-    registry.rate = 2 * MIB
+    registry.rate = 200_000
     download = Download(registry, BlobStore(folder), os.urandom(6 * MIB))
     def limit(start, end):
         resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
     download.before = limit
-    began_s = time.monotonic()
     try:
         download.run()
     except StoreError as error:
         print(type(error).__name__, "cannot write to" in str(error), "too large" in str(error))
-    print(time.monotonic() - began_s < 3)
+    print(registry.sent_bytes < 3 * MIB)
     opened = [os.path.realpath(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")]
     print([path for path in opened if path.startswith(str(folder))])
     print([t.name for t in threading.enumerate() if t.name in THREADS])
@@ -319,11 +339,11 @@ def test_a_full_disk_is_told_and_what_came_is_gone_on_with(tmp_path: Path) -> No
 
 
 def test_a_server_that_sends_nothing_any_more_is_told_of_in_one_sentence(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    registry: Registry, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(pace, "SILENCE_S", 0.2)
     registry.faults.append(Fault("stall", path="blobs/", after_bytes=5000, times=999))
     download = Download(registry, BlobStore(tmp_path), bytes(8 * MIB))
+    download.limits = replace(QUICK, silence_s=0.2)
     with pytest.raises(Unreachable, match=f"^{registry.host} sends nothing any more$"):
         download.run()
 
@@ -345,13 +365,11 @@ def test_an_empty_blob_of_another_digest_is_refused(registry: Registry, tmp_path
         download.run()
 
 
-def test_a_first_answer_may_take_longer_than_a_silence(
-    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(pace, "SILENCE_S", 0.2)
+def test_a_first_answer_may_take_longer_than_a_silence(registry: Registry, tmp_path: Path) -> None:
     download = Download(
         registry, BlobStore(tmp_path), bytes(MIB), before=lambda start, end: time.sleep(1)
     )
+    download.limits = replace(QUICK, silence_s=0.2)
     download.run(streams=1)
     assert len(download.asked) == 1
 
@@ -370,13 +388,16 @@ def test_a_connection_is_asked_for_one_range_after_the_other(
 def test_a_cancel_does_not_wait_for_a_server_that_does_not_answer(
     registry: Registry, tmp_path: Path
 ) -> None:
-    download = Download(
-        registry, BlobStore(tmp_path), b"x", before=lambda start, end: time.sleep(4)
-    )
-    began_s = time.monotonic()
+    may_answer = threading.Event()
+
+    def before(start: int, end: int | None) -> None:
+        download.cancelled.set()
+        may_answer.wait()
+
+    download = Download(registry, BlobStore(tmp_path), b"x", before=before)
     with pytest.raises(TransferCancelled):
-        download.run(limit_s=0.2)
-    assert time.monotonic() - began_s < 3
+        download.run()
+    may_answer.set()
     again = journal.claim(download.blobs.partial, download.digest.file_name, 1)
     assert again is not None
     again.close()

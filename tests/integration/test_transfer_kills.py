@@ -33,10 +33,7 @@ def test_a_killed_pull_resumes_from_what_had_arrived(registry: Registry, tmp_pat
     name, manifest = publish(registry, WEIGHTS)
     root = tmp_path / "store"
     process = start(root, name)
-    deadline_s = time.monotonic() + 20
-    while registry.sent_bytes < 24 * MIB:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.01)
+    wait_until(lambda: registry.sent_bytes >= 24 * MIB, timeout_s=60)
     process.kill()
     process.wait()
     arrived = registry.sent_bytes
@@ -103,7 +100,7 @@ def kill_and_resume(root: Path, weights: bytes, after_s: float) -> Resumed:
     )
 
 
-@pytest.mark.parametrize(("least_s", "most_s"), [(0.1, 3.0), (5.0, 8.0)])
+@pytest.mark.parametrize(("least_s", "most_s"), [(0.1, 3.0), (5.0, 5.5)])
 def test_the_next_pull_asks_again_for_little_of_what_had_arrived(
     tmp_path: Path, least_s: float, most_s: float, record_property: Callable[[str, object], None]
 ) -> None:
@@ -125,7 +122,7 @@ def test_kills_at_random_moments_leave_a_store_that_is_right(
     name, manifest = publish(registry, WEIGHTS)
     root = tmp_path / "store"
     generator = random.Random(20)
-    for _ in range(12):
+    for _ in range(KILLS):
         process = start(root, name)
         time.sleep(generator.uniform(0.1, 1.2))
         process.kill()
@@ -158,7 +155,7 @@ def test_another_process_takes_over_when_the_first_is_killed(
     registry.rate = 4 * MIB
     name, _ = publish(registry, WEIGHTS)
     first = start(tmp_path / "store", name)
-    time.sleep(1.5)
+    wait_until(lambda: registry.sent_bytes > 8 * MIB, timeout_s=60)
     second = start(tmp_path / "store", name)
     time.sleep(1.0)
     first.kill()

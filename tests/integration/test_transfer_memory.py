@@ -12,7 +12,7 @@ MIB = 1 << 20
 LIMIT_BYTES = 120e6
 
 
-@pytest.mark.parametrize("sizes_mib", [(400,), (24,) * 16])
+@pytest.mark.parametrize("sizes_mib", [(200,), (24,) * 8])
 @pytest.mark.parametrize("rate", [None, 30 * MIB])
 def test_a_pull_takes_less_than_120_megabytes_whatever_the_size(
     sizes_mib: tuple[int, ...], rate: float | None, tmp_path: Path

@@ -1,6 +1,5 @@
 """No bytes make the header reader do anything but succeed or refuse, at once."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,11 @@ from olmkit.engine.gguf.header import read_header
 from support import gguffile, models
 from support.gguffile import GgufFile, Row
 
+pytestmark = pytest.mark.timeout(60)
+"""What is gone through is what the file has, not what it claims to have: that would take longer."""
+
 ONE_FILE = settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 SEED = GgufFile(
     metadata={
@@ -31,7 +33,6 @@ SEED = GgufFile(
 
 def check(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    began = time.monotonic()
     try:
         header = read_header(path)
         for key in header.metadata:
@@ -41,7 +42,6 @@ def check(path: Path, data: bytes) -> None:
         assert header.parameter_count >= 0
     except ModelUnloadable as error:
         assert str(path) in str(error)
-    assert time.monotonic() - began < 5
 
 
 @ONE_FILE

@@ -29,14 +29,7 @@ PIECES = [
 ]  # fmt: skip
 texts = st.lists(st.sampled_from(PIECES), max_size=40).map("".join) | st.text(max_size=60)
 
-scalars = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(max_size=8)
-    | st.complex_numbers()
-)
+scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 values = st.recursive(
     scalars,
     lambda inner: (
@@ -51,7 +44,7 @@ operands = st.recursive(
     st.sampled_from(
         [
             *(".", "$", ".A", ".B", ".C", ".B.A", "$x", "$x.A", "1", "0", "-2.5", '"a"', "nil"),
-            *('"%v%q%d"', "true", "`%9s`", "'c'", "3i"),
+            *('"%v%q%d"', "true", "`%9s`", "'c'"),
         ]
     ),
     lambda inner: st.builds(
@@ -88,14 +81,14 @@ def run(text: str, value: Any) -> None:
         output.encode()
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(texts, data)
 def test_any_text_gives_output_or_an_error_of_ours(text: str, value: Any) -> None:
     run(text, value)
     run(f"{{{{ {text} }}}}", value)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(texts | templates)
 def test_errors_are_found_where_there_are_any_and_the_first_is_the_one_of_parsing(
     text: str,
@@ -110,13 +103,13 @@ def test_errors_are_found_where_there_are_any_and_the_first_is_the_one_of_parsin
         assert not found
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(templates, data)
 def test_any_template_gives_output_or_an_error_of_ours(text: str, value: Any) -> None:
     run(text, value)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(templates)
 def test_generated_templates_parse_and_print_to_what_parses_to_the_same(text: str) -> None:
     root = Template.parse(text).root
@@ -132,7 +125,7 @@ def test_any_format_prints_something(form: str, arguments: list[Any]) -> None:
     run(text, {"form": "%" + form, **dict(zip(names, arguments, strict=True))})
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     texts | templates, st.lists(st.sampled_from(["system", "user", "assistant", "tool"])), values
 )

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from olmkit.engine.chat.conversation import Tool
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     CallArguments,
     CallBroken,
     CallFinished,

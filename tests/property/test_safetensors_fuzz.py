@@ -40,7 +40,7 @@ def check(path: Path, content: bytes) -> None:
 
 
 @given(header=HEADER, data=st.binary(max_size=64))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_any_json_header_is_read_or_refused(
     tmp_path_factory: Any, header: dict[str, Any], data: bytes
 ) -> None:
@@ -50,7 +50,7 @@ def test_any_json_header_is_read_or_refused(
 
 
 @given(content=st.binary(max_size=200), declared=st.integers(0, 250))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_any_bytes_are_read_or_refused(
     tmp_path_factory: Any, content: bytes, declared: int
 ) -> None:
@@ -59,7 +59,7 @@ def test_any_bytes_are_read_or_refused(
 
 
 @given(cut=st.integers(0, 400), position=st.integers(0, 400), byte=st.integers(0, 255))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_damaged_file_is_read_or_refused(
     tmp_path_factory: Any, cut: int, position: int, byte: int
 ) -> None:

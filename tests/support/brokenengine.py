@@ -12,6 +12,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from olmkit.engine.facts.enginebuild import FILE_NAME
 from olmkit.engine.facts.enginelibraries import find_libraries
 
 _SHIM = r"""
@@ -35,7 +36,7 @@ static void die(void) {
 }
 
 static void *real(const char *name) {
-    return dlsym(dlopen("libllama.so.0", RTLD_NOW), name);
+    return dlsym(dlopen(REAL, RTLD_NOW), name);
 }
 
 #ifdef NEEDS_ABSENT_FUNCTION
@@ -119,7 +120,7 @@ def broken_engine(folder: Path, defect: Defect) -> Path:
     installed = find_libraries(None).installed
     assert installed is not None
     for library in installed.iterdir():
-        if library.name != "libllama.so":
+        if library.name not in ("libllama.so", FILE_NAME):  # its facts are of another engine
             (directory / library.name).symlink_to(library)
     source = folder / "shim.c"
     source.write_text(
@@ -138,12 +139,22 @@ def broken_engine(folder: Path, defect: Defect) -> Path:
     _compile(
         *("-shared", "-fPIC", "-O1", "-o", str(directory / "libllama.so"), str(source)),
         *flags,
-        *("-Wl,-rpath,$ORIGIN", "-Wl,--no-as-needed", f"-L{directory}", "-l:libllama.so.0", "-ldl"),
+        f'-DREAL="{installed / "libllama.so"}"',
+        # Not from beside it: the real library may bear the name that the shim has.
+        *(f"-Wl,-rpath,{installed}", "-Wl,--no-as-needed", str(installed / "libllama.so"), "-ldl"),
         *defect.value,
         cwd=folder,
     )
     absent.unlink()
     return directory
+
+
+def mend(directory: Path) -> None:
+    """Puts the real library in the place of the broken one."""
+    installed = find_libraries(None).installed
+    assert installed is not None
+    (directory / "libllama.so").unlink()
+    (directory / "libllama.so").symlink_to(installed / "libllama.so")
 
 
 def broken_package(folder: Path, defect: Defect) -> Path:

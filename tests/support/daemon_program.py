@@ -1,5 +1,7 @@
 """`daemon.run` with a small API in place of olm's, for tests of the daemon's life alone.
 
+`daemon_program.py DRAIN_S`: how long a shutdown waits for answers under way.
+
 `/api/version` answers; `/slow?S` answers after S seconds; `/stream` sends a line every 20 ms for
 ever; `/lease` holds a lease of the pool until the request ends and streams its completion.
 """
@@ -71,4 +73,4 @@ async def generate(services: Services, model: Path, write: Any) -> None:
 
 
 if __name__ == "__main__":
-    run(Settings.from_environment(), make_app=make_app, drain_s=1.5)
+    run(Settings.from_environment(), make_app=make_app, drain_s=float(sys.argv[1]))

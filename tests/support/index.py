@@ -1,6 +1,7 @@
 """A package index over HTTP, of a folder of wheels."""
 
 import base64
+import contextlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ class PackageIndex:
     """Answered to everything when not 200."""
     pause_s: float = 0.0
     """Between pieces of 64 KiB of a wheel."""
+    sent_bytes: int = 0
+    """Of wheels, so far."""
     port: int = 0
     requests: list[str] = field(default_factory=list)
 
@@ -64,21 +67,28 @@ def _answer(index: PackageIndex, request: BaseHTTPRequestHandler) -> None:
     if index.status != 200:
         _send(request, index.status, b"")
     elif request.path.startswith("/files/"):
-        _send(request, 200, (index.folder / name).read_bytes(), index.pause_s)
+        _send_slowly(request, (index.folder / name).read_bytes(), index)
     else:
         found = [w for w in wheels if normalized_package(w.name.partition("-")[0]) == name]
         links = "".join(f'<a href="/files/{w.name}">{w.name}</a>\n' for w in found)
         _send(request, 200 if found else 404, links.encode())
 
 
-def _send(request: BaseHTTPRequestHandler, status: int, body: bytes, pause_s: float = 0) -> None:
+def _send(request: BaseHTTPRequestHandler, status: int, body: bytes) -> None:
+    _begin(request, status, len(body))
+    request.wfile.write(body)
+
+
+def _send_slowly(request: BaseHTTPRequestHandler, body: bytes, index: PackageIndex) -> None:
+    _begin(request, 200, len(body))
+    with contextlib.suppress(OSError):  # the client went away
+        for start in range(0, len(body), 1 << 16):
+            index.sent_bytes += request.wfile.write(body[start : start + (1 << 16)])
+            time.sleep(index.pause_s)
+
+
+def _begin(request: BaseHTTPRequestHandler, status: int, size_bytes: int) -> None:
     request.send_response(status)
     request.send_header("Content-Type", "text/html")
-    request.send_header("Content-Length", str(len(body)))
+    request.send_header("Content-Length", str(size_bytes))
     request.end_headers()
-    try:
-        for start in range(0, len(body), 1 << 16):
-            request.wfile.write(body[start : start + (1 << 16)])
-            time.sleep(pause_s)
-    except OSError:
-        pass  # the client went away

@@ -15,7 +15,7 @@ from canitoolcall.fixtures import Family, Fixture, load_families, load_fixtures
 from canitoolcall.results import Observation, ParsedToolCall, ParseResult, Status, worst_status
 
 from olmkit.engine.chat.conversation import Tool
-from olmkit.engine.chat.output.events import CallFinished, OutputEvent
+from olmkit.engine.chat.output.deltas import CallFinished, OutputEvent
 from olmkit.engine.chat.output.families import FAMILIES
 from olmkit.engine.chat.output.stage import OutputStage, collect
 

@@ -4,15 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from olmkit.registry.download import pace
+from olmkit.registry.http.transferlimits import TransferLimits
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Manifest
 from support.registry import Registry
 
 PROGRAM = Path(__file__).with_name("pull_program.py")
+QUICK = TransferLimits(range_min_bytes=1 << 20, range_max_bytes=1 << 20, first_pause_s=0.02)
+"""A MiB is asked for at a time, and soon again after a failure."""
 
 
 def publish(registry: Registry, *weights: bytes) -> tuple[str, Manifest]:
@@ -38,10 +38,3 @@ def start(store: Path, name: str, *, stdout: int = subprocess.DEVNULL) -> subpro
     """A process that pulls the model, and in the end prints the most memory that it had."""
     command = [sys.executable, str(PROGRAM), str(store), name]
     return subprocess.Popen(command, stdout=stdout)
-
-
-def use_short_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Downloads in this process read a MiB at a time, and try again soon."""
-    monkeypatch.setattr(pace, "CHUNK_MIN_BYTES", 1 << 20)
-    monkeypatch.setattr(pace, "CHUNK_MAX_BYTES", 1 << 20)
-    monkeypatch.setattr(pace, "FIRST_PAUSE_S", 0.02)

@@ -16,14 +16,16 @@ VOCABULARY = 259
 class _Writer:
     """A GGUF of float32 tensors with normally distributed values, the same each time."""
 
-    def __init__(self, path: Path, architecture: str, *, layers: int, width: int) -> None:
+    def __init__(
+        self, path: Path, architecture: str, *, layers: int, width: int, rows: int = VOCABULARY
+    ) -> None:
         self.gguf = gguf.GGUFWriter(path, architecture)
         self.gguf.add_context_length(512)
         self.gguf.add_block_count(layers)
         self.gguf.add_embedding_length(width)
         self._random = np.random.default_rng(7)
         self._add_byte_vocabulary()
-        self.add("token_embd.weight", VOCABULARY, width)
+        self.add("token_embd.weight", rows, width)
         self.add("output.weight", VOCABULARY, width)
         self.fill("output_norm.weight", width)
 
@@ -54,10 +56,13 @@ class _Writer:
         self.gguf.close()
 
 
-def write_llama(path: Path, *, layers: int = 2, width: int = 128) -> Path:
-    """An ordinary transformer: a step takes some tens of microseconds."""
+def write_llama(path: Path, *, layers: int = 2, width: int = 128, rows: int = VOCABULARY) -> Path:
+    """An ordinary transformer: a step takes some tens of microseconds.
+
+    `rows`: of the embedding; llama.cpp loads it with as many as there are tokens only.
+    """
     heads, inner = 4, 2 * width
-    writer = _Writer(path, "llama", layers=layers, width=width)
+    writer = _Writer(path, "llama", layers=layers, width=width, rows=rows)
     writer.gguf.add_feed_forward_length(inner)
     writer.gguf.add_head_count(heads)
     writer.gguf.add_layer_norm_rms_eps(1e-5)

@@ -4,14 +4,13 @@
         httpx.get(server.address)
 
 Every request, on whatever connection, gets the next answer: bytes are sent, numbers are pauses in
-seconds, `CLOSE` ends the connection.
+seconds, which the end of the block cuts short, `CLOSE` ends the connection.
 """
 
 import contextlib
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +41,7 @@ def raw_server(
         left = list(answers)
         threads: list[threading.Thread] = []
         opened: list[socket.socket] = []
+        is_over = threading.Event()
 
         def accept() -> None:
             with contextlib.suppress(OSError):
@@ -64,14 +64,15 @@ def raw_server(
                                 return
                             if isinstance(step, bytes):
                                 connection.sendall(step)
-                            else:
-                                time.sleep(step)
+                            elif is_over.wait(step):
+                                return
 
         acceptor = threading.Thread(target=accept)
         acceptor.start()
         try:
             yield server
         finally:
+            is_over.set()
             for one in (listener, *opened):
                 with contextlib.suppress(OSError):
                     socket.socket.shutdown(one, socket.SHUT_RDWR)

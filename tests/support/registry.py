@@ -103,6 +103,10 @@ class Registry:
     """Of blobs, so far."""
     spans: list[tuple[int, int]] = field(default_factory=list)
     """Start and end of what each answer with a blob's bytes got across."""
+    is_chunked: bool = False
+    """Blobs come in chunks, without a Content-Length (RFC 9112, section 7.1)."""
+    stalled: int = 0
+    """Answers that a fault holds up and that never go on."""
     answering: int = 0
     """Answers with a blob's bytes that are not over."""
     most_answering: int = 0
@@ -392,8 +396,10 @@ class _Handler(BaseHTTPRequestHandler):
             body = memoryview(bytes(len(body)))
         length = len(body) - (5 if kind == "wrong_length" else 0)
         self.send_response(status)
-        for name, value in (headers | {"Content-Length": str(length)}).items():
-            self.send_header(name, value)
+        is_chunked = self.server.registry.is_chunked and self.command != "HEAD"
+        framing = ("Transfer-Encoding", "chunked") if is_chunked else ("Content-Length", length)
+        for name, value in (*headers.items(), framing):
+            self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":
             self._write_slowly(body[:length], fault, start)
@@ -412,7 +418,7 @@ class _Handler(BaseHTTPRequestHandler):
             while sent < min(limit, len(body)) and not self.server.stopped.is_set():
                 if rate and self._is_left_alone():
                     break  # what is sent now would arrive nowhere
-                count = self.connection.send(body[sent : min(sent + piece, limit)])
+                count = self._write(body[sent : min(sent + piece, limit)])
                 sent += count
                 with self.server.registry.lock:
                     self.server.registry.sent_bytes += count
@@ -425,7 +431,18 @@ class _Handler(BaseHTTPRequestHandler):
         if stops:
             self.close_connection = True
             if fault and fault.kind == "stall":
-                self.server.stopped.wait(60)
+                with self.server.registry.lock:
+                    self.server.registry.stalled += 1
+                self.server.stopped.wait()
+        elif registry.is_chunked and sent == len(body):
+            self.connection.sendall(b"0\r\n\r\n")
+
+    def _write(self, piece: memoryview) -> int:
+        """Send the next bytes of a body; how many of them went."""
+        if not self.server.registry.is_chunked:
+            return int(self.connection.send(piece))
+        self.connection.sendall(b"%x\r\n%b\r\n" % (len(piece), bytes(piece)))
+        return len(piece)
 
     def _is_left_alone(self) -> bool:
         if not select.select([self.connection], [], [], 0)[0]:

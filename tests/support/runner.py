@@ -177,12 +177,17 @@ class RunnerClient:
         return self.call(request, p.Loaded)
 
     def start(self, prompt: str | list[int], **fields: object) -> int:
-        """Starts a completion, greedy if nothing else is asked for; returns its id."""
+        """Starts a completion, greedy if nothing else is asked for; returns its id.
+
+        Fields of `Room` are given like those of `Completion`.
+        """
         sampling = fields.pop("sampling", p.Sampling(temperature=0))
+        room = {name: fields.pop(name) for name in p.Room.__struct_fields__ if name in fields}
         request = p.Completion(
             id=self.new_id(),
             prompt=prompt,
             sampling=sampling,  # type: ignore[arg-type]
+            room=p.Room(**room),  # type: ignore[arg-type]
             **fields,  # type: ignore[arg-type]
         )
         return self.send(request)

@@ -12,7 +12,7 @@ ADDRESS = re.compile(r"https?://\S+")
 PAGE = re.compile(r"[\w./-]*\w\.md\b")
 UNNAMED = re.compile(
     r"\b(?:reference|facts)(?: page)?(?:'s)?,? *(?:end of )?(?:sections?|chapters?|parts?)? *\d"
-    r"|\breference pages?\b",
+    r"|\breference pages?\b|\b\w+[ -]facts, *['\"]",
     re.IGNORECASE,
 )
 """A section of a work that is not named: what only its writer can look up."""
@@ -59,7 +59,12 @@ def test_every_cited_page_is_in_the_repository_or_has_an_address() -> None:
 
 
 def test_pages_that_nobody_has_are_found() -> None:
-    cites = ("http-api reference, sections 2.4 and 4", "gpu-facts, section 8", "notes.md, 1.1")
+    cites = (
+        "http-api reference, sections 2.4 and 4",
+        "gpu-facts, section 8",
+        "notes.md, 1.1",
+        'x facts, "y"',
+    )
     for cite in cites:
         assert unopenable(iter([f"Source: {cite}."]), {"docs/notes.md"}), cite
 

@@ -10,7 +10,7 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PARTS = ("cli", "modelfile", "registry", "engine")
 MOST_FILES = 15
 """In one room; the commands are one file each, however many there are."""
-TWICE = {"errors", "main", "settings"}
+TWICE = {"__main__", "errors", "main", "settings"}
 VERBS = {CHECKOUT / "cli/commands", *(CHECKOUT / "engine/api").glob("*/")}
 """Rooms whose files are named after what a user or client asks for."""
 

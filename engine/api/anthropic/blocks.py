@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallArguments,
     CallBroken,

@@ -7,7 +7,6 @@ much is there, `Content-Range` of a POST where it begins.
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
 from contextlib import ExitStack, suppress
 from typing import Final
 
@@ -17,14 +16,13 @@ from starlette.responses import Response
 from olmkit.engine.api.decoding import body_pieces
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import in_thread, json_reply
-from olmkit.engine.errors import InvalidRequest, RequestCancelled
+from olmkit.engine.errors import DigestMismatch, InvalidRequest
 from olmkit.registry.errors import CorruptBlob
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store.blobs import BlobStore
 from olmkit.registry.store.resumable import held_bytes, resumable_writer
 
 OFFSET_HEADER: Final = "Olm-Upload-Offset"
-STALL_S: Final = 30.0
 END_S: Final = 2.0
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 
@@ -86,7 +84,7 @@ async def _go_on(request: Request, blobs: BlobStore, digest: Digest, given: str)
             reply.headers.update(await _offset(blobs, digest))
             return reply
         try:
-            async for piece in _unless_stalled(body_pieces(request)):
+            async for piece in body_pieces(request):
                 await in_thread(writer.write, piece)
             await in_thread(writer.commit)
         except CorruptBlob as error:
@@ -94,26 +92,9 @@ async def _go_on(request: Request, blobs: BlobStore, digest: Digest, given: str)
     return Response(status_code=201)
 
 
-async def _unless_stalled(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """The pieces, while they come.
-
-    Raises:
-        RequestCancelled: none came for `STALL_S`: the client may be gone without a word.
-    """
-    while True:
-        try:
-            async with asyncio.timeout(STALL_S):
-                piece = await anext(pieces, None)
-        except TimeoutError as error:
-            raise RequestCancelled(f"the upload stood still for {STALL_S:g} s") from error
-        if piece is None:
-            return
-        yield piece
-
-
-def _mismatch(error: CorruptBlob) -> InvalidRequest:
+def _mismatch(error: CorruptBlob) -> DigestMismatch:
     text = f'digest mismatch, expected "{error.expected}", got "{error.actual}"'
-    return InvalidRequest(text, field="digest")
+    return DigestMismatch(text, field="digest")
 
 
 async def _upload(request: Request, blobs: BlobStore, digest: Digest) -> Response:

@@ -19,6 +19,7 @@ from olmkit.engine.api.checks import (
     require_extras,
     require_model,
     require_no_images,
+    schema_headers,
     settle_think,
 )
 from olmkit.engine.api.decoding import decode_body
@@ -35,10 +36,10 @@ from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
 from olmkit.engine.chat.conversation import Conversation, Message, ToolCall, ToolChoiceMode
-from olmkit.engine.chat.output.events import OutputEvent
+from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.inference import inference
 from olmkit.engine.inference.answering import AnswerRequest, Output, answer
-from olmkit.engine.inference.inference import CompletionRequest, Finished
+from olmkit.engine.inference.inference import CompletionRequest, Finished, History
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -81,6 +82,12 @@ async def chat(request: Request) -> Response:
         keep_alive_s=common.keep_alive_s,
         top_logprobs=common.top_logprobs,
         constraint=common.constraint,
+        history=History(
+            cuts=conversation.cuts,
+            render_from=lambda turn: _render(api, spec, conversation.since(turn)),
+        ),
+        truncate=body.truncate is not False,
+        shift=body.shift is not False,
     )
     wanted = AnswerRequest(
         completion=completion,
@@ -91,18 +98,26 @@ async def chat(request: Request) -> Response:
         thinking_budget=common.thinking_budget,
     )
     replies = _replies(answer(api.services, wanted), common.name)
-    return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
+    return await reply_with(
+        request,
+        replies,
+        stream=body.stream is not False,
+        collect=_collect,
+        headers=schema_headers(common.ignored),
+    )
 
 
 def with_stored(spec: ModelSpec, messages: tuple[Message, ...]) -> tuple[Message, ...]:
     """The request's turns behind those that the model starts with.
 
-    The model's system prompt comes first, unless the request begins with one of its own.
+    The system prompt comes before both: the request's, when it begins with one, else the model's.
     """
     stored = tuple(Message(role=turn.role, content=turn.content) for turn in spec.messages)
-    if spec.system and messages[0].role != "system":
-        stored = (Message(role="system", content=spec.system), *stored)
-    return stored + messages
+    begin = next((i for i, one in enumerate(messages) if one.role != "system"), len(messages))
+    system = messages[:begin]
+    if spec.system and not system:
+        system = (Message(role="system", content=spec.system),)
+    return system + stored + messages[begin:]
 
 
 async def _render(api: Api, spec: ModelSpec, conversation: Conversation) -> str:

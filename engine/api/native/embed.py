@@ -130,7 +130,9 @@ async def embedded(
     async with api.services.pool.lease(spec, settings, keep_alive_s) as lease:
         load_ns = time.perf_counter_ns() - began_ns
         try:
-            reply = await lease.runner.embed(inputs, truncate=truncate)
+            reply = await lease.runner.embed(
+                inputs, truncate=truncate, context_tokens=options.context_tokens
+            )
         except ContextExceeded as error:
             text = "the input length exceeds the context length"
             numbers = f"({error.given_tokens} tokens, {error.limit_tokens} fit)"
@@ -142,7 +144,24 @@ async def embedded(
 
 
 def _unpacked(packed: Sequence[bytes]) -> list[list[float]]:
-    return [array("f", vector).tolist() for vector in packed]
+    return [shortest(array("f", vector)) for vector in packed]
+
+
+def shortest(vector: "array[float]") -> list[float]:
+    """32-bit values as the numbers with the fewest digits that are read back as the same bits.
+
+    A 64-bit number that holds them exactly has seventeen digits, of which half are noise.
+    """
+    numbers = [float(f"{value:.7g}") for value in vector]
+    for digits in (8, 9):
+        read_back = array("f", numbers)
+        if read_back == vector:
+            break
+        numbers = [
+            number if read == value else float(f"{value:.{digits}g}")
+            for number, read, value in zip(numbers, read_back, vector, strict=True)
+        ]
+    return numbers
 
 
 def shortened(vector: list[float], dimensions: int) -> list[float]:
@@ -151,4 +170,4 @@ def shortened(vector: list[float], dimensions: int) -> list[float]:
         return vector
     head = vector[:dimensions]
     length = math.sqrt(sum(value * value for value in head))
-    return [value / length for value in head] if length else head
+    return shortest(array("f", [value / length for value in head])) if length else head

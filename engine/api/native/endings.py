@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.native import types
 from olmkit.engine.api.streams import json_reply
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallFinished,
     OutputEvent,
@@ -25,6 +25,7 @@ DONE_REASONS = {
 def ending(event: Finished) -> dict[str, Any]:
     """The members that the last object has."""
     return {
+        "olm": dropped(event),
         "done_reason": DONE_REASONS.get(event.reason, str(event.reason)),
         "total_duration": event.total_ns,
         "load_duration": event.load_ns,
@@ -60,6 +61,18 @@ def tool_calls(events: Iterable[OutputEvent]) -> list[types.ReplyToolCall]:
         for event in events
         if isinstance(event, CallFinished)
     ]
+
+
+def dropped(event: Finished) -> types.Dropped | None:
+    """What a request lost to a context that was too short; None: nothing."""
+    counts = (event.dropped_turns, event.dropped_tokens, event.shifted_tokens)
+    if not any(counts):
+        return None
+    return types.Dropped(
+        dropped_messages=event.dropped_turns,
+        dropped_prompt_tokens=event.dropped_tokens,
+        shifted_tokens=event.shifted_tokens,
+    )
 
 
 def logprobs(given: tuple[TokenLogprob, ...]) -> list[types.TokenLogprob]:

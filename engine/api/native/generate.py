@@ -16,6 +16,7 @@ from olmkit.engine.api.checks import (
     require_capability,
     require_extras,
     require_no_images,
+    schema_headers,
     settle_think,
 )
 from olmkit.engine.api.decoding import decode_body
@@ -35,7 +36,7 @@ from olmkit.engine.chat.output.formats import PLAIN
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference import inference
 from olmkit.engine.inference.answering import AnswerRequest, Output, answer
-from olmkit.engine.inference.inference import CompletionRequest, Finished
+from olmkit.engine.inference.inference import CompletionRequest, Finished, History
 from olmkit.engine.models.spec import ModelSpec
 
 
@@ -66,6 +67,9 @@ async def generate(request: Request) -> Response:
         constraint=common.constraint,
         earlier_tokens=tuple(body.context or ()),
         wants_tokens=not body.raw,
+        history=_history(api, spec, body, think),
+        truncate=body.truncate is not False,
+        shift=body.shift is not False,
     )
     wanted = AnswerRequest(
         completion=completion,
@@ -74,7 +78,13 @@ async def generate(request: Request) -> Response:
         thinking_budget=common.thinking_budget,
     )
     replies = _replies(answer(api.services, wanted), common.name)
-    return await reply_with(request, replies, stream=body.stream is not False, collect=_collect)
+    return await reply_with(
+        request,
+        replies,
+        stream=body.stream is not False,
+        collect=_collect,
+        headers=schema_headers(common.ignored),
+    )
 
 
 async def _check(
@@ -93,11 +103,15 @@ async def _check(
 async def _render(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think) -> str:
     if body.raw:
         return body.prompt or ""
-    facts = await api.catalog.template_facts(spec)
     if body.suffix:
         return await api.renderer.render_insert(
-            spec, prompt=body.prompt or "", suffix=body.suffix, template=body.template
+            spec, prompt=body.prompt or "", suffix=body.suffix, template=body.template or None
         )
+    return await _rendered(api, spec, body, _conversation(spec, body, think))
+
+
+def _conversation(spec: ModelSpec, body: GenerateRequest, think: Think) -> Conversation:
+    """The turns that the model starts with, then the prompt."""
     system = body.system or spec.system
     stored = () if body.context else spec.messages
     messages = (
@@ -105,11 +119,28 @@ async def _render(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think
         *(Message(role=turn.role, content=turn.content) for turn in stored),
         Message(role="user", content=body.prompt or ""),
     )
-    conversation = Conversation(messages=messages, think=think)
+    return Conversation(messages=messages, think=think)
+
+
+async def _rendered(
+    api: Api, spec: ModelSpec, body: GenerateRequest, conversation: Conversation
+) -> str:
+    facts = await api.catalog.template_facts(spec)
     prompt = await api.renderer.render(
-        spec, conversation, go_facts=facts, request_template=body.template
+        spec, conversation, go_facts=facts, request_template=body.template or None
     )
     return prompt.text
+
+
+def _history(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think) -> History | None:
+    """What may go of the prompt; nothing of one that no template makes."""
+    if body.raw or body.suffix:
+        return None
+    conversation = _conversation(spec, body, think)
+    return History(
+        cuts=conversation.cuts,
+        render_from=lambda turn: _rendered(api, spec, body, conversation.since(turn)),
+    )
 
 
 def _idle_reply(common: CommonParameters, reason: str) -> Response:

@@ -211,7 +211,7 @@ def _prune(
         if not partial.is_running and (partial.is_staged or partial.modified_s <= since_s)
     ]
     if not body.dry_run:
-        removed = {partial.name for partial in journal.remove_old(store.blobs.partial, kept_s)}
+        removed = {partial.name for partial in store.remove_old_downloads(kept_s)}
         partials = [entry for entry in partials if entry.is_staged or entry.name in removed]
     collection = store.collect(is_dry_run=body.dry_run, on_event=on_event, cancelled=cancelled)
     reply = _collected(collection)

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import require_model
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.show import ShowQuestion, show_json
 from olmkit.engine.api.native.status import details_of
 from olmkit.engine.api.native.types import (
@@ -25,6 +26,7 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import JSON, json_reply
 from olmkit.engine.errors import EngineError, InvalidRequest
 from olmkit.engine.models.lookup import find_models
+from olmkit.engine.models.spec import ModelSpec
 from olmkit.registry.errors import InvalidReference, ModelNotFound, RegistryError
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import StoredModel
@@ -36,15 +38,32 @@ async def tags(request: Request) -> Response:
     """The stored models, the last modified first; without details those that cannot be read."""
     api = api_of(request)
     listed = [
-        await listed_model(api, stored)
-        for stored in await asyncio.to_thread(api.services.store.list)
+        await _entry(api, stored) for stored in await asyncio.to_thread(api.services.store.list)
     ]
     return json_reply({"models": listed})
 
 
+async def _entry(api: Api, stored: StoredModel) -> msgspec.Raw:
+    """A model of the listing; whatever is wrong with one leaves the others as they are."""
+    try:
+        return msgspec.Raw(encode_json(await listed_model(api, stored)))
+    except Exception:
+        log.exception("a listed model cannot be told", extra={"model": stored.reference.short})
+        return msgspec.Raw(encode_json(_known(stored)))
+
+
 async def listed_model(api: Api, stored: StoredModel) -> ListedModel:
-    """What a list tells of a model; only its name and size where its files cannot be read."""
-    known = ListedModel(
+    """What a list tells of a model; its name, size and digest alone where that is all there is."""
+    known = _known(stored)
+    try:
+        return await _detailed(api, stored, known)
+    except Exception:
+        log.exception("a listed model cannot be described", extra={"model": known.name})
+        return known
+
+
+def _known(stored: StoredModel) -> ListedModel:
+    return ListedModel(
         name=stored.reference.short,
         model=stored.reference.short,
         modified_at=stored.modified_at.astimezone(),
@@ -53,6 +72,9 @@ async def listed_model(api: Api, stored: StoredModel) -> ListedModel:
         details=ListedDetails(),
         capabilities=[],
     )
+
+
+async def _detailed(api: Api, stored: StoredModel, known: ListedModel) -> ListedModel:
     try:
         summary = await api.catalog.summary(stored)
     except (EngineError, RegistryError) as error:
@@ -90,6 +112,7 @@ async def show(request: Request) -> Response:
         system=body.system,
         options=body.options or {},
         basename=name if is_copilot else None,
+        template_notes=await template_notes(api, spec),
     )
     data = await asyncio.to_thread(
         show_json,
@@ -102,10 +125,19 @@ async def show(request: Request) -> Response:
     return Response(data, media_type=JSON)
 
 
+async def template_notes(api: Api, spec: ModelSpec) -> tuple[str, ...]:
+    """What is done about conversations that the model's template does not take."""
+    try:
+        facts = await api.catalog.template_facts(spec)
+        return (await api.renderer.strictness(spec, facts)).notes
+    except EngineError:
+        return ()  # whoever uses the template is told
+
+
 async def copy(request: Request) -> Response:
     """Give a model one more name."""
     api, body = api_of(request), await decode_body(request, CopyRequest)
-    source, destination = body.source or "", body.destination or ""
+    source, destination = (body.source or "").strip(), (body.destination or "").strip()
     for role, name in (("source", source), ("destination", destination)):
         try:
             Reference.parse(name)

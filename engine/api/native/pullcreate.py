@@ -7,26 +7,34 @@ Import is olm's own.
 import asyncio
 import stat
 import threading
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
 from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.native.listing import template_notes
 from olmkit.engine.api.native.recipes import recipe_of
 from olmkit.engine.api.native.types import CreateRequest, ImportRequest, Progress, PullRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
-from olmkit.engine.create.assembly import Workshop, create
+from olmkit.engine.create.assembly import Recipe, RequireLoadable, Workshop, create
+from olmkit.engine.create.shortcuts import recipe_of_modelfile
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
 from olmkit.engine.gguf.header import is_gguf, read_header
+from olmkit.engine.inference import dryrun
 from olmkit.engine.models.configblob import describe
 from olmkit.engine.models.merged import prepare
+from olmkit.engine.models.spec import spec_of
 from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
 from olmkit.registry.errors import InvalidReference
-from olmkit.registry.events import BlobProgress, EventSink
+from olmkit.registry.events import BlobProgress, Event, EventSink, Status
 from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.reference import Reference, is_address
 from olmkit.registry.store.store import StoredModel
 
@@ -37,7 +45,8 @@ async def pull(request: Request) -> Response:
     if not body.wanted:
         raise InvalidReference("no name was given", text="")
     path = api.services.settings.home / "shortnames.toml"
-    name = await asyncio.to_thread(lambda: shortnames.expand(body.wanted, path=path))
+    wanted = without_scheme(body.wanted, insecure=body.insecure is True)
+    name = await asyncio.to_thread(lambda: shortnames.expand(wanted, path=path))
     source = name if is_address(name) else Reference.parse(name)
     insecure, quantization = bool(body.insecure), body.quantization or None
     revision = body.revision or None
@@ -59,6 +68,12 @@ async def pull(request: Request) -> Response:
     return await reply_with_progress(request, events, stream=body.stream)
 
 
+def without_scheme(name: str, *, insecure: bool) -> str:
+    """The name of a model at a registry without the `http://` that plain http was asked for by."""
+    is_plain = insecure and name.startswith("http://") and not is_address(name)
+    return name.removeprefix("http://") if is_plain else name
+
+
 def pull_into(
     api: Api,
     source: Reference | str,
@@ -71,12 +86,22 @@ def pull_into(
 ) -> StoredModel:
     """Fetch the model of a name, or of the web address of a file. Blocking.
 
-    Raises as `sources.pull`.
+    Of a short name that has a Modelfile, what that is FROM is fetched and the model made of it.
+
+    Raises as `sources.pull`, and ModelNotCreatable.
     """
     settings, store = api.services.settings, api.services.store
+    modelfile = None if isinstance(source, str) else api.catalog.modelfile_of(source)
+    if modelfile is not None and not isinstance(source, str):
+        recipe = recipe_of_modelfile(source, modelfile, api.catalog.resolve)
+        assert recipe.parent is not None
+        pull_into(api, recipe.parent, on_event, cancelled, insecure=insecure)
+        # Only texts are added to what has just been fetched: nothing that is worth a line.
+        create(recipe, _workshop(api, lambda _: None, cancelled))
+        return store.load(source)
     options = sources.PullOptions(
         insecure=insecure,
-        access=settings.remotes.access(streams=settings.transfer_streams),
+        access=settings.remotes.access(streams=settings.transfer_streams, cancelled=cancelled),
         quantization=quantization,
         memory_bytes=total_bytes(),
         revision=revision,
@@ -96,26 +121,57 @@ async def create_model(request: Request) -> Response:
     """Make a model from files of the store or from another model."""
     api, body = api_of(request), await decode_body(request, CreateRequest)
     recipe = await recipe_of(api, body)
+    loop = asyncio.get_running_loop()
+
+    def require_loadable(manifest: Manifest) -> None:
+        stored = StoredModel(
+            reference=recipe.name,
+            manifest=manifest,
+            manifest_digest=manifest.digest,
+            modified_at=datetime.now(UTC),
+            size_bytes=manifest.size_bytes,
+        )
+        spec = spec_of(api.services.store, stored)
+        proof = dryrun.require_loadable(spec, api.services.safeguard)
+        asyncio.run_coroutine_threadsafe(proof, loop).result()
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
-        def pull_parent(
-            reference: Reference, sink: EventSink, stop: threading.Event
-        ) -> StoredModel:
-            return pull_into(api, reference, sink, stop)
+        create(recipe, _workshop(api, on_event, cancelled, require_loadable))
 
-        create(
-            recipe,
-            Workshop(
-                store=api.services.store,
-                pull=pull_parent,
-                on_event=on_event,
-                cancelled=cancelled,
-                guard=api.services.safeguard,
-            ),
-        )
-
-    events = api.transfers.follow(work)
+    events = _with_template_notes(api, recipe, api.transfers.follow(work))
     return await reply_with_progress(request, events, stream=body.stream)
+
+
+def _workshop(
+    api: Api,
+    on_event: EventSink,
+    cancelled: threading.Event,
+    require_loadable: RequireLoadable = lambda _: None,
+) -> Workshop:
+    def pull_parent(reference: Reference, sink: EventSink, stop: threading.Event) -> StoredModel:
+        return pull_into(api, reference, sink, stop)
+
+    return Workshop(
+        store=api.services.store,
+        pull=pull_parent,
+        require_loadable=require_loadable,
+        on_event=on_event,
+        cancelled=cancelled,
+        guard=api.services.safeguard,
+    )
+
+
+async def _with_template_notes(
+    api: Api, recipe: Recipe, events: AsyncGenerator[Event, None]
+) -> AsyncGenerator[Event, None]:
+    """The events of a creation, then what becomes of a SYSTEM that the template does not take."""
+    async with aclosing(events):
+        async for event in events:
+            yield event
+    if recipe.system or recipe.messages:
+        spec = await api.catalog.spec(recipe.name.full)
+        for note in await template_notes(api, spec):
+            yield Status(text=f"note: {note}")
 
 
 async def import_file(request: Request) -> Response:

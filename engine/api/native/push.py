@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.native.pullcreate import without_scheme
 from olmkit.engine.api.native.types import PushRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
@@ -28,7 +29,7 @@ async def push(request: Request) -> Response:
         raise InvalidReference("no name was given", text="")
     if body.format not in (None, *FORMATS):
         raise InvalidRequest(f"format must be one of {', '.join(FORMATS)}", field="format")
-    reference = Reference.parse(body.wanted)
+    reference = Reference.parse(without_scheme(body.wanted, insecure=body.insecure is True))
     how = (bool(body.insecure), body.format, body.compress, body.all_quantizations)
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
@@ -50,7 +51,7 @@ def _push(
     from olmkit.registry.push.transfer import PushOptions, push_model
 
     settings, store = api.services.settings, api.services.store
-    access = settings.remotes.access(streams=settings.transfer_streams)
+    access = settings.remotes.access(streams=settings.transfer_streams, cancelled=cancelled)
     options = PushOptions(insecure=bool(body.insecure), format=body.format, compress=body.compress)
     if body.all_quantizations:
         push_quantizations(

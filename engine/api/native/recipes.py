@@ -47,7 +47,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         quantization_name(text)
     if body.template:
         try:
-            await api.renderer.check_go(body.template)
+            await api.renderer.check(body.template)
         except TemplateFailed as error:
             raise ModelNotCreatable(f"template error: {error}", hint=error.hint) from error
     return Recipe(
@@ -56,20 +56,21 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
         files=files,
         adapters=adapters,
         drafts=_digests(body.draft_files),
-        template=body.template,
-        system=body.system,
+        template=body.template or None,
+        system=body.system or None,
         licenses=_licenses(body.license),
         parameters={k: v for k, v in (body.parameters or {}).items() if v is not None},
         messages=tuple(
             StoredMessage(role=(m.role or "").lower(), content=m.content or "")
             for m in body.messages or ()
         ),
-        renderer=body.renderer,
-        parser=body.parser,
+        renderer=body.renderer or None,
+        parser=body.parser or None,
         requires=_version(body.requires),
         info=body.info or {},
         quantize=quantize,
         draft_quantize=draft_quantize,
+        check_load=body.try_load,
     )
 
 

@@ -16,8 +16,13 @@ from starlette.responses import Response, StreamingResponse
 
 from olmkit.engine.api.decoding import body_pieces, decode_body
 from olmkit.engine.api.state import Api, api_of
-from olmkit.engine.api.streams import in_thread, reply_with_progress
-from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.api.streams import (
+    disconnect,
+    in_own_thread,
+    in_thread,
+    reply_with_progress,
+)
+from olmkit.engine.errors import InvalidRequest, QueueFull
 from olmkit.engine.models.lookup import find_models
 from olmkit.engine.models.merged import prepare
 from olmkit.registry.archives.archive import (
@@ -33,6 +38,8 @@ from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import StoredModel
 
 log = logging.getLogger(__name__)
+MAX_LOADS = 4
+"""Archives that come in at a time: each has a thread of its own."""
 DRAIN_LIMIT_BYTES = 256 << 20
 """So much of a refused archive is still read, so that its sender gets to read why."""
 
@@ -82,12 +89,18 @@ async def _sent(pieces: Iterator[bytes], stack: ExitStack) -> AsyncIterator[byte
 
 
 class _BodyReader:
-    """A request's body, to be read in a thread."""
+    """A request's body, to be read in a thread.
 
-    def __init__(self, pieces: AsyncIterator[bytes]) -> None:
+    `cancelled` is set when its client goes away, also after the last byte.
+    """
+
+    def __init__(self, request: Request, pieces: AsyncIterator[bytes]) -> None:
+        self._request = request
         self._pieces = pieces
         self._loop = asyncio.get_running_loop()
         self._rest = b""
+        self._watching: asyncio.Task[None] | None = None
+        self.cancelled = threading.Event()
 
     def read(self, size: int) -> bytes:
         if not self._rest:
@@ -97,7 +110,24 @@ class _BodyReader:
         return data
 
     async def _next(self) -> bytes:
-        return await anext(self._pieces, b"")
+        try:
+            piece = await anext(self._pieces, b"")
+        except BaseException:
+            self.cancelled.set()
+            raise
+        if not piece and self._watching is None:
+            self._watching = self._loop.create_task(self._watch())
+        return piece
+
+    async def _watch(self) -> None:
+        await disconnect(self._request.receive)
+        self.cancelled.set()
+
+    async def close(self) -> None:
+        """Watch no longer."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
 
 
 async def load(request: Request) -> Response:
@@ -111,11 +141,18 @@ async def load(request: Request) -> Response:
     name = Reference.parse(text) if text else None
     only = query.get("only") or None
     pieces = body_pieces(request)
+    if api.loads >= MAX_LOADS:
+        raise QueueFull("too many archives are coming in already", retry_after_s=5)
+    api.loads += 1
+    reader = _BodyReader(request, pieces)
     try:
-        models = await in_thread(_load, api, _BodyReader(pieces), name, only)
+        models = await in_own_thread(_load, api, reader, name, only)
     except RegistryError:
         await _drain(pieces)
         raise
+    finally:
+        await reader.close()
+        api.loads -= 1
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
         for model in models:
@@ -138,7 +175,9 @@ async def load(request: Request) -> Response:
 def _load(
     api: Api, source: _BodyReader, name: Reference | None, only: str | None
 ) -> list[StoredModel]:
-    return load_archive(api.services.store, source, name=name, only=only)
+    return load_archive(
+        api.services.store, source, name=name, only=only, cancelled=source.cancelled
+    )
 
 
 async def _drain(pieces: AsyncIterator[bytes]) -> None:

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import msgspec
-
+from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Details
 from olmkit.engine.chat.templates.choice import Choice, TemplateKind
+from olmkit.engine.framing import path_of
 from olmkit.engine.gguf.header import GgufArray, GgufHeader, read_header
 from olmkit.engine.models.configblob import human_count
 from olmkit.engine.models.options import OptionValue, coerce
@@ -30,8 +30,6 @@ MAX_ARRAY: Final = 2_000_000
 ARRAY_PIECE: Final = 8192
 """Elements of a long array that are encoded at a time, so that a vocabulary takes no objects."""
 
-_encode = msgspec.json.Encoder().encode
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShowQuestion:
@@ -41,6 +39,8 @@ class ShowQuestion:
     system: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     basename: str | None = None
+    template_notes: Sequence[str] = ()
+    """What is done about conversations that the template does not take."""
 
 
 def show_json(
@@ -57,7 +57,7 @@ def show_json(
         InvalidRequest: an option of the question has the wrong type.
         ModelUnloadable: a file cannot be read any more.
     """
-    system = spec.system if question.system is None else question.system
+    system = question.system or spec.system
     parameters = {**spec.parameters, **coerce(question.options)}
     is_plain = choice.kind is TemplateKind.PLAIN
     members: dict[str, Any] = {
@@ -73,6 +73,8 @@ def show_json(
     }
     members = {key: value for key, value in members.items() if value}
     own: dict[str, Any] = {"template": {"kind": choice.kind, "reason": choice.reason}}
+    if question.template_notes:
+        own["template"]["notes"] = list(question.template_notes)
     if spec.drafts:
         own["draft"] = _draft(spec)
     members["olm"] = own
@@ -83,7 +85,7 @@ def show_json(
         members["tensors"] = [
             {"name": t.name, "type": t.type_name, "shape": list(t.shape)} for t in spec.gguf.tensors
         ]
-    pieces = [_encode(members)[:-1], b',"model_info":']
+    pieces = [encode_json(members)[:-1], b',"model_info":']
     pieces += _metadata_json(spec.gguf, verbose=question.verbose, basename=question.basename)
     if spec.projectors:
         pieces.append(b',"projector_info":')
@@ -110,10 +112,10 @@ def _metadata_json(
         metadata["general.basename"] = basename
     opening = b"{"
     for key, value in metadata.items():
-        yield opening + _encode(key) + b":"
+        yield opening + encode_json(key) + b":"
         opening = b","
         if not isinstance(value, GgufArray | tuple):
-            yield _encode(value)
+            yield encode_json(value)
         elif not verbose or (isinstance(value, GgufArray) and value.count > MAX_ARRAY):
             yield b"null"
         else:
@@ -127,10 +129,10 @@ def _array_json(header: GgufHeader, key: str) -> Iterator[bytes]:
     for element in header.read_array(key):
         piece.append(element)
         if len(piece) == ARRAY_PIECE:
-            yield separator + _encode(piece)[1:-1]
+            yield separator + encode_json(piece)[1:-1]
             separator, piece = b",", []
     if piece:
-        yield separator + _encode(piece)[1:-1]
+        yield separator + encode_json(piece)[1:-1]
     yield b"]"
 
 
@@ -164,7 +166,7 @@ def modelfile_text(spec: ModelSpec, system: str, parameters: Mapping[str, Option
 def _instructions(
     spec: ModelSpec, system: str, parameters: Mapping[str, OptionValue]
 ) -> Iterator[language.Instruction]:
-    yield language.From(value=spec.files.weights_path)
+    yield language.From(value=path_of(spec.files.weights_path))
     for path in spec.adapters:
         yield language.Adapter(value=str(path))
     for path in spec.drafts:
@@ -172,7 +174,7 @@ def _instructions(
     for projector in spec.projectors:
         yield language.From(value=str(projector.path))
     for kind, text in (
-        (language.Template, spec.go_template),
+        (language.Template, spec.go_template or spec.jinja_template),
         (language.System, system),
         (language.Renderer, spec.config.renderer),
         (language.Parser, spec.config.parser),

@@ -16,6 +16,8 @@ from olmkit.engine.models.catalog import Summary
 from olmkit.engine.scheduling.pool import InstanceInfo
 from olmkit.registry.errors import RegistryError
 
+API_VERSION = "0.32.15"
+"""The release of Ollama whose native API this one follows."""
 FOREVER = timedelta(days=365 * 292)
 """From now: what Ollama's largest duration comes to."""
 
@@ -26,15 +28,16 @@ async def root(request: Request) -> Response:
 
 
 async def version(request: Request) -> Response:
-    """The version alone."""
-    return json_reply({"version": olmkit.__version__})
+    """Of the API, as clients compare it with the least one that they want; olm's own beside it."""
+    return json_reply({"version": API_VERSION, "olm": {"version": olmkit.__version__}})
 
 
 async def status(request: Request) -> Response:
     """That there is no cloud; to clients on this machine also where files are handed over."""
     answer: dict[str, object] = {"cloud": {"disabled": True, "source": "none"}}
     api = api_of(request)
-    if request.client is not None and request.client.host in ("127.0.0.1", "::1"):
+    # No address at all: the Unix socket.
+    if request.client is None or request.client.host in ("127.0.0.1", "::1"):
         store = api.services.store
         try:
             incoming = str(await asyncio.to_thread(lambda: store.incoming))
@@ -47,6 +50,11 @@ async def status(request: Request) -> Response:
             "incoming": incoming,
         }
     return json_reply(answer)
+
+
+async def me(request: Request) -> Response:
+    """There is no account: what a server says to who has not signed in."""
+    return json_reply({"error": "unauthorized", "signin_url": ""}, status=401)
 
 
 async def ps(request: Request) -> Response:

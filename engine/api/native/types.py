@@ -141,8 +141,8 @@ class NamedRequest(Request, kw_only=True, frozen=True):
 
     @property
     def wanted(self) -> str:
-        """The model's name as the client sent it; empty when it sent none."""
-        return self.model or self.name or ""
+        """The model's name as the client sent it, blanks around it aside; empty for none."""
+        return (self.model or self.name or "").strip()
 
 
 class ShowRequest(NamedRequest, kw_only=True, frozen=True):
@@ -215,6 +215,8 @@ class CreateRequest(NamedRequest, kw_only=True, frozen=True):
     quantize: str | None = None
     quantization: str | None = None
     draft_quantize: str | None = None
+    try_load: bool | None = None
+    """olm's own: prove by a dry run that it loads; unasked where that costs little."""
     renderer: str | None = None
     parser: str | None = None
     requires: str | None = None
@@ -280,6 +282,17 @@ class ParseReply(msgspec.Struct, kw_only=True, frozen=True):
     message: ReplyMessage
 
 
+class Dropped(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """What a request lost because its context was too short; olm's own."""
+
+    dropped_messages: int = 0
+    """Turns left out of the prompt, the oldest ones; system messages never."""
+    dropped_prompt_tokens: int = 0
+    """Tokens cut out of the middle of the prompt."""
+    shifted_tokens: int = 0
+    """Tokens forgotten while the answer was written."""
+
+
 class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One object of an answer to /api/generate; durations in nanoseconds."""
 
@@ -299,6 +312,7 @@ class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
     eval_count: int = 0
     eval_duration: int = 0
     logprobs: list[TokenLogprob] = []
+    olm: Dropped | None = None
 
 
 class ChatReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -317,6 +331,7 @@ class ChatReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     eval_count: int = 0
     eval_duration: int = 0
     logprobs: list[TokenLogprob] = []
+    olm: Dropped | None = None
 
 
 class EmbedReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

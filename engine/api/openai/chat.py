@@ -28,7 +28,7 @@ from olmkit.engine.api.openai.wire import finish_reason, logprob_entries, new_id
 from olmkit.engine.api.sse import DONE, data_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallArguments,
     CallFinished,

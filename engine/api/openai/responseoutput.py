@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from olmkit.engine.api.openai.wire import new_id
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallArguments,
     CallBroken,

@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from olmkit.engine.chat.conversation import Tool, ToolCall
+from olmkit.engine.chat.output.argumentvalues import types_of
 from olmkit.engine.chat.output.cursor import Malformed
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     CallArguments,
     CallBroken,
     CallFinished,
     CallStarted,
     OutputEvent,
 )
-from olmkit.engine.chat.output.jsontext import decode_json, encode_json
-from olmkit.engine.chat.output.values import types_of
+from olmkit.engine.chat.output.jsonpieces import decode_json, encode_json
 
 MAX_CALLS: Final = 128
 """Of one answer; what comes after is text."""

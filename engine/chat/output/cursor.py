@@ -9,7 +9,7 @@ import re
 from collections.abc import Generator, Sequence
 from typing import TypeVar
 
-from olmkit.engine.chat.output.events import OutputEvent
+from olmkit.engine.chat.output.deltas import OutputEvent
 
 T = TypeVar("T")
 Steps = Generator[OutputEvent | None, None, T]

@@ -80,7 +80,7 @@ ANSWERED: Final = replace(
 
 _ORDER: Final = tuple(family for family in FAMILIES.values() if family is not PLAIN)
 _ALL_TAGS: Final = (
-    *dict.fromkeys(tags for family in _ORDER for tags in family.thoughts),
+    *{tags.open: tags for family in reversed(_ORDER) for tags in family.thoughts}.values(),
     ThoughtTags(open="<thinking>", close="</thinking>"),
     ThoughtTags(open="<thought>", close="</thought>"),
     ThoughtTags(open="<reasoning>", close="</reasoning>"),

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from olmkit.engine.chat.output.braces import BraceCalls
 from olmkit.engine.chat.output.calls import nine_letters
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat, ThoughtTags
-from olmkit.engine.chat.output.jsoncalls import JsonCalls
-from olmkit.engine.chat.output.namedcalls import NamedCalls
-from olmkit.engine.chat.output.parameters import Layout, ParameterCalls
-from olmkit.engine.chat.output.pythonic import PythonCalls
+from olmkit.engine.chat.output.syntaxes.braces import BraceCalls
+from olmkit.engine.chat.output.syntaxes.jsoncalls import JsonCalls
+from olmkit.engine.chat.output.syntaxes.namedcalls import NamedCalls
+from olmkit.engine.chat.output.syntaxes.parametercalls import Layout, ParameterCalls
+from olmkit.engine.chat.output.syntaxes.pythonic import PythonCalls
 
 _NAME: Final = r"(?P<name>[^\s<>{}\[\]\"'(),|]+)"
 

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from olmkit.engine.chat.output.calls import call_id
-from olmkit.engine.chat.output.context import CallSyntax
-from olmkit.engine.chat.output.harmony import HARMONY_MARKS
+from olmkit.engine.chat.output.callsyntax import CallSyntax
+from olmkit.engine.chat.output.syntaxes.harmony import HARMONY_MARKS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,18 +6,19 @@ Source: https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from olmkit.engine.chat.conversation import Tool, ToolChoice
-from olmkit.engine.chat.output.braces import BraceCalls
-from olmkit.engine.chat.output.context import CallSyntax
+from olmkit.engine.chat.output.argumentvalues import types_of
+from olmkit.engine.chat.output.callsyntax import CallSyntax
 from olmkit.engine.chat.output.formats import OutputFormat
-from olmkit.engine.chat.output.jsoncalls import JsonCalls
-from olmkit.engine.chat.output.namedcalls import NamedCalls
-from olmkit.engine.chat.output.parameters import ParameterCalls
-from olmkit.engine.chat.output.pythonic import PythonCalls
-from olmkit.engine.chat.output.values import types_of
+from olmkit.engine.chat.output.syntaxes.braces import BraceCalls
+from olmkit.engine.chat.output.syntaxes.jsoncalls import JsonCalls
+from olmkit.engine.chat.output.syntaxes.namedcalls import NamedCalls
+from olmkit.engine.chat.output.syntaxes.parametercalls import ParameterCalls
+from olmkit.engine.chat.output.syntaxes.pythonic import PythonCalls
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.runner.protocol import Constraint, ConstraintKind
 
@@ -33,7 +34,8 @@ def calls_constraint(
         InvalidRequest: the family's syntax is one that no grammar exists for.
     """
     if not choice.is_bound:
-        return None
+        is_strict = any(tool.strict for tool in tools)
+        return _strict_calls(output_format, tools, choice) if is_strict else None
     wanted = [tool for tool in tools if not choice.name or tool.name == choice.name]
     rules = _Rules()
     if output_format.is_harmony:
@@ -43,6 +45,31 @@ def calls_constraint(
         start = _start(rules, output_format, wanted, is_parallel=choice.parallel)
     return Constraint(
         kind=ConstraintKind.LARK, text=f"start: {start}\n{rules.text}", marks=rules.marks
+    )
+
+
+def _strict_calls(
+    output_format: OutputFormat, tools: Sequence[Tool], choice: ToolChoice
+) -> Constraint | None:
+    """An answer that is free until it calls a tool, and then keeps to the schemas.
+
+    None for families whose calls begin without a mark: there is nothing to tell text by.
+    """
+    syntax = next(iter(output_format.calls), None)
+    match syntax:
+        case JsonCalls() if syntax.openers:
+            opener = syntax.openers[0]
+        case ParameterCalls() if syntax.written.section:
+            opener = syntax.written.section
+        case _:
+            return None
+    rules = _Rules()
+    calls = _start(rules, output_format, tools, is_parallel=choice.parallel, lead="until_")
+    free = f"FREE: /(?s:.*)/ & ~/(?s:.*){re.escape(opener.strip())}(?s:.*)/"
+    return Constraint(
+        kind=ConstraintKind.LARK,
+        text=f"start: FREE | {calls}\n{free}\n{rules.text}",
+        marks=rules.marks,
     )
 
 
@@ -94,8 +121,14 @@ def _literal(text: str) -> str:
 
 
 def _start(
-    rules: _Rules, output_format: OutputFormat, tools: Sequence[Tool], *, is_parallel: bool
+    rules: _Rules,
+    output_format: OutputFormat,
+    tools: Sequence[Tool],
+    *,
+    is_parallel: bool,
+    lead: str = "",
 ) -> str:
+    """The calls; `lead` comes before the first mark's name, where it begins with one."""
     syntax: CallSyntax | None = next(iter(output_format.calls), None)
     more = "*" if is_parallel else ""
     match syntax:
@@ -105,12 +138,13 @@ def _start(
             closer = rules.mark(syntax.closers[0]) if syntax.openers and syntax.closers else ""
             if syntax.is_list:
                 rest = f'(", " {call})*' if is_parallel else ""
-                return f'{opener} "[" {call} {rest} "]" {closer}'
+                return f'{lead}{opener} "[" {call} {rest} "]" {closer}'
             if not opener:
                 return call
             line = r'"\n"' if closer else ""
-            one = rules.add(f"{opener} {line} {call} {line} {closer}")
-            return rf'{one} ("\n" {one}){more}' if is_parallel and closer else one
+            body = f"{opener} {line} {call} {line} {closer}"
+            one = rules.add(body)
+            return rf'{lead}{body} ("\n" {one}){more}' if is_parallel and closer else lead + body
         case NamedCalls():
             call = rules.either([_named_call(rules, syntax, tool) for tool in tools])
             calls = f"{call} {call}{more}" if is_parallel else call
@@ -119,7 +153,7 @@ def _start(
             call = rules.either([_parameter_call(rules, syntax, tool) for tool in tools])
             calls = f"{call} {call}{more}" if is_parallel else call
             written = syntax.written
-            return f"{rules.mark(written.section)} {calls} {rules.mark(written.section_end)}"
+            return f"{lead}{rules.mark(written.section)} {calls} {rules.mark(written.section_end)}"
         case PythonCalls():
             call = rules.either([_python_call(rules, tool) for tool in tools])
             rest = f'(", " {call})*' if is_parallel else ""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from olmkit.engine.chat.conversation import Tool, ToolCall
 from olmkit.engine.chat.output.calls import Calls
-from olmkit.engine.chat.output.context import CallSyntax, Context
+from olmkit.engine.chat.output.callsyntax import CallSyntax, Context
 from olmkit.engine.chat.output.cursor import (
     Cursor,
     Malformed,
@@ -19,7 +19,7 @@ from olmkit.engine.chat.output.cursor import (
     Waiting,
     held_back,
 )
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallArguments,
     CallFinished,
@@ -27,7 +27,7 @@ from olmkit.engine.chat.output.events import (
     ThoughtDelta,
 )
 from olmkit.engine.chat.output.formats import OutputFormat, ThoughtTags
-from olmkit.engine.chat.output.harmony import read_harmony
+from olmkit.engine.chat.output.syntaxes.harmony import read_harmony
 
 
 class OutputStage:

@@ -24,7 +24,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
 from olmkit.engine.chat.templates.renderlimits import MAX_OUTPUT_CHARACTERS
-from olmkit.engine.errors import TemplateFailed
+from olmkit.engine.errors import TemplateFailed, TemplateRefused
 
 
 class GenerationTag(jinja2.ext.Extension):
@@ -73,8 +73,12 @@ def _refuse_underscore(name: object) -> None:
         raise SecurityError(f"a namespace takes no name that starts with an underscore: {name!r}")
 
 
+class _Refusal(TemplateError):
+    """The template called `raise_exception`."""
+
+
 def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
+    raise _Refusal(message)
 
 
 def _tojson(
@@ -155,6 +159,8 @@ def _failures() -> Iterator[None]:
         raise TemplateFailed("the chat template is nested too deeply") from error
     except jinja2.UndefinedError as error:
         raise TemplateFailed(f"the chat template fails: {error.message}") from error
+    except _Refusal as error:
+        raise TemplateRefused(f"the chat template refuses: {error.message}") from error
     except TemplateError as error:
         raise TemplateFailed(f"the chat template refuses: {error.message}") from error
     except Exception as error:  # a template can make Python raise anything

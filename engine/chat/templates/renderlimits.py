@@ -10,5 +10,7 @@ MAX_MEMORY_BYTES: Final = 256 << 20
 DEADLINE_S: Final = 2.0
 """Of one job; real templates take milliseconds."""
 IDLE_S: Final = 60.0
-"""After this long without a job the worker goes."""
+"""After this long without a job the workers go."""
+MAX_WORKERS: Final = 4
+"""Models whose templates run at the same time."""
 START_TIMEOUT_S: Final = 30.0

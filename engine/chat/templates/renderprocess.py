@@ -1,15 +1,21 @@
-"""The daemon's side of the template worker: starts it, gives it jobs, kills it when it is late.
+"""The daemon's side of the template workers: starts them, gives them jobs, kills late ones.
 
-The worker is started with the first job and ends after a minute without one. Used from one
-event loop; jobs queue.
+A worker is started when all others are busy, and all end after a minute without a job. Used from
+one event loop; whose job is next, `turns` decides.
 """
 
 import asyncio
 import socket
 import sys
+from hashlib import sha256
 from typing import Final
 
-from olmkit.engine.chat.templates.renderlimits import DEADLINE_S, IDLE_S, START_TIMEOUT_S
+from olmkit.engine.chat.templates.renderlimits import (
+    DEADLINE_S,
+    IDLE_S,
+    MAX_WORKERS,
+    START_TIMEOUT_S,
+)
 from olmkit.engine.chat.templates.renderprotocol import (
     Inspected,
     InspectGo,
@@ -20,8 +26,11 @@ from olmkit.engine.chat.templates.renderprotocol import (
     Reply,
     decode_reply,
 )
-from olmkit.engine.errors import InvalidRequest, TemplateFailed
+from olmkit.engine.chat.templates.turns import FairTurns
+from olmkit.engine.childenv import child_environment
+from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateRefused
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
+from olmkit.engine.oomkills import offer
 
 _GONE: Final = (asyncio.IncompleteReadError, ConnectionError, ProtocolViolation)
 
@@ -51,7 +60,9 @@ class _Worker:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
+                    env=child_environment(),
                 )
+            offer(process.pid)
             reader, writer = await asyncio.open_connection(sock=ours)
         except BaseException:
             ours.close()
@@ -96,24 +107,35 @@ class _Worker:
 
 
 class TemplateProcess:
-    """Runs template jobs in a child process."""
+    """Runs template jobs in child processes, one job an owner at a time."""
 
-    def __init__(self, *, deadline_s: float = DEADLINE_S, idle_s: float = IDLE_S) -> None:
+    def __init__(
+        self,
+        *,
+        deadline_s: float = DEADLINE_S,
+        idle_s: float = IDLE_S,
+        max_workers: int = MAX_WORKERS,
+    ) -> None:
         self._deadline_s = deadline_s
         self._idle_s = idle_s
-        self._turn = asyncio.Lock()
-        self._worker: _Worker | None = None
+        self._turns = FairTurns(max_workers)
+        self._resting: list[_Worker] = []
+        """The one used last at the end."""
+        self._busy = 0
         self._idle: asyncio.TimerHandle | None = None
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def run(self, job: Job) -> str:
+    async def run(self, job: Job, *, owner: str = "") -> str:
         """What the job's template writes.
+
+        `owner`: the model whose template it is; jobs of one wait for each other, those of others
+        are not kept waiting.
 
         Raises:
             TemplateFailed: the template is broken, or went over a limit.
             InvalidRequest: the job's data cannot be handed over.
         """
-        reply = await self._answer(job)
+        reply = await self._answer(job, owner)
         if isinstance(reply, Rendered):
             return reply.text
         raise _unexpected(reply)
@@ -124,65 +146,64 @@ class TemplateProcess:
         Raises:
             TemplateFailed: it does not parse.
         """
-        reply = await self._answer(InspectGo(template=template))
+        owner = sha256(template.encode("utf-8", "replace")).hexdigest()
+        reply = await self._answer(InspectGo(template=template), owner)
         if isinstance(reply, Inspected):
             return reply
         raise _unexpected(reply)
 
-    async def _answer(self, job: Job) -> Reply:
+    async def _answer(self, job: Job, owner: str) -> Reply:
         try:
             frame = encode_frame(job)
         except ProtocolViolation as error:
             raise InvalidRequest(f"the messages cannot be rendered: {error}") from error
-        async with self._turn:
+        async with self._turns.turn(owner):
             if self._idle is not None:
                 self._idle.cancel()
-            reply = await self._exchange(frame)
-            self._idle = asyncio.get_running_loop().call_later(self._idle_s, self._retire)
-        return reply
+            self._busy += 1
+            try:
+                return await self._exchange(frame)
+            finally:
+                self._busy -= 1
+                self._idle = asyncio.get_running_loop().call_later(self._idle_s, self._retire)
 
     async def _exchange(self, frame: bytes) -> Reply:
-        if self._worker is None:
-            self._worker = await _Worker.start(self._deadline_s)
-        worker = self._worker
+        worker = self._resting.pop() if self._resting else await _Worker.start(self._deadline_s)
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await worker.exchange(frame)
+                reply = await worker.exchange(frame)
         except TimeoutError as error:
-            await self._discard(worker)
+            await worker.kill()
             raise TemplateFailed(
                 f"the chat template takes longer than {self._deadline_s:g} s"
             ) from error
         except _GONE as error:
-            await self._discard(worker)
+            await worker.kill()
             raise TemplateFailed("the chat template broke its worker process") from error
         except BaseException:  # cancelled: the worker is in the middle of a job nobody wants
-            await self._discard(worker)
+            await worker.kill()
             raise
-
-    async def _discard(self, worker: _Worker) -> None:
-        self._worker = None
-        await worker.kill()
+        self._resting.append(worker)
+        return reply
 
     def _retire(self) -> None:
-        if self._worker is not None and not self._turn.locked():
-            task = asyncio.ensure_future(self._worker.close())
-            self._worker = None
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+        if not self._busy:
+            while self._resting:
+                task = asyncio.ensure_future(self._resting.pop().close())
+                self._closing.add(task)
+                task.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
-        """End the worker, after the job that it is doing."""
-        async with self._turn:
-            if self._idle is not None:
-                self._idle.cancel()
-            if self._worker is not None:
-                await self._worker.close()
-                self._worker = None
+        """End the workers that rest. Those at work end with their job's deadline or caller."""
+        if self._idle is not None:
+            self._idle.cancel()
+        self._retire()
+        while self._resting:
+            await self._resting.pop().close()
         await asyncio.gather(*self._closing)
 
 
 def _unexpected(reply: Reply) -> TemplateFailed:
     if isinstance(reply, JobFailed):
-        return TemplateFailed(reply.message)
+        return (TemplateRefused if reply.is_refusal else TemplateFailed)(reply.message)
     return TemplateFailed("the template worker answers what nobody asked")

@@ -64,6 +64,8 @@ class JobFailed(msgspec.Struct, frozen=True, tag=True, kw_only=True):
     """The template is broken or went over a limit; the message is for the user."""
 
     message: str
+    is_refusal: bool = False
+    """The template works, and does not take this conversation."""
 
 
 Job = RenderJinja | RenderGo | InsertGo | InspectGo

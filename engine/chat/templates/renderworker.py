@@ -29,7 +29,7 @@ from olmkit.engine.chat.templates.renderprotocol import (
     Reply,
     decode_job,
 )
-from olmkit.engine.errors import TemplateFailed
+from olmkit.engine.errors import TemplateFailed, TemplateRefused
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 
 MAX_MESSAGE_CHARACTERS = 500
@@ -105,7 +105,10 @@ def answer(job: Job) -> Reply:
             case RenderGo() | InsertGo() | InspectGo():
                 return _answer_go(job)
     except TemplateFailed as error:
-        return JobFailed(message=str(error)[:MAX_MESSAGE_CHARACTERS])
+        return JobFailed(
+            message=str(error)[:MAX_MESSAGE_CHARACTERS],
+            is_refusal=isinstance(error, TemplateRefused),
+        )
 
 
 def _answer_go(job: RenderGo | InsertGo | InspectGo) -> Reply:

@@ -96,7 +96,7 @@ def adapter_tensors(
         if missing:
             raise ModelNotCreatable(f"the adapter has only one of two factors of {name[:200]!r}")
         a, b = pair.tensors["a"], pair.tensors["b"]
-        _check_shapes(renamed[0], a, b, shapes.get(renamed[0]))
+        _check_shapes(renamed, a, b, shapes.get(renamed[0]))
         result += _factors(renamed[0], renamed[1], a, b, model)
     if not result:
         raise ModelNotCreatable("the adapter changes no tensor of the model")
@@ -121,10 +121,20 @@ def _pairs(tensors: Mapping[str, Tensor]) -> dict[str, _Pair]:
     return pairs
 
 
-def _check_shapes(name: str, a: Tensor, b: Tensor, weight: tuple[int, ...] | None) -> None:
-    """`a` is `[rank, in]`, `b` `[out, rank]`, the weight in the base's GGUF `(in, out)`."""
+def _check_shapes(
+    renamed: tuple[str, str], a: Tensor, b: Tensor, weight: tuple[int, ...] | None
+) -> None:
+    """`a` is `[rank, in]`, `b` `[out, rank]`, the weight in the base's GGUF `(in, out)`.
+
+    Of an embedding `a` is `[rank, tokens]`, `b` `[width, rank]`, the weight `(width, tokens)`:
+    PEFT changes it by the transpose of their product.
+    Source: Embedding of
+    https://github.com/huggingface/peft/blob/v0.17.0/src/peft/tuners/lora/layer.py
+    """
+    name, part = renamed
     fit = len(a.shape) == len(b.shape) == 2 and a.shape[0] == b.shape[1] > 0
-    if not fit or weight != (a.shape[1], b.shape[0]):
+    sides = (a.shape[1], b.shape[0]) if fit else ()
+    if not fit or weight != (sides[::-1] if part == "token_embd" else sides):
         raise ModelNotCreatable(
             f"the adapter's factors {list(a.shape)} and {list(b.shape)} do not fit the model's "
             f"{name}, which is {list(weight[::-1]) if weight else 'absent'}"

@@ -76,6 +76,11 @@ class Architecture:
         """The tensor's name without wrappers around the model; None drops the tensor."""
         return name
 
+    @property
+    def is_tied(self) -> bool:
+        """Whether the embedding is the head too; a head in the checkpoint does not count then."""
+        return False
+
     def shift(self, part: str) -> float:
         """What is added to each value of a GGUF part."""
         return 0.0
@@ -124,6 +129,8 @@ class Architecture:
             if renamed is None:
                 continue
             name, part = renamed
+            if part == "output" and self.is_tied:
+                continue
             if name in result:
                 raise ModelNotCreatable(f"tensor {tensor.name[:200]!r} occurs twice as {name}")
             result[name] = self._output(tensor, name, part, wide)

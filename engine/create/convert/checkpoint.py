@@ -16,6 +16,7 @@ from olmkit.engine.errors import ModelNotCreatable
 MAX_JSON_BYTES: Final = 128 * 1024 * 1024
 """The largest tokenizer.json known has 33 MB (Gemma 3)."""
 _INDEX: Final = "model.safetensors.index.json"
+_WHOLE: Final = "model.safetensors"
 _WEIGHTS: Final = (
     ("model*.safetensors", "*/model*.safetensors"),
     ("adapter_model*.safetensors", "adapters*.safetensors"),
@@ -81,12 +82,14 @@ class Checkpoint:
         ModelNotCreatable: a name that is absolute or leads out of the directory.
     """
 
-    def __init__(self, files: Mapping[str, Path]) -> None:
+    def __init__(self, files: Mapping[str, Path], *, limit_bytes: int = MAX_JSON_BYTES) -> None:
         for name in files:
             parts = PurePosixPath(name).parts
             if not parts or "\\" in name or "\0" in name or name.startswith("/") or ".." in parts:
                 raise ModelNotCreatable(f"file path must be relative: {name[:200]!r}")
         self._files = dict(sorted(files.items()))
+        self._limit_bytes = limit_bytes
+        """Most bytes of a file that is read whole."""
         self._parsed: dict[str, Any] = {}
 
     def __contains__(self, name: str) -> bool:
@@ -100,17 +103,17 @@ class Checkpoint:
         """The content of a file.
 
         Raises:
-            ModelNotCreatable: the file is absent, unreadable or larger than `MAX_JSON_BYTES`.
+            ModelNotCreatable: the file is absent, unreadable or larger than `limit_bytes`.
         """
         if name not in self._files:
             raise ModelNotCreatable(f"{name} is missing")
         try:
             with open(self._files[name], "rb") as file:
-                raw = file.read(MAX_JSON_BYTES + 1)
+                raw = file.read(self._limit_bytes + 1)
         except OSError as error:
             raise ModelNotCreatable(f"{name} cannot be read: {error.strerror}") from error
-        if len(raw) > MAX_JSON_BYTES:
-            raise ModelNotCreatable(f"{name} is larger than {MAX_JSON_BYTES} bytes")
+        if len(raw) > self._limit_bytes:
+            raise ModelNotCreatable(f"{name} is larger than {self._limit_bytes} bytes")
         return raw
 
     def text(self, name: str) -> str:
@@ -171,6 +174,8 @@ class Checkpoint:
         every = [name for name in self._files if name.endswith(".safetensors")]
         # Beside Hugging Face's parts there may be a `consolidated.safetensors` with the same again.
         parts = [name for name in every if PurePosixPath(name).name.startswith("model")] or every
+        if _WHOLE in parts:
+            return [_WHOLE]
         wanted = sorted(set(self._index().values()))
         for part in wanted:
             if part not in parts:
@@ -181,8 +186,12 @@ class Checkpoint:
         return wanted or parts
 
     def _index(self) -> dict[str, str]:
-        """Tensor name to part; empty without an index."""
-        if _INDEX not in self:
+        """Tensor name to part; empty without an index.
+
+        One beside a file of the whole model is from another time: the file counts, as it does for
+        transformers (`_get_resolved_checkpoint_files` of modeling_utils.py).
+        """
+        if _INDEX not in self or _WHOLE in self._files:
             return {}
         weight_map = self.find_object(_INDEX).get("weight_map")
         if not isinstance(weight_map, dict) or not all(

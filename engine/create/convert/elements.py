@@ -79,11 +79,13 @@ def output_tensor(
     row_multiple: int = 1,
     reorder: RowChange | None = None,
     add: float = 0.0,
+    block_bytes: int = BLOCK_BYTES,
 ) -> OutputTensor:
     """`source` under a new name and type.
 
     `rows` keeps only the first ones; `reorder` exchanges rows within blocks of a multiple of
-    `row_multiple`; `add` is added to each value.
+    `row_multiple`; `add` is added to each value; `block_bytes` of the source are in memory at a
+    time.
 
     Raises while being written:
         ModelNotCreatable: the file is cut short, or a finite value is too large for `to`.
@@ -91,7 +93,7 @@ def output_tensor(
 
     def blocks() -> Iterator[RawArray]:
         rest = source.rows if rows is None else rows
-        for raw in source.blocks(BLOCK_BYTES, row_multiple):
+        for raw in source.blocks(block_bytes, row_multiple):
             if rest <= 0:
                 return
             block = raw[:rest] if raw.ndim else raw

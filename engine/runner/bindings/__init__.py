@@ -8,7 +8,6 @@ in range.
 
 from olmkit.engine.runner.bindings.breakdown import DeviceBytes, memory_by_device
 from olmkit.engine.runner.bindings.context import (
-    KV_TYPES,
     MOST_SEQUENCES,
     Batch,
     Context,
@@ -30,7 +29,6 @@ from olmkit.engine.runner.bindings.quantizer import quantize
 from olmkit.engine.runner.bindings.sampler import Candidates, Sampler
 
 __all__ = [
-    "KV_TYPES",
     "MOST_SEQUENCES",
     "Adapter",
     "Batch",

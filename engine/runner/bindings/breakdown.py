@@ -1,4 +1,4 @@
-"""What a model and its context take, by device."""
+"""The memory that a model and its context take, by device."""
 
 import ctypes
 import sys
@@ -11,7 +11,7 @@ from olmkit.engine.runner.bindings.model import Model
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeviceBytes:
-    """What a context and its model take on one device."""
+    """The memory that a context and its model take on one device."""
 
     device: str
     weights_bytes: int

@@ -1,4 +1,4 @@
-"""Where tokens are decoded: KV cache, compute buffers, batches."""
+"""The context of llama.cpp, in which tokens are decoded: KV cache, compute buffers, batches."""
 
 import ctypes
 import enum
@@ -6,24 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
 from olmkit.engine.runner.bindings.library import NativeError, api
 from olmkit.engine.runner.bindings.model import Adapter, Model
 
 MOST_SEQUENCES: Final = 256
 """llama.cpp's own limit (LLAMA_MAX_SEQ)."""
-
-KV_TYPES: Final = {
-    "f32": 0,
-    "f16": 1,
-    "q4_0": 2,
-    "q4_1": 3,
-    "q5_0": 6,
-    "q5_1": 7,
-    "q8_0": 8,
-    "iq4_nl": 20,
-    "bf16": 30,
-}
-"""Element types of the KV cache by name, as ggml numbers them."""
 
 _int32_pointer: Final = ctypes.POINTER(ctypes.c_int32)
 
@@ -46,7 +34,7 @@ class ContextOptions:
     batch_tokens: int
     sequences: int
     threads: int
-    kv_type: int = KV_TYPES["f16"]
+    kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     flash_attention: bool | None = None
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
@@ -97,7 +85,7 @@ class Batch:
 
 
 class Context:
-    """KV cache and compute buffers over a model: where tokens are decoded."""
+    """KV cache and compute buffers of a model, in which tokens are decoded."""
 
     def __init__(self, model: Model, options: ContextOptions) -> None:
         """Creates the context.
@@ -110,7 +98,7 @@ class Context:
         parameters.n_batch = parameters.n_ubatch = options.batch_tokens
         parameters.n_seq_max = options.sequences
         parameters.n_threads = parameters.n_threads_batch = options.threads
-        parameters.type_k = parameters.type_v = options.kv_type
+        parameters.type_k = parameters.type_v = KV_CACHE_TYPES[options.kv_cache_type].number
         if options.flash_attention is not None:
             parameters.flash_attn_type = int(options.flash_attention)
         parameters.kv_unified, parameters.swa_full = True, False
@@ -183,6 +171,38 @@ class Context:
         From position 0 it always succeeds.
         """
         return bool(api.llama_memory_seq_rm(self._memory, sequence, position, -1))
+
+    @property
+    def can_shift(self) -> bool:
+        """Positions can be moved without computing their tokens again; not with sliding windows."""
+        return bool(self._memory and api.llama_memory_can_shift(self._memory))
+
+    def remove_span(self, sequence: int, start: int, count: int) -> None:
+        """Forgets `count` tokens from `start` on; those behind them move up. See `can_shift`."""
+        end = start + count
+        api.llama_memory_seq_rm(self._memory, sequence, start, end)
+        api.llama_memory_seq_add(self._memory, sequence, end, -1, -count)
+
+    def state_bytes(self, sequence: int) -> int:
+        """Size of what `sequence_state` returns."""
+        return int(api.llama_state_seq_get_size(self.handle, sequence))
+
+    def sequence_state(self, sequence: int) -> Any:
+        """A copy of all that the caches hold of a sequence, as a ctypes array of bytes.
+
+        Raises:
+            NativeError: llama.cpp cannot give it.
+        """
+        size = self.state_bytes(sequence)
+        state = (ctypes.c_uint8 * size)()
+        if not size or api.llama_state_seq_get_data(self.handle, state, size, sequence) != size:
+            raise NativeError("the state of a sequence was not saved")
+        return state
+
+    def restore_sequence(self, sequence: int, state: Any) -> bool:
+        """Puts a `sequence_state` in place of a sequence; False: no room, it is empty then."""
+        size = len(state)
+        return bool(api.llama_state_seq_set_data(self.handle, state, size, sequence) == size)
 
     def first_position(self, sequence: int) -> int:
         """The first position that a sequence still has in all its caches; -1 when empty."""

@@ -1,6 +1,7 @@
 """Weights and vocabulary, and the adapters over them."""
 
 import ctypes
+import os
 from collections.abc import Callable
 from typing import Any, Final, NewType
 
@@ -58,7 +59,7 @@ class Model:
             parameters.n_gpu_layers, parameters.main_gpu = 0, -1
         callback = api.llama_progress_callback(lambda fraction, _: on_progress(fraction))
         parameters.progress_callback = callback
-        self.handle = api.llama_model_load_from_file(path.encode(), parameters)
+        self.handle = api.llama_model_load_from_file(os.fsencode(path), parameters)
         if not self.handle:
             raise NativeError("the model was not loaded")
         self._vocabulary = api.llama_model_get_vocab(self.handle)
@@ -99,6 +100,13 @@ class Model:
     def window_tokens(self) -> int:
         """Width of the sliding attention window; 0 for none."""
         return int(api.llama_model_n_swa(self.handle))
+
+    @property
+    def has_recurrent_state(self) -> bool:
+        """Some layers keep a state that cannot go back to an earlier token (Mamba, RWKV)."""
+        return bool(
+            api.llama_model_is_recurrent(self.handle) or api.llama_model_is_hybrid(self.handle)
+        )
 
     @property
     def is_encoder_decoder(self) -> bool:
@@ -188,7 +196,7 @@ def load_adapter(model: Model, path: str) -> Adapter:
     Raises:
         NativeError: the file is no adapter of this model.
     """
-    handle = api.llama_adapter_lora_init(model.handle, path.encode())
+    handle = api.llama_adapter_lora_init(model.handle, os.fsencode(path))
     if not handle:
         raise NativeError("the adapter was not loaded")
     return Adapter(handle)

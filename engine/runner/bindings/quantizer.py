@@ -1,6 +1,7 @@
 """llama.cpp's quantizer: a file into a file."""
 
 import ctypes
+import os
 from typing import Final
 
 from olmkit.engine.runner.bindings.library import NativeError, api, take_errors
@@ -21,5 +22,5 @@ def quantize(source: str, target: str, *, file_type: int, threads: int) -> None:
     if (options.ftype, options.quantize_output_tensor) != (_DEFAULT_FILE_TYPE, True):
         raise NativeError("llama.cpp's quantizer does not match its Python bindings")
     options.ftype, options.nthread = file_type, threads
-    if api.llama_model_quantize(source.encode(), target.encode(), ctypes.byref(options)):
+    if api.llama_model_quantize(os.fsencode(source), os.fsencode(target), ctypes.byref(options)):
         raise NativeError("; ".join(take_errors()) or "llama.cpp gave no reason")

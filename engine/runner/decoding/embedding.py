@@ -1,9 +1,9 @@
 """Embeddings: inputs of all waiting requests packed into batches, one pooled vector an input.
 
 How tokens are pooled is the model's own setting; a model without one gets the mean of all tokens
-where each token sees all others, and the last token where it sees only those before it. An input
-can be decoded in several steps only for the last token of a causal model: for all else it must
-fit one batch, which is made as large as the context, up to `MOST_POOLED_TOKENS`.
+where each token sees all others, and the last token where it sees only those before it. Only a
+causal model that pools by the last token can decode an input in several steps; for all others the
+input must fit one batch, which is made as large as the context, up to `MOST_POOLED_TOKENS`.
 
 A model loaded for generation embeds too, in a second context that lives as long as there are
 inputs and is as large as they need.
@@ -11,6 +11,7 @@ inputs and is as large as they need.
 
 import array
 import math
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +31,12 @@ from olmkit.engine.runner.protocol import (
 MOST_POOLED_TOKENS: Final = 2048
 """Longest input of a model that must see all of it in one batch, unless a larger batch is set."""
 
+_READING_NS: Final = 10_000_000
+"""Of one step, for tokenizing."""
+
+_MOST_TOKEN_CHARACTERS: Final = 256
+"""Of one token: the longest of known vocabularies are runs of 128 blanks or dashes."""
+
 _MOST_LOGITS_BYTES: Final = 256 << 20
 """llama.cpp computes and keeps logits for every token of an embedding batch of a decoder."""
 
@@ -43,7 +50,7 @@ class EmbeddingPlan:
     """The longest input."""
     batch_tokens: int
     can_split: bool
-    """An input may be decoded in several steps."""
+    """Whether an input may be decoded in several steps."""
 
 
 def plan_embedding(
@@ -90,9 +97,17 @@ class _Input:
     decoded: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class _Unread:
+    """A request whose inputs are being tokenized, some a step."""
+
+    request: Embedding
+    texts: list[list[int]] = field(default_factory=list)
+
+
 @dataclass(slots=True)
 class _Step:
-    """What one batch has: inputs by sequence id."""
+    """The inputs of one batch, by sequence id."""
 
     inputs: list[_Input] = field(default_factory=list)
 
@@ -116,12 +131,13 @@ class Embedder:
         self._is_resident = context is not None
         self._batch = Batch(plan.batch_tokens)
         self._inputs: deque[_Input] = deque()
+        self._unread: deque[_Unread] = deque()
         self.steps = 0
 
     @property
     def waiting_inputs(self) -> int:
         """Inputs still to be embedded."""
-        return len(self._inputs)
+        return len(self._inputs) + len(self._unread)
 
     def submit(self, request: Embedding) -> list[Reply]:
         """Queues the inputs of a request; a request without any is answered at once.
@@ -136,16 +152,18 @@ class Embedder:
             raise RequestFailed(
                 FailureKind.BAD_REQUEST, f"{len(request.inputs)} inputs are too many at once"
             )
-        texts = [self._tokens(text, truncate=request.truncate) for text in request.inputs]
-        count, total = len(texts), sum(map(len, texts))
-        if not texts:
+        if not request.inputs:
             return [Embedded(id=request.id, vectors=[], dimensions=dimensions, prompt_tokens=0)]
-        job = _Job(id=request.id, vectors=[b""] * count, missing=count, prompt_tokens=total)
-        self._inputs += [_Input(job, index, tokens) for index, tokens in enumerate(texts)]
+        self._unread.append(_Unread(request))
         return []
 
     def cancel(self, request_id: int) -> list[Reply]:
         """Ends a request; nothing for an unknown id."""
+        for unread in self._unread:
+            if unread.request.id == request_id:
+                self._unread.remove(unread)
+                error = RequestFailed(FailureKind.CANCELLED, "the request was cancelled")
+                return [error.reply(request_id)]
         for waiting in self._inputs:
             if waiting.job.id == request_id:
                 error = RequestFailed(FailureKind.CANCELLED, "the request was cancelled")
@@ -154,16 +172,17 @@ class Embedder:
 
     def step(self) -> list[Reply]:
         """Decodes one batch, if there is work, and returns the requests that it finished."""
+        replies = self._read_some()
         if not self._inputs:
-            return []
+            return replies
         try:
             context = self._fitting_context()
-            replies = self._decode(context, self._fill_batch())
+            replies += self._decode(context, self._fill_batch())
         except NativeError:
             error = RequestFailed(
                 FailureKind.OUT_OF_MEMORY, "there is not enough memory for embeddings"
             )
-            replies = [self._fail(job, error) for job in self._jobs(self._inputs)]
+            replies += [self._fail(job, error) for job in self._jobs(self._inputs)]
         if not self._inputs and not self._is_resident and self._context is not None:
             self._context.close()
             self._context = None
@@ -171,10 +190,38 @@ class Embedder:
 
     # --- the inputs --------------------------------------------------------------------------
 
-    def _tokens(self, text: str, *, truncate: bool) -> list[int]:
+    def _read_some(self) -> list[Reply]:
+        """Tokenizes inputs of waiting requests for a moment: other answers of the model go on."""
+        until_ns = time.monotonic_ns() + _READING_NS
+        while self._unread:
+            unread = self._unread[0]
+            request, texts = unread.request, unread.texts
+            limit = min(request.context_tokens or self._plan.limit_tokens, self._plan.limit_tokens)
+            try:
+                while len(texts) < len(request.inputs):
+                    text = request.inputs[len(texts)]
+                    texts.append(self._tokens(text, limit, truncate=request.truncate))
+                    if time.monotonic_ns() > until_ns:
+                        break
+            except RequestFailed as error:
+                self._unread.popleft()
+                return [error.reply(request.id)]
+            if len(texts) < len(request.inputs):
+                return []
+            self._unread.popleft()
+            count, total = len(texts), sum(map(len, texts))
+            job = _Job(id=request.id, vectors=[b""] * count, missing=count, prompt_tokens=total)
+            self._inputs += [_Input(job, index, tokens) for index, tokens in enumerate(texts)]
+        return []
+
+    def _tokens(self, text: str, limit: int, *, truncate: bool) -> list[int]:
         """An input's tokens; a cut one keeps the closing control token (SEP, EOS)."""
+        most = limit * _MOST_TOKEN_CHARACTERS
+        if len(text) > most:  # it has over `limit` tokens, whatever it says
+            if not truncate:
+                raise context_exceeded(len(text) // _MOST_TOKEN_CHARACTERS, limit)
+            text = text[:most]
         tokens = self._model.tokenize(text, add_special=True, parse_special=True)
-        limit = self._plan.limit_tokens
         if len(tokens) > limit:
             if not truncate:
                 raise context_exceeded(len(tokens), limit)

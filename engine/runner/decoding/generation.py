@@ -17,13 +17,16 @@ from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
-from olmkit.engine.runner.decoding.constraint import GuideMaker, Preparation
+from olmkit.engine.runner.constraints.constraint import GuideMaker, Preparation
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer, visible_piece
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
+from olmkit.engine.runner.decoding.parked import LEAST_TOKENS, ParkedStates, Reach
 from olmkit.engine.runner.decoding.promptshare import PromptPace
 from olmkit.engine.runner.decoding.sampling import build_sampler, check_sampling
-from olmkit.engine.runner.decoding.sequences import Sequence, SlotPool
+from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
+from olmkit.engine.runner.decoding.settled import SettledTokens
+from olmkit.engine.runner.decoding.slots import SlotPool
 from olmkit.engine.runner.decoding.stops import StopScanner
 from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.protocol import (
@@ -45,6 +48,12 @@ Rules of dashes and runs of blanks are far shorter, for their tokens hold many c
 _GROWTH_TOKENS: Final = 32
 """Room for each running request that must be left when another one is let in."""
 
+_LEAST_CUT_TOKENS: Final = 4
+"""A context below cannot hold what is left of a prompt that is cut."""
+
+_MOST_CONTEXTS: Final = 10
+"""An answer without a limit of its own ends after so many times the context (Ollama's figure)."""
+
 _PREPARING_WAIT_S: Final = 0.01
 """How long a step without other work waits for a grammar, before it looks for new requests."""
 
@@ -62,15 +71,18 @@ class Generator:
         *,
         limit_tokens: int,
         governor: ThreadGovernor | None = None,
+        prompt_cache_bytes: int = 0,
     ) -> None:
         """`governor` None: the number of threads stays what the context was made with."""
         self._governor = governor
         self._model = model
         self._context = context
         self._limit_tokens = limit_tokens
-        self._slots = SlotPool(
-            context, window_tokens=model.window_tokens, capacity_tokens=limit_tokens
+        self._reach = Reach(
+            window_tokens=model.window_tokens, is_recurrent=model.has_recurrent_state
         )
+        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes)
+        self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
         self._pace = PromptPace()
@@ -103,15 +115,28 @@ class Generator:
             RequestFailed: its options or its prompt are wrong, or the prompt is too long.
         """
         check_sampling(request.sampling)
-        tokens = self._prompt_tokens(request.prompt)
-        if len(tokens) + 1 > self._limit_tokens:
-            raise context_exceeded(len(tokens), self._limit_tokens)
+        given = self._prompt_tokens(request.prompt)
+        room = request.room
+        limit = min(room.context_tokens or self._limit_tokens, self._limit_tokens)
+        kept = len(given) if room.keep_tokens < 0 else room.keep_tokens + self._model.adds_bos
+        kept = max(0, min(kept, limit - 2))
+        tokens = given
+        if len(given) + 1 > limit:
+            if not room.truncate or limit < _LEAST_CUT_TOKENS:
+                raise context_exceeded(len(given), limit)
+            tokens = without_middle(given, kept=kept, limit=limit)
+        most = _MOST_CONTEXTS * limit if request.max_tokens < 0 else request.max_tokens
         sequence = Sequence(
             request=request,
             tokens=tokens,
+            limit_tokens=limit,
+            most_tokens=most,
+            kept_tokens=kept,
             prompt_tokens=len(tokens),
+            dropped_tokens=len(given) - len(tokens),
             detokenizer=Detokenizer(visible_piece(self._model, request.marks)),
             stops=StopScanner(request.stop),
+            settled=SettledTokens(),
             stop_tokens=self._stop_tokens(request.stop),
         )
         if request.constraint is None:
@@ -134,7 +159,7 @@ class Generator:
         if not self._running:
             return replies
         if self._governor and was_idle:
-            self._context.use_threads(self._governor.wake())
+            self._context.use_threads(self._threads())
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
         prompt_tokens = self._fill_batch(started_ns)
@@ -144,7 +169,7 @@ class Generator:
         if status != 0:
             return replies + self._recover(status)
         self._batch_tokens = self._context.batch_tokens
-        if self._governor and not prompt_tokens:
+        if self._governor and not prompt_tokens and not self._runs_alone:
             elapsed_ns = time.monotonic_ns() - started_ns
             self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
         for sequence in [one for one in self._running if one.chunk]:
@@ -153,6 +178,16 @@ class Generator:
         return replies
 
     # --- before a step -----------------------------------------------------------------------
+
+    @property
+    def _runs_alone(self) -> bool:
+        """The one that runs must not be disturbed."""
+        return any(sequence.request.reproducible for sequence in self._running)
+
+    def _threads(self) -> int:
+        """The threads to begin with after a rest."""
+        assert self._governor is not None
+        return self._governor.most if self._runs_alone else self._governor.wake()
 
     def _prompt_tokens(self, prompt: str | list[int]) -> list[int]:
         if isinstance(prompt, str):
@@ -204,8 +239,10 @@ class Generator:
     def _admit(self) -> list[Reply]:
         """Lets waiting requests in, in order, while there are slots and room."""
         replies: list[Reply] = []
-        while self._waiting and self._slots.has_free_slot:
+        while self._waiting and self._slots.has_free_slot and not self._runs_alone:
             sequence = self._waiting[0]
+            if sequence.request.reproducible and self._running:
+                break
             demand = self._demand_tokens() + len(sequence.tokens)
             growth = _GROWTH_TOKENS * (len(self._running) + 1)
             if self._running and demand + growth > self._limit_tokens:
@@ -220,11 +257,13 @@ class Generator:
 
     def _enter(self, sequence: Sequence) -> None:
         """Gives a request a slot and, the first time, its sampler."""
-        sequence.slot = self._slots.acquire(sequence.tokens)
+        is_alone = sequence.request.reproducible
+        acquire = self._slots.acquire_alone if is_alone else self._slots.acquire
+        sequence.slot = acquire(sequence.tokens)
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
             sequence.sampler = build_sampler(
-                self._model, sequence.request.sampling, sequence.tokens, self._limit_tokens
+                self._model, sequence.request.sampling, sequence.tokens, sequence.limit_tokens
             )
 
     def _demand_tokens(self) -> int:
@@ -263,11 +302,24 @@ class Generator:
             left = min(left, self._pace.limit_tokens(self._batch_tokens))
         prompt_tokens = 0
         for sequence in prompts:
-            chunk = min(left - prompt_tokens, len(sequence.tokens) - self._held(sequence))
+            missing = len(sequence.tokens) - self._held(sequence)
+            most = sequence.request.batch_tokens or missing
+            chunk = min(left - prompt_tokens, most, missing - self._ends_apart(sequence))
             if chunk > 0:
                 self._add(sequence, chunk)
                 prompt_tokens += chunk
         return prompt_tokens
+
+    def _ends_apart(self, sequence: Sequence) -> bool:
+        """The last token of the prompt gets a step of its own, before which the state is copied:
+        the same prompt can go on from there, where the state after it could not go back.
+        """
+        least = max(LEAST_TOKENS, self._reach.window_tokens)
+        return (
+            not self._reach.is_full
+            and not sequence.generated_tokens
+            and (sequence.prompt_tokens > least)
+        )
 
     def _held(self, sequence: Sequence) -> int:
         return sequence.slot.length if sequence.slot else 0
@@ -310,6 +362,8 @@ class Generator:
             if sequence.generated_tokens:
                 return []
             done = sequence.slot.length
+            if done == sequence.prompt_tokens - 1 and self._ends_apart(sequence):
+                self._slots.keep_beginning(sequence.slot)
             total = sequence.prompt_tokens
             return [PromptProgress(id=sequence.id, processed_tokens=done, total_tokens=total)]
         sequence.prompt_ended_ns = sequence.prompt_ended_ns or time.monotonic_ns()
@@ -332,28 +386,45 @@ class Generator:
             token = sequence.guide.sample(sequence.sampler, self._context, sequence.output_index)
         sequence.repeats = sequence.repeats + 1 if token == sequence.tokens[-1] else 1
         sequence.tokens.append(token)
+        sequence.generated_tokens += 1
         if self._model.is_end_of_generation(token) and not request.ignore_eos:
-            return [self._complete(sequence, EndReason.STOP)]
-        text, stop = sequence.stops.push(sequence.detokenizer.push(token))
+            return [*self._rest(sequence), self._complete(sequence, EndReason.STOP)]
+        added = sequence.detokenizer.push(token)
+        text, stop = sequence.stops.push(added)
         stop = stop or sequence.stop_tokens.get(token)
-        logprobs = []
+        logprob = None
         if request.top_logprobs is not None:
             top, index = request.top_logprobs, sequence.output_index
-            logprobs = [token_logprobs(self._model, self._context, index, token, top)]
-        piece = Piece(id=sequence.id, text=text, tokens=[token], logprobs=logprobs)
+            logprob = token_logprobs(self._model, self._context, index, token, top)
+        sequence.settled.push(token, added, logprob)
+        tokens, logprobs = sequence.settled.take(text, is_cut=stop is not None)
+        piece = Piece(id=sequence.id, text=text, tokens=tokens, logprobs=logprobs)
         is_whole = sequence.guide is not None and sequence.guide.is_complete
         is_over = is_whole or stop is not None
         reason = EndReason.STOP if is_over else self._limit_reached(sequence)
         if reason is None:
             return [piece]
-        return [piece, self._complete(sequence, reason, stop)]
+        return [piece, *self._rest(sequence), self._complete(sequence, reason, stop)]
+
+    def _rest(self, sequence: Sequence) -> list[Reply]:
+        """The tokens whose text `Completed` brings."""
+        tokens, logprobs = sequence.settled.take_rest()
+        if not tokens:
+            return []
+        return [Piece(id=sequence.id, text="", tokens=tokens, logprobs=logprobs)]
 
     def _limit_reached(self, sequence: Sequence) -> EndReason | None:
         request = sequence.request
-        if 0 <= request.max_tokens <= sequence.generated_tokens:
+        if sequence.generated_tokens >= sequence.most_tokens:
             return EndReason.LENGTH
-        if len(sequence.tokens) >= self._limit_tokens:
-            return EndReason.LENGTH
+        if len(sequence.tokens) >= sequence.limit_tokens:
+            if not request.room.shift:
+                return EndReason.LENGTH
+            if request.max_tokens < 0 and sequence.is_going_round and not request.ignore_eos:
+                return EndReason.REPEAT_LIMIT
+            assert sequence.slot is not None
+            count = sequence.forget_half()
+            self._slots.remove_span(sequence.slot, sequence.kept_tokens, count)
         if sequence.repeats >= REPEAT_LIMIT_TOKENS and not request.ignore_eos:
             return EndReason.REPEAT_LIMIT
         return None
@@ -374,6 +445,8 @@ class Generator:
             stop_string=stop,
             prompt_tokens=sequence.prompt_tokens,
             cached_tokens=sequence.cached_tokens,
+            dropped_tokens=sequence.dropped_tokens,
+            shifted_tokens=sequence.shifted_tokens,
             prompt_ns=prompt_ended_ns - started_ns,
             completion_tokens=sequence.generated_tokens,
             completion_ns=now_ns - prompt_ended_ns,
@@ -399,6 +472,8 @@ class Generator:
         elif sequence in self._running:
             self._leave(sequence)
         else:
+            for _, preparation in (one for one in self._preparing if one[0] is sequence):
+                preparation.cancel()
             self._preparing = [one for one in self._preparing if one[0] is not sequence]
         if sequence.sampler is not None:
             sequence.sampler.close()
@@ -407,5 +482,8 @@ class Generator:
         """Takes a running request out of its slot."""
         self._running.remove(sequence)
         if sequence.slot is not None:
+            if sequence.shifted_tokens:
+                # What is behind the cut was computed with what is gone now in view.
+                self._slots.cut(sequence.slot, sequence.kept_tokens)
             self._slots.release(sequence.slot, self.steps)
             sequence.slot = None

@@ -2,7 +2,7 @@
 
 llama.cpp's threads meet at a barrier after every operation and spin while they wait. When another
 process takes one of their cores, all wait for the one that does not run: 172 tokens a second become
-26, while one thread less keeps 95 (engine facts, "A busy neighbour"). The kernel counts how often
+26, while one thread less keeps 95. The kernel counts how often
 it took the processor away, so the governor tries one thread less when that happens in most steps,
 keeps whichever was faster, and tries more again now and then.
 
@@ -18,9 +18,9 @@ from typing import Final
 WINDOW_STEPS: Final = 6
 """Steps that are judged together."""
 PREEMPTED_PART: Final = 0.5
-"""From this part of preempted steps on, fewer threads are tried."""
+"""Share of preempted steps from which on fewer threads are tried."""
 WORTHWHILE_GAIN: Final = 0.95
-"""A change stays when a step takes at most this part of its former time."""
+"""Largest part of its former time that a step may take for a change to stay."""
 FIRST_PAUSE_S: Final = 2.0
 LAST_PAUSE_S: Final = 30.0
 """Between two tries; doubles with each try that was in vain."""
@@ -70,6 +70,11 @@ class ThreadGovernor:
         self._pause_s = FIRST_PAUSE_S
         self._quiet_until_s = 0.0
 
+    @property
+    def most(self) -> int:
+        """As many threads as there may be."""
+        return self._most
+
     def wake(self) -> int:
         """The threads to begin with after a rest: as many as the neighbours leave, at least 1.
 
@@ -81,7 +86,7 @@ class ThreadGovernor:
         return self.threads
 
     def record(self, shape: int, elapsed_ns: int) -> int:
-        """Note a step; the threads for the next one.
+        """Record a step; returns the number of threads for the next one.
 
         Only steps of one `shape` (tokens decoded) are compared with each other.
         """

@@ -10,7 +10,7 @@ from olmkit.engine.runner.protocol import TokenLogprob
 def token_logprobs(
     model: Model, context: Context, index: int, token: int, top: int
 ) -> TokenLogprob:
-    """What the model itself thought of a token, before any sampler: natural logarithms.
+    """Log-probabilities (natural logarithms) of a token in the model's own distribution.
 
     `index` is the output's place in the batch that was decoded last; `top` is how many of the
     likeliest tokens to add, in falling order.

@@ -10,7 +10,7 @@ from typing import Final
 
 STEP_TARGET_NS: Final = 200_000_000
 LEAST_TOKENS: Final = 32
-"""A chunk may always be this long; below, a step costs nearly the same."""
+"""Length that a chunk may always have; a shorter one costs a step nearly as much."""
 
 
 class PromptPace:
@@ -20,7 +20,7 @@ class PromptPace:
         self._token_ns: float | None = None
 
     def record(self, tokens: int, elapsed_ns: int) -> None:
-        """Notes a step that had so many prompt tokens; short ones tell nothing."""
+        """Records a step with this many prompt tokens; short ones tell nothing."""
         if tokens < LEAST_TOKENS:
             return
         token_ns = elapsed_ns / tokens

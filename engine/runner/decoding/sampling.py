@@ -6,7 +6,8 @@ taken, after penalties.
 
 The same seed and prompt give the same tokens as long as the logits are the same bits. llama.cpp
 promises that for equal batches only: with other sequences beside it, or a prefix taken from the
-cache, a logit can differ in its last bits and, rarely, another token win.
+cache, log-probabilities differ in the second digit behind the point, and at temperatures above 0
+another token wins soon. Only a request that is `reproducible` is computed the same way every time.
 """
 
 import math

@@ -5,7 +5,13 @@ import socket
 from collections.abc import Sequence
 from typing import Final
 
-from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
+from olmkit.engine.framing import (
+    FRAME_HEADER,
+    MAX_FRAME_BYTES,
+    ProtocolViolation,
+    encode_frame,
+    payload_length,
+)
 from olmkit.engine.runner.protocol import (
     Failed,
     FailureKind,
@@ -17,7 +23,7 @@ from olmkit.engine.runner.protocol import (
 
 _READ_BYTES: Final = 1 << 18
 CONGESTED_BYTES: Final = 1 << 20
-"""More than this unsent: the daemon does not keep up, and generation waits for it."""
+"""Unsent bytes from which on generation waits for the daemon, which does not keep up."""
 _MOST_UNSENT_BYTES: Final = 256 << 20
 
 
@@ -28,8 +34,9 @@ class PeerGone(Exception):
 class FrameSocket:
     """The runner's end of the socketpair to the daemon."""
 
-    def __init__(self, peer: socket.socket) -> None:
+    def __init__(self, peer: socket.socket, *, frame_limit_bytes: int = MAX_FRAME_BYTES) -> None:
         peer.setblocking(False)
+        self._frame_limit_bytes = frame_limit_bytes
         self._socket = peer
         self._received = bytearray()
         self._unsent = bytearray()
@@ -37,7 +44,7 @@ class FrameSocket:
 
     @property
     def is_congested(self) -> bool:
-        """Much was not taken by the daemon yet."""
+        """Whether the daemon is so far behind that generation waits for it."""
         return len(self._unsent) > CONGESTED_BYTES
 
     def wait(self) -> None:
@@ -85,7 +92,7 @@ class FrameSocket:
             PeerGone: the daemon is gone, or has let far too much pile up.
         """
         if replies:
-            self._unsent += _frames(replies)
+            self._unsent += _frames(replies, self._frame_limit_bytes)
             if len(self._unsent) > _MOST_UNSENT_BYTES:
                 raise PeerGone("the daemon does not read")
         self.flush()
@@ -106,13 +113,13 @@ class FrameSocket:
             del self._unsent[:sent]
 
 
-def _frames(replies: Sequence[Reply]) -> bytes:
+def _frames(replies: Sequence[Reply], limit_bytes: int) -> bytes:
     """One frame; one a reply where that is too long; a failure where even that is."""
     try:
-        return encode_frame(StepOutput(replies=list(replies)))
+        return encode_frame(StepOutput(replies=list(replies)), limit_bytes=limit_bytes)
     except ProtocolViolation:
         if len(replies) > 1:
-            return b"".join(_frames([reply]) for reply in replies)
+            return b"".join(_frames([reply], limit_bytes) for reply in replies)
         message = "the reply is too long for a frame"
         failed = Failed(id=replies[0].id, kind=FailureKind.INTERNAL, message=message)
         return encode_frame(StepOutput(replies=[failed]))

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from olmkit.engine.framing import path_of, printable
+from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
+from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import (
-    KV_TYPES,
     MOST_SEQUENCES,
     Adapter,
     Context,
     ContextOptions,
+    LogLevel,
     Model,
     NativeError,
     load_adapter,
@@ -49,7 +52,7 @@ class Instance:
 
     model: Model
     generator: Generator | None
-    """None: the model, or the way in which it was loaded, only embeds."""
+    """The model's completions; None where it was loaded only to embed."""
     embedder: Embedder
     loaded: Loaded
 
@@ -98,7 +101,7 @@ def load_vocabulary(request: Load) -> tuple[Model, Loaded]:
     take_errors()
     try:
         model = Model(
-            request.files.weights_path,
+            path_of(request.files.weights_path),
             vocabulary_only=True,
             plain_buffers=request.mode.plain_buffers,
             cpu_only=request.mode.cpu_only,
@@ -128,14 +131,14 @@ def check_files(request: Load) -> None:
     Raises:
         RequestFailed: BAD_MODEL for files, BAD_REQUEST for options.
     """
-    path, options = request.files.weights_path, request.options
+    path, options = path_of(request.files.weights_path), request.options
     try:
         with open(path, "rb") as file:
             magic = file.read(len(_MAGIC))
     except OSError as error:
         reason = (error.strerror or "unreadable").lower()
         raise RequestFailed(
-            FailureKind.BAD_MODEL, f"the model file {path} cannot be read: {reason}"
+            FailureKind.BAD_MODEL, f"the model file {printable(path)} cannot be read: {reason}"
         ) from error
     if magic != _MAGIC:
         size = os.path.getsize(path)
@@ -154,8 +157,8 @@ def _check_options(options: LoadOptions) -> None:
         ),
         (options.threads < 0, "threads must not be negative"),
         (
-            options.kv_cache_type not in KV_TYPES,
-            f"unknown KV cache type '{options.kv_cache_type}': one of {', '.join(KV_TYPES)}",
+            options.kv_cache_type not in KV_CACHE_TYPES,
+            f"unknown KV cache type '{options.kv_cache_type}': one of {', '.join(KV_CACHE_TYPES)}",
         ),
     )
     for is_wrong, message in problems:
@@ -170,7 +173,7 @@ class _Loading:
         self._request = request
         self._options = request.options
         self._is_dry = request.operation is LoadOperation.FIT
-        self._threads = self._options.threads or default_threads()
+        self._threads = _affordable(self._options.threads) or default_threads()
         self._adapters: list[Adapter] = []
         self._contexts: list[Context] = []
         self._started_ns = time.monotonic_ns()
@@ -198,13 +201,14 @@ class _Loading:
         take_errors()
         try:
             self._model = Model(
-                self._request.files.weights_path,
+                path_of(self._request.files.weights_path),
                 gpu_layers=self._options.gpu_layers,
                 main_gpu=self._options.main_gpu,
                 use_mmap=self._options.use_mmap,
                 dry_run=self._is_dry,
                 plain_buffers=self._request.mode.plain_buffers,
-                cpu_only=self._request.mode.cpu_only,
+                # Cards without layers would get prompts all the same, and hold memory for them.
+                cpu_only=self._request.mode.cpu_only or self._options.gpu_layers == 0,
                 on_progress=on_progress,
             )
         except NativeError as error:
@@ -232,7 +236,13 @@ class _Loading:
 
         if is_causal and not options.embedding:
             governor = None if self._options.threads else ThreadGovernor(self._threads)
-            generator = Generator(model, context, limit_tokens=limit, governor=governor)
+            generator = Generator(
+                model,
+                context,
+                limit_tokens=limit,
+                governor=governor,
+                prompt_cache_bytes=options.prompt_cache_bytes,
+            )
             embedder = Embedder(model, plan, embedding_context)
         else:
             context.close()
@@ -244,7 +254,7 @@ class _Loading:
         return Instance(model=model, generator=generator, embedder=embedder, loaded=loaded)
 
     def _load_adapters(self) -> None:
-        for path in self._request.files.adapter_paths:
+        for path in map(path_of, self._request.files.adapter_paths):
             take_errors()
             try:
                 self._adapters.append(load_adapter(self.model, path))
@@ -264,7 +274,7 @@ class _Loading:
             batch_tokens=batch,
             sequences=1 if options.embedding else options.sequences,
             threads=self._threads,
-            kv_type=KV_TYPES[options.kv_cache_type],
+            kv_cache_type=options.kv_cache_type,
             flash_attention=options.flash_attention,
         )
         return self._reported(lambda: self._context(context_options))
@@ -277,7 +287,7 @@ class _Loading:
                 batch_tokens=plan.batch_tokens,
                 sequences=options.sequences if is_causal else _ENCODER_SEQUENCES,
                 threads=self._threads,
-                kv_type=KV_TYPES[options.kv_cache_type],
+                kv_cache_type=options.kv_cache_type,
                 flash_attention=options.flash_attention,
                 pooling=plan.pooling,
             )
@@ -326,6 +336,14 @@ class _Loading:
             threads=self._threads,
             load_ns=time.monotonic_ns() - self._started_ns,
         )
+
+
+def _affordable(threads: int) -> int:
+    """As many threads as asked for, up to twice what can run at once; a line in the log else."""
+    most = 2 * (os.cpu_count() or 1)
+    if threads > most:
+        log.write(LogLevel.WARN, f"num_thread {threads} is over twice the processors: {most} it is")
+    return min(threads, most)
 
 
 def _check_kind(model: Model) -> None:

@@ -7,12 +7,18 @@ blocking; else the loop sleeps until one comes. A cancelled request is gone by t
 
 import time
 from collections import deque
+from collections.abc import Callable
+from functools import partial
 from typing import Final
+
+import msgspec
 
 from olmkit.engine.framing import ProtocolViolation
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import LogLevel, Model
 from olmkit.engine.runner.decoding.detokenizer import detokenize
+from olmkit.engine.runner.decoding.generation import Generator
+from olmkit.engine.runner.decoding.tokenizing import LONG_CHARACTERS, Tokenizing, TokenizingThread
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
 from olmkit.engine.runner.process.loading import Instance, fit, load, load_vocabulary
@@ -34,6 +40,9 @@ from olmkit.engine.runner.protocol import (
     Tokens,
 )
 
+_TOKENIZING_WAIT_S: Final = 0.01
+"""How long the loop waits for a text without other work, before it looks for new requests."""
+
 _PROGRESS_STEP: Final = 0.01
 _PROGRESS_PAUSE_NS: Final = 50_000_000
 
@@ -45,9 +54,12 @@ class Loop:
         self._peer = peer
         self._instance: Instance | None = None
         self._vocabulary: Model | None = None
-        """What tokenizes while there is no instance."""
+        """The model that tokenizes while there is no instance."""
         self._requests: deque[Request] = deque()
-        """Read, not yet handled."""
+        """Requests that were read and not yet handled."""
+        self._thread = TokenizingThread()
+        self._tokenizing: list[tuple[Completion | Tokenize, Tokenizing]] = []
+        """Requests whose long text is being tokenized beside the loop."""
 
     def run(self) -> None:
         """Runs until the daemon closes its end.
@@ -60,7 +72,7 @@ class Loop:
             if not self._has_work or self._peer.is_congested:
                 self._peer.wait()
             self._requests += self._peer.receive()
-            replies: list[Reply] = []
+            replies = self._take_tokenized()
             while self._requests:
                 replies += self._answer(self._requests.popleft())
             if not self._peer.is_congested:
@@ -69,6 +81,10 @@ class Loop:
 
     @property
     def _has_work(self) -> bool:
+        return bool(self._tokenizing) or self._can_step
+
+    @property
+    def _can_step(self) -> bool:
         one = self._instance
         if one is None:
             return False
@@ -87,12 +103,47 @@ class Loop:
             replies += self._instance.embedder.step()
         return replies
 
+    # --- long texts --------------------------------------------------------------------------
+
+    def _tokenize_beside(self, request: Completion | Tokenize, text: str) -> None:
+        self._tokenizing.append(
+            (
+                request,
+                self._thread.submit(
+                    self._tokenizer(),
+                    text,
+                    add_special=not isinstance(request, Tokenize) or request.add_special,
+                    parse_special=not isinstance(request, Tokenize) or request.parse_special,
+                ),
+            )
+        )
+
+    def _take_tokenized(self) -> list[Reply]:
+        """Goes on with the requests whose text is tokenized; waits a little without other work."""
+        if self._tokenizing and not self._can_step and not self._requests:
+            self._tokenizing[0][1].wait(_TOKENIZING_WAIT_S)
+        replies: list[Reply] = []
+        for request, work in [one for one in self._tokenizing if one[1].is_done]:
+            self._tokenizing.remove((request, work))
+            replies += self._guarded(request, partial(self._go_on, request, work))
+        return replies
+
+    def _go_on(self, request: Completion | Tokenize, work: Tokenizing) -> list[Reply]:
+        tokens = work.tokens()
+        if isinstance(request, Tokenize):
+            return [Tokens(id=request.id, tokens=tokens)]
+        self._generator_submit(msgspec.structs.replace(request, prompt=tokens))
+        return []
+
     # --- requests ----------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> list[Reply]:
-        """What can be said at once; whatever goes wrong is this request's failure alone."""
+        """The replies that can be given at once; an error is this request's failure alone."""
+        return self._guarded(request, lambda: self._handle(request))
+
+    def _guarded(self, request: Request, work: Callable[[], list[Reply]]) -> list[Reply]:
         try:
-            return self._handle(request)
+            return work()
         except RequestFailed as error:
             return [error.reply(request.id)]
         except (PeerGone, ProtocolViolation):
@@ -115,11 +166,18 @@ class Loop:
                 return [loaded]
             case Load():
                 return [self._load(request)]
+            case Completion(prompt=str() as prompt) if len(prompt) > LONG_CHARACTERS:
+                self._ready_generator()
+                self._tokenize_beside(request, prompt)
+                return []
             case Completion():
                 self._generator_submit(request)
                 return []
             case Embedding():
                 return self._ready().embedder.submit(request)
+            case Tokenize() if len(request.text) > LONG_CHARACTERS:
+                self._tokenize_beside(request, request.text)
+                return []
             case Tokenize():
                 tokens = self._tokenizer().tokenize(
                     request.text,
@@ -141,14 +199,23 @@ class Loop:
         return self._ready().model
 
     def _generator_submit(self, request: Completion) -> None:
+        self._ready_generator().submit(request)
+
+    def _ready_generator(self) -> Generator:
         generator = self._ready().generator
         if generator is None:
             raise RequestFailed(
                 FailureKind.UNSUPPORTED, "the model only computes embeddings, it cannot generate"
             )
-        generator.submit(request)
+        return generator
 
     def _cancel(self, request_id: int) -> list[Reply]:
+        for request, work in self._tokenizing:
+            if request.id == request_id:
+                work.is_cancelled = True
+                self._tokenizing.remove((request, work))
+                error = RequestFailed(FailureKind.CANCELLED, "the request was cancelled")
+                return [error.reply(request_id)]
         if self._instance is None:
             return []
         replies = self._instance.embedder.cancel(request_id)
@@ -214,7 +281,7 @@ class _LoadProgress:
         self._reported_ns = 0
         self._ended: Exception | None = None
         self.requests: list[Request] = []
-        """What came in for later."""
+        """Requests that came in during the load, to be handled after it."""
 
     def report(self, fraction: float) -> bool:
         """Takes a fraction; False when the load is not wanted any more."""

@@ -10,6 +10,7 @@ from typing import Final
 
 from olmkit.engine import childjob
 from olmkit.engine.childjob import Reporter
+from olmkit.engine.framing import path_of
 from olmkit.engine.runner.protocol import EXIT_NO_ENGINE, Quantization
 
 _TENSOR: Final = re.compile(r"\[ *\d+/ *\d+\] +(\S+) +-")
@@ -31,7 +32,9 @@ def main() -> None:
         sys.exit(EXIT_NO_ENGINE)
     bindings.set_log_sink(lambda _, line: progress.on_log(line))
     try:
-        bindings.quantize(job.source, job.target, file_type=job.file_type, threads=job.threads)
+        bindings.quantize(
+            path_of(job.source), path_of(job.target), file_type=job.file_type, threads=job.threads
+        )
     except bindings.NativeError as error:
         reporter.failed(" ".join(str(error).split()))
     else:

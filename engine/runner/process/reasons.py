@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from olmkit.engine.framing import printable
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import FailureKind
 
@@ -51,7 +52,8 @@ def context_failure(errors: Sequence[str]) -> RequestFailed:
 def adapter_failure(path: str, errors: Sequence[str]) -> RequestFailed:
     """The failure of a LoRA adapter."""
     return RequestFailed(
-        FailureKind.BAD_MODEL, f"the adapter {path} cannot be used: {_first_cause(errors)}"
+        FailureKind.BAD_MODEL,
+        f"the adapter {printable(path)} cannot be used: {_first_cause(errors)}",
     )
 
 

@@ -73,6 +73,8 @@ def _reason(stderr: bytes) -> str:
     """The last line that a failed child wrote: an exception's, or its own."""
     lines = stderr.decode(errors="replace").split("\n")
     last = next((line.strip() for line in reversed(lines) if line.strip()), "it failed in silence")
+    if last.startswith("olmkit."):
+        last = last.partition(": ")[2]  # the class of an exception of ours
     return last[:_MOST_REASON_LETTERS]
 
 

@@ -8,7 +8,7 @@ from olmkit.modelfile.gotemplate.limits import Execution
 from olmkit.modelfile.gotemplate.printing.verbs import Printer, print_all
 from olmkit.modelfile.gotemplate.templateerrors import FunctionFailed
 
-_BASIC = frozenset((Kind.BOOL, Kind.INT, Kind.UINT, Kind.FLOAT, Kind.COMPLEX, Kind.STRING))
+_BASIC = frozenset((Kind.BOOL, Kind.INT, Kind.UINT, Kind.FLOAT, Kind.STRING))
 _ORDERED = frozenset((Kind.INT, Kind.UINT, Kind.FLOAT, Kind.STRING))
 _INTEGERS = frozenset((Kind.INT, Kind.UINT))
 _FREE_CHARS = 256

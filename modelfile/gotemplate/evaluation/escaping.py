@@ -1,4 +1,4 @@
-"""`html`, `js` and `urlquery`, as in Go's text/template.
+"""`html` and `urlquery`, as in Go's text/template.
 
 Long strings are taken in pieces, so that the account is charged before memory is used.
 """
@@ -14,23 +14,13 @@ _CHUNK = 65_536
 _HTML = {
     "\0": "\ufffd", '"': "&#34;", "'": "&#39;", "&": "&amp;", "<": "&lt;", ">": "&gt;",
 }  # fmt: skip
-_JS = {
-    "\\": "\\\\", "'": "\\'", '"': '\\"', "<": "\\u003C", ">": "\\u003E",
-    "&": "\\u0026", "=": "\\u003D",
-}  # fmt: skip
 _HTML_SPECIAL = re.compile("[\0\"'&<>]")
-_JS_SPECIAL = re.compile("[\\\\'\"<>&=\x00-\x1f]|[^\x00-\x7f]")
 _URL_SPECIAL = re.compile(r"[^A-Za-z0-9_.~-]")
 
 
 def html(execution: Execution, *values: object) -> str:
     """The values, printed, safe within HTML text."""
     return _escaped(execution, values, _HTML_SPECIAL, _html)
-
-
-def js(execution: Execution, *values: object) -> str:
-    """The values, printed, safe within a JavaScript string."""
-    return _escaped(execution, values, _JS_SPECIAL, _js)
 
 
 def url_query(execution: Execution, *values: object) -> str:
@@ -59,15 +49,6 @@ def _escaped(
 
 def _html(match: re.Match[str]) -> str:
     return _HTML[match[0]]
-
-
-def _js(match: re.Match[str]) -> str:
-    char = match[0]
-    if char in _JS:
-        return _JS[char]
-    if char < " ":
-        return f"\\u00{ord(char):02X}"
-    return char if char.isprintable() else f"\\u{ord(char):04X}"
 
 
 def _url(match: re.Match[str]) -> str:

@@ -196,7 +196,6 @@ GO_FUNCTIONS: Mapping[str, Function] = MappingProxyType(
             carry_out=lambda e, form, *v: format_values(form, v, e), most=None, strings=1
         ),
         "html": Function(carry_out=escaping.html, required=0, most=None),
-        "js": Function(carry_out=escaping.js, required=0, most=None),
         "urlquery": Function(carry_out=escaping.url_query, required=0, most=None),
     }
 )

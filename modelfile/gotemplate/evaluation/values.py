@@ -1,9 +1,9 @@
 """What templates work on: Go's kinds for Python values, and values with a Go type of their own.
 
-Plain data is `None`, `bool`, `int`, `float`, `complex`, `str`, lists (or tuples) and dicts with
-string keys; they stand for Go's nil, bool, int, float64, complex128, string, []any and
-map[string]any. Whole numbers stay whole: where Ollama turns every JSON number into a float64 and
-prints 1.7e+09, olm prints 1700000000.
+Plain data is `None`, `bool`, `int`, `float`, `str`, lists (or tuples) and dicts with string keys;
+they stand for Go's nil, bool, int, float64, string, []any and map[string]any. Whole numbers stay
+whole: where Ollama turns every JSON number into a float64 and prints 1.7e+09, olm prints
+1700000000.
 """
 
 import math
@@ -23,7 +23,6 @@ class Kind(Enum):
     INT = "int"
     UINT = "uint8"
     FLOAT = "float64"
-    COMPLEX = "complex128"
     STRING = "string"
     LIST = "[]interface {}"
     MAP = "map[string]interface {}"
@@ -109,7 +108,6 @@ _KINDS: Final[dict[type, Kind]] = {
     int: Kind.INT,
     Byte: Kind.UINT,
     float: Kind.FLOAT,
-    complex: Kind.COMPLEX,
     str: Kind.STRING,
     list: Kind.LIST,
     tuple: Kind.LIST,

@@ -29,7 +29,7 @@ def encode_json(value: object, execution: Execution) -> str:
     """The JSON of a value; a nil list is `null`, whole floats have no point.
 
     Raises:
-        FunctionFailed: infinity, NaN or a complex number, which JSON has not.
+        FunctionFailed: infinity or NaN, which JSON has not.
         TemplateLimitExceeded: too much text.
     """
     parts: list[str] = []
@@ -59,8 +59,6 @@ def _encode(value: object, parts: list[str], execution: Execution) -> None:
         _encode_map(value, parts, execution)
     elif isinstance(value, float):
         _put(_number(value), parts, execution)
-    elif kind is Kind.COMPLEX:
-        raise FunctionFailed("json: unsupported type: complex128")
     else:
         _put(str(value).lower() if kind is Kind.BOOL else integer_text(value), parts, execution)
 

@@ -6,7 +6,6 @@ strconv.FormatFloat.
 
 import math
 import re
-import struct
 
 _INTEGER = re.compile(
     r"[+-]?(?:0[xX](?P<hex>(?:_?[0-9a-fA-F])+)|0[oO](?P<oct>(?:_?[0-7])+)|0[bB](?P<bin>(?:_?[01])+)"
@@ -16,8 +15,7 @@ _FLOAT = re.compile(
     r"[+-]?(?:[0-9](?:_?[0-9])*\.?(?:[0-9](?:_?[0-9])*)?|\.[0-9](?:_?[0-9])*)"
     r"(?:[eE][+-]?[0-9](?:_?[0-9])*)?"
 )
-_HEX_FLOAT = re.compile(r"[+-]?0[xX][0-9a-fA-F_]*\.?[0-9a-fA-F_]*[pP][+-]?[0-9]+")
-_COMPLEX = re.compile(r"(?P<real>[+-]?[0-9_.]+(?:[eE][+-]?[0-9]+)?)(?P<imaginary>[+-].+)i")
+_HEXADECIMAL_FLOAT = re.compile(r"0[xX].*[.pP]")
 _LONGEST_CONSTANT = 400
 _MAX_INT = (1 << 63) - 1
 _MAX_UINT = (1 << 64) - 1
@@ -29,23 +27,26 @@ class InvalidNumber(Exception):
     """A constant that Go refuses; never leaves the package."""
 
 
-def parse_constant(text: str) -> int | float | complex | None:
+def parse_constant(text: str) -> int | float | None:
     """The value of a numeric constant in a template; None for one that overflows Go's int.
 
     Raises:
-        InvalidNumber: no number in Go.
+        InvalidNumber: no number in Go, or one of the kinds that no template of a model uses:
+            complex numbers, and floats in hexadecimal.
     """
     if len(text) > _LONGEST_CONSTANT:
         raise InvalidNumber(f'illegal number syntax: "{text[:20]}…"')
-    if text.endswith("i") and text[:2].lower() != "0x":
-        return _parse_complex(text)
+    if text.endswith("i"):
+        raise InvalidNumber(f'complex numbers are not supported: "{text}"')
     integer = _parse_integer(text)
     if integer is not None and -_MAX_INT - 1 <= integer <= _MAX_UINT:
         return integer if integer <= _MAX_INT else None
+    if _HEXADECIMAL_FLOAT.search(text):
+        raise InvalidNumber(f'hexadecimal floats are not supported: "{text}"')
     number = _parse_float(text)
     if number is None:
         raise InvalidNumber(f'illegal number syntax: "{text}"')
-    if not any(mark in text for mark in ".eEpP"):
+    if not any(mark in text for mark in ".eE"):
         raise InvalidNumber(f'integer overflow: "{text}"')
     return number
 
@@ -60,41 +61,21 @@ def _parse_integer(text: str) -> int | None:
 
 
 def _parse_float(text: str) -> float | None:
-    try:
-        if _FLOAT.fullmatch(text):
-            value = float(text)
-        elif _HEX_FLOAT.fullmatch(text):
-            value = float.fromhex(text.replace("_", ""))
-        else:
-            return None
-    except (ValueError, OverflowError):
+    if not _FLOAT.fullmatch(text):
         return None
+    value = float(text)
     return None if math.isinf(value) else value
-
-
-def _parse_complex(text: str) -> complex:
-    imaginary = _parse_float(text[:-1])
-    if imaginary is not None:
-        return complex(0, imaginary)
-    match = _COMPLEX.fullmatch(text)
-    if match is not None:
-        real, imaginary = _parse_float(match["real"]), _parse_float(match["imaginary"])
-        if real is not None and imaginary is not None:
-            return complex(real, imaginary)
-    raise InvalidNumber(f'illegal number syntax: "{text}"')
 
 
 def format_float(value: float, verb: str = "g", precision: int = -1) -> str:
     """A float as Go's strconv.FormatFloat prints it; precision -1 is the shortest that round-trips.
 
-    `verb` is one of `e E f g G x X b`. `+Inf`, `-Inf` and `NaN` as in Go.
+    `verb` is one of `e E f g G`. `+Inf`, `-Inf` and `NaN` as in Go.
     """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    if verb in "xXb":
-        return _binary(value, verb, precision)
     if precision < 0:
         return _shortest(value, verb)
     if verb in "gG":
@@ -128,34 +109,3 @@ def _shortest_digits(value: float) -> tuple[str, int]:
         return "0", 0
     leading = len(whole) if whole.strip("0") else len(digits) - len(fraction)
     return digits.rstrip("0") or "0", leading - 1 + shift
-
-
-def _binary(value: float, verb: str, precision: int) -> str:
-    if verb == "b":
-        (bits,) = struct.unpack(">q", struct.pack(">d", abs(value)))
-        stored, fraction = bits >> 52, bits & ((1 << 52) - 1)
-        whole = fraction | (1 << 52) if stored else fraction
-        sign = "-" if math.copysign(1, value) < 0 else ""
-        return f"{sign}{whole}p{max(stored, 1) - 1075:+d}"
-    text = _hexadecimal(value, precision)
-    return text.upper() if verb == "X" else text
-
-
-def _hexadecimal(value: float, precision: int) -> str:
-    sign = "-" if math.copysign(1, value) < 0 else ""
-    if value == 0:
-        tail = "." + "0" * precision if precision > 0 else ""
-        return f"{sign}0x0{tail}p+00"
-    mantissa, exponent = math.frexp(abs(value))
-    bits, exponent = int(mantissa * (1 << 53)), exponent - 1
-    if 0 <= precision < 13:
-        shift = 52 - 4 * precision
-        half, rest = 1 << (shift - 1), bits & ((1 << shift) - 1)
-        bits >>= shift
-        bits = (bits + (rest > half or (rest == half and bits & 1))) << shift
-        if bits >> 53:
-            bits, exponent = bits >> 1, exponent + 1
-    digits = f"{bits & ((1 << 52) - 1):013x}"
-    digits = digits.rstrip("0") if precision < 0 else digits[:precision].ljust(precision, "0")
-    mark = f".{digits}" if digits else ""
-    return f"{sign}0x1{mark}p{'-' if exponent < 0 else '+'}{abs(exponent):02d}"

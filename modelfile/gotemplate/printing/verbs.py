@@ -21,6 +21,7 @@ from olmkit.modelfile.gotemplate.limits import Execution
 from olmkit.modelfile.gotemplate.printing.gojson import encode_json, integer_text
 from olmkit.modelfile.gotemplate.printing.goquoting import clean, describe_rune, quote, to_bytes
 from olmkit.modelfile.gotemplate.printing.numbers import format_float
+from olmkit.modelfile.gotemplate.templateerrors import FunctionFailed
 
 
 def value_text(value: object, execution: Execution) -> str:
@@ -119,9 +120,7 @@ class Printer:
         elif isinstance(value, int):
             self._integer(value, verb)
         elif isinstance(value, float):
-            self._float(value, verb, value)
-        elif isinstance(value, complex):
-            self._complex(value, verb)
+            self._float(value, verb)
         else:
             self._composite(value, verb, is_nested=is_nested)
 
@@ -303,10 +302,11 @@ class Printer:
             shown = describe_rune(char).partition(" ")[2] if self.flags.sharp and is_valid else ""
             self._pad_plain(f"U+{number:0{least}X}" + (f" {shown}" if shown else ""))
 
-    def _float(self, value: float, verb: str, shown: object) -> None:
-        """A float, which may be a part of the value `shown` when the verb is wrong for it."""
-        if verb not in "vbgGxXfFeE":
-            self._wrong_verb(shown, verb)
+    def _float(self, value: float, verb: str) -> None:
+        if verb in "bxX":
+            raise FunctionFailed(f"%{verb} of a float is not supported")
+        if verb not in "vgGfFeE":
+            self._wrong_verb(value, verb)
             return
         flags = self.flags
         form = {"v": "g", "F": "f"}.get(verb, verb)
@@ -324,7 +324,7 @@ class Printer:
                 text = text[1:]
             self._pad_plain(text)
             return
-        if flags.sharp and form != "b":
+        if flags.sharp:
             text = _with_point(text, form, precision)
         self._signed(text)
 
@@ -338,18 +338,6 @@ class Printer:
             self.write(text[0] + "0" * missing + text[1:])
         else:
             self._pad(text)
-
-    def _complex(self, value: complex, verb: str) -> None:
-        if verb not in "vbgGxXfFeE":
-            self._wrong_verb(value, verb)
-            return
-        plus = self.flags.plus
-        self.write("(")
-        self._float(value.real, verb, value)
-        self.flags.plus = True
-        self._float(value.imag, verb, value)
-        self.flags.plus = plus
-        self.write("i)")
 
 
 def own_text(value: object, execution: Execution) -> str | None:
@@ -373,10 +361,10 @@ def clean_for_quoting(text: str) -> str:
 def _with_point(text: str, form: str, precision: int) -> str:
     """The `#` flag: always a point, and trailing zeros kept."""
     digits = 0
-    if form in "gGx":
+    if form in "gG":
         digits = 6 if precision == -1 else precision
     body, tail = text[1:], ""
-    for mark in "pP" if form in "xX" else "eEpP":
+    for mark in "eE":
         head, found, rest = body.partition(mark)
         if found:
             body, tail = head, mark + rest

@@ -38,8 +38,12 @@ def parse_pipeline(tokens: list[Token]) -> PipeNode:
 
 @cache
 def _parser() -> Lark:
-    """The parser; tables saved by another version of Lark are passed over."""
-    header, _, tables = _read(_SAVED).partition(b"\n")
+    return load(_read(_SAVED))
+
+
+def load(saved: bytes) -> Lark:
+    """The parser from what `save_tables` wrote, or from the grammar when another Lark wrote it."""
+    header, _, tables = saved.partition(b"\n")
     if header.split()[:1] == [lark.__version__.encode()]:
         return Lark.load(io.BytesIO(tables))
     return compile_grammar()

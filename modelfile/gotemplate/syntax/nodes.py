@@ -50,7 +50,7 @@ class NumberNode(Node):
     """A number or character constant; `value` is None when it is too large for Go's int."""
 
     text: str
-    value: int | float | complex | None
+    value: int | float | None
 
     def __str__(self) -> str:
         return self.text

@@ -12,6 +12,12 @@ def test_keep_alive_is_a_duration_or_seconds(text: str, value: str | int | None)
     assert parse_keep_alive(text) == value
 
 
+@pytest.mark.parametrize("text", ["--5", "+-5", "-", "5 m", "٣", "1e3", "9" * 40])
+def test_what_is_no_time_is_a_usage_error(text: str) -> None:
+    with pytest.raises(UsageError, match="invalid value for --keepalive"):
+        parse_keep_alive(text)
+
+
 def test_formats_and_levels() -> None:
     assert parse_format("") is None
     assert parse_format("json") == "json"

@@ -38,7 +38,7 @@ def test_an_internal_error_says_so_and_nothing_more(
 ) -> None:
     reply = ask(tmp_path, "GET", "/api/ps")
     assert reply.status_code == 500
-    assert reply.json() == {"error": "internal error", "code": "internal", "status": 500}
+    assert reply.json() == {"error": "internal error", "code": "internal", "http_status": 500}
     assert reply.headers["server"].startswith("olm/")
 
 
@@ -59,7 +59,7 @@ def test_a_store_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 def test_a_body_over_the_limit_is_refused(tmp_path: Path) -> None:
     reply = ask(tmp_path, "POST", "/api/show", content=b" " * (65 << 20))
     assert reply.status_code == 400
-    assert reply.json()["error"] == f"the request body is over {64 << 20} bytes"
+    assert reply.json()["error"] == f"the request body is over {32 << 20} bytes"
 
 
 def test_a_trailing_slash_leads_to_the_path_without_it(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_the_body_carries_code_status_and_hint_beside_the_error() -> None:
     assert msgspec.json.decode(failure.body) == {
         "error": "no",
         "code": "invalid_request",
-        "status": 400,
+        "http_status": 400,
         "hint": "say please",
     }
 

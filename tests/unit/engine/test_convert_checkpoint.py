@@ -10,6 +10,7 @@ from olmkit.engine.create.convert.checkpoint import Checkpoint
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.gguf.header import read_header
 from support.checkpoints import write_checkpoint
+from support.weights import values, write_safetensors
 
 
 @pytest.fixture
@@ -108,6 +109,39 @@ def test_a_part_that_the_index_names_has_to_be_there(
     )
 
 
+def test_an_index_from_another_time_does_not_count_beside_the_whole_file(
+    llama: Path, tmp_path: Path
+) -> None:
+    found = Checkpoint(directory_files(llama)).tensors
+    tensors = {name: ("F32", values(name, tensor.shape)) for name, tensor in found.items()}
+    write_safetensors(llama / "model.safetensors", tensors)
+    for part in llama.glob("model-*.safetensors"):
+        part.unlink()
+    files = directory_files(llama)
+    assert "model.safetensors.index.json" in files
+    convert_directory(files, tmp_path / "x.gguf")
+    assert read_header(tmp_path / "x.gguf").block_count
+
+
+def test_a_head_beside_tied_embeddings_is_left_out(llama: Path, tmp_path: Path) -> None:
+    convert_directory(directory_files(llama), tmp_path / "own.gguf")
+    edit(llama / "config.json", tie_word_embeddings=True)
+    convert_directory(directory_files(llama), tmp_path / "tied.gguf")
+    own, tied = (
+        {tensor.name for tensor in read_header(tmp_path / name).tensors}
+        for name in ("own.gguf", "tied.gguf")
+    )
+    assert own - tied == {"output.weight"}
+
+
+def test_yarn_without_its_original_length_has_the_models(tmp_path: Path) -> None:
+    qwen = write_checkpoint("qwen2", tmp_path / "qwen2")
+    edit(qwen / "config.json", rope_scaling={"type": "yarn", "factor": 4.0})
+    convert_directory(directory_files(qwen), tmp_path / "x.gguf")
+    header = read_header(tmp_path / "x.gguf")
+    assert header.own_integer("rope.scaling.original_context_length") == header.context_length
+
+
 def test_the_index_cannot_name_a_file_outside(files: dict[str, Path], tmp_path: Path) -> None:
     index = {"weight_map": {"x": "../../../etc/passwd"}}
     files["model.safetensors.index.json"].write_text(json.dumps(index))
@@ -163,11 +197,9 @@ def test_broken_advice_on_sampling_does_not_matter(files: dict[str, Path], tmp_p
     assert "general.sampling.temp" not in read_header(target).metadata
 
 
-def test_a_file_over_the_limit_is_not_read_into_memory(
-    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("olmkit.engine.create.convert.checkpoint.MAX_JSON_BYTES", 50)
-    assert "config.json is larger than 50 bytes" in refused(files, tmp_path)
+def test_a_file_over_the_limit_is_not_read_into_memory(files: dict[str, Path]) -> None:
+    with pytest.raises(ModelNotCreatable, match=r"^config.json is larger than 50 bytes$"):
+        Checkpoint(files, limit_bytes=50).find_object("config.json")
 
 
 def test_an_unknown_architecture_is_refused_with_a_list_of_the_known(

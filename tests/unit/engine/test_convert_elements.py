@@ -126,12 +126,10 @@ def test_8_bit_floats_without_scales_are_refused(tmp_path: Path) -> None:
         unpacked({"x.weight": tensor}, Hyperparameters({}))
 
 
-def test_blocks_are_bounded_whatever_the_size_of_the_tensor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("olmkit.engine.create.convert.elements.BLOCK_BYTES", 64)
+def test_blocks_are_bounded_whatever_the_size_of_the_tensor(tmp_path: Path) -> None:
     array = stored(values("x", (32, 4)), "F32")
-    tensor = output_tensor(one(tmp_path, array), "x", GgmlType.F32, row_multiple=2)
+    source = one(tmp_path, array)
+    tensor = output_tensor(source, "x", GgmlType.F32, row_multiple=2, block_bytes=64)
     blocks = list(tensor.blocks())
     assert {block.nbytes for block in blocks} == {64}
     assert np.concatenate(blocks).tolist() == array.tolist()

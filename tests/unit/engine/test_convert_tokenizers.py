@@ -32,7 +32,8 @@ def checkpoint(directory: Path, **contents: Any) -> Checkpoint:
         stem, _, suffix = key.rpartition("_")
         text = value if isinstance(value, str) else json.dumps(value)
         (directory / f"{stem}.{suffix}").write_text(text, encoding="utf-8")
-    return Checkpoint({path.name: path for path in directory.iterdir()})
+    files = (path for path in directory.rglob("*") if path.is_file())
+    return Checkpoint({path.relative_to(directory).as_posix(): path for path in files})
 
 
 # --- WordPiece ------------------------------------------------------------------------------
@@ -339,10 +340,17 @@ def test_another_token_at_the_end_than_the_named_one_ends_a_turn(tmp_path: Path)
 # --- chat templates -------------------------------------------------------------------------
 
 
-def test_the_template_in_the_configuration_wins_over_one_in_a_file(tmp_path: Path) -> None:
+def test_templates_in_files_of_their_own_win_over_the_configuration(tmp_path: Path) -> None:
     template = {"chat_template": "config"}
     assert special(tmp_path, tokenizer_config_json=template, chat_template_jinja="file") == {
-        "chat_template": "config"
+        "chat_template": "file"
+    }
+    (tmp_path / "additional_chat_templates").mkdir()
+    (tmp_path / "additional_chat_templates" / "tool_use.jinja").write_text("tools")
+    assert special(tmp_path, tokenizer_config_json=template, chat_template_jinja="file") == {
+        "chat_template": "file",
+        "chat_templates": ["tool_use"],
+        "chat_template.tool_use": "tools",
     }
 
 

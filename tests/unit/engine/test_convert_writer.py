@@ -13,7 +13,7 @@ from support.weights import Array
 
 METADATA: Metadata = {
     "general.architecture": "llama",
-    "llama.block_count": 2**32 - 1,
+    "llama.vocab_size": 2**32 - 1,
     "a.float": 1e-5,
     "a.bool": True,
     "a.int32": Int32(-3),
@@ -46,7 +46,7 @@ def test_the_header_is_read_back_with_values_types_and_places_of_tensors(tmp_pat
     ]
     write_gguf(target, METADATA, tensors)
     header = read_header(target)
-    assert header.metadata["llama.block_count"] == 2**32 - 1
+    assert header.metadata["llama.vocab_size"] == 2**32 - 1
     assert header.metadata["a.int32"] == -3
     assert header.metadata["a.float"] == pytest.approx(1e-5)
     assert list(header.read_array("a.texts")) == ["", "ünïcödé", "\u2581"]

@@ -46,7 +46,11 @@ class Bench:
         recipe = Recipe(name=Reference.parse(name), **members)
         self.texts.clear()
         workshop = Workshop(
-            store=self.store, pull=self._pull, on_event=self._tell, cancelled=self.cancelled
+            require_loadable=lambda _: None,
+            store=self.store,
+            pull=self._pull,
+            on_event=self._tell,
+            cancelled=self.cancelled,
         )
         digest = create(recipe, workshop)
         stored = self.store.load(recipe.name)
@@ -68,7 +72,11 @@ class Bench:
             raise ModelNotFound("nobody has it", name=reference.short)
         put = Recipe(name=reference, files={"tiny.gguf": self.add()}, system="pulled")
         workshop = Workshop(
-            store=self.store, pull=self._pull, on_event=on_event, cancelled=cancelled
+            require_loadable=lambda _: None,
+            store=self.store,
+            pull=self._pull,
+            on_event=on_event,
+            cancelled=cancelled,
         )
         create(put, workshop)
         return self.store.load(reference)

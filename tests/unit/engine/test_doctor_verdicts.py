@@ -47,7 +47,11 @@ WELL = FactSheet(
     home=PLACE,
     store=PLACE,
     limits=Limits(
-        memory_total_bytes=32 * GB, memory_available_bytes=16 * GB, ulimits={"open_files": 1024}
+        memory_total_bytes=32 * GB,
+        memory_available_bytes=16 * GB,
+        cgroup_memory_bytes=None,
+        cgroup_cores=None,
+        ulimits={"open_files": 1024},
     ),
     settings=(),
     setting_warnings=(),

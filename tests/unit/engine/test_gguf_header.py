@@ -126,9 +126,11 @@ DEFECTS = {
     "do not divide into blocks of Q4_K": replace(
         GOOD, tensors=(Row(name="a", shape=(128,), type_number=12),)
     ),
-    "truncated: needs 4294967424 bytes, has 256": replace(
-        GOOD, tensors=(Row(name="a", offset=2**32 - 128),)
+    "truncated: needs 4294967296 bytes, has 256": replace(
+        GOOD, tensors=(Row(name="a", shape=((2**32 - 128) // 4,)),)
     ),
+    "there is a gap before the tensor 'a'": replace(GOOD, tensors=(Row(name="a", offset=64),)),
+    "a text of 64 bytes in its header": replace(GOOD, tensors=(Row(name="a" * 64),)),
 }
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.options import LoadDefaults, Options, coerce, parse_keep_alive
+from olmkit.engine.runner.protocol import Sampling
 
 
 def test_later_layers_win_and_null_leaves_a_value_as_it_is() -> None:
@@ -21,6 +22,10 @@ def test_defaults_are_ollamas() -> None:
     assert (sampling.temperature, sampling.top_k, sampling.top_p) == (0.8, 40, 0.9)
     assert (sampling.repeat_penalty, sampling.repeat_last_n, sampling.seed) == (1.0, 64, -1)
     assert Options().max_tokens == -1
+
+
+def test_a_runner_asked_without_options_samples_as_the_table_of_parameters_says() -> None:
+    assert Options().sampling == Sampling()
 
 
 def test_integers_take_any_number_and_drop_the_fraction() -> None:
@@ -56,6 +61,9 @@ def test_a_bare_stop_string_is_a_list_of_one() -> None:
         ({"use_mmap": 1}, 'option "use_mmap" must be of type boolean'),
         ({"num_ctx": 2**40}, 'option "num_ctx" is out of range: 1099511627776'),
         ({"num_ctx": -5}, 'option "num_ctx" must be at least 0, not -5'),
+        ({"num_thread": 10_000}, 'option "num_thread" must be at most 512, not 10000'),
+        ({"stop": ["a"] * 257}, 'option "stop" takes 256 texts, together 16384 characters'),
+        ({"stop": "a" * 20_000}, 'option "stop" takes 256 texts, together 16384 characters'),
         ({"num_ctx": 1e300}, f'option "num_ctx" is out of range: {int(1e300)}'),
     ],
 )

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from olmkit.engine.chat.conversation import Tool
-from olmkit.engine.chat.output.events import (
+from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallArguments,
     CallBroken,

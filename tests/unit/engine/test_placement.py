@@ -1,5 +1,6 @@
 """What `ps` says of where a model lies, from breakdowns that llama.cpp reported on real cards."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,4 +108,29 @@ def test_without_a_card_nothing_is_there(buffers: list[Buffer]) -> None:
     assert placed.card_bytes == 0
     assert placed.total_bytes == sum(
         b.weights_bytes + b.kv_bytes + b.compute_bytes for b in buffers
+    )
+
+
+def test_a_small_model_with_a_tied_output_as_it_was_reported() -> None:
+    """SmolLM2 with three layers, its embedding in Q4_0, llama.cpp 0c1e57098 on an H200."""
+    exact = header({})
+    tensors = tuple(
+        Tensor(name=name, shape=(1,), type_name="Q4_0", offset_bytes=offset, size_bytes=size)
+        for name, offset, size in (
+            ("token_embd.weight", 0, 15925248),
+            ("blk.weight", 15925248, 6651648),
+        )
+    )
+    model = replace(exact, tensors=tensors, size_bytes=22576896)
+    whole = [
+        Buffer(device="CPU", weights_bytes=15925248, kv_bytes=0, compute_bytes=3420192),
+        Buffer(device="CUDA0", weights_bytes=22584064, kv_bytes=2359296, compute_bytes=14035072),
+    ]
+    output_alone = [
+        Buffer(device="CPU", weights_bytes=22574592, kv_bytes=2359296, compute_bytes=3420192),
+        Buffer(device="CUDA0", weights_bytes=15927808, kv_bytes=0, compute_bytes=13739264),
+    ]
+    assert placement_of(whole, model).total_bytes == placement_of(whole, model).card_bytes
+    assert placement_of(output_alone, model).total_bytes == 22574592 + 2359296 + 3420192 + (
+        15927808 + 13739264
     )

@@ -2,8 +2,9 @@ import signal
 
 import pytest
 
+from olmkit.engine.oomkills import oom_kills
 from olmkit.engine.supervision.interface import ExitReason
-from olmkit.engine.supervision.runnerexits import classify, oom_kills
+from olmkit.engine.supervision.runnerexits import classify
 
 
 @pytest.mark.parametrize(

@@ -102,12 +102,12 @@ def test_a_peer_that_does_not_read_congests_but_never_blocks(
     assert not frames.is_congested
 
 
-def test_a_reply_too_long_for_a_frame_fails_alone(
-    pair: tuple[FrameSocket, socket.socket], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(framing, "MAX_FRAME_BYTES", 1000)
-    pair[0].send([p.Text(id=1, text="x" * 2000), p.Text(id=2, text="short")])
-    (first,) = read_replies(pair[1])
-    assert isinstance(first, p.Failed)
-    assert (first.id, first.kind) == (1, p.FailureKind.INTERNAL)
-    assert read_replies(pair[1]) == [p.Text(id=2, text="short")]
+def test_a_reply_too_long_for_a_frame_fails_alone() -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        frames = FrameSocket(ours, frame_limit_bytes=1000)
+        frames.send([p.Text(id=1, text="x" * 2000), p.Text(id=2, text="short")])
+        (first,) = read_replies(theirs)
+        assert isinstance(first, p.Failed)
+        assert (first.id, first.kind) == (1, p.FailureKind.INTERNAL)
+        assert read_replies(theirs) == [p.Text(id=2, text="short")]

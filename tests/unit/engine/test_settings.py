@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine import settings as settings_module
+from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Address, Settings, parse_address
 
 
@@ -24,8 +25,6 @@ from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Address, Settings, pars
         ("example.com:1234", "http://example.com:1234"),
         ("example.com", "http://example.com:11434"),
         (":0", "http://:0"),
-        (":66000", "http://:11434"),
-        (":-1", "http://:11434"),
         ("[::1]", "http://[::1]:11434"),
         ("::1", "http://[::1]:11434"),
         ("0:0:0::1", "http://[::1]:11434"),
@@ -34,7 +33,6 @@ from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Address, Settings, pars
         ("http://1.2.3.4", "http://1.2.3.4:80"),
         ("https://1.2.3.4", "https://1.2.3.4:443"),
         ("https://1.2.3.4:4321", "https://1.2.3.4:4321"),
-        ("http://1.2.3.4:bad", "http://1.2.3.4:80"),
         ("https://example.com/ollama", "https://example.com:443/ollama"),
         ("https://example.com/a/b/", "https://example.com:443/a/b"),
         ("ollama.com", "https://ollama.com:443"),
@@ -43,6 +41,14 @@ from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Address, Settings, pars
 )
 def test_host_values_are_read_as_ollama_reads_them(value: str, url: str) -> None:
     assert parse_address(value).url == url
+
+
+@pytest.mark.parametrize("value", [":66000", ":-1", "http://1.2.3.4:bad", "127.0.0.1:99999"])
+def test_a_port_that_is_none_is_refused_and_no_other_one_taken(value: str) -> None:
+    with pytest.raises(InvalidRequest, match="is no port"):
+        parse_address(value)
+    with pytest.raises(InvalidRequest, match="is no port"):
+        Settings.from_environment({"OLLAMA_HOST": value})
 
 
 @pytest.mark.parametrize(

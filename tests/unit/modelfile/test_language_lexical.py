@@ -214,6 +214,16 @@ def test_compatible_warns_of_characters_that_ollama_drops() -> None:
     assert "U+200D" in warning.message
 
 
+@pytest.mark.parametrize("value", ["“Be terse.”", "‘x’", "«x»", "„x“"])
+def test_curly_quotes_are_warned_of(value: str) -> None:
+    modelfile = parse(f"FROM m\nSYSTEM {value}")
+    assert modelfile.system == value
+    (warning,) = modelfile.warnings
+    assert warning.code == "curly-quote"
+    assert value[0] in warning.message
+    assert not parse(f'FROM m\nSYSTEM "He said {value}"').warnings
+
+
 def test_a_license_of_many_lines_is_one_value() -> None:
     text = "\n".join(f'line {number} "quoted" # not a comment' for number in range(200)) + "\nend"
     assert read(f'FROM m\nLICENSE """{text}"""') == (From(value="m"), License(value=text))

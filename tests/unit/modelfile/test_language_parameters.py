@@ -30,6 +30,7 @@ def test_the_table_has_the_reference_s_names_and_types() -> None:
         **dict.fromkeys(FLOATS, ParameterType.FLOAT),
         "use_mmap": ParameterType.BOOLEAN,
         "stop": ParameterType.STRINGS,
+        "reproducible": ParameterType.BOOLEAN,  # olm's own
     }
     assert {row.name: row.type for row in TABLE.values()} == expected
 
@@ -48,6 +49,7 @@ def test_the_defaults_are_the_reference_s() -> None:
         "presence_penalty": 0.0,
         "frequency_penalty": 0.0,
         "seed": -1,
+        "reproducible": False,
         "num_batch": 512,
         "num_gpu": -1,
         "num_thread": 0,

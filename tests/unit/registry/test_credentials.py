@@ -110,6 +110,39 @@ def test_an_empty_entry_is_no_login(entry: Any, tmp_path: Path) -> None:
     assert store(tmp_path, **{"a.io": entry}).find("a.io") is None
 
 
+@pytest.mark.parametrize("raw", [b"", b" \n", b'{"auths": null}', b"{}", b'{"auths": {}}\n{}'])
+def test_files_that_hold_nothing_are_no_fault(raw: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(raw)
+    logins = CredentialStore(path)
+    assert logins.find("a.io") is None
+    assert not logins.erase("a.io")
+    logins.save("a.io", Credential(username="ann", secret="s"))
+    assert user(logins.find("a.io")) == "ann"
+
+
+def test_an_auth_may_be_split_over_lines(tmp_path: Path) -> None:
+    pair = base64.encodebytes(b"ann:" + b"secret" * 30).decode()
+    assert pair.count("\n") > 2
+    found = store(tmp_path, **{"a.io": {"auth": pair}}).find("a.io")
+    assert found is not None
+    assert (found.username, found.secret) == ("ann", "secret" * 30)
+
+
+def test_user_and_password_may_stand_by_themselves(tmp_path: Path) -> None:
+    entry = {"username": "ann", "password": "s", "email": "a@b"}
+    found = store(tmp_path, **{"a.io": entry}).find("a.io")
+    assert found is not None
+    assert (found.username, found.secret) == ("ann", "s")
+
+
+def test_an_identity_token_counts_before_the_empty_password_beside_it(tmp_path: Path) -> None:
+    entry = {**encoded("00000000-0000-0000-0000-000000000000:"), "identitytoken": "it"}
+    found = store(tmp_path, **{"a.io": entry}).find("a.io")
+    assert found is not None
+    assert (found.secret, found.is_identity_token) == ("it", True)
+
+
 def test_what_others_keep_in_the_file_stays(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text('{"psFormat": "table", "auths": {"a.io": {"auth": "YTpi"}}}')

@@ -180,3 +180,25 @@ def test_what_is_no_name_is_refused_in_one_sentence(text: str) -> None:
 def test_no_reference_can_be_made_that_parse_refuses(host: str, repository: str, tag: str) -> None:
     with pytest.raises(InvalidReference):
         Reference(host, repository, tag)
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        ("https://h.io/模型.gguf", "https://h.io/модель.gguf", "https://h.io/model.gguf"),
+        ("https://h.io/x%20y.gguf", "https://h.io/x-y.gguf", "https://h.io/x_y.gguf"),
+        ("https://h.io/m.gguf?v=1", "https://h.io/m.gguf?v=2", "https://h.io/m.gguf"),
+        ("https://h.io/M.gguf", "https://h.io/m.gguf", "https://h.io/m.GGUF"),
+        ("https://h.io/a//b.gguf", "https://h.io/a/b.gguf", "http://h.io/a/b.gguf"),
+        (f"https://h.io/{'a' * 300}.gguf", f"https://h.io/{'a' * 301}.gguf"),
+    ],
+)
+def test_no_two_addresses_of_files_have_one_name(addresses: tuple[str, ...]) -> None:
+    names = [Reference.parse(address).full for address in addresses]
+    assert len(set(names)) == len(names)
+    assert [Reference.parse(name).full for name in names] == names
+
+
+def test_an_address_that_loses_nothing_is_its_name() -> None:
+    assert Reference.parse("https://h.io/a/b-q4.gguf").short == "h.io/a/b-q4:latest"
+    assert Reference.parse("https://h.io/a/b.gguf#sha256=" + "0" * 64).short == "h.io/a/b:latest"

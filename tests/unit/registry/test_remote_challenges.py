@@ -68,6 +68,30 @@ def test_a_refusal_of_the_token_server_says_whose_credentials() -> None:
         auth(401, b"", []).answer(URL, 'Bearer realm="https://r.example.com/t"', None)
 
 
+BOTH = 'Bearer realm="https://r.example.com/t", Basic realm="r"'
+
+
+@pytest.mark.parametrize("header", [BOTH, 'Negotiate, Basic realm="r", Bearer realm="nonsense"'])
+def test_of_several_challenges_any_that_works_is_answered(header: str) -> None:
+    found = auth(401, b"", []).answer(URL, header, None)
+    assert found == "Basic dTpw"
+
+
+def test_a_way_that_was_refused_is_not_tried_again() -> None:
+    login = auth(200, b'{"token": "t"}', [])
+    tried: set[str] = set()
+    first = login.answer(URL, BOTH, None, tried)
+    second = login.answer(URL, BOTH, first, tried)
+    assert (first, second) == ("Bearer t", "Basic dTpw")
+    assert login.answer(URL, BOTH, second, tried) is None
+
+
+def test_without_a_credential_basic_gives_way_to_a_token_for_anybody() -> None:
+    login = RegistryAuth(find_credential=lambda: None, fetch=lambda _: (200, b'{"token": "t"}'))
+    header = 'Basic realm="r", Bearer realm="https://r.example.com/t"'
+    assert login.answer(URL, header, None) == "Bearer t"
+
+
 def test_ranges_join_and_show_their_gaps() -> None:
     ranges = Ranges([(10, 20), (0, 5), (20, 30), (3, 6)])
     assert list(ranges) == [(0, 6), (10, 30)]

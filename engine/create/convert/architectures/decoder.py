@@ -75,6 +75,14 @@ class Decoder(Architecture):
         return value
 
     @property
+    def is_tied(self) -> bool:
+        """What config.json says; transformers then puts the embedding in the place of a head.
+
+        Source: https://github.com/huggingface/transformers, `tie_weights` of modeling_utils.py.
+        """
+        return self.config.find("tie_word_embeddings") is True
+
+    @property
     def rope(self) -> Hyperparameters:
         """Rotary parameters of layers with full attention.
 
@@ -139,8 +147,12 @@ class Decoder(Architecture):
             "rope.scaling.factor": rope.number("factor"),
         }
         if kind == "yarn":
+            # As transformers: the length that the model has, where none of training is said.
             result["rope.scaling.original_context_length"] = rope.integer(
-                "original_max_position_embeddings"
+                "original_max_position_embeddings",
+                default=self.config.integer(
+                    "max_position_embeddings", "n_ctx", default=self.context_tokens
+                ),
             )
             for key, names in _YARN_EXTRAS.items():
                 if rope.find(*names) is not None:

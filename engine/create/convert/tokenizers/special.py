@@ -191,20 +191,30 @@ def _normalizer(normalizer: Any) -> Metadata:
 def _chat_template(checkpoint: Checkpoint) -> Metadata:
     """The default template and named ones beside it.
 
-    tokenizer_config.json first, then chat_template.jinja, then chat_template.json.
+    Files of their own first, then tokenizer_config.json, then chat_template.json.
+    Source: transformers, tokenization_utils_base.py, `_from_pretrained`.
     """
-    template = checkpoint.find_object("tokenizer_config.json").get("chat_template")
-    if template is None and "chat_template.jinja" in checkpoint:
-        template = [{"name": "default", "template": checkpoint.text("chat_template.jinja")}]
-        for name in checkpoint.names():
-            if name.startswith("additional_chat_templates/") and name.endswith(".jinja"):
-                stem = name.rpartition("/")[2].removesuffix(".jinja")
-                template.append({"name": stem, "template": checkpoint.text(name)})
+    template: Any = [
+        {"name": name, "template": checkpoint.text(path)}
+        for path in checkpoint.names()
+        if (name := _template_name(path))
+    ]
+    if not template:
+        template = checkpoint.find_object("tokenizer_config.json").get("chat_template")
     if template is None:
         template = checkpoint.find_object("chat_template.json").get("chat_template")
     if isinstance(template, str):
         return {"tokenizer.chat_template": template}
     return _named_templates(template) if isinstance(template, list) else {}
+
+
+def _template_name(path: str) -> str:
+    """The name of the chat template that a file holds; empty when it is none."""
+    if path == "chat_template.jinja":
+        return "default"
+    folder, _, file = path.rpartition("/")
+    is_named = folder == "additional_chat_templates" and file.endswith(".jinja")
+    return file.removesuffix(".jinja") if is_named else ""
 
 
 def _named_templates(templates: list[Any]) -> Metadata:

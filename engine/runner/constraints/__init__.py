@@ -1,0 +1,1 @@
+"""Answers held to a form: grammars, compiled within limits, and the tokens that they allow."""

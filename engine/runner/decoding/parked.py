@@ -1,0 +1,130 @@
+"""What idle sequences leave behind, kept in main memory when they leave the KV pool.
+
+All sequences share one pool of cells, and llama.cpp's attention goes over every cell up to the
+last one in use: what nobody uses makes every step slower there, and is lost when room is needed.
+A copy in main memory costs a millisecond a few megabytes either way, where computing the tokens
+again takes a hundred times that.
+
+Full attention: the state of a text holds that of each of its beginnings, so of two such texts
+the longer one is enough. A sliding window or a recurrent state goes back only as far as it still
+holds: of those models the state at the end of each prompt is kept beside that of its answer.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from olmkit.engine.runner.bindings import Context, NativeError
+
+LEAST_TOKENS: Final = 32
+"""Shorter texts are computed again as fast."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reach:
+    """How far back a model's state can go."""
+
+    window_tokens: int = 0
+    """Width of the sliding window; 0: every layer sees all tokens."""
+    is_recurrent: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """To any earlier token."""
+        return not self.window_tokens and not self.is_recurrent
+
+    def reusable(self, length: int, *, held: int, first_position: int) -> int:
+        """`length` where a state of `held` tokens can be cut down to so many, else 0."""
+        if self.is_recurrent and length != held:
+            return 0
+        first_needed = max(0, length - self.window_tokens + 1) if self.window_tokens else 0
+        return length if first_position <= first_needed or not self.window_tokens else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Parked:
+    """The state of one text."""
+
+    tokens: tuple[int, ...]
+    first_position: int
+    """The first one that all layers still have."""
+    state: Any
+    """Bytes, as `Context.sequence_state` gives them."""
+
+
+class ParkedStates:
+    """Up to `budget_bytes` of states; the ones unused for the longest time go first."""
+
+    def __init__(self, context: Context, reach: Reach, *, budget_bytes: int) -> None:
+        self._context = context
+        self._reach = reach
+        self._budget_bytes = budget_bytes
+        self._states: list[Parked] = []
+        """The one used last at the end."""
+
+    @property
+    def size_bytes(self) -> int:
+        """All that is kept here."""
+        return sum(len(parked.state) for parked in self._states)
+
+    def park(self, sequence: int, tokens: Sequence[int]) -> bool:
+        """Keeps a copy of what the pool holds of a sequence; False: too short, or no room.
+
+        `tokens` are those that the sequence holds.
+        """
+        if len(tokens) < LEAST_TOKENS:
+            return False
+        text = tuple(tokens)
+        for known in self._states:
+            if known.tokens == text or (self._reach.is_full and _begins(known.tokens, text)):
+                self._touch(known)
+                return True
+        size_bytes = self._context.state_bytes(sequence)
+        if size_bytes > self._budget_bytes:
+            return False
+        if self._reach.is_full:
+            self._states = [one for one in self._states if not _begins(text, one.tokens)]
+        while self.size_bytes + size_bytes > self._budget_bytes:
+            self._states.pop(0)
+        first_position = self._context.first_position(sequence)
+        try:
+            state = self._context.sequence_state(sequence)
+        except (NativeError, MemoryError):
+            return False
+        self._states.append(Parked(tokens=text, first_position=first_position, state=state))
+        return True
+
+    def find(self, tokens: Sequence[int]) -> tuple[Parked | None, int]:
+        """The state that spares most of a prompt, and how many tokens of it."""
+        best, most = None, 0
+        for parked in self._states:
+            shared = min(common_prefix(parked.tokens, tokens), len(tokens) - 1)
+            length = self._reach.reusable(
+                shared, held=len(parked.tokens), first_position=parked.first_position
+            )
+            if length > most:
+                best, most = parked, length
+        return best, most
+
+    def restore(self, parked: Parked, sequence: int) -> bool:
+        """Puts a copy of a state into a sequence; False: no room, and the sequence is empty."""
+        self._touch(parked)
+        return self._context.restore_sequence(sequence, parked.state)
+
+    def _touch(self, parked: Parked) -> None:
+        self._states.remove(parked)
+        self._states.append(parked)
+
+
+def common_prefix(first: Sequence[int], second: Sequence[int]) -> int:
+    """Length of the beginning that both share."""
+    limit = min(len(first), len(second))
+    for start in range(0, limit, 256):
+        end = min(start + 256, limit)
+        if list(first[start:end]) != list(second[start:end]):
+            return next(place for place in range(start, end) if first[place] != second[place])
+    return limit
+
+
+def _begins(text: tuple[int, ...], beginning: tuple[int, ...]) -> bool:
+    return len(beginning) <= len(text) and text[: len(beginning)] == beginning

@@ -1,0 +1,184 @@
+"""The slots of the KV pool that requests run in.
+
+A slot is one of llama.cpp's sequence ids. What it holds stays when its request ends, so that the
+next request with the same beginning need not compute it again; when another request comes first,
+it leaves the pool for main memory (`parked`).
+"""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from olmkit.engine.runner.bindings import Context
+from olmkit.engine.runner.decoding.parked import Parked, ParkedStates, Reach, common_prefix
+
+_LEAST_SHARED_PART: Final = 0.1
+"""Part of a prompt that a slot must share to be taken for it (llama-server's figure)."""
+_LEAST_KEPT_PART: Final = 0.5
+"""A slot that would lose more than the rest of what it holds is copied before."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Slot:
+    """One sequence id and what the KV pool holds of it."""
+
+    index: int
+    tokens: list[int] = field(default_factory=list)
+    """The first `length` of them are in the pool; shared with the request that runs here."""
+    length: int = 0
+    last_used: int = 0
+    """Step in which its last request ended."""
+    is_free: bool = True
+
+    @property
+    def held(self) -> list[int]:
+        """The tokens that are in the pool."""
+        return self.tokens[: self.length]
+
+
+class SlotPool:
+    """Gives slots to requests, and keeps what they leave as long as there is room."""
+
+    def __init__(
+        self, context: Context, reach: Reach, parked: ParkedStates, *, capacity_tokens: int
+    ) -> None:
+        self._context = context
+        self._reach = reach
+        self._parked = parked
+        self._capacity_tokens = capacity_tokens
+        self._slots = [Slot(index=index) for index in range(context.options.sequences)]
+
+    @property
+    def has_free_slot(self) -> bool:
+        """A request can be given a slot."""
+        return any(slot.is_free for slot in self._slots)
+
+    @property
+    def held_tokens(self) -> int:
+        """Tokens in the pool, of running and of ended requests."""
+        return sum(slot.length for slot in self._slots)
+
+    def acquire(self, tokens: list[int]) -> Slot:
+        """A free slot for these tokens; its `length` says how many of them it holds already.
+
+        The slot or the parked state that spares most of the prompt; else the slot unused for the
+        longest time. At least one token is left to compute, for there must be an output. What
+        the other idle slots hold leaves the pool.
+        """
+        free = [slot for slot in self._slots if slot.is_free]
+        spared = {slot.index: self._spared(slot, tokens) for slot in free}
+        slot = max(free, key=lambda slot: spared[slot.index])
+        length = spared[slot.index]
+        parked, parked_length = self._parked.find(tokens)
+        if max(length, parked_length) < _LEAST_SHARED_PART * len(tokens):
+            length, parked = 0, None
+        if parked is not None and parked_length > length:
+            slot, length = self._restored(free, parked, parked_length)
+        elif not length:
+            slot = _oldest(free)
+        if length < _LEAST_KEPT_PART * slot.length:
+            self._parked.park(slot.index, slot.held)
+        self._cut(slot, length)
+        self._park_idle(but=slot)
+        slot.tokens, slot.is_free = tokens, False
+        return slot
+
+    def acquire_alone(self, tokens: list[int]) -> Slot:
+        """The first slot, empty, in a pool that holds nothing: always the same state.
+
+        No request may be running.
+        """
+        slot = self._slots[0]
+        for one in self._slots:
+            self._parked.park(one.index, one.held)
+            one.length = 0
+        self._context.clear_memory()
+        slot.tokens, slot.is_free = tokens, False
+        return slot
+
+    def release(self, slot: Slot, step: int) -> None:
+        """Takes a slot back; its tokens stay in the pool for now."""
+        slot.is_free, slot.last_used = True, step
+
+    def keep_beginning(self, slot: Slot) -> None:
+        """Copies what a slot holds where it could not be cut back to this later."""
+        if not self._reach.is_full:
+            self._parked.park(slot.index, slot.held)
+
+    def remove_span(self, slot: Slot, start: int, count: int) -> None:
+        """Takes `count` tokens from `start` on out of a slot, whose `tokens` lack them already.
+
+        Where the cache cannot move what is behind them, that must be computed again.
+        """
+        if self._context.can_shift and start + count <= slot.length:
+            self._context.remove_span(slot.index, start, count)
+            slot.length -= count
+        else:
+            self.cut(slot, start)
+
+    def cut(self, slot: Slot, length: int) -> None:
+        """Forgets what a slot holds from `length` tokens on; all where it cannot be cut there."""
+        length = min(length, slot.length)
+        first_position = self._context.first_position(slot.index)
+        self._cut(
+            slot, self._reach.reusable(length, held=slot.length, first_position=first_position)
+        )
+
+    def make_room(self, tokens: int) -> bool:
+        """Empties idle slots, the oldest first, until the pool has room; False: it has not."""
+        while self.held_tokens + tokens > self._capacity_tokens:
+            if not self.forget_oldest():
+                return False
+        return True
+
+    def forget_oldest(self) -> bool:
+        """Empties the idle slot unused for the longest time; False: all are empty."""
+        idle = [slot for slot in self._slots if slot.is_free and slot.length]
+        if not idle:
+            return False
+        slot = min(idle, key=lambda slot: slot.last_used)
+        self._parked.park(slot.index, slot.held)
+        self.forget(slot)
+        return True
+
+    def forget(self, slot: Slot) -> None:
+        """Empties a slot."""
+        self._context.truncate(slot.index, 0)
+        slot.length = 0
+
+    def _spared(self, slot: Slot, tokens: list[int]) -> int:
+        """How many of a prompt's tokens the slot has, so that it can go on behind them."""
+        shared = min(common_prefix(slot.held, tokens), len(tokens) - 1)
+        if not shared:
+            return 0
+        first_position = self._context.first_position(slot.index)
+        return self._reach.reusable(shared, held=slot.length, first_position=first_position)
+
+    def _restored(self, free: list[Slot], parked: Parked, length: int) -> tuple[Slot, int]:
+        """A slot into which the state was put, and how much of it counts: 0 without room."""
+        slot = _oldest(free)
+        self._parked.park(slot.index, slot.held)
+        self.forget(slot)
+        if not self.make_room(len(parked.tokens)) or not self._parked.restore(parked, slot.index):
+            self.forget(slot)
+            return slot, 0
+        slot.tokens, slot.length = list(parked.tokens), len(parked.tokens)
+        return slot, length
+
+    def _park_idle(self, *, but: Slot) -> None:
+        """Takes what idle slots hold out of the pool, as far as there is memory for it."""
+        for slot in self._slots:
+            idle = slot.is_free and slot.length and slot is not but
+            if idle and self._parked.park(slot.index, slot.held):
+                self.forget(slot)
+
+    def _cut(self, slot: Slot, length: int) -> None:
+        if length == slot.length:
+            return
+        if length and self._context.truncate(slot.index, length):
+            slot.length = length
+        else:
+            self.forget(slot)
+
+
+def _oldest(free: list[Slot]) -> Slot:
+    return min(free, key=lambda slot: (slot.length > 0, slot.last_used))

@@ -1,0 +1,35 @@
+"""Ollama's own Go client, which its command line and many programs use, against the daemon."""
+
+from pathlib import Path
+
+from support import goclient, models
+from support.api import Api
+from support.daemon import running_daemon
+
+TEMPLATE = "{{ .System }}|{{ .Prompt }}|"
+
+
+def test_every_call_and_every_error_is_read_as_from_ollama(tmp_path: Path) -> None:
+    with running_daemon(tmp_path / "home") as daemon:
+        api = Api(daemon)
+        api.create("smol", models.smollm2())
+        api.create("told", parent="smol", system="Be brief.", template=TEMPLATE)
+        api.create("minilm", models.minilm_gguf())
+        found = goclient.drive(daemon.url, "told", "minilm")
+    assert tuple(map(int, found["version"].split("."))) > (0, 6, 4)
+    assert {"told:latest", "minilm:latest"} <= set(found["list"])
+    assert found["show"] == {"system": "Be brief.", "template": TEMPLATE}
+    assert found["generate"]["text"] and found["generate"]["done"]
+    assert found["generate"]["reason"] in ("stop", "length")
+    assert found["chat"]
+    assert found["embed"] == 384
+    assert found["running"] == 2
+    # The client's empty texts are not given: what the parent has stays.
+    assert found["created"] == found["show"]
+    for step in ("delete error", "show error", "generate error"):
+        error = found[step]
+        assert (error["kind"], error["status"]) == ("status", 404)
+        assert error["text"].startswith("model 'nonesuch") and "{" not in error["text"]
+    pull = found["pull error"]
+    assert pull["kind"] in ("status", "other") and "no-such-package" in pull["text"]
+    assert found["whoami error"] == {"kind": "authorization", "status": 401}

@@ -1,0 +1,86 @@
+"""Requests that ask for the same bits every time get them, whatever ran before or waits beside."""
+
+import random
+
+from olmkit.engine.runner import protocol as p
+from support.models import gemma3, smollm2
+from support.runner import Completion, RunnerClient, loaded_runner
+
+SEEDED = p.Sampling(seed=7, temperature=0.8)
+STORY = "Once upon a time there was a lighthouse keeper who counted the waves: " + ", ".join(
+    f"{number * 37 % 101} waves on day {number}" for number in range(1, 21)
+)
+
+
+def ask(client: RunnerClient, *, seeded: bool = True) -> int:
+    """Starts the request whose answer must not change."""
+    sampling = SEEDED if seeded else p.Sampling(temperature=0)
+    return client.start(
+        STORY, sampling=sampling, max_tokens=6, top_logprobs=2, reproducible=True, batch_tokens=64
+    )
+
+
+def bits(one: Completion) -> tuple[object, ...]:
+    """All that the answer is: tokens, text and log-probabilities to the last bit."""
+    rivals = [[(other.raw, other.logprob) for other in entry.top] for entry in one.logprobs]
+    return (one.tokens, one.text, [entry.logprob for entry in one.logprobs], rivals)
+
+
+def disturb(client: RunnerClient, choice: random.Random) -> list[int]:
+    """Brings the cache into another state; returns requests that still run."""
+    length = choice.randrange(20, len(STORY))
+    match choice.randrange(5):
+        case 0:
+            client.complete(STORY[:length], max_tokens=4, ignore_eos=True)
+        case 1:
+            client.complete(STORY + STORY[:length], max_tokens=2, ignore_eos=True)
+        case 2:
+            client.complete(STORY[length:], max_tokens=2, ignore_eos=True)
+        case 3:
+            client.complete_all([STORY[:length], STORY[length:], "hello"], max_tokens=3)
+        case _:
+            return [
+                client.start(STORY[:length], max_tokens=12, ignore_eos=True),
+                client.start("Roses are red", max_tokens=12, ignore_eos=True),
+            ]
+    return []
+
+
+def test_fifty_runs_in_every_state_of_the_cache_give_the_same_bits() -> None:
+    choice = random.Random(1)
+    with loaded_runner(smollm2(), context_tokens=4096) as client:
+        found = set()
+        for _ in range(50):
+            others = disturb(client, choice)
+            mine = ask(client)
+            late = client.start(STORY[:99], max_tokens=2)
+            replies = client.replies(mine, late, *others)
+            one = Completion(replies[mine])
+            assert one.end.cached_tokens == 0
+            found.add(repr(bits(one)))
+    assert len(found) == 1
+    with loaded_runner(smollm2(), context_tokens=1024, batch_tokens=512) as client:
+        # Nor does it matter what the model was loaded with beyond what was asked for.
+        assert {repr(bits(Completion(client.replies(ask(client)).popitem()[1])))} == found
+
+
+def test_a_sliding_window_gives_the_same_bits_too() -> None:
+    choice = random.Random(2)
+    with loaded_runner(gemma3(), context_tokens=2048) as client:
+        found = set()
+        for _ in range(6):
+            others = disturb(client, choice)
+            mine = ask(client, seeded=False)
+            found.add(repr(bits(Completion(client.replies(mine, *others)[mine]))))
+    assert len(found) == 1
+
+
+def test_who_comes_after_a_reproducible_request_waits_and_is_served() -> None:
+    with loaded_runner(smollm2(), context_tokens=2048) as client:
+        first, second, third = ask(client), ask(client), client.start("One two", max_tokens=3)
+        order: list[int] = []
+        while len(order) < 3:
+            reply = client.next_reply()
+            if isinstance(reply, p.Completed):
+                order.append(reply.id)
+        assert order == [first, second, third]
