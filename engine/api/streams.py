@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Progress
-from olmkit.engine.api.statuses import KNOWN_ERRORS, classify
+from olmkit.engine.api.statuses import KNOWN_ERRORS, Failure, classify
 from olmkit.engine.errors import RequestCancelled
 from olmkit.registry.events import BlobProgress, Event, Status
 
@@ -184,42 +184,70 @@ async def _last(replies: AsyncGenerator[T, None]) -> T:
 async def lines(
     request: Request, events: AsyncGenerator[T, None], headers: Mapping[str, str] | None = None
 ) -> Response:
-    """A stream of what `events` yield, one JSON object a line.
+    """A stream of what `events` yield, one JSON object a line; a failure is one more line.
 
     Raises:
         EngineError, RegistryError: before the first object.
     """
+
+    async def encoded() -> AsyncGenerator[bytes, None]:
+        async with aclosing(events):
+            async for event in events:
+                yield encode_json(event) + b"\n"
+
+    return await byte_stream(
+        request,
+        encoded(),
+        media_type=NDJSON,
+        on_failure=lambda failure: failure.body + b"\n",
+        headers=headers,
+    )
+
+
+async def byte_stream(
+    request: Request,
+    pieces: AsyncGenerator[bytes, None],
+    *,
+    media_type: str,
+    on_failure: Callable[[Failure], bytes],
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    """A stream of `pieces`, each sent at once; `on_failure` makes the last one when they fail.
+
+    Raises:
+        EngineError, RegistryError: before the first piece.
+    """
     try:
-        first = await until_disconnect(request.receive, _first(events))
+        first = await until_disconnect(request.receive, _first(pieces))
     except BaseException:
-        await events.aclose()
+        await pieces.aclose()
         raise
-    return Lines(first, events, headers)
+    return _ByteStream(first, pieces, on_failure, headers, media_type)
 
 
-async def _first(events: AsyncGenerator[T, None]) -> T | None:
-    return await anext(events, None)
+async def _first(pieces: AsyncGenerator[bytes, None]) -> bytes:
+    return await anext(pieces, b"")
 
 
-class Lines(Response):
-    """NDJSON: flushed object by object, ended by an `error` line when the work fails."""
-
-    media_type = NDJSON
-
+class _ByteStream(Response):
     def __init__(
         self,
-        first: Any,
-        rest: AsyncGenerator[Any, None],
-        headers: Mapping[str, str] | None = None,
+        first: bytes,
+        rest: AsyncGenerator[bytes, None],
+        on_failure: Callable[[Failure], bytes],
+        headers: Mapping[str, str] | None,
+        media_type: str,
     ) -> None:
         self.status_code = 200
         self.background = None
+        self.media_type = media_type
         self._first = first
         self._rest = rest
+        self._on_failure = on_failure
         self.init_headers(headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send all objects, or stop the work when the client goes away."""
+        """Send all pieces, or stop the work when the client goes away."""
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         try:
             await send(start)
@@ -229,17 +257,17 @@ class Lines(Response):
             await self._rest.aclose()
 
     async def _send_all(self, send: Send) -> None:
-        async def line(data: bytes, *, more: bool = True) -> None:
+        async def write(data: bytes, *, more: bool = True) -> None:
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
         try:
-            if self._first is not None:
-                await line(encode_json(self._first) + b"\n")
-            async for item in self._rest:
-                await line(encode_json(item) + b"\n")
+            if self._first:
+                await write(self._first)
+            async for piece in self._rest:
+                await write(piece)
         except KNOWN_ERRORS as error:
-            await line(classify(error, is_streaming=True).body + b"\n")
-        except Exception as error:  # the stream must end with a line that says so
+            await write(self._on_failure(classify(error, is_streaming=True)))
+        except Exception as error:  # the stream must end with a word that says so
             log.exception("a streaming request failed")
-            await line(classify(error, is_streaming=True).body + b"\n")
-        await line(b"", more=False)
+            await write(self._on_failure(classify(error, is_streaming=True)))
+        await write(b"", more=False)

@@ -18,12 +18,13 @@ from olmkit.engine.api.anthropic.messagesbody import (
     check_required,
     parse_conversation,
     parse_options,
-    parse_output_format,
     parse_thinking,
     parse_thinking_budget,
     parse_tool_choice,
     parse_tools,
+    requested_format,
 )
+from olmkit.engine.api.checks import parse_format, schema_headers
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, prepare
 from olmkit.engine.api.openai.wire import new_id
@@ -31,7 +32,7 @@ from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.inference.answering import AnswerRequest, answer
-from olmkit.engine.inference.inference import EndReason, Finished
+from olmkit.engine.inference.inference import Constraint, EndReason, Finished
 
 _REASONS: Final = {EndReason.LENGTH: "max_tokens"}
 
@@ -41,11 +42,16 @@ async def messages(request: Request) -> Response:
     began_ns = time.perf_counter_ns()
     api, body = api_of(request), await decode_body(request, MessagesBody)
     check_required(body, needs_max_tokens=True)
-    answering = await prepare(api, _request_of(body, began_ns))
+    constraint, ignored = parse_format(requested_format(body))
+    headers = schema_headers(ignored)
+    answering = await prepare(api, _request_of(body, began_ns, constraint))
     reply = _Reply(model=body.model or "")
     if body.stream:
-        return await event_stream(request, _frames(api, answering, reply), on_failure=error_frame)
-    return json_reply(await until_disconnect(request.receive, _collected(api, answering, reply)))
+        return await event_stream(
+            request, _frames(api, answering, reply), on_failure=error_frame, headers=headers
+        )
+    work = _collected(api, answering, reply)
+    return json_reply(await until_disconnect(request.receive, work), headers=headers)
 
 
 async def count_tokens(request: Request) -> Response:
@@ -65,7 +71,9 @@ async def count_tokens(request: Request) -> Response:
     return json_reply({"input_tokens": await until_disconnect(request.receive, count())})
 
 
-def _request_of(body: MessagesBody, began_ns: int) -> DialogueRequest:
+def _request_of(
+    body: MessagesBody, began_ns: int, constraint: Constraint | None = None
+) -> DialogueRequest:
     tools = parse_tools(body.tools)
     return DialogueRequest(
         name=body.model or "",
@@ -76,7 +84,7 @@ def _request_of(body: MessagesBody, began_ns: int) -> DialogueRequest:
         think=parse_thinking(body),
         drops_think=True,
         thinking_budget=parse_thinking_budget(body),
-        constraint=parse_output_format(body),
+        constraint=constraint,
         options=parse_options(body),
         keep_alive=body.keep_alive,
     )

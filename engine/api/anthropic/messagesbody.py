@@ -4,7 +4,6 @@ Source: https://docs.anthropic.com/en/api/messages. `cache_control`, `metadata`,
 `container` are accepted and change nothing: olm caches prefixes by itself.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -22,7 +21,6 @@ from olmkit.engine.chat.conversation import (
     ToolChoiceMode,
 )
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.inference.inference import Constraint, ConstraintKind
 
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "max"}
 
@@ -256,8 +254,8 @@ def parse_thinking_budget(body: MessagesBody) -> int | None:
     return budget
 
 
-def parse_output_format(body: MessagesBody) -> Constraint | None:
-    """What the answer must look like. Raises: InvalidRequest."""
+def requested_format(body: MessagesBody) -> Any:
+    """The value of `format` in the native API that means the same. Raises: InvalidRequest."""
     wanted = (body.output_config or {}).get("format")
     if wanted is None:
         return None
@@ -266,8 +264,7 @@ def parse_output_format(body: MessagesBody) -> Constraint | None:
         raise InvalidRequest(
             "output_config.format must be a json_schema with a schema", field="output_config"
         )
-    text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
-    return Constraint(kind=ConstraintKind.SCHEMA, text=text)
+    return schema
 
 
 def parse_options(body: MessagesBody) -> dict[str, Any]:

@@ -13,14 +13,19 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api.checks import parse_tool_choice, parse_tools
+from olmkit.engine.api.checks import (
+    parse_format,
+    parse_tool_choice,
+    parse_tools,
+    schema_headers,
+)
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, prepare
 from olmkit.engine.api.openai.bodies import ChatCompletionBody
 from olmkit.engine.api.openai.conversation import (
     parse_effort,
     parse_messages,
-    parse_response_format,
+    requested_format,
 )
 from olmkit.engine.api.openai.failures import error_frames
 from olmkit.engine.api.openai.sampling import parse_count, parse_options
@@ -47,6 +52,8 @@ async def chat_completions(request: Request) -> Response:
     api, body = api_of(request), await decode_body(request, ChatCompletionBody)
     tools = parse_tools(body.tools or ())
     choice = parse_tool_choice(body.tool_choice, tools)
+    constraint, ignored = parse_format(requested_format(body.response_format))
+    headers = schema_headers(ignored)
     wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
@@ -54,7 +61,7 @@ async def chat_completions(request: Request) -> Response:
         tools=tools,
         tool_choice=replace(choice, parallel=body.parallel_tool_calls is not False),
         think=parse_effort(body.reasoning_effort, body.reasoning),
-        constraint=parse_response_format(body.response_format),
+        constraint=constraint,
         options=parse_options(body, max_tokens=body.max_completion_tokens or body.max_tokens),
         keep_alive=body.keep_alive,
         logprobs=body.logprobs,
@@ -65,9 +72,9 @@ async def chat_completions(request: Request) -> Response:
     if body.stream:
         wants_usage = body.stream_options is not None and bool(body.stream_options.include_usage)
         frames = _frames(api, answers, reply, wants_usage=wants_usage)
-        return await event_stream(request, frames, on_failure=error_frames)
+        return await event_stream(request, frames, on_failure=error_frames, headers=headers)
     work = _collected(api, answers, reply)
-    return json_reply(await until_disconnect(request.receive, work))
+    return json_reply(await until_disconnect(request.receive, work), headers=headers)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ from olmkit.engine.chat.conversation import (
     ToolCall,
 )
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.inference.inference import Constraint, ConstraintKind
 
 _EFFORTS: Final[Mapping[str, Think]] = {
     "none": False,
@@ -175,24 +174,31 @@ def parse_effort(effort: str | None, reasoning: Mapping[str, Any] | None) -> Thi
     return _EFFORTS[value]
 
 
-def parse_response_format(given: Mapping[str, Any] | None) -> Constraint | None:
-    """What the answer must look like. Raises: InvalidRequest."""
+def requested_format(given: Mapping[str, Any] | None) -> Any:
+    """The value of `format` in the native API that means the same.
+
+    Raises:
+        InvalidRequest: it is of no known type, or lacks its schema.
+    """
     kind = (given or {}).get("type")
     match kind.strip().lower() if isinstance(kind, str) else kind:
         case None | "text":
             return None
         case "json_object":
-            return Constraint(kind=ConstraintKind.JSON)
+            return "json"
+        case "grammar":
+            return given
         case "json_schema":
             assert given is not None
             holder = given.get("json_schema", given)
             schema = holder.get("schema") if isinstance(holder, dict) else None
-            if not isinstance(schema, dict):
-                raise InvalidRequest("json_schema needs a schema", field="response_format")
-            text = json.dumps(schema, ensure_ascii=False, separators=(",", ":"))
-            return Constraint(kind=ConstraintKind.SCHEMA, text=text)
+            if isinstance(schema, dict):
+                return schema
+            raise InvalidRequest("json_schema needs a schema", field="response_format")
         case _:
             raise InvalidRequest(
-                f"response_format must be text, json_object or json_schema, not {kind!r}",
+                f"response_format must be text, json_object, json_schema or grammar, not {kind!r}"[
+                    :200
+                ],
                 field="response_format",
             )

@@ -9,11 +9,10 @@ from typing import Any, Final
 from olmkit.engine.api.openai.conversation import (
     parse_arguments,
     parse_messages,
-    parse_response_format,
+    requested_format,
 )
 from olmkit.engine.chat.conversation import Message, Tool, ToolCall
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.inference.inference import Constraint
 
 _IGNORED: Final = {"web_search_call", "item_reference"}
 
@@ -159,7 +158,7 @@ def parse_response_tools(given: Sequence[Mapping[str, Any]] | None) -> tuple[Too
     return tuple(tools)
 
 
-def parse_text_format(given: Mapping[str, Any] | None) -> Constraint | None:
-    """What the answer must look like. Raises: InvalidRequest."""
+def requested_text_format(given: Mapping[str, Any] | None) -> Any:
+    """The value of `format` in the native API that means the same. Raises: InvalidRequest."""
     wanted = (given or {}).get("format")
-    return parse_response_format(wanted if isinstance(wanted, dict) else None)
+    return requested_format(wanted if isinstance(wanted, dict) else None)

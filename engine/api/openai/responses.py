@@ -12,7 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api.checks import parse_tool_choice
+from olmkit.engine.api.checks import parse_format, parse_tool_choice, schema_headers
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, prepare
 from olmkit.engine.api.openai.bodies import ResponseBody
@@ -21,7 +21,7 @@ from olmkit.engine.api.openai.failures import error_object
 from olmkit.engine.api.openai.responseinput import (
     parse_input,
     parse_response_tools,
-    parse_text_format,
+    requested_text_format,
 )
 from olmkit.engine.api.openai.responseoutput import Event, ResponseItems
 from olmkit.engine.api.openai.wire import new_id
@@ -41,6 +41,8 @@ async def responses(request: Request) -> Response:
     _refuse_state(body)
     tools = parse_response_tools(body.tools)
     choice = parse_tool_choice(body.tool_choice, tools)
+    constraint, ignored = parse_format(requested_text_format(body.text))
+    headers = schema_headers(ignored)
     wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
@@ -48,7 +50,7 @@ async def responses(request: Request) -> Response:
         tools=tools,
         tool_choice=replace(choice, parallel=body.parallel_tool_calls is not False),
         think=parse_effort(None, body.reasoning),
-        constraint=parse_text_format(body.text),
+        constraint=constraint,
         options=_options(body),
         keep_alive=body.keep_alive,
     )
@@ -57,8 +59,9 @@ async def responses(request: Request) -> Response:
     if body.stream:
         stream = _Stream(reply)
         frames = _frames(api, answering, reply, stream)
-        return await event_stream(request, frames, on_failure=stream.failed)
-    return json_reply(await until_disconnect(request.receive, _collected(api, answering, reply)))
+        return await event_stream(request, frames, on_failure=stream.failed, headers=headers)
+    work = _collected(api, answering, reply)
+    return json_reply(await until_disconnect(request.receive, work), headers=headers)
 
 
 def _refuse_state(body: ResponseBody) -> None:
