@@ -17,6 +17,8 @@ def parse_options(body: SamplingBody, *, max_tokens: int | None) -> dict[str, An
     """
     if max_tokens is not None and max_tokens < 1:
         raise InvalidRequest("max_tokens must be at least 1", field="max_tokens")
+    if body.logit_bias:
+        raise InvalidRequest("logit_bias is not supported", field="logit_bias")
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     given = {
         "temperature": body.temperature,
