@@ -116,6 +116,9 @@ class Catalog:
 
     def spec_of(self, stored: StoredModel) -> ModelSpec:
         """The concrete form of a stored model. Blocking; raises as `spec`."""
+        manifest = stored.manifest
+        if not all(map(self._store.blobs.has, (layer.digest for layer in manifest.blobs))):
+            self._forget(str(stored.manifest_digest))  # reading it again tells what is missing
         spec = self._remember(str(stored.manifest_digest), lambda: spec_of(self._store, stored))
         return replace(
             spec,
@@ -123,6 +126,10 @@ class Catalog:
             full_name=stored.reference.full,
             modified_at=stored.modified_at,
         )
+
+    def _forget(self, digest: str) -> None:
+        with self._lock:
+            self._specs.pop(digest, None)
 
     def _remember(self, digest: str, read: Callable[[], ModelSpec]) -> ModelSpec:
         with self._lock:

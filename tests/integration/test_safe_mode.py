@@ -18,7 +18,9 @@ ASK = {"prompt": "Say hi", "stream": False, "options": {"num_predict": 4, "tempe
 
 def make(daemon: Daemon, name: str, path: Path) -> None:
     short = "PARAMETER num_predict 8\n"
-    out(olm(daemon.environ, "create", name, "-f", "-", stdin=f"FROM {path}\n{short}"))
+    # What the engine does when a model runs is tried here, not at its creation.
+    words = ("create", "--no-try-load", name, "-f", "-")
+    out(olm(daemon.environ, *words, stdin=f"FROM {path}\n{short}"))
 
 
 def answer(daemon: Daemon, name: str) -> str:
