@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from olmkit.engine.client import connect
 from olmkit.engine.client.launch import find_daemon, port_holder
+from olmkit.engine.client.replies import served_version
 from olmkit.engine.errors import AddressInUse, DaemonError, DaemonNotRunning
 from olmkit.engine.settings import Settings
 
@@ -59,7 +60,7 @@ def _ask(settings: Settings, timeout_s: float) -> DaemonState:
     address = settings.address
     client = connect(settings, start=False)
     try:
-        version = client.request("GET", "/api/version", timeout_s=timeout_s).get("version", "")
+        version = served_version(client.request("GET", "/api/version", timeout_s=timeout_s))
         loaded = tuple(
             LoadedModel(
                 name=model.name,
@@ -72,7 +73,7 @@ def _ask(settings: Settings, timeout_s: float) -> DaemonState:
         return DaemonState(
             address=address.connect_url,
             is_local=address.is_local,
-            version=str(version),
+            version=version,
             pid=client.status().pid,
             loaded=loaded,
         )
