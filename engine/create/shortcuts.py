@@ -6,7 +6,6 @@ from olmkit.engine.create.assembly import Recipe
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.models.spec import StoredMessage
 from olmkit.modelfile.instructions import Adapter, Draft, From
-from olmkit.modelfile.parser import parse
 from olmkit.modelfile.problems import ModelfileErrors
 from olmkit.registry.oci.reference import Reference
 
@@ -17,6 +16,8 @@ def recipe_of_modelfile(name: Reference, text: str, resolve: Callable[[str], Ref
     Raises:
         ModelNotCreatable: the text is wrong, or wants files: it must be FROM another model.
     """
+    from olmkit.modelfile.parser import parse  # lark comes with it
+
     try:
         modelfile = parse(text, file_name=f"the Modelfile of {name.short}")
     except ModelfileErrors as error:

@@ -102,8 +102,9 @@ class Partial:
         if wanted_bytes < min(self.size_bytes, self._reserved_bytes + STEP_BYTES):
             return
         folder = self.path.parent
-        missing_bytes = wanted_bytes - max(self._reserved_bytes, arrived_bytes)
-        require_room(folder, max(0, missing_bytes), self._kept_free_bytes)
+        # What an earlier attempt took or brought is there already.
+        there_bytes = os.fstat(self.fd).st_blocks * 512
+        require_room(folder, max(0, wanted_bytes - there_bytes), self._kept_free_bytes)
         with store_errors(folder, "write to", needed_bytes=self.size_bytes):
             allocate(self.fd, wanted_bytes)
         self._reserved_bytes = wanted_bytes
@@ -116,8 +117,12 @@ class Partial:
         """
         with self._uses:
             is_open = not self._is_closing
+            self._held += is_open
         if is_open:
-            self.reserve(done.total_bytes)
+            try:
+                self.reserve(done.total_bytes)
+            finally:
+                self._let_go()
         raw = json.dumps({"size": self.size_bytes, "done": list(done)}).encode()
         staged = self._journal.with_suffix(".new")
         with self._uses, store_errors(self._journal, "write"):
@@ -140,11 +145,14 @@ class Partial:
         try:
             yield
         finally:
-            with self._uses:
-                self._held -= 1
-                is_last = self._is_closing and not self._held
-            if is_last:
-                self._close()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        with self._uses:
+            self._held -= 1
+            is_last = self._is_closing and not self._held
+        if is_last:
+            self._close()
 
     def close(self) -> None:
         """Let go of the download, which can be resumed later. Further calls do nothing."""

@@ -139,7 +139,12 @@ def start_daemon(
     }
     with open(log_path, "ab") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=variables
+            # Tests that were started by nohup would hand down that hangups are ignored.
+            ("env", "--default-signal=HUP", *command),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=variables,
         )
     return Daemon(process=process, home=home, port=port, log_path=log_path)
 
