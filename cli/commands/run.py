@@ -123,6 +123,10 @@ def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool)
         if wanted is None or _has_layer(client, name, wanted):
             return client.show(name)
     except ApiError as error:
+        if name.startswith(("oci:", "oci-archive:")):
+            text = f"{name!r} is a layout, which holds models under names of their own"
+            hint = f"`olm pull {name}` brings them; then run one by its name"
+            raise UsageError(text, hint=hint) from error
         if error.status != 404 or name.startswith("sha256:"):
             raise
     fetch(client, name, terminal, insecure=insecure)

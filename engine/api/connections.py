@@ -37,12 +37,12 @@ class ConnectionLimits:
     """Bounds of the connections to one daemon."""
 
     head_bytes: int = 64 * 1024
-    """Of the request line and all headers."""
+    """Most bytes of the request line and all headers together."""
     head_s: float = HEAD_S
     """From a connection's first moment, or a request's first byte, to the end of its head."""
     connections: int = 512
     pipelined: int = 8
-    """Requests that wait behind the one that is answered."""
+    """Most requests that wait behind the one that is answered."""
     stall_s: float = 60.0
     """In this time a body has to bring `progress_bytes` or its end, and an answer that the client
     does not read has to be read again."""

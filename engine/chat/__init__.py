@@ -1,1 +1,1 @@
-"""Messages to prompts: templates, rendering, truncation, output parsing."""
+"""Conversations: rendered as prompts by the model's template, and answers taken apart again."""

@@ -23,20 +23,20 @@ class LoadedModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonState:
-    """What is at the address."""
+    """What answers at the daemon's address, or why nothing does."""
 
     address: str
     is_local: bool
     version: str = ""
-    """Of the daemon that answers; empty: none does."""
+    """Version of the daemon that answers, olm's own where it is olm; empty: none answers."""
     pid: int | None = None
     loaded: tuple[LoadedModel, ...] = ()
     failure: str = ""
-    """Why there is no answer, where something other than an absent daemon is the reason."""
+    """Reason that there is no answer, other than that no daemon runs; else empty."""
     holder: str = ""
-    """The other program that has the port."""
+    """Name of another program that has the port; empty: none has it."""
     stale_pid: int | None = None
-    """Of a daemon that `daemon.json` tells of and that is no more."""
+    """Process id in a `daemon.json` whose daemon is gone; None: there is no such file."""
 
 
 def ask_daemon(settings: Settings, *, timeout_s: float) -> DaemonState:

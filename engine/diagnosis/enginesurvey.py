@@ -33,14 +33,14 @@ class EngineDevice:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSurvey:
-    """What came back."""
+    """Answer of the engine: its devices and version, or why it gave none."""
 
     failure: str = ""
     """Completes "the engine …", where nothing did; else empty."""
     is_late: bool = False
     """There was no time to wait for more: the machine is busy, or a driver hangs."""
     llama_cpp: str = ""
-    """Its version."""
+    """Version of llama.cpp, as its libraries say."""
     system_info: str = ""
     """A line of what it was compiled for, or chose when it started."""
     devices: tuple[EngineDevice, ...] = ()

@@ -32,7 +32,7 @@ _SIZES_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Versions:
-    """What runs here."""
+    """Versions of olm and of what it runs on."""
 
     olm: str
     python: str
@@ -53,18 +53,18 @@ class EngineFacts:
     backends: tuple[str, ...]
     """`CPU`, `CUDA`: as the engine says, else as the set-up wrote down."""
     safe_mode: str
-    """What it does without on this machine, and why; empty: nothing."""
+    """Sentence that says what the engine does without on this machine, and why; empty: nothing."""
     findings_path: str
-    """The file that this is kept in."""
+    """File that remembers the safe mode."""
     warning: str
-    """That it was built for another processor; empty: not as far as is known."""
+    """Sentence that the engine was built for another processor; empty: not as far as is known."""
     used_flags: tuple[str, ...]
     """What of the processor's instructions it uses, in the kernel's words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FactSheet:
-    """All of it."""
+    """All that `olm info` shows: versions, engine, machine, places, limits and settings."""
 
     versions: Versions
     daemon: DaemonState

@@ -19,7 +19,7 @@ _NAMES: Final = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Of this process, which a daemon that is started here inherits."""
+    """Limits of this process; a daemon that is started from here inherits them."""
 
     memory_total_bytes: int
     """Main memory: of the machine, or what its control groups allow."""

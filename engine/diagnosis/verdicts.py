@@ -1,4 +1,4 @@
-"""Judgements over a report: what is wrong with this installation, and what to do. Pure."""
+"""Judgements over a fact sheet: what is wrong with this installation, and what to do. Pure."""
 
 import enum
 from collections.abc import Iterator

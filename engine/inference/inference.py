@@ -56,7 +56,7 @@ class History:
     """A conversation that can be shortened by its oldest turns."""
 
     cuts: tuple[Cut, ...]
-    """Where it may begin instead, the earliest first."""
+    """Turns that a shortened conversation may begin with, the earliest first."""
     render_from: Callable[[int], Awaitable[str]]
     """The prompt's text from such a turn on, with all system messages before it."""
 

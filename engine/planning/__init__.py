@@ -1,1 +1,1 @@
-"""Where a model fits: memory, layout, devices."""
+"""How much memory a model takes, how much is there, and whether it may be loaded."""

@@ -33,7 +33,7 @@ class Finding:
     """`Processor.fingerprint`."""
     mode: SafeMode
     reason: str
-    """How it died without: `was killed by SIGILL …`."""
+    """How the engine died in normal mode: `was killed by SIGILL …`."""
     found_at: str
     """RFC 3339."""
 

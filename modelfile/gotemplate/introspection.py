@@ -1,7 +1,6 @@
-"""What a template says about its model: capabilities, and the tags around thoughts and tool calls.
+"""What a template says about its model: capabilities, and the tags around thoughts.
 
-Sources: https://github.com/ollama/ollama/blob/v0.17.4/thinking/template.go
-and https://github.com/ollama/ollama/blob/v0.17.4/tools/template.go
+Source: https://github.com/ollama/ollama/blob/v0.17.4/thinking/template.go
 """
 
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from olmkit.modelfile.gotemplate.syntax.nodes import (
     ActionNode,
     BranchNode,
     FieldNode,
-    IfNode,
     ListNode,
     Node,
     RangeNode,
@@ -19,7 +17,6 @@ from olmkit.modelfile.gotemplate.syntax.nodes import (
     TextNode,
     walk,
 )
-from olmkit.modelfile.gotemplate.syntax.surgery import mentioned_names
 from olmkit.modelfile.gotemplate.template import Template
 
 _TOOL_ROLE_MARKS = ('eq .Role "tool"', "tool_response", "TOOL_RESULTS")
@@ -95,37 +92,3 @@ def _take_tags(tree: ListNode, tags: dict[str, str]) -> None:
 
 def _starts_field(node: Node, name: str) -> bool:
     return any(isinstance(part, FieldNode) and part.names[0] == name for part in walk(node))
-
-
-def tool_call_tag(template: Template) -> str:
-    """The literal text that begins a tool call of the model, `{` when the template shows none.
-
-    The first literal text of the first block that depends on `.ToolCalls`, up to a brace.
-    """
-    for node in walk(template.root):
-        if isinstance(node, IfNode) and _mentions_tool_calls(node):
-            text = _first_text(node.body) or ""
-            return text.replace("\r\n", "\n").partition("{")[0].strip() or "{"
-    return "{"
-
-
-def _mentions_tool_calls(node: IfNode) -> bool:
-    names = mentioned_names([ListNode(node.position, (ActionNode(node.position, node.pipe),))])
-    return "toolcalls" in names
-
-
-def _first_text(tree: ListNode) -> str | None:
-    """The first literal text that is not blank; an empty one where a printed value comes first."""
-    for node in tree.nodes:
-        if isinstance(node, TextNode) and node.text.strip():
-            return node.text
-        if isinstance(node, TemplateNode) or (
-            isinstance(node, ActionNode) and not node.pipe.variables
-        ):
-            return ""
-        if isinstance(node, BranchNode):
-            for part in (node.body, node.otherwise):
-                text = None if part is None else _first_text(part)
-                if text is not None:
-                    return text
-    return None

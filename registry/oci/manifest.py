@@ -169,10 +169,6 @@ class Manifest:
         """Sum of the sizes of config and layers, a blob named twice counted twice."""
         return self.config.size_bytes + sum(layer.size_bytes for layer in self.layers)
 
-    def layers_of(self, *media_types: str) -> tuple[Descriptor, ...]:
-        """The layers of these media types, in the manifest's order."""
-        return tuple(layer for layer in self.layers if layer.media_type in media_types)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:

@@ -69,6 +69,7 @@ def test_a_running_daemon_is_shown_and_its_port_is_ours(tmp_path: Path) -> None:
     with running_daemon(tmp_path / "home") as daemon:
         found = facts(daemon.environ)
         assert found["daemon"]["pid"] == daemon.process.pid
+        assert found["daemon"]["version"] == found["versions"]["olm"]
         assert failures(daemon.environ) == {}
         assert f"it answers at {daemon.url}" in out(olm(daemon.environ, "doctor"))
 

@@ -290,3 +290,6 @@ def test_layouts_on_this_machine_are_pulled(daemon: Daemon, store: Store, tmp_pa
     out(olm(daemon.environ, "pull", "-q", f"oci-archive:{path}"))
     assert raw_manifests(store) == before
     assert olm(daemon.environ, "pull", f"oci:{folder}:absent").returncode == 1
+    run = olm(daemon.environ, "run", f"oci:{folder}", "hi")
+    assert run.returncode == 2
+    assert f"hint: `olm pull oci:{folder}` brings them".encode() in run.stderr

@@ -236,6 +236,7 @@ def test_an_endpoint_that_does_not_exist_names_those_that_do(api: Api) -> None:
     answer = api.ask("POST", "/v1/moderations", {})
     assert answer.status == 404
     assert "/v1/chat/completions" in answer.json["error"]["message"]
+    assert "/v1/models/{name}," in answer.json["error"]["message"]
 
 
 def test_a_failure_in_midst_of_a_stream_is_an_event(api: Api) -> None:

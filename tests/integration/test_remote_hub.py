@@ -21,6 +21,7 @@ from olmkit.registry.sources import PullOptions, pull, url
 from olmkit.registry.store.store import Store, StoredModel
 from support.gguffile import GgufFile, Row, string
 from support.hub import COMMIT, Hub, serving_hub
+from support.stores import layers_of
 
 
 def gguf(text: str) -> bytes:
@@ -59,7 +60,7 @@ def fetch(hub: Hub, root: Path, tag: str = "latest", quantization: str = "") -> 
 
 def contents(root: Path, model: StoredModel, media_type: str) -> list[bytes]:
     blobs = Store(root).blobs
-    return [blobs.path(b.digest).read_bytes() for b in model.manifest.layers_of(media_type)]
+    return [blobs.path(b.digest).read_bytes() for b in layers_of(model.manifest, media_type)]
 
 
 @pytest.mark.parametrize(

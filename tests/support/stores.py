@@ -49,3 +49,8 @@ def write_raw_manifest(root: Path, path: str, raw: bytes) -> None:
     target = root / "manifests" / path
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(raw)
+
+
+def layers_of(manifest: Manifest, media_type: str) -> tuple[Descriptor, ...]:
+    """The layers of that media type, in the manifest's order."""
+    return tuple(layer for layer in manifest.layers if layer.media_type == media_type)

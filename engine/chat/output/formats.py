@@ -17,7 +17,8 @@ class ThoughtTags:
     before: tuple[str, ...] = ()
     """Texts that come only after a thought: they end one that lacks its closing tag."""
     anywhere: bool = False
-    """They are control tokens: they count in the midst of an answer too, where tags are text."""
+    """Whether the tags are control tokens, which count in the midst of an answer too; other tags
+    are text there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,13 +28,13 @@ class OutputFormat:
     name: str
     thoughts: tuple[ThoughtTags, ...] = ()
     calls: tuple[CallSyntax, ...] = ()
-    """Tried in this order where several begin alike."""
+    """Syntaxes of calls, tried in this order where several begin alike."""
     dropped: tuple[str, ...] = ()
-    """Marks around the answer that are none of it."""
+    """Marks around the answer that do not belong to its text."""
     prompt_end: str = ""
     """What prompts end with that belongs to the output's syntax."""
     trims_text: bool = False
-    """White space between text and a call belongs to the call."""
+    """Whether white space between text and a call belongs to the call."""
     is_harmony: bool = False
     """Messages with headers and channels; everything but `name` is unused then."""
     new_id: Callable[[], str] = call_id

@@ -7,7 +7,6 @@ from olmkit.modelfile.gotemplate.introspection import (
     capabilities,
     has_tool_round_trip,
     think_tags,
-    tool_call_tag,
 )
 from support import gotemplates, gotemplates_tools
 
@@ -83,22 +82,3 @@ def test_think_tags_are_the_texts_around_the_thought(
 
 def test_thoughts_outside_the_messages_do_not_count() -> None:
     assert think_tags(Template.parse("<a>{{ .Thinking }}</a>")) is None
-
-
-@pytest.mark.parametrize(
-    ("body", "tag"),
-    [
-        ('{{ if .ToolCalls }}[TOOL_CALLS] [{"name"{{ end }}', "[TOOL_CALLS] ["),
-        ('{{ if .ToolCalls }}{{ range .ToolCalls }}<tool_call>\n{"name": "{{ .Function.Name }}"'
-         "{{ end }}{{ end }}", "<tool_call>"),
-        ('{{ if .ToolCalls }}{"name"{{ end }}', "{"),
-        ("{{ if .ToolCalls }}{{ .Content }}<x>{{ end }}", "{"),
-        ("{{ if .ToolCalls }}{{ $x := 1 }} {{ range .ToolCalls }}<x>{{ end }}{{ end }}", "<x>"),
-        ("{{ if .Content }}a{{ else if .ToolCalls }}<y>{{ end }}", "<y>"),
-        ("{{ if .ToolCalls }}{{ if .A }}{{ else }}<z>{{ end }}{{ end }}", "<z>"),
-        ("{{ if .ToolCalls }} {{ end }}", "{"),
-        ("{{ range .ToolCalls }}<x>{{ end }}", "{"),
-    ],
-)  # fmt: skip
-def test_tool_call_tag_is_the_first_text_where_calls_are_written(body: str, tag: str) -> None:
-    assert tool_call_tag(in_messages(body)) == tag

@@ -85,13 +85,6 @@ def test_a_built_manifest_has_ollamas_members_in_ollamas_order() -> None:
     )
 
 
-def test_layers_are_found_by_media_type_in_order() -> None:
-    other = Descriptor(media_type=mediatypes.OLLAMA_SYSTEM, digest=A, size_bytes=1)
-    manifest = Manifest.build(CONFIG, [other, MODEL])
-    assert manifest.layers_of(mediatypes.OLLAMA_MODEL, mediatypes.OLLAMA_SYSTEM) == (other, MODEL)
-    assert manifest.layers_of("none") == ()
-
-
 def _with(**members: object) -> bytes:
     wire: dict[str, object] = {
         "schemaVersion": 2,
