@@ -84,5 +84,5 @@ fuzz: dev       ## the property tests again and again with new seeds: make fuzz 
 clean:          ## remove what the targets made, but not downloaded models
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache benchmarks/.build
 
-uninstall:      ## remove all that the targets made on this machine, but not models
+uninstall:      ## remove all that the targets made on this machine; your own models stay
 	@.ci/uninstall $(VENV)

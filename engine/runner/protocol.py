@@ -8,6 +8,7 @@ This module knows nothing of sockets, asyncio or llama.cpp.
 """
 
 import enum
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
@@ -172,11 +173,11 @@ class Completion(_Message, frozen=True):
     batch_tokens: int = 0
     """Most tokens of the prompt in one step; 0 or more than the model was loaded for: as many as
     it was loaded for."""
-    stop: list[str] = []
+    stop: Sequence[str] = ()
     """The text ends before the first of these; they are never part of it."""
     top_logprobs: int | None = None
     """Number of likeliest tokens to report beside each sampled one; None: no log-probabilities."""
-    marks: list[str] = []
+    marks: Sequence[str] = ()
     """Texts that mean something to who reads the answer: control tokens that occur in one of them
     are part of the text, which they are not otherwise."""
     ignore_eos: bool = False

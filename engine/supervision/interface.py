@@ -26,7 +26,7 @@ import asyncio
 import enum
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 from olmkit.engine.runner.protocol import (
     Completed,
@@ -42,6 +42,24 @@ from olmkit.engine.runner.protocol import (
     Room,
     Sampling,
 )
+
+
+class CompletionOptions(TypedDict, total=False):
+    """What a completion may be given beside its prompt: the fields of `protocol.Completion`.
+
+    What is absent has the default that stands there.
+    """
+
+    sampling: Sampling
+    max_tokens: int
+    stop: Sequence[str]
+    top_logprobs: int | None
+    ignore_eos: bool
+    constraint: Constraint | None
+    marks: Sequence[str]
+    room: Room
+    reproducible: bool
+    batch_tokens: int
 
 
 class ExitReason(enum.StrEnum):
@@ -115,21 +133,11 @@ class Runner(Protocol):
     def complete(
         self,
         prompt: str | Sequence[int],
-        *,
-        sampling: Sampling | None = None,
-        max_tokens: int = -1,
-        stop: Sequence[str] = (),
-        top_logprobs: int | None = None,
-        ignore_eos: bool = False,
-        constraint: Constraint | None = None,
-        marks: Sequence[str] = (),
-        room: Room | None = None,
-        reproducible: bool = False,
-        batch_tokens: int = 0,
+        **options: Unpack[CompletionOptions],
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """The pieces of a completion as they come, then one `Completed`, always the last item.
 
-        The fields are those of `protocol.Completion`. Nothing is sent before the first item is
+        Nothing is sent before the first item is
         asked for. Use it under `contextlib.aclosing`: leaving early cancels the request.
 
         Raises:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Final, TypeVar, Unpack
 
 from olmkit.engine.childenv import child_environment
 from olmkit.engine.errors import (
@@ -31,7 +31,6 @@ from olmkit.engine.oomkills import offer, oom_kills
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
-    Constraint,
     Detokenize,
     Embedded,
     Embedding,
@@ -49,14 +48,12 @@ from olmkit.engine.runner.protocol import (
     PromptProgress,
     Reply,
     Request,
-    Room,
     SafeMode,
-    Sampling,
     Text,
     Tokenize,
     Tokens,
 )
-from olmkit.engine.supervision.interface import ExitInfo, ExitReason
+from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
 from olmkit.engine.supervision.liveness import until_stuck
 from olmkit.engine.supervision.multiplex import Multiplex
 from olmkit.engine.supervision.runnerexits import classify
@@ -202,32 +199,13 @@ class LocalRunner:
     async def complete(
         self,
         prompt: str | Sequence[int],
-        *,
-        sampling: Sampling | None = None,
-        max_tokens: int = -1,
-        stop: Sequence[str] = (),
-        top_logprobs: int | None = None,
-        ignore_eos: bool = False,
-        constraint: Constraint | None = None,
-        marks: Sequence[str] = (),
-        room: Room | None = None,
-        reproducible: bool = False,
-        batch_tokens: int = 0,
+        **options: Unpack[CompletionOptions],
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         request = Completion(
             id=self._stream.next_id(),
             prompt=prompt if isinstance(prompt, str) else list(prompt),
-            sampling=sampling or Sampling(),
-            max_tokens=max_tokens,
-            stop=list(stop),
-            top_logprobs=top_logprobs,
-            ignore_eos=ignore_eos,
-            constraint=constraint,
-            marks=list(marks),
-            room=room or Room(),
-            reproducible=reproducible,
-            batch_tokens=batch_tokens,
+            **options,
         )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:

@@ -9,12 +9,11 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from olmkit.engine.errors import RequestCancelled, RunnerDied, RunnerFailed
 from olmkit.engine.runner.protocol import (
     Completed,
-    Constraint,
     Embedded,
     Healthy,
     Loaded,
@@ -23,11 +22,9 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
-    Room,
-    Sampling,
 )
 from olmkit.engine.safemode.safeguard import Known, Safeguard
-from olmkit.engine.supervision.interface import ExitInfo, ExitReason
+from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
 from olmkit.engine.supervision.localrunner import LocalRunner
 
 R = TypeVar("R")
@@ -97,17 +94,7 @@ class SteadyRunner:
     async def complete(
         self,
         prompt: str | Sequence[int],
-        *,
-        sampling: Sampling | None = None,
-        max_tokens: int = -1,
-        stop: Sequence[str] = (),
-        top_logprobs: int | None = None,
-        ignore_eos: bool = False,
-        constraint: Constraint | None = None,
-        marks: Sequence[str] = (),
-        room: Room | None = None,
-        reproducible: bool = False,
-        batch_tokens: int = 0,
+        **options: Unpack[CompletionOptions],
     ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
         """See `Runner.complete`."""
         has_answered = False
@@ -115,19 +102,7 @@ class SteadyRunner:
             process = self._process
             try:
                 await self._prepare(process)
-                completion = process.complete(
-                    prompt,
-                    sampling=sampling,
-                    max_tokens=max_tokens,
-                    stop=stop,
-                    top_logprobs=top_logprobs,
-                    ignore_eos=ignore_eos,
-                    constraint=constraint,
-                    marks=marks,
-                    room=room,
-                    reproducible=reproducible,
-                    batch_tokens=batch_tokens,
-                )
+                completion = process.complete(prompt, **options)
                 async with aclosing(completion) as events:
                     async for event in events:
                         if not has_answered and not isinstance(event, PromptProgress):

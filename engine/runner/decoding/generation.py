@@ -13,6 +13,7 @@ Knows the protocol's messages and the bindings; nothing of frames and sockets.
 
 import time
 from collections import deque
+from collections.abc import Iterable
 from typing import Final
 
 from olmkit.engine.runner import log
@@ -203,7 +204,7 @@ class Generator:
             raise RequestFailed(FailureKind.BAD_REQUEST, "the prompt is empty")
         return tokens
 
-    def _stop_tokens(self, stops: list[str]) -> dict[int, str]:
+    def _stop_tokens(self, stops: Iterable[str]) -> dict[int, str]:
         found = {}
         for stop in stops:
             tokens = self._model.tokenize(stop, add_special=False, parse_special=True)
