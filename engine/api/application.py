@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from urllib.parse import quote
 
 from starlette.applications import Starlette
+from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -110,12 +111,21 @@ def _routes() -> list[Route]:
         ("/v1/completions", completions, "POST"),
         ("/v1/embeddings", openai_embeddings, "POST"),
         ("/v1/models", list_models, "GET"),
-        ("/v1/models/{name:path}", get_model, "GET"),
+        ("/v1/models/{name:model}", get_model, "GET"),
         ("/v1/responses", responses, "POST"),
         ("/v1/messages", messages, "POST"),
         ("/v1/messages/count_tokens", count_tokens, "POST"),
     )
     return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]
+
+
+class _ModelConvertor(PathConvertor):
+    """The name of a model in a path: with slashes, none of them the last."""
+
+    regex = ".*[^/]"
+
+
+register_url_convertor("model", _ModelConvertor())
 
 
 class _ExactRoute(Route):

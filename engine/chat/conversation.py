@@ -77,6 +77,8 @@ class ToolChoice:
     def parse(cls, given: Any) -> "ToolChoice":
         """A choice in OpenAI's form: `auto`, `none`, `required`, or an object with a name.
 
+        A named function is called once: https://platform.openai.com/docs/guides/function-calling
+
         Raises:
             ValueError: it is none of these.
         """
@@ -88,7 +90,7 @@ class ToolChoice:
             function = given.get("function", given)
             name = function.get("name") if isinstance(function, Mapping) else None
             if isinstance(name, str) and name:
-                return cls(mode=ToolChoiceMode.NAMED, name=name)
+                return cls(mode=ToolChoiceMode.NAMED, name=name, parallel=False)
         raise ValueError('tool_choice is "auto", "none", "required" or names a function')
 
     @property

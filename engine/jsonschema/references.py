@@ -88,7 +88,7 @@ class References:
         """
         if not isinstance(alternatives, list):
             return False
-        resolved = [self._resolved(one, at) for one in alternatives]
+        resolved = [self.resolved(one, at) for one in alternatives]
         kinds = [one.get("type") for one in resolved]
         if all(isinstance(kind, str) for kind in kinds) and len(set(kinds)) == len(kinds):
             return {"integer", "number"} - set(kinds) != set()
@@ -99,7 +99,8 @@ class References:
                 return True
         return len(resolved) < 2
 
-    def _resolved(self, node: Any, at: str) -> Mapping[str, Any]:
+    def resolved(self, node: Any, at: str) -> Mapping[str, Any]:
+        """The schema that a chain of `$ref` ends in; an empty one for what is no object."""
         for _ in range(_MOST_STEPS):
             if not isinstance(node, Mapping):
                 return {}

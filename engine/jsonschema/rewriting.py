@@ -214,7 +214,10 @@ class _Rewriter:
                 node["additionalProperties"], where, is_whole=True, levels=levels
             )
         if "propertyNames" in node:
-            out |= self._property_names(node["propertyNames"], out, at)
+            names = node["propertyNames"]
+            if isinstance(names, Mapping) and names.keys() == {"$ref"}:
+                names = self._references.resolved(names, at) or names
+            out |= self._property_names(names, out, at)
         members = out.get("properties", {})
         if any(members.get(name) is False for name in required):
             return None

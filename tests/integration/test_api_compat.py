@@ -43,6 +43,8 @@ def generate(api: Api, **members: Any) -> Any:
         ("//api/tags", "/api/tags"),
         ("/api//tags//", "/api/tags"),
         ("//api/version?x=1", "/api/version?x=1"),
+        ("/v1/models/", "/v1/models"),
+        ("/v1/models/smol/", "/v1/models/smol"),
     ],
 )
 def test_doubled_and_trailing_slashes_lead_to_the_path_without(

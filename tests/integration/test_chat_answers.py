@@ -106,6 +106,13 @@ def test_without_tools_the_same_text_is_text(api: Api) -> None:
     assert '{"name": "f"}' in message["content"]
 
 
+def test_a_named_function_is_called_once(api: Api) -> None:
+    choice = {"type": "function", "function": {"name": "get_weather"}}
+    reply = chat(api, "Weather in Oslo, Rome and Paris?", tools=[WEATHER], tool_choice=choice)
+    assert len(reply["message"]["tool_calls"]) == 1
+    assert reply["done_reason"] == "stop"
+
+
 @pytest.mark.parametrize("choice", ["required", {"function": {"name": "get_weather"}}])
 def test_a_call_can_be_demanded_and_keeps_to_the_schema(api: Api, choice: object) -> None:
     reply = chat(api, "Tell me a joke.", tools=[WEATHER], tool_choice=choice)

@@ -59,7 +59,9 @@ async def chat_completions(request: Request) -> Response:
         began_ns=began_ns,
         messages=parse_messages(body.messages),
         tools=tools,
-        tool_choice=replace(choice, parallel=body.parallel_tool_calls is not False),
+        tool_choice=choice
+        if body.parallel_tool_calls is not False
+        else replace(choice, parallel=False),
         think=parse_effort(body.reasoning_effort, body.reasoning),
         constraint=constraint,
         options=parse_options(body, max_tokens=body.max_completion_tokens or body.max_tokens),

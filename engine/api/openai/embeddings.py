@@ -84,10 +84,28 @@ def _are_tokens(given: Any) -> bool:
 
 
 async def _texts(api: Api, spec: ModelSpec, inputs: Sequence[str | list[int]]) -> list[str]:
+    """The texts of all inputs.
+
+    The tokens that a model puts around every text are taken away where token ids bring them: they
+    are put there again.
+    """
+    if all(isinstance(item, str) for item in inputs):
+        return [item for item in inputs if isinstance(item, str)]
+    around = await api.vocabularies.tokenize(spec, "", add_special=True)
     return [
-        item if isinstance(item, str) else await api.vocabularies.detokenize(spec, item)
+        item
+        if isinstance(item, str)
+        else await api.vocabularies.detokenize(spec, without_around(item, around))
         for item in inputs
     ]
+
+
+def without_around(tokens: list[int], around: list[int]) -> list[int]:
+    """The tokens without those of `around`, what a model makes of an empty text."""
+    first, last = around[:1], around[-1:]
+    begin = 1 if first and tokens[:1] == first else 0
+    end = len(tokens) - (1 if last and len(tokens) > begin and tokens[-1:] == last else 0)
+    return tokens[begin:end]
 
 
 def _encoded(vector: list[float], encoding: str) -> list[float] | str:

@@ -48,7 +48,9 @@ async def responses(request: Request) -> Response:
         began_ns=began_ns,
         messages=parse_input(body.input, body.instructions),
         tools=tools,
-        tool_choice=replace(choice, parallel=body.parallel_tool_calls is not False),
+        tool_choice=choice
+        if body.parallel_tool_calls is not False
+        else replace(choice, parallel=False),
         think=parse_effort(None, body.reasoning),
         constraint=constraint,
         options=_options(body),

@@ -12,6 +12,7 @@ from support.grammar import accepts
 
 TEXT = {"type": "string"}
 NUMBER = {"type": "integer"}
+AB = {"enum": ["a", "b"], "title": "AB", "type": "string"}
 
 
 def member(name: str, schema: Any, *, is_required: bool = True) -> dict[str, Any]:
@@ -173,6 +174,10 @@ def test_what_no_finite_text_fits_is_refused(schema: Any) -> None:
         ({"type": "number", "minimum": 0, "exclusiveMinimum": True}, 0.5),
         ({"propertyNames": {"enum": ["a", "b"]}, "type": "object"}, {"a": 1}),
         ({"propertyNames": {"pattern": "^a+$"}, "type": "object"}, {"aa": 1}),
+        (
+            {"propertyNames": {"$ref": "#/$defs/n"}, "type": "object", "$defs": {"n": AB}},
+            {"a": 1},
+        ),
     ],
 )
 def test_older_and_other_spellings_are_understood(schema: Any, value: Any) -> None:
@@ -186,6 +191,10 @@ def test_older_and_other_spellings_are_understood(schema: Any, value: Any) -> No
         ({"type": "number", "minimum": 0, "exclusiveMinimum": True}, 0),
         ({"propertyNames": {"enum": ["a", "b"]}, "type": "object"}, {"c": 1}),
         ({"propertyNames": {"pattern": "^a+$"}, "type": "object"}, {"b": 1}),
+        (
+            {"propertyNames": {"$ref": "#/$defs/n"}, "type": "object", "$defs": {"n": AB}},
+            {"c": 1},
+        ),
         ({"type": "string", "pattern": r"^\d$"}, "٣"),
         ({"type": "string", "pattern": r"^[\w-]$"}, "ü"),
     ],
