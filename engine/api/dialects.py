@@ -1,5 +1,6 @@
 """Errors in the form of the API that a path belongs to."""
 
+import re
 from collections.abc import Iterable
 
 from starlette.responses import PlainTextResponse, Response
@@ -23,8 +24,9 @@ def no_such_endpoint(path: str, paths: Iterable[str]) -> Response:
     """The reply to a path that leads nowhere; below /v1 it names those that lead somewhere."""
     if not _is_below(path, "/v1"):
         return PlainTextResponse("404 page not found", 404)
-    # A route's convertor, as in {name:path}, is no part of the address.
-    known = ", ".join(other.replace(":path}", "}") for other in paths if _is_below(other, "/v1"))
+    # A route's convertor, as in {name:model}, is no part of the address.
+    plain = (re.sub(r":\w+\}", "}", other) for other in paths if _is_below(other, "/v1"))
+    known = ", ".join(plain)
     failure = Failure(
         status=404,
         code="unknown_endpoint",

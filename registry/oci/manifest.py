@@ -86,10 +86,7 @@ def _decode(decoder: msgspec.json.Decoder[_Wire], raw: bytes) -> _Wire:
             # Some writers put null where others leave the member out.
             return msgspec.convert(_without_nulls(json.loads(raw)), decoder.type, dec_hook=_digest)
     except _UNREADABLE as error:
-        reason = str(error)
-        raise InvalidManifest(
-            f"the manifest cannot be read: {reason[:1].lower()}{reason[1:]}"
-        ) from error
+        raise InvalidManifest(f"the manifest cannot be read: {error}") from error
 
 
 def _without_nulls(value: Any) -> Any:
