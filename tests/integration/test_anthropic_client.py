@@ -13,7 +13,7 @@ from support import models
 from support.api import Api
 from support.daemon import running_daemon
 
-QUESTION = [{"role": "user", "content": "Name a colour."}]
+QUESTION = [{"role": "user", "content": "Write a long story about the sea."}]
 GREEDY: dict[str, Any] = {"model": "smol", "max_tokens": 8}
 COLD = {"extra_body": {"temperature": 0}}
 """The SDK has no parameter for it any more; the API keeps it."""

@@ -15,7 +15,7 @@ from support import models
 from support.api import Api
 from support.daemon import running_daemon
 
-QUESTION = [{"role": "user", "content": "Name a colour."}]
+QUESTION = [{"role": "user", "content": "Write a long story about the sea."}]
 GREEDY: dict[str, Any] = {"temperature": 0, "seed": 1, "max_tokens": 8}
 
 
@@ -175,7 +175,7 @@ def test_models_are_listed_and_found_by_names_with_slashes(client: Any) -> None:
 
 
 def test_a_response_and_its_stream(client: Any) -> None:
-    wanted: dict[str, Any] = {"model": "smol", "input": "Name a colour.", "temperature": 0}
+    wanted: dict[str, Any] = {"model": "smol", "input": "Write a long story about the sea.", "temperature": 0}
     whole = client.responses.create(**wanted, max_output_tokens=8)
     assert (whole.status, whole.incomplete_details.reason) == ("incomplete", "max_output_tokens")
     assert whole.output_text
