@@ -175,7 +175,11 @@ def test_models_are_listed_and_found_by_names_with_slashes(client: Any) -> None:
 
 
 def test_a_response_and_its_stream(client: Any) -> None:
-    wanted: dict[str, Any] = {"model": "smol", "input": "Write a long story about the sea.", "temperature": 0}
+    wanted: dict[str, Any] = {
+        "model": "smol",
+        "input": "Write a long story about the sea.",
+        "temperature": 0,
+    }
     whole = client.responses.create(**wanted, max_output_tokens=8)
     assert (whole.status, whole.incomplete_details.reason) == ("incomplete", "max_output_tokens")
     assert whole.output_text
