@@ -1,7 +1,10 @@
 """A request for the next turn of a conversation, checked against its model: for every API alike."""
 
+from collections import deque
+from collections.abc import Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from olmkit.engine.api.checks import (
     check_top_logprobs,
@@ -22,9 +25,10 @@ from olmkit.engine.chat.conversation import (
     ToolChoice,
     ToolChoiceMode,
 )
+from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.errors import UnsupportedCapability
-from olmkit.engine.inference.answering import AnswerRequest
-from olmkit.engine.inference.inference import CompletionRequest, Constraint, History
+from olmkit.engine.inference.answering import AnswerRequest, answer
+from olmkit.engine.inference.inference import CompletionRequest, Constraint, Finished, History
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
 
@@ -110,3 +114,30 @@ def _require_text(spec: ModelSpec, messages: tuple[Message, ...]) -> None:
                     model=spec.name,
                     capability=capability,
                 )
+
+
+class Assembly(Protocol):
+    """A reply that is put together of an answer's events, and tells what each of them changes."""
+
+    def add(self, event: OutputEvent) -> Iterator[object]:
+        """Take an event in."""
+        ...
+
+    def close(self) -> Iterator[object]:
+        """End what is still open."""
+        ...
+
+
+async def assemble(api: Api, wanted: AnswerRequest, reply: Assembly) -> Finished:
+    """Take a whole answer into `reply`; returns how it ended. Raises: as `answer`."""
+    end: Finished | None = None
+    async with aclosing(answer(api.services, wanted)) as parts:
+        async for part in parts:
+            if isinstance(part, Finished):
+                end = part
+                continue
+            for event in part.events:
+                deque(reply.add(event), maxlen=0)
+    deque(reply.close(), maxlen=0)
+    assert end is not None
+    return end

@@ -26,7 +26,7 @@ from olmkit.engine.api.anthropic.messagesbody import (
 )
 from olmkit.engine.api.checks import parse_format, schema_headers
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.dialogues import DialogueRequest, prepare
+from olmkit.engine.api.dialogues import DialogueRequest, assemble, prepare
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
@@ -159,15 +159,7 @@ async def _frames(api: Api, answering: AnswerRequest, reply: _Reply) -> AsyncGen
 
 
 async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[str, Any]:
-    async for part in answer(api.services, answering):
-        if isinstance(part, Finished):
-            reply.end = part
-            continue
-        for event in part.events:
-            for _ in reply.blocks.add(event):
-                pass
-    for _ in reply.blocks.close():
-        pass
+    reply.end = await assemble(api, answering, reply.blocks)
     return (
         reply.head() | {"content": reply.blocks.finished} | reply.stop() | {"usage": reply.usage()}
     )

@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import parse_format, parse_tool_choice, schema_headers
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.dialogues import DialogueRequest, prepare
+from olmkit.engine.api.dialogues import DialogueRequest, assemble, prepare
 from olmkit.engine.api.openai.bodies import ResponseBody
 from olmkit.engine.api.openai.conversation import parse_effort
 from olmkit.engine.api.openai.failures import error_object
@@ -193,13 +193,5 @@ async def _frames(
 
 
 async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[str, Any]:
-    async for part in answer(api.services, answering):
-        if isinstance(part, Finished):
-            reply.end = part
-            continue
-        for event in part.events:
-            for _ in reply.items.add(event):
-                pass
-    for _ in reply.items.close():
-        pass
+    reply.end = await assemble(api, answering, reply.items)
     return reply.object(reply.status)
