@@ -11,7 +11,6 @@
     ├ ContextExceeded           .given_tokens .limit_tokens
     ├ QueueFull                 .retry_after_s
     ├ LoadTimeout               .timeout_s
-    ├ RequestCancelled
     ├ RunnerFailed              .model      a defect in the runner; it lives on
     ├ RunnerDied                .model .exit_status .log_tail
     │ └ EngineUnusable          the engine does not fit this machine, in no mode
@@ -20,6 +19,8 @@
       ├ DaemonStartFailed       .log_path
       ├ AddressInUse            .address .holder
       └ ApiError                .status .code
+
+Work that nobody waits for raises `Cancelled` of `registry/errors.py`.
 
 `str(error)` is one sentence, lower case, no full stop, naming the thing that failed. `hint` is
 what to do next, shown apart from it. `api/errors.py` maps each class to a status and a wire
@@ -119,10 +120,6 @@ class LoadTimeout(EngineError):
     def __init__(self, message: str, *, timeout_s: float, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.timeout_s = timeout_s
-
-
-class RequestCancelled(EngineError):
-    """The client gave the request up, or the daemon is shutting down."""
 
 
 class RunnerFailed(EngineError):

@@ -10,7 +10,7 @@
     │ ├ CorruptBlob             .expected .actual
     │ └ DiskFull                .needed_bytes .free_bytes
     ├ CredentialError           Docker's config.json or a credential helper
-    ├ TransferCancelled
+    ├ Cancelled
     └ RemoteError               .status, is_temporary
       ├ Unreachable
       ├ Untrusted               its certificate
@@ -165,8 +165,11 @@ class CredentialError(RegistryError):
     """A credentials file or helper that cannot be used; the secret itself is never in it."""
 
 
-class TransferCancelled(RegistryError):
-    """Nobody waits for the transfer any more; what arrived is kept for the next one."""
+class Cancelled(RegistryError):
+    """Nobody waits for the work any more: the client gave it up, or the daemon shuts down.
+
+    The engine raises it too. Bytes of a transfer that arrived are kept for the next one.
+    """
 
 
 class RemoteError(RegistryError):

@@ -16,7 +16,8 @@ import msgspec
 from starlette.requests import ClientDisconnect, Request
 
 from olmkit.engine.api.jsonbounds import JsonMeter
-from olmkit.engine.errors import InvalidRequest, QueueFull, RequestCancelled
+from olmkit.engine.errors import InvalidRequest, QueueFull
+from olmkit.registry.errors import Cancelled
 
 MAX_BODY_BYTES: Final = 32 << 20
 """Of a JSON request: images come in base64."""
@@ -95,7 +96,7 @@ async def read_body(request: Request, hold: Callable[[int], None]) -> bytes:
     Raises:
         QueueFull: `hold` has no room.
         InvalidRequest: over `MAX_BODY_BYTES`, or over a bound of `jsonbounds`.
-        RequestCancelled: the client went away.
+        Cancelled: the client went away.
     """
     pieces, size_bytes, meter = [], 0, JsonMeter()
     async for piece in body_pieces(request):
@@ -112,14 +113,14 @@ async def body_pieces(request: Request) -> AsyncIterator[bytes]:
     """The body as it arrives.
 
     Raises:
-        RequestCancelled: the client went away.
+        Cancelled: the client went away.
     """
     try:
         async for piece in request.stream():
             if piece:
                 yield piece
     except ClientDisconnect as error:
-        raise RequestCancelled("request canceled") from error
+        raise Cancelled("request canceled") from error
 
 
 async def decode_body(request: Request, kind: type[T]) -> T:
@@ -127,7 +128,7 @@ async def decode_body(request: Request, kind: type[T]) -> T:
 
     Raises:
         InvalidRequest: no body, no JSON, wrong types, or too long.
-        RequestCancelled: the client went away.
+        Cancelled: the client went away.
     """
     with _bodies.held() as hold:
         body = await read_body(request, hold)

@@ -26,7 +26,6 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.ContextExceeded: (400, "context_exceeded"),
     engine.QueueFull: (503, "queue_full"),
     engine.LoadTimeout: (504, "load_timeout"),
-    engine.RequestCancelled: (499, "cancelled"),
     engine.RunnerFailed: (500, "runner_failed"),
     engine.RunnerDied: (500, "runner_died"),
     engine.EngineUnusable: (500, "engine_unusable"),
@@ -45,7 +44,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     registry.CorruptBlob: (500, "corrupt_blob"),
     registry.DiskFull: (500, "disk_full"),
     registry.CredentialError: (401, "credentials"),
-    registry.TransferCancelled: (499, "cancelled"),
+    registry.Cancelled: (499, "cancelled"),
     registry.RemoteError: (502, "remote"),
     registry.Unreachable: (502, "unreachable"),
     registry.Untrusted: (502, "untrusted"),
@@ -94,7 +93,7 @@ def classify(error: Exception, *, is_streaming: bool = False) -> Failure:
     match error:
         case engine.ApiError():
             status = error.status
-        case engine.RequestCancelled():
+        case registry.Cancelled():
             text = text or "request canceled"
         case engine.QueueFull():
             text = "server busy, please try again.  maximum pending requests exceeded"

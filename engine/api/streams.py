@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.statuses import KNOWN_ERRORS, Failure, classify
-from olmkit.engine.errors import RequestCancelled
+from olmkit.registry.errors import Cancelled
 from olmkit.registry.events import BlobProgress, Event, Status
 
 T = TypeVar("T")
@@ -91,7 +91,7 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     The request's body must have been read.
 
     Raises:
-        RequestCancelled: the client went away.
+        Cancelled: the client went away.
     """
     working = asyncio.ensure_future(work)
     watching = asyncio.ensure_future(disconnect(receive))
@@ -99,7 +99,7 @@ async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
-        raise RequestCancelled("request canceled")
+        raise Cancelled("request canceled")
     finally:
         for task in (working, watching):
             task.cancel()
@@ -251,7 +251,7 @@ class _ByteStream(Response):
         start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         try:
             await send(start)
-            with suppress(RequestCancelled):
+            with suppress(Cancelled):
                 await until_disconnect(receive, self._send_all(send))
         finally:
             await self._rest.aclose()

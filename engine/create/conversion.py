@@ -13,8 +13,9 @@ import msgspec
 
 from olmkit.engine import childjob
 from olmkit.engine.childjob import OnProgress, Reporter
-from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, RequestCancelled
+from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
 from olmkit.engine.framing import path_of
+from olmkit.registry.errors import Cancelled
 
 _MODULE: Final = "olmkit.engine.create.conversion"
 
@@ -48,7 +49,7 @@ def carry_out(
     Raises:
         ModelNotCreatable: the input makes no model, or the child crashed.
         OutOfMemory: the kernel killed the child for that.
-        RequestCancelled: `cancelled` was set; within a fraction of a second.
+        Cancelled: `cancelled` was set; within a fraction of a second.
     """
     try:
         childjob.carry_out(
@@ -59,7 +60,7 @@ def carry_out(
     except childjob.JobFailed as error:
         raise ModelNotCreatable(str(error), hint=error.hint) from error
     except childjob.JobCancelled as error:
-        raise RequestCancelled("converting was cancelled") from error
+        raise Cancelled("converting was cancelled") from error
 
 
 def main() -> None:

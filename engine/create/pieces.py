@@ -20,7 +20,7 @@ from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf import shards
 from olmkit.engine.gguf.header import GgufHeader, is_gguf, read_header
 from olmkit.engine.safemode.safeguard import Safeguard
-from olmkit.registry.errors import TransferCancelled, store_errors
+from olmkit.registry.errors import Cancelled, store_errors
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
@@ -47,16 +47,16 @@ class Site:
         """Go on, unless nobody wants the result any more.
 
         Raises:
-            TransferCancelled: nobody does.
+            Cancelled: nobody does.
         """
         if self.cancelled.is_set():
-            raise TransferCancelled("cancelled: nobody waits for the model")
+            raise Cancelled("cancelled: nobody waits for the model")
 
     def tell(self, text: str) -> None:
         """Report a step.
 
         Raises:
-            TransferCancelled: nobody wants the result any more.
+            Cancelled: nobody wants the result any more.
         """
         self.require_wanted()
         self.on_event(Status(text=text))

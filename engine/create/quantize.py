@@ -14,12 +14,13 @@ from typing import Final
 
 from olmkit.engine import childjob
 from olmkit.engine.childjob import OnProgress
-from olmkit.engine.errors import ModelNotCreatable, RequestCancelled
+from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.gguf.tensortypes import quantization_name, quantization_number
 from olmkit.engine.runner.protocol import Quantization
 from olmkit.engine.safemode.safeguard import Safeguard
+from olmkit.registry.errors import Cancelled
 
 SOURCE_TYPES: Final = ("F16", "BF16", "F32")
 _MODULE: Final = "olmkit.engine.runner.process.quantize_worker"
@@ -50,7 +51,7 @@ def quantize(
         ModelNotCreatable: unknown type, a source that is quantized already, or one that
             llama.cpp cannot make the type of (some need an importance matrix).
         ModelUnloadable: the source is no valid GGUF file.
-        RequestCancelled: `cancelled` was set; within a fraction of a second.
+        Cancelled: `cancelled` was set; within a fraction of a second.
     """
     name = quantization_name(type_text)
     header = read_header(source)
@@ -73,7 +74,7 @@ def quantize(
         except childjob.JobFailed as error:
             raise ModelNotCreatable(_explain(str(error), name)) from error
         except childjob.JobCancelled as error:
-            raise RequestCancelled("quantizing was cancelled") from error
+            raise Cancelled("quantizing was cancelled") from error
         partial.chmod(0o644)
         os.replace(partial, target)
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
-from olmkit.engine.errors import ContextExceeded, RequestCancelled
+from olmkit.engine.errors import ContextExceeded
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.planning.available import has_accelerator
@@ -30,6 +30,7 @@ from olmkit.engine.runner.protocol import (
 )
 from olmkit.engine.scheduling.pool import Lease
 from olmkit.engine.services import Services
+from olmkit.registry.errors import Cancelled
 
 __all__ = [
     "CompletionRequest",
@@ -282,7 +283,7 @@ async def _run(
                     if event.text or event.logprobs:
                         yield Text(text=event.text, logprobs=tuple(event.logprobs))
                 case Completed(reason=EndReason.CANCELLED):
-                    raise RequestCancelled("request canceled")
+                    raise Cancelled("request canceled")
                 case Completed():
                     if event.text:
                         yield Text(text=event.text)

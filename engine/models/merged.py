@@ -13,7 +13,7 @@ from typing import Final
 from olmkit.engine.errors import EngineError
 from olmkit.engine.gguf import shards
 from olmkit.registry import formats
-from olmkit.registry.errors import DiskFull, RegistryError, TransferCancelled
+from olmkit.registry.errors import Cancelled, DiskFull, RegistryError
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.formats import Part
 from olmkit.registry.oci.digest import Digest
@@ -35,14 +35,14 @@ def prepare(
     Says nothing of what keeps a model from being used; whoever uses it is told.
 
     Raises:
-        TransferCancelled: `cancelled` was set; the model is there all the same.
+        Cancelled: `cancelled` was set; the model is there all the same.
         DiskFull: likewise, but there is no room to use it.
     """
     try:
         parts = formats.read(store, stored.manifest, on_event=on_event, cancelled=cancelled)
         if len(parts.weights) > 1:
             weights_path(store, parts.weights, on_event=on_event, cancelled=cancelled)
-    except (DiskFull, TransferCancelled):
+    except (DiskFull, Cancelled):
         raise
     except (EngineError, RegistryError) as error:
         log.warning(
@@ -62,7 +62,7 @@ def weights_path(
 
     Raises:
         ModelUnloadable, ModelNotCreatable: they are not the shards of one model.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         StoreError, DiskFull: a shard cannot be read, or their file not be written.
     """
     first = weights[0]
@@ -98,7 +98,7 @@ def _merged(
     with store.blobs.writer(size_bytes=merge.size_bytes) as writer:
         for block in merge.blocks():
             if cancelled.is_set():
-                raise TransferCancelled("cancelled: nobody waits for the model")
+                raise Cancelled("cancelled: nobody waits for the model")
             writer.write(block)
             if on_event is not None:
                 on_event(

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from olmkit.engine.errors import EngineError
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.instances import InstanceId, TicketId
+from olmkit.registry.errors import Cancelled
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Refuse:
     """Answer the request: it gets none."""
 
     ticket: TicketId
-    error: EngineError
+    error: EngineError | Cancelled
 
 
 @dataclass(frozen=True, slots=True)

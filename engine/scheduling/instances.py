@@ -8,6 +8,7 @@ from typing import NewType
 from olmkit.engine.errors import EngineError
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.reuse import can_serve
+from olmkit.registry.errors import Cancelled
 
 TicketId = NewType("TicketId", int)
 """A request for a lease, and then the lease; ascending in the order of arrival."""
@@ -91,7 +92,7 @@ class Waiter:
 class Failure:
     """failed(reason, until): a load that is not tried again before `until_s`."""
 
-    error: EngineError
+    error: EngineError | Cancelled
     until_s: float
     count: int
 

@@ -26,6 +26,7 @@ from olmkit.engine.scheduling.scheduler import Scheduler
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
 from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.registry.errors import Cancelled
 
 DEFAULT_MAX_LOADED: Final = 3
 """Where the settings do not say: memory is the true limit, this keeps the list short."""
@@ -128,7 +129,7 @@ class Pool:
 
         Raises:
             QueueFull, LoadTimeout, OutOfMemory, ModelUnloadable, RunnerDied: no lease was given.
-            RequestCancelled: the pool is closing.
+            Cancelled: the pool is closing.
         """
         self._last_ticket += 1
         ticket, asked_s = TicketId(self._last_ticket), self._loop.time()
@@ -196,12 +197,12 @@ class Pool:
                     self._stop(self._tenants[instance])
         self._set_timer()
 
-    def _answer(self, ticket: TicketId, answer: _Tenant | EngineError) -> None:
+    def _answer(self, ticket: TicketId, answer: _Tenant | EngineError | Cancelled) -> None:
         request = self._requests[ticket]
         granted = request.granted
         if granted.done():
             return  # cancelled: its lease is given back when its task runs
-        if isinstance(answer, EngineError):
+        if isinstance(answer, EngineError | Cancelled):
             granted.set_exception(answer.with_traceback(None))
             granted.exception()  # nobody hears of it when the waiter is cancelled right now
         else:
@@ -261,7 +262,7 @@ class Pool:
             )
         )
 
-    async def _bring_up(self, tenant: _Tenant) -> EngineError | None:
+    async def _bring_up(self, tenant: _Tenant) -> EngineError | Cancelled | None:
         """Plan, start and load, and tell the scheduler; or why that did not work."""
         spec, options = tenant.spec, tenant.options
         try:
@@ -274,7 +275,7 @@ class Pool:
             loaded = await bringup.load(
                 tenant.runner, spec, options, timeout_s=self._load_timeout_s
             )
-        except EngineError as error:
+        except (EngineError, Cancelled) as error:
             return error
         except Exception:  # a defect: those who wait must hear of it all the same
             log.exception("loading failed", extra={"model": spec.name})
@@ -342,7 +343,7 @@ def _end_s(info: InstanceInfo) -> float:
     return math.inf if info.expires_at is None else info.expires_at.timestamp()
 
 
-def _missing_bytes(error: EngineError) -> int | None:
+def _missing_bytes(error: EngineError | Cancelled) -> int | None:
     """What must be freed before another attempt; None when that is not known."""
     if not isinstance(error, OutOfMemory) or error.needed_bytes is None:
         return None

@@ -26,7 +26,7 @@ what is kept for ever only when nothing else is left.
 import math
 from typing import Final
 
-from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull, RequestCancelled
+from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import (
@@ -38,6 +38,7 @@ from olmkit.engine.scheduling.instances import (
     TicketId,
     Waiter,
 )
+from olmkit.registry.errors import Cancelled
 
 FIRST_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
@@ -145,7 +146,7 @@ class Scheduler:
     def on_load_failed(
         self,
         instance_id: InstanceId,
-        error: EngineError,
+        error: EngineError | Cancelled,
         *,
         missing_bytes: int | None = None,
         now_s: float,
@@ -336,7 +337,7 @@ class Scheduler:
                 del self._leases[ticket]
         return instance
 
-    def _refuse(self, key: str, options: LoadOptions, error: EngineError) -> None:
+    def _refuse(self, key: str, options: LoadOptions, error: EngineError | Cancelled) -> None:
         """Answer all requests that wait for this load."""
         queue = self._queues.get(key, {})
         for waiter in list(queue.values()):
@@ -344,7 +345,9 @@ class Scheduler:
                 del queue[waiter.ticket]
                 self._effects.append(Refuse(waiter.ticket, error))
 
-    def _remember_failure(self, instance: Instance, error: EngineError, now_s: float) -> None:
+    def _remember_failure(
+        self, instance: Instance, error: EngineError | Cancelled, now_s: float
+    ) -> None:
         self._failures = {
             load: failure
             for load, failure in self._failures.items()
@@ -375,5 +378,5 @@ class Scheduler:
         return effects
 
 
-def _closing() -> RequestCancelled:
-    return RequestCancelled("the daemon is shutting down")
+def _closing() -> Cancelled:
+    return Cancelled("the daemon is shutting down")

@@ -16,7 +16,7 @@ Cancelling `load` leaves a runner that can only be closed.
 **Death.** When the runner ends without having been asked to, `died` resolves, and then every call
 in flight and every later one raises `RunnerDied`, or `OutOfMemory` where the kernel killed it
 for that. The runner's end frees all that the model took. A failed request (`ModelUnloadable`,
-`OutOfMemory`, `ContextExceeded`, `UnsupportedCapability`, `InvalidRequest`, `RequestCancelled`,
+`OutOfMemory`, `ContextExceeded`, `UnsupportedCapability`, `InvalidRequest`, `Cancelled`,
 `RunnerFailed`) ends that request alone.
 
 **End.** A runner ends with whoever started it, even when that one is killed.
@@ -142,7 +142,7 @@ class Runner(Protocol):
 
         Raises:
             ContextExceeded, InvalidRequest, UnsupportedCapability, OutOfMemory: before any piece.
-            RequestCancelled: the runner gave the request up, or nobody read its pieces.
+            Cancelled: the runner gave the request up, or nobody read its pieces.
             RunnerDied: also in mid-stream.
         """
         ...
@@ -176,6 +176,6 @@ class Runner(Protocol):
     async def close(self) -> None:
         """End the runner; returns when it is gone and its memory is free. May be called twice.
 
-        Calls in flight raise `RequestCancelled`.
+        Calls in flight raise `Cancelled`.
         """
         ...

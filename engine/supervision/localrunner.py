@@ -22,7 +22,6 @@ from olmkit.engine.errors import (
     InvalidRequest,
     ModelUnloadable,
     OutOfMemory,
-    RequestCancelled,
     RunnerDied,
     RunnerFailed,
     UnsupportedCapability,
@@ -57,6 +56,7 @@ from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, Exi
 from olmkit.engine.supervision.liveness import until_stuck
 from olmkit.engine.supervision.multiplex import Multiplex
 from olmkit.engine.supervision.runnerexits import classify
+from olmkit.registry.errors import Cancelled
 
 TAIL_LINES: Final = 40
 MAX_LINE_BYTES: Final = 2000
@@ -264,7 +264,7 @@ class LocalRunner:
         text = f"the runner of {self.model} answered with {type(reply).__name__}"
         raise RunnerFailed(text, model=self.model)
 
-    def _failure(self, failed: Failed, capability: str) -> EngineError:
+    def _failure(self, failed: Failed, capability: str) -> EngineError | Cancelled:
         text = failed.message
         match failed.kind:
             case FailureKind.BAD_MODEL:
@@ -282,7 +282,7 @@ class LocalRunner:
             case FailureKind.BAD_REQUEST:
                 return InvalidRequest(text)
             case FailureKind.CANCELLED:
-                return RequestCancelled(text)
+                return Cancelled(text)
             case FailureKind.INTERNAL:
                 return RunnerFailed(text, model=self.model)
 
@@ -326,9 +326,9 @@ class LocalRunner:
         if self._stuck is not None and info.reason is not ExitReason.CLOSED:
             info = replace(info, description=f"{self._stuck} and was killed")
 
-        def death() -> EngineError:
+        def death() -> EngineError | Cancelled:
             if info.reason is ExitReason.CLOSED:
-                return RequestCancelled(f"{self.model} was unloaded")
+                return Cancelled(f"{self.model} was unloaded")
             text = f"the runner of {self.model} {info.description}"
             if info.reason is ExitReason.OUT_OF_MEMORY:
                 return OutOfMemory(text, hint=_MEMORY_HINT)

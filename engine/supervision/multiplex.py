@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 
-from olmkit.engine.errors import EngineError, InvalidRequest, RequestCancelled
+from olmkit.engine.errors import EngineError, InvalidRequest
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 from olmkit.engine.runner.protocol import (
     Cancel,
@@ -22,6 +22,7 @@ from olmkit.engine.runner.protocol import (
     Request,
     decode_replies,
 )
+from olmkit.registry.errors import Cancelled
 
 
 class Exchange:
@@ -30,7 +31,7 @@ class Exchange:
     def __init__(self, *, is_load: bool = False) -> None:
         self.is_load = is_load
         self._replies: deque[Reply] = deque()
-        self._failure: Callable[[], EngineError] | None = None
+        self._failure: Callable[[], EngineError | Cancelled] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -43,7 +44,7 @@ class Exchange:
         self._replies.append(reply)
         self._wake()
 
-    def fail(self, failure: Callable[[], EngineError]) -> None:
+    def fail(self, failure: Callable[[], EngineError | Cancelled]) -> None:
         """No reply will come any more: whoever reads gets what `failure` makes."""
         self._failure = failure
         self._wake()
@@ -76,7 +77,7 @@ class Multiplex:
         self._reader = reader
         self._writer = writer
         self._open: dict[int, Exchange] = {}
-        self._failure: Callable[[], EngineError] | None = None
+        self._failure: Callable[[], EngineError | Cancelled] | None = None
         self._last_id = 0
         self._heard_s = 0.0
         self.ended: asyncio.Task[str | None] = asyncio.create_task(self._read())
@@ -121,7 +122,7 @@ class Multiplex:
                 if _is_last(reply):
                     return
 
-    def fail(self, failure: Callable[[], EngineError]) -> None:
+    def fail(self, failure: Callable[[], EngineError | Cancelled]) -> None:
         """End every open exchange, and every later one, with what `failure` makes."""
         self._failure = failure
         for exchange in self._open.values():
@@ -176,7 +177,7 @@ class Multiplex:
             del self._open[reply.id]
         elif exchange.unread > self._unread_limit:
             del self._open[reply.id]
-            exchange.fail(lambda: RequestCancelled("the answer was not read for too long"))
+            exchange.fail(lambda: Cancelled("the answer was not read for too long"))
             self._cancel(reply.id)
 
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar, Unpack
 
-from olmkit.engine.errors import RequestCancelled, RunnerDied, RunnerFailed
+from olmkit.engine.errors import RunnerDied, RunnerFailed
 from olmkit.engine.runner.protocol import (
     Completed,
     Embedded,
@@ -26,6 +26,7 @@ from olmkit.engine.runner.protocol import (
 from olmkit.engine.safemode.safeguard import Known, Safeguard
 from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
 from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.registry.errors import Cancelled
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
@@ -186,14 +187,14 @@ class SteadyRunner:
         """Return when another process has taken over from one that died.
 
         Raises:
-            EngineUnusable, RunnerDied, RequestCancelled: none will.
+            EngineUnusable, RunnerDied, Cancelled: none will.
         """
         while self._process is process and not self.died.done():
             await self._turn.wait()
         if self._process is not process:
             return
         if self._is_closing:
-            raise RequestCancelled(f"{self.model} was unloaded") from error
+            raise Cancelled(f"{self.model} was unloaded") from error
         status, tail = error.exit_status, error.log_tail
         raise self._guard.unusable(self.model, exit_status=status, log_tail=tail) or error
 

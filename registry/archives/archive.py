@@ -23,11 +23,11 @@ import msgspec
 
 from olmkit.registry import formats
 from olmkit.registry.errors import (
+    Cancelled,
     CorruptBlob,
     InvalidReference,
     RegistryError,
     SourceError,
-    TransferCancelled,
     store_errors,
 )
 from olmkit.registry.oci import mediatypes
@@ -198,7 +198,7 @@ def load_archive(
     Raises:
         SourceError: no OCI layout, broken, cut off, not acceptable, or models without names.
         CorruptBlob: bytes that are not those of their digest.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         StoreError, DiskFull: the store cannot take it.
     """
     from olmkit.registry.tar.compression import decompressed
@@ -226,7 +226,7 @@ def load_archive(
 
 def _go_on(cancelled: threading.Event | None) -> None:
     if cancelled is not None and cancelled.is_set():
-        raise TransferCancelled("cancelled: nobody waits for the archive")
+        raise Cancelled("cancelled: nobody waits for the archive")
 
 
 def _put_all(

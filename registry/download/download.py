@@ -20,9 +20,9 @@ from olmkit.registry.download.rangestream import HttpConnection, Stream
 from olmkit.registry.download.reactor import Reactor, Workers
 from olmkit.registry.download.segments import Layout, Segment
 from olmkit.registry.errors import (
+    Cancelled,
     RemoteError,
     StoreError,
-    TransferCancelled,
     Unreachable,
 )
 from olmkit.registry.events import BlobProgress, EventSink
@@ -59,7 +59,7 @@ def fetch(
     `on_event` is called in this thread. What arrived stays for the next time when this fails.
 
     Raises:
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: refused, unreachable, or the bytes are others than promised.
         DiskFull, StoreError: the store cannot take them; a lack of room is told at the start.
     """
@@ -116,7 +116,7 @@ class _Download:
         if self._error is not None:
             raise self._error
         if not all(work.digest for work in self._works):
-            raise TransferCancelled("the transfer was cancelled")
+            raise Cancelled("the transfer was cancelled")
         self._show()
 
     def _transfer(self) -> None:

@@ -84,7 +84,7 @@ def read(
     Raises:
         SourceError: a packed layer is no archive, or not acceptable.
         InvalidManifest: the config cannot be read.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         StoreError, DiskFull: a blob cannot be read, or a file not be unpacked.
     """
     bench = Bench(store=store, on_event=on_event, cancelled=cancelled)
@@ -146,7 +146,7 @@ def write_packed(
 
     Raises:
         SourceError: no weights.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         StoreError, DiskFull: a blob cannot be read or written.
     """
     from olmkit.registry.formats.packing import pack

@@ -14,7 +14,7 @@ from typing import Final
 
 import zstandard
 
-from olmkit.registry.errors import TransferCancelled, store_errors
+from olmkit.registry.errors import Cancelled, store_errors
 from olmkit.registry.events import BlobProgress
 from olmkit.registry.formats.parts import ModelParts, Part, Role, names_of, role_of_name
 from olmkit.registry.formats.unpacking import Bench
@@ -49,7 +49,7 @@ def pack(bench: Bench, parts: ModelParts) -> Mapping[Digest, Packed]:
     are sent.
 
     Raises:
-        TransferCancelled: `bench.cancelled` was set.
+        Cancelled: `bench.cancelled` was set.
         StoreError, DiskFull: a blob cannot be read or written.
     """
     packed: dict[Digest, Packed] = {}
@@ -106,7 +106,7 @@ def _archive(bench: Bench, part: Part, name: str, path: Path) -> Iterator[bytes]
     with store_errors(path, "read"), open(path, "rb") as file:
         while piece := file.read(_PIECE_BYTES):
             if bench.cancelled is not None and bench.cancelled.is_set():
-                raise TransferCancelled("cancelled: nobody waits for the push")
+                raise Cancelled("cancelled: nobody waits for the push")
             yield piece
             done_bytes += len(piece)
             if bench.on_event is not None:

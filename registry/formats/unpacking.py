@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from olmkit.registry.errors import (
+    Cancelled,
     SourceError,
-    TransferCancelled,
     store_errors,
 )
 from olmkit.registry.events import BlobProgress, EventSink
@@ -45,7 +45,7 @@ def unpack(bench: Bench, layer: Descriptor, *, below: str = "") -> Record:
 
     Raises:
         SourceError: no tar, or one that is not acceptable.
-        TransferCancelled: `bench.cancelled` was set.
+        Cancelled: `bench.cancelled` was set.
         StoreError: the layer cannot be read, or a file not be stored.
     """
     blobs = bench.store.blobs
@@ -86,7 +86,7 @@ def _unpacked(bench: Bench, layer: Descriptor, below: str) -> Record:
 
 def _tell(bench: Bench, layer: Descriptor, completed_bytes: int) -> None:
     if bench.cancelled is not None and bench.cancelled.is_set():
-        raise TransferCancelled("cancelled: nobody waits for the model")
+        raise Cancelled("cancelled: nobody waits for the model")
     if bench.on_event is not None:
         bench.on_event(
             BlobProgress(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from itertools import count
 from typing import Final, TypeVar
 
-from olmkit.registry.errors import RemoteRejected, TransferCancelled
+from olmkit.registry.errors import Cancelled, RemoteRejected
 
 TRIES: Final = 4
 PAUSE_S: Final = 0.5
@@ -19,7 +19,7 @@ def patiently(ask: Callable[[], T], cancelled: threading.Event) -> T:
     """What `ask` returns; asked again after the pause that a busy server names (`Retry-After`).
 
     Raises:
-        TransferCancelled: `cancelled` was set in a pause.
+        Cancelled: `cancelled` was set in a pause.
         RemoteError: as `ask`; of a busy server after `TRIES`.
     """
     for failures in count():
@@ -31,5 +31,5 @@ def patiently(ask: Callable[[], T], cancelled: threading.Event) -> T:
                 raise
             told_s = error.retry_after_s
         if cancelled.wait(PAUSE_S * 2.0**failures if told_s is None else told_s):
-            raise TransferCancelled("the transfer was cancelled")
+            raise Cancelled("the transfer was cancelled")
     raise AssertionError("the loop above ends by itself")

@@ -43,7 +43,7 @@ def push_quantizations(
     Raises:
         ModelNotFound: the store has no model in the repository.
         SourceError: a model does not say its quantization, or two models have the same one.
-        TransferCancelled, RemoteError, StoreError: as `transfer.push_model`.
+        Cancelled, RemoteError, StoreError: as `transfer.push_model`.
     """
     with store.lease():
         found: dict[str, tuple[StoredModel, Manifest, Descriptor]] = {}

@@ -37,7 +37,7 @@ def pull_blobs(
     """Bring the blobs that the store lacks. Hold `store.lease()` until the manifest is stored.
 
     Raises:
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: refused, unreachable, or other bytes than promised.
         DiskFull, StoreError: the store cannot take them.
     """
@@ -92,7 +92,7 @@ def push_model(
 
     Raises:
         SourceError: the model cannot be written in that format.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: refused or unreachable.
         StoreError: a blob is missing or was changed.
     """
@@ -160,7 +160,7 @@ def send_manifests(
     Hold `store.lease()` meanwhile.
 
     Raises:
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: refused or unreachable.
         StoreError: a blob is missing or was changed.
     """

@@ -21,10 +21,10 @@ from typing import Final
 
 from olmkit.registry.download.pace import TRIES, pause_s
 from olmkit.registry.errors import (
+    Cancelled,
     RegistryError,
     RemoteError,
     RemoteRejected,
-    TransferCancelled,
     store_errors,
 )
 from olmkit.registry.events import BlobProgress, EventSink
@@ -66,7 +66,7 @@ def send(
     called in this thread.
 
     Raises:
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: refused or unreachable.
         StoreError: a blob is missing or was changed.
     """
@@ -91,7 +91,7 @@ def send(
         _show(works, on_event)
     sender.raise_failure()
     if cancelled.is_set():
-        raise TransferCancelled("the transfer was cancelled")
+        raise Cancelled("the transfer was cancelled")
     _show(works, on_event)
 
 
@@ -137,7 +137,7 @@ class _Sender:
                 return
             try:
                 self._send(work)
-            except TransferCancelled:
+            except Cancelled:
                 return
             except BaseException as error:
                 self._fail(error)
@@ -179,7 +179,7 @@ class _Sender:
 
     def _pause(self, failures: int, error: RemoteError) -> None:
         if self._cancelled.wait(pause_s(failures, error, self._limits)):
-            raise TransferCancelled("the transfer was cancelled")
+            raise Cancelled("the transfer was cancelled")
 
     def _try(self, work: _Blob, path: Path, record: "_Record") -> None:
         repository, descriptor = self._repository, work.descriptor
@@ -267,7 +267,7 @@ class _Body:
             left = self._size_bytes
             while left and (piece := file.read(min(PIECE_BYTES, left))):
                 if self._cancelled.is_set():
-                    raise TransferCancelled("the transfer was cancelled")
+                    raise Cancelled("the transfer was cancelled")
                 yield piece
                 left -= len(piece)
                 self._work.sent_bytes = self._start + self._size_bytes - left

@@ -59,7 +59,7 @@ def pull(
     Raises:
         ModelNotFound: its source has no such model.
         SourceError: what the source has is no model.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: the source cannot be reached, or refuses.
         StoreError, DiskFull: the store cannot take it.
     """

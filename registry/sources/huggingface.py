@@ -83,7 +83,7 @@ def pull(
     Raises:
         ModelNotFound: no such repository, or no such quantization in it.
         SourceError: it holds no GGUF file, or not all shards.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: refused, unreachable, or other bytes than promised.
         StoreError, DiskFull: the store cannot take it.
     """

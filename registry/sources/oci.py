@@ -63,7 +63,7 @@ def pull(
         ModelNotFound: the registry has no such name, or the index no such quantization.
         SourceError: what it has holds no model.
         InvalidManifest: what it has is no manifest.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: refused, unreachable, or other bytes than promised.
         StoreError, DiskFull: the store cannot take it.
     """

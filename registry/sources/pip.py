@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.registry.errors import (
+    Cancelled,
     ModelNotFound,
     RegistryError,
     SourceError,
-    TransferCancelled,
     Unauthorized,
     Unreachable,
     disk_full,
@@ -82,7 +82,7 @@ def download(
         Unreachable, Unauthorized: no index answers, or it wants credentials.
         SourceError: pip fails otherwise; the message has its own words.
         DiskFull: no room for the wheel.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
     """
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
     label = f"pulling {requirement}"
@@ -146,7 +146,7 @@ def _lines(
         selector.register(fd, selectors.EVENT_READ)
         while True:
             if cancelled.is_set():
-                raise TransferCancelled("the pull was cancelled")
+                raise Cancelled("the pull was cancelled")
             if time.monotonic() - heard_s > silence_s:
                 raise Unreachable(
                     f"pip has said nothing for {silence_s:g} s: the package index does not answer"

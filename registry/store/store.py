@@ -277,7 +277,7 @@ class Store:
         """Remove the blobs that no manifest needs; returns what went, or with dry run would go.
 
         Raises:
-            TransferCancelled: `cancelled` was set.
+            Cancelled: `cancelled` was set.
             StoreError: the store cannot be read, or written.
         """
         if not is_dry_run:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from olmkit.engine.api.storework import Transfers, Work
-from olmkit.registry.errors import SourceError, TransferCancelled
+from olmkit.registry.errors import Cancelled, SourceError
 from olmkit.registry.events import BlobProgress, Event, EventSink, Status
 
 WAIT_S = 10.0
@@ -91,7 +91,7 @@ def endless(stopped: threading.Event) -> Work:
         tell(Status(text="begun"))
         assert cancelled.wait(WAIT_S)
         stopped.set()
-        raise TransferCancelled("cancelled")
+        raise Cancelled("cancelled")
 
     return work
 
@@ -134,7 +134,7 @@ def test_closing_cancels_everything() -> None:
         await asyncio.sleep(0.05)
         await transfers.close()
         assert stopped.is_set()
-        with pytest.raises(TransferCancelled):
+        with pytest.raises(Cancelled):
             await follower
 
     run(body)

@@ -162,7 +162,7 @@ def test_a_generation_under_way_ends_with_an_error_and_its_runner(tmp_path: Path
         assert answer.readline()
         (runner,) = daemon.runners()
         daemon.process.send_signal(signal.SIGTERM)
-        assert answer.read().splitlines()[-2:] == [b"error: RequestCancelled", b"done"]
+        assert answer.read().splitlines()[-2:] == [b"error: Cancelled", b"done"]
         assert daemon.process.wait(10) == 0
         assert not runner.is_running()
 

@@ -18,7 +18,6 @@ from olmkit.engine.errors import (
     ContextExceeded,
     InvalidRequest,
     ModelUnloadable,
-    RequestCancelled,
     RunnerDied,
     UnsupportedCapability,
 )
@@ -34,6 +33,7 @@ from olmkit.engine.runner.protocol import (
 from olmkit.engine.supervision import localrunner
 from olmkit.engine.supervision.interface import ExitReason
 from olmkit.engine.supervision.localrunner import LocalRunner, Patience
+from olmkit.registry.errors import Cancelled
 from support import runner_program
 from support.daemon import wait_until
 from support.models import smollm2
@@ -252,7 +252,7 @@ def test_close_ends_what_is_in_flight_and_the_process(kind: Kind) -> None:
             while not (await runner.health()).active_sequences:
                 await asyncio.sleep(0.005)
             await runner.close()
-            with pytest.raises(RequestCancelled):
+            with pytest.raises(Cancelled):
                 await work
             assert not psutil.pid_exists(runner.pid)
             assert (await asyncio.shield(runner.died)).reason is ExitReason.CLOSED
@@ -355,7 +355,7 @@ def test_an_answer_that_nobody_reads_is_cancelled_not_kept(tmp_path: Path) -> No
             await anext(items)
             while (await runner.health()).active_sequences:
                 await asyncio.sleep(0.005)
-            with pytest.raises(RequestCancelled, match="not read"):
+            with pytest.raises(Cancelled, match="not read"):
                 async for _ in items:
                     pass
 

@@ -21,7 +21,6 @@ from olmkit.engine.errors import (
     ModelUnloadable,
     OutOfMemory,
     QueueFull,
-    RequestCancelled,
     RunnerDied,
 )
 from olmkit.engine.planning.footprint import PROCESS_BYTES
@@ -31,6 +30,7 @@ from olmkit.engine.scheduling.pool import Lease, Pool
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
 from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.registry.errors import Cancelled
 from support.filespec import FileSpec, spec_of
 from support.models import smollm2
 from support.runner_program import COMMAND, write_model
@@ -221,9 +221,9 @@ def test_closing_while_a_model_loads_answers_and_ends_it(model: Make, log: Path)
             while not loads(log):
                 await asyncio.sleep(0.005)
             await pool.close()
-            with pytest.raises(RequestCancelled, match="shutting down"):
+            with pytest.raises(Cancelled, match="shutting down"):
                 await task
-            with pytest.raises(RequestCancelled, match="shutting down"):
+            with pytest.raises(Cancelled, match="shutting down"):
                 await use()
 
     run(test)
@@ -511,7 +511,7 @@ def test_closing_the_pool_ends_answers_in_mid_stream(model: Make) -> None:
             while not any(info.leases for info in pool.instances()):
                 await asyncio.sleep(0.005)
             await pool.close()
-            with pytest.raises(RequestCancelled):
+            with pytest.raises(Cancelled):
                 await task
 
     run(test)

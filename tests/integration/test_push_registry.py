@@ -9,9 +9,9 @@ import pytest
 
 from olmkit.registry import formats
 from olmkit.registry.errors import (
+    Cancelled,
     ModelNotFound,
     RemoteRejected,
-    TransferCancelled,
     Unauthorized,
 )
 from olmkit.registry.events import BlobProgress, Event
@@ -164,7 +164,7 @@ def test_a_cancelled_push_goes_on_where_it_was(pusher: Pusher) -> None:
     pusher.registry.faults.append(
         Fault("status", method="PATCH", status=503, times=9, skip=3, headers={"Retry-After": "30"})
     )
-    with pytest.raises(TransferCancelled):
+    with pytest.raises(Cancelled):
         pusher.push()
     pusher.registry.faults.clear()
     pusher.registry.seen.clear()

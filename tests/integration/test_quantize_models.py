@@ -12,9 +12,10 @@ import psutil
 import pytest
 
 from olmkit.engine.create.quantize import quantize
-from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable, RequestCancelled
+from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.gguf.tensortypes import quantization_name
+from olmkit.registry.errors import Cancelled
 from support.models import minilm_gguf, smollm2
 from support.runner import loaded_runner, wait_for_end
 
@@ -106,7 +107,7 @@ def test_a_model_that_llama_cpp_does_not_know_is_refused_with_its_reason(tmp_pat
 
 def test_cancelling_ends_the_process_and_leaves_nothing(tmp_path: Path) -> None:
     cancelled = threading.Event()
-    with pytest.raises(RequestCancelled):
+    with pytest.raises(Cancelled):
         quantize(
             minilm_gguf(),
             tmp_path / "x",

@@ -9,12 +9,13 @@ import psutil
 import pytest
 import uvloop
 
-from olmkit.engine.errors import RequestCancelled, RunnerDied
+from olmkit.engine.errors import RunnerDied
 from olmkit.engine.facts.enginelibraries import find_libraries
 from olmkit.engine.runner.protocol import Completed, LoadOptions, ModelFiles
 from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.supervision.interface import ExitReason
 from olmkit.engine.supervision.steadyrunner import SteadyRunner
+from olmkit.registry.errors import Cancelled
 from support.brokenengine import Defect, broken_engine
 from support.models import smollm2
 
@@ -77,7 +78,7 @@ def test_closing_in_the_midst_of_it_cancels_what_is_asked(after_s: float, guard:
         assert runner.died.done()
         try:
             await asking
-        except RequestCancelled:
+        except Cancelled:
             pass  # an answer that came before is as good
 
     run(test)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from olmkit.registry.errors import (
+    Cancelled,
     DiskFull,
     RemoteError,
     RemoteMisbehaved,
     RemoteRejected,
-    TransferCancelled,
 )
 from olmkit.registry.events import BlobProgress, Event
 from olmkit.registry.http.remote import RemoteRepository
@@ -216,7 +216,7 @@ def test_what_arrived_before_a_cancel_is_kept(any_pull: Pull) -> None:
         pull.cancelled.set()
 
     threading.Thread(target=cancel).start()
-    with pytest.raises(TransferCancelled):
+    with pytest.raises(Cancelled):
         pull.run()
     kept = journal.completed_bytes(pull.store.blobs.partial, pull.digest.file_name)
     assert kept > 2 * MIB

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.errors import RemoteError, RemoteRejected, TransferCancelled
+from olmkit.registry.errors import Cancelled, RemoteError, RemoteRejected
 from olmkit.registry.http import patience
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.modelconfig import ModelConfig
@@ -77,5 +77,5 @@ def test_a_pause_ends_when_nobody_waits(tmp_path: Path) -> None:
     cancelled = threading.Event()
     cancelled.set()
     busy = BUSY.replace(b"After: 0", b"After: 60")
-    with raw_server([busy]) as server, pytest.raises(TransferCancelled):
+    with raw_server([busy]) as server, pytest.raises(Cancelled):
         pull(f"{server.address}m.gguf", tmp_path, cancelled=cancelled)

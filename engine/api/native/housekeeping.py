@@ -19,7 +19,7 @@ from olmkit.engine.api.streams import json_reply, line_of, lines, reply_with_pro
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.lookup import find_models
 from olmkit.registry import formats
-from olmkit.registry.errors import CorruptBlob, StoreError, TransferCancelled
+from olmkit.registry.errors import Cancelled, CorruptBlob, StoreError
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.formats.layers import read_config
 from olmkit.registry.oci.digest import Digest
@@ -270,7 +270,7 @@ def _check(
 
     def on_bytes(completed_bytes: int) -> None:
         if cancelled.is_set():
-            raise TransferCancelled("cancelled: nobody waits for the check")
+            raise Cancelled("cancelled: nobody waits for the check")
         on_event(
             BlobProgress(
                 label=f"verifying {digest.short}",

@@ -23,7 +23,7 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
 from olmkit.engine.create.assembly import Recipe, RequireLoadable, Workshop, create
 from olmkit.engine.create.shortcuts import recipe_of_modelfile
-from olmkit.engine.errors import InvalidRequest, ModelUnloadable, RequestCancelled
+from olmkit.engine.errors import InvalidRequest, ModelUnloadable
 from olmkit.engine.gguf.header import is_gguf, read_header
 from olmkit.engine.inference import dryrun
 from olmkit.engine.models.configblob import describe
@@ -31,7 +31,7 @@ from olmkit.engine.models.merged import prepare
 from olmkit.engine.models.spec import spec_of
 from olmkit.engine.planning.available import total_bytes
 from olmkit.registry import shortnames, sources
-from olmkit.registry.errors import InvalidReference
+from olmkit.registry.errors import Cancelled, InvalidReference
 from olmkit.registry.events import BlobProgress, Event, EventSink, Status
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Manifest
@@ -215,7 +215,7 @@ def _adopt(
 
     def on_bytes(completed_bytes: int) -> None:
         if cancelled.is_set():
-            raise RequestCancelled("request canceled")
+            raise Cancelled("request canceled")
         on_event(
             BlobProgress(label="hashing", completed_bytes=completed_bytes, total_bytes=size_bytes)
         )

@@ -11,7 +11,7 @@ import pytest
 from olmkit.engine.create.assembly import Recipe, Workshop, create
 from olmkit.engine.errors import InvalidRequest, ModelNotCreatable, ModelUnloadable
 from olmkit.engine.models.spec import ModelSpec, StoredMessage, spec_of
-from olmkit.registry.errors import ModelNotFound, StoreError, TransferCancelled
+from olmkit.registry.errors import Cancelled, ModelNotFound, StoreError
 from olmkit.registry.events import Event, EventSink, Status
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
@@ -265,7 +265,7 @@ def test_parameters_and_info_are_checked(bench: Bench) -> None:
 def test_nothing_is_made_when_nobody_waits_any_more(bench: Bench) -> None:
     digest = bench.add()
     bench.cancelled.set()
-    with pytest.raises(TransferCancelled):
+    with pytest.raises(Cancelled):
         bench.make("unwanted", files={"tiny.gguf": digest}, system="x")
     assert bench.store.list() == []
 
@@ -295,7 +295,7 @@ def test_parts_are_put_together_and_a_cancelled_merge_leaves_nothing(bench: Benc
         files[f"m-0000{no + 1}-of-00002.gguf"] = bench.add(f"{name}.gguf", file)
     before = set(bench.store.root.rglob("*"))
     bench.cancelled.set()
-    with pytest.raises(TransferCancelled):
+    with pytest.raises(Cancelled):
         bench.make("m", files=files)
     assert {path for path in bench.store.root.rglob("*") if path.is_file()} <= before
     bench.cancelled.clear()

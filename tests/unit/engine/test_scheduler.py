@@ -4,17 +4,12 @@ import math
 
 import pytest
 
-from olmkit.engine.errors import (
-    EngineError,
-    ModelUnloadable,
-    OutOfMemory,
-    QueueFull,
-    RequestCancelled,
-)
+from olmkit.engine.errors import EngineError, ModelUnloadable, OutOfMemory, QueueFull
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import InstanceId, TicketId
 from olmkit.engine.scheduling.scheduler import Scheduler
+from olmkit.registry.errors import Cancelled
 
 CORRUPT = ModelUnloadable("corrupt", model="m")
 NO_MEMORY = OutOfMemory("too little")
@@ -95,7 +90,7 @@ def grants(effects: list[Effect]) -> list[tuple[int, int]]:
     return [(effect.ticket, effect.instance) for effect in effects if isinstance(effect, Grant)]
 
 
-def refusals(effects: list[Effect]) -> list[tuple[int, EngineError]]:
+def refusals(effects: list[Effect]) -> list[tuple[int, EngineError | Cancelled]]:
     return [(effect.ticket, effect.error) for effect in effects if isinstance(effect, Refuse)]
 
 
@@ -348,7 +343,7 @@ def test_closing_refuses_stops_and_stays_closed() -> None:
     effects = bench.scheduler.on_close()
     assert sorted(stops(effects)) == [1, 2]
     ((ticket, error),) = refusals(effects)
-    assert (ticket, type(error)) == (2, RequestCancelled)
+    assert (ticket, type(error)) == (2, Cancelled)
     assert bench.gone(1) == []
     assert bench.gone(2) == []
-    assert [type(error) for _, error in refusals(bench.ask("a"))] == [RequestCancelled]
+    assert [type(error) for _, error in refusals(bench.ask("a"))] == [Cancelled]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.errors import TransferCancelled
+from olmkit.registry.errors import Cancelled
 from olmkit.registry.events import BlobProgress, Event
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
@@ -60,7 +60,7 @@ def test_a_collection_tells_how_far_it_is_and_ends_when_cancelled(store: Store) 
         if event.completed_bytes == 200:
             cancelled.set()
 
-    with pytest.raises(TransferCancelled):
+    with pytest.raises(Cancelled):
         store.collect(grace_s=-1, on_event=on_event, cancelled=cancelled)
     assert told == [(100, 400), (200, 400)]
     assert len(store.collect(grace_s=-1).unused) == 2
