@@ -25,6 +25,7 @@ import uvicorn
 import uvloop
 
 from olmkit.engine import logs
+from olmkit.engine.activation import take_sockets
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.listening import BACKLOG, announced, listen, tell_supervisor
@@ -59,7 +60,7 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
     """
     os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
     logs.configure(settings.log_level, rotated=settings.log_file)
-    listener = listen(settings.address)
+    listener = next(iter(take_sockets()), None) or listen(settings.address)
     with listener:
         port = listener.getsockname()[1]
         settings = replace(settings, address=replace(settings.address, port=port))
