@@ -10,12 +10,12 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from tests.support.daemon import running_daemon, start_daemon, wait_until
 
 from olmkit.engine.addresses.address import parse_address
 from olmkit.engine.addresses.localsocket import public_socket
 from olmkit.engine.client import Client
 from olmkit.engine.errors import AddressInUse, DaemonError
+from support.daemon import running_daemon, start_daemon, wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
