@@ -15,8 +15,8 @@ from olmkit.cli.agents.opencode import Opencode
 from olmkit.cli.errors import CliError, NotFound, UsageError
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import client_of, load_settings
+from olmkit.engine.addresses.address import Address
 from olmkit.engine.client import Client
-from olmkit.engine.settings import Address
 from olmkit.registry.replacing import write_in_place
 
 
@@ -95,7 +95,7 @@ def launch(
 
 
 def _reachable(address: Address) -> str:
-    if not address.connect_url.startswith(("http://", "https://")):
+    if address.is_unix:
         raise CliError(
             "agents reach the daemon over TCP only", hint="set OLM_HOST to an address with a port"
         )
