@@ -45,7 +45,7 @@ COMMANDS: Final = {
     "serve": "Run the daemon in the foreground, or stop it",
     "launch": "Start a coding agent on a local model",
     "service": "Make the daemon a service of the system, or undo it",
-    "export": "Print a file that serves a model: systemd, Compose, Kubernetes, Quadlet",
+    "export": "Print a file that serves a model elsewhere",
     "info": "Show versions, engine, devices, places and settings",
     "doctor": "Check this installation and say what to do",
     "version": "Show the versions of olm and its daemon",

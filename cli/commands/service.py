@@ -6,7 +6,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.deploying.installation import service_of
+from olmkit.cli.deploying.serviceinstall import service_of
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
 from olmkit.engine.client.launch import find_daemon, stop_daemon

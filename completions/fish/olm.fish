@@ -32,7 +32,7 @@ complete -c olm -n __olm_needs_command -a serve -d 'Run the daemon in the foregr
 complete -c olm -n __olm_needs_command -a start -d 'Run the daemon in the foreground, or stop it'
 complete -c olm -n __olm_needs_command -a launch -d 'Start a coding agent on a local model'
 complete -c olm -n __olm_needs_command -a service -d 'Make the daemon a service of the system, or undo it'
-complete -c olm -n __olm_needs_command -a export -d 'Print a file that serves a model: systemd, Compose, Kubernetes, Quadlet'
+complete -c olm -n __olm_needs_command -a export -d 'Print a file that serves a model elsewhere'
 complete -c olm -n __olm_needs_command -a info -d 'Show versions, engine, devices, places and settings'
 complete -c olm -n __olm_needs_command -a doctor -d 'Check this installation and say what to do'
 complete -c olm -n __olm_needs_command -a version -d 'Show the versions of olm and its daemon'

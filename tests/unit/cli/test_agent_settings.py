@@ -1,6 +1,7 @@
 """Values of ours in somebody else's JSON file, and the way back."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ def test_what_was_changed_since_stays() -> None:
     assert unmerged(now, OURS, {"model": "theirs"}) == {"model": "newer", "more": True}
 
 
-def settings(folder: Path, ours: dict[str, object]) -> JsonSettings:
+def settings(folder: Path, ours: Mapping[str, object]) -> JsonSettings:
     return JsonSettings(path=folder / "settings.json", record=folder / "record.json", ours=ours)
 
 
