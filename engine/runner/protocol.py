@@ -33,6 +33,9 @@ class LoadOperation(enum.StrEnum):
 
     FIT = "fit"
     """Dry run: report the bytes that the model would take; allocate nothing."""
+    ALLOC = "alloc"
+    """Take the memory of `Load.proof` from its devices and give it back at once, without the model:
+    shows that it can be had now."""
     COMMIT = "commit"
     """Load the weights and create the context; the runner is ready afterwards."""
     VOCABULARY = "vocabulary"
@@ -71,6 +74,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     Without it a model that generates embeds too, in a second context that is made when a request
     comes and freed after it: for now and then, not for many. An encoder is loaded as one anyway.
     """
+    require_gpu: bool = False
+    """The model is loaded with all its layers on cards, or not at all."""
+    least_context_tokens: int = 0
+    """Where the context that was asked for does not fit, a shorter one of at least so many tokens
+    will do; 0: it will not."""
     prompt_cache_bytes: int = 1 << 30
     """Main memory for what idle sequences hold, beside the KV pool."""
 
@@ -87,6 +95,43 @@ class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
     sees to it."""
 
 
+class SplitMode(enum.StrEnum):
+    """How a model is spread over several devices."""
+
+    LAYER = "layer"
+    """Each device has layers of its own."""
+    ROW = "row"
+    """Matrices are cut by rows, where the backend can."""
+    TENSOR = "tensor"
+    """All devices work on every layer at once, where the backend can."""
+
+
+class DeviceShare(msgspec.Struct, frozen=True, kw_only=True):
+    """The part of a model on one device."""
+
+    device: str
+    """llama.cpp's name: `CUDA0`."""
+    layers: int
+    """Consecutive ones; the output layer is one, the last."""
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a model goes: the last layers to devices in their order, all before to main memory."""
+
+    shares: tuple[DeviceShare, ...] = ()
+    """Empty: the processor does all."""
+    cpu_expert_layers: int = 0
+    """The experts of so many of the first layers stay in main memory."""
+    kv_on_host: bool = False
+    """The KV cache stays in main memory."""
+    split_mode: SplitMode = SplitMode.LAYER
+
+    @property
+    def layers(self) -> int:
+        """Layers on devices, the output layer among them."""
+        return sum(share.layers for share in self.shares)
+
+
 class Load(_Message, frozen=True):
     """Load a model. Answered by `Loaded`, with `LoadProgress` frames before it, or `Failed`."""
 
@@ -94,6 +139,10 @@ class Load(_Message, frozen=True):
     files: ModelFiles
     options: LoadOptions
     mode: SafeMode = SafeMode()
+    layout: Layout | None = None
+    """None: llama.cpp decides, by the memory that it finds free."""
+    proof: list["Buffer"] = []
+    """What ALLOC takes."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -248,6 +297,8 @@ class FailureKind(enum.StrEnum):
     BAD_MODEL = "bad_model"
     """The file is corrupt, truncated or of an unknown architecture."""
     OUT_OF_MEMORY = "out_of_memory"
+    DEVICE_LOST = "device_lost"
+    """A device that the layout names is not there, or does not answer."""
     CONTEXT_EXCEEDED = "context_exceeded"
     """The prompt does not fit; `Failed` carries both numbers."""
     UNSUPPORTED = "unsupported"
@@ -265,6 +316,8 @@ class Failed(_Message, frozen=True):
     """One sentence for the user, lower case, no full stop."""
     given_tokens: int | None = None
     limit_tokens: int | None = None
+    device: str = ""
+    """The one that has too little memory, where that is known."""
 
 
 class LoadProgress(_Message, frozen=True):
@@ -281,6 +334,8 @@ class Buffer(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int = 0
     kv_bytes: int = 0
     compute_bytes: int = 0
+    repacked_bytes: int = 0
+    """The part of the weights that is kept in another order than the file's."""
 
 
 class Loaded(_Message, frozen=True):

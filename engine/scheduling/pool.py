@@ -6,28 +6,42 @@ Lives in the daemon's event loop; nothing here may be called from another thread
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.errors import EngineError, OutOfMemory, RunnerFailed
-from olmkit.engine.planning.admission import check_memory
-from olmkit.engine.planning.available import available_bytes, has_accelerator
-from olmkit.engine.planning.footprint import MemoryPlan
-from olmkit.engine.runner.protocol import Loaded, LoadOptions
+from olmkit.engine.planning.available import available_bytes, total_bytes
+from olmkit.engine.planning.footprint import PROCESS_BYTES
+from olmkit.engine.planning.ledger import HOST
+from olmkit.engine.planning.measuredcosts import MeasuredCosts
+from olmkit.engine.planning.modelcosts import as_loaded
+from olmkit.engine.runner.protocol import Layout, Loaded, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import Instance, InstanceId, TicketId
-from olmkit.engine.scheduling.placement import placement_of
+from olmkit.engine.scheduling.placement import bytes_by_name, placement_of
+from olmkit.engine.scheduling.places import (
+    MainMemory,
+    Placed,
+    Plan,
+    Rehearsal,
+    placing_rules,
+    settled,
+)
+from olmkit.engine.scheduling.placing import ListDevices, Placer
 from olmkit.engine.scheduling.scheduler import Scheduler
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
 from olmkit.engine.supervision.localrunner import LocalRunner
 from olmkit.registry.errors import Cancelled
 
+MOST_ATTEMPTS: Final = 4
+"""Runners that are started for one load, when devices refuse what they said was free."""
 DEFAULT_MAX_LOADED: Final = 3
 """Where the settings do not say: memory is the true limit, this keeps the list short."""
 
@@ -63,6 +77,10 @@ class InstanceInfo:
     leases: int
     caveat: str
     """What the engine does without on this machine, and why; empty: nothing."""
+    notes: tuple[str, ...]
+    """One sentence for each way in which this is less than what was asked for."""
+    devices: Mapping[str, int]
+    """Bytes by device, main memory as `CPU`; empty while it is starting."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +90,8 @@ class _Tenant:
     id: InstanceId
     spec: Loadable
     options: LoadOptions
-    plan: MemoryPlan | None = None
+    placed: Placed | None = None
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
     runner: Runner | None = None
     loaded: Loaded | None = None
     life: asyncio.Task[None] | None = None
@@ -97,13 +116,29 @@ class Pool:
         *,
         start_runner: StartRunner = LocalRunner.start,
         free_bytes: Callable[[], int] = available_bytes,
+        list_devices: ListDevices | None = None,
+        costs: MeasuredCosts | None = None,
+        engine: Callable[[], str] = lambda: "",
     ) -> None:
-        """Made in a running event loop. `free_bytes`: main memory that can be had now."""
+        """Made in a running event loop.
+
+        `free_bytes`: main memory that can be had now; `list_devices`: None, where there is nothing
+        but the processor; `engine`: which build of the engine runs.
+        """
         self._scheduler = Scheduler(
             max_loaded=settings.max_loaded_models or DEFAULT_MAX_LOADED,
             max_queue=settings.max_queue,
             max_queue_per_model=settings.max_queue_per_model,
             keep_alive_s=settings.keep_alive_s,
+        )
+        self._list_devices = list_devices
+        self._costs = costs or MeasuredCosts()
+        self._placer = Placer(
+            placing_rules(settings),
+            list_devices=list_devices,
+            free_host_bytes=free_bytes,
+            costs=self._costs,
+            engine=engine,
         )
         self._load_timeout_s = settings.load_timeout_s
         self._start_runner = start_runner
@@ -154,6 +189,67 @@ class Pool:
         """What is loaded now, the one that stays longest first."""
         infos = [self._info(instance) for instance in self._scheduler.instances]
         return sorted(infos, key=_end_s, reverse=True)
+
+    async def plan(
+        self, spec: Loadable, options: LoadOptions, *, devices: frozenset[str] = frozenset()
+    ) -> Plan:
+        """Where the model would go if it were asked for now; nothing is loaded, nobody leaves.
+
+        `devices`: those to choose from; empty: all.
+
+        Raises:
+            OutOfMemory: nowhere, whoever left.
+            ModelUnloadable, DeviceLost, RunnerDied: the dry run failed.
+        """
+        options = bringup.within_memory(options, free_bytes=self._free_bytes())
+        tenant = _Tenant(id=InstanceId(0), spec=spec, options=options)
+        start = self._starting(tenant)
+        gone: set[InstanceId] = set()
+        try:
+            while True:
+                try:
+                    placed = await self._place(
+                        tenant, options, start, rehearsal=self._rehearsal(gone, devices)
+                    )
+                    break
+                except OutOfMemory as error:
+                    leaving = self._scheduler.would_leave(error.missing) - gone
+                    if not leaving or error.missing is None:
+                        raise
+                    gone |= leaving
+            if placed.layout is None:
+                placed = await self._fitted_on_host(placed, spec, await start())
+        finally:
+            if tenant.runner is not None:
+                await tenant.runner.close()
+        names = [self._tenants[one].spec.name for one in sorted(gone) if one in self._tenants]
+        return Plan(placed=placed, evicted=tuple(names))
+
+    def main_memory(self) -> MainMemory:
+        """Main memory, as plans count it."""
+        return MainMemory(
+            free=self._placer.free_host_bytes(), total=total_bytes(), process=PROCESS_BYTES
+        )
+
+    async def model_memory_bytes(self) -> int:
+        """Memory that this machine has for one model: of its cards, if there are any."""
+        listing = self._list_devices(frozenset()) if self._list_devices else None
+        found = await listing if listing is not None else Found()
+        own = [device for device in found.devices if not device.is_remote]
+        return sum(device.total_bytes for device in own) or total_bytes()
+
+    def _rehearsal(self, gone: set[InstanceId], devices: frozenset[str]) -> Rehearsal:
+        freed = (one.taken.get(HOST, 0) for one in self._scheduler.instances if one.id in gone)
+        return Rehearsal(gone=frozenset(gone), freed_host_bytes=sum(freed), only=devices)
+
+    async def _fitted_on_host(self, placed: Placed, spec: Loadable, runner: Runner) -> Placed:
+        layout = Layout()
+        fitted = await runner.load(
+            spec.files, placed.options, operation=LoadOperation.FIT, layout=layout
+        )
+        is_mapped = placed.options.use_mmap is not False
+        buffers = as_loaded(spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
+        return replace(placed, buffers=tuple(buffers), layout=layout)
 
     def unload(self, model_key: str) -> bool:
         """Unload the model as soon as no lease is held; False when it was not loaded.
@@ -210,7 +306,6 @@ class Pool:
             granted.set_result(answer)
 
     def _start(self, instance: InstanceId, spec: Loadable, options: LoadOptions) -> None:
-        options = bringup.effective_options(spec, options)
         tenant = self._tenants[instance] = _Tenant(id=instance, spec=spec, options=options)
         tenant.life = self._spawn(self._live(tenant))
 
@@ -250,6 +345,7 @@ class Pool:
             error = None
         if tenant.runner is not None:
             await tenant.runner.close()
+        self._placer.ledger.release(tenant.id)
         del self._tenants[tenant.id]
         now_s = self._loop.time()
         if error is None:
@@ -257,24 +353,14 @@ class Pool:
             return
         log.error(str(error), extra={"model": tenant.spec.name})
         self._carry_out(
-            self._scheduler.on_load_failed(
-                tenant.id, error, missing_bytes=_missing_bytes(error), now_s=now_s
-            )
+            self._scheduler.on_load_failed(tenant.id, error, missing=_missing(error), now_s=now_s)
         )
 
     async def _bring_up(self, tenant: _Tenant) -> EngineError | Cancelled | None:
         """Plan, start and load, and tell the scheduler; or why that did not work."""
-        spec, options = tenant.spec, tenant.options
+        spec = tenant.spec
         try:
-            # Off the loop: it reads files, and how long it takes the model's own header decides.
-            plan = await asyncio.to_thread(bringup.plan_for, spec, options)
-            options = bringup.within_memory(options, free_bytes=self._free_bytes())
-            self._admit(spec, plan, options)
-            tenant.plan = plan
-            tenant.runner = await self._start_runner(spec.name)
-            loaded = await bringup.load(
-                tenant.runner, spec, options, timeout_s=self._load_timeout_s
-            )
+            loaded = await self._load(tenant)
         except (EngineError, Cancelled) as error:
             return error
         except Exception:  # a defect: those who wait must hear of it all the same
@@ -282,36 +368,94 @@ class Pool:
             text = f"loading {spec.name} failed for a reason that only the log tells"
             return RunnerFailed(text, model=spec.name)
         tenant.loaded = loaded
+        assert tenant.placed is not None
         took_s = round(loaded.load_ns / 1e9, 3)
         facts = {"model": spec.name, "context": loaded.context_tokens, "took_s": took_s}
         log.info("loaded", extra=facts)
+        for note in tenant.placed.notes:
+            log.warning(note, extra={"model": spec.name})
         self._carry_out(
             self._scheduler.on_loaded(
                 tenant.id,
                 context_tokens=loaded.context_tokens,
                 trained_context_tokens=loaded.trained_context_tokens,
-                size_bytes=plan.process_bytes + bringup.host_bytes(loaded),
+                taken=self._settle(tenant.id, tenant.placed, loaded),
+                is_whole=tenant.placed.is_whole,
                 now_s=self._loop.time(),
             )
         )
         return None
 
-    def _admit(self, spec: Loadable, plan: MemoryPlan, options: LoadOptions) -> None:
-        """Nothing when there is memory for the plan. Raises: OutOfMemory.
+    async def _load(self, tenant: _Tenant) -> Loaded:
+        """Place the model and load it there; elsewhere when an allocation fails all the same."""
 
-        What a card holds only the runner can tell. Loads under way have their memory reserved;
-        mapped weights of loaded models are wanted, though the system counts them as free.
-        """
-        if options.gpu_layers != 0 and has_accelerator():
-            return
-        reserved_bytes = 0
-        for other in self._tenants.values():
-            if other.loaded is None:
-                reserved_bytes += other.plan.total_bytes if other.plan else 0
-            elif other.options.use_mmap is not False:
-                reserved_bytes += bringup.host_weights_bytes(other.loaded)
-        free_bytes = self._free_bytes() - reserved_bytes
-        check_memory(spec.name, plan, context_tokens=options.context_tokens, free_bytes=free_bytes)
+        start = self._starting(tenant)
+        options = bringup.within_memory(tenant.options, free_bytes=self._free_bytes())
+        for _ in range(MOST_ATTEMPTS - 1):
+            tenant.placed = placed = await self._place(tenant, options, start)
+            try:
+                return await self._commit(placed, tenant.spec, await start())
+            except OutOfMemory as error:
+                if placed.attempts is None or placed.layout is None:
+                    raise
+                log.warning(str(error), extra={"model": tenant.spec.name})
+                placed.attempts.refuse(placed.layout, error.device)
+                self._costs.forget(placed.key)
+            runner, tenant.runner = tenant.runner, None
+            if runner is not None:
+                await runner.close()
+        tenant.placed = placed = await self._place(tenant, options, start)
+        return await self._commit(placed, tenant.spec, await start())
+
+    def _starting(self, tenant: _Tenant) -> Callable[[], Awaitable[Runner]]:
+        """Gives the tenant's runner, started when it is asked for first."""
+
+        async def start() -> Runner:
+            async with tenant.starting:
+                if tenant.runner is None:
+                    tenant.runner = await self._start_runner(tenant.spec.name)
+                return tenant.runner
+
+        return start
+
+    async def _place(
+        self,
+        tenant: _Tenant,
+        options: LoadOptions,
+        start: Callable[[], Awaitable[Runner]],
+        *,
+        rehearsal: Rehearsal | None = None,
+    ) -> Placed:
+        def victims() -> list[int]:
+            leaving = [one.id for one in self._scheduler.instances if one.is_leaving]
+            return [*leaving, *(one.id for one in self._scheduler.eviction_order())]
+
+        return await self._placer.place(
+            tenant.id,
+            tenant.spec,
+            options,
+            start=start,
+            victims=victims,
+            previous=tenant.placed,
+            rehearsal=rehearsal,
+        )
+
+    async def _commit(self, placed: Placed, spec: Loadable, runner: Runner) -> Loaded:
+        return await bringup.load(
+            runner,
+            spec,
+            placed.options,
+            layout=placed.layout,
+            timeout_s=self._load_timeout_s,
+        )
+
+    def _settle(self, owner: InstanceId, placed: Placed, loaded: Loaded) -> dict[str, int]:
+        """Claim what the model has really taken; what its end will give back, by device."""
+        claimed, given_back = settled(placed, loaded)
+        self._placer.ledger.settle(owner, claimed)
+        if placed.buffers:
+            self._costs.remember(placed.key, loaded.buffers)
+        return given_back
 
     def _info(self, instance: Instance) -> InstanceInfo:
         tenant = self._tenants[instance.id]
@@ -319,8 +463,8 @@ class Pool:
         loaded = runner.loaded if runner else None
         placed = placement_of(loaded.buffers if loaded else [], tenant.spec.gguf)
         size_bytes = placed.total_bytes
-        if loaded is None and tenant.plan is not None:
-            size_bytes = tenant.plan.total_bytes
+        if loaded is None and tenant.placed is not None:
+            size_bytes = sum(tenant.placed.taken.values())
         left_s = min(instance.deadline_s - self._loop.time(), instance.keep_alive_s)
         expires_at = None
         if not math.isinf(left_s):
@@ -332,10 +476,13 @@ class Pool:
             state=instance.state,
             size_bytes=size_bytes,
             size_vram_bytes=placed.card_bytes,
-            context_tokens=instance.context_tokens or tenant.options.context_tokens,
+            context_tokens=instance.context_tokens
+            or (tenant.placed.options if tenant.placed else tenant.options).context_tokens,
             expires_at=expires_at,
             leases=len(instance.leases),
             caveat=runner.caveat if runner else "",
+            notes=tenant.placed.notes if tenant.placed else (),
+            devices=bytes_by_name(loaded.buffers if loaded else ()),
         )
 
 
@@ -343,8 +490,6 @@ def _end_s(info: InstanceInfo) -> float:
     return math.inf if info.expires_at is None else info.expires_at.timestamp()
 
 
-def _missing_bytes(error: EngineError | Cancelled) -> int | None:
-    """What must be freed before another attempt; None when that is not known."""
-    if not isinstance(error, OutOfMemory) or error.needed_bytes is None:
-        return None
-    return None if error.free_bytes is None else error.needed_bytes - error.free_bytes
+def _missing(error: EngineError | Cancelled) -> Mapping[str, int] | None:
+    """What must be freed before another attempt, by device; None when that is not known."""
+    return error.missing if isinstance(error, OutOfMemory) else None

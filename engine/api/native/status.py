@@ -75,6 +75,8 @@ async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
         expires_at=instance.expires_at or datetime.now().astimezone() + FOREVER,
         size_vram=instance.size_vram_bytes,
         context_length=instance.context_tokens,
+        devices=dict(instance.devices) or msgspec.UNSET,
+        notes=list(instance.notes) or msgspec.UNSET,
         safe_mode=instance.caveat or msgspec.UNSET,
     )
 
