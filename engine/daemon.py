@@ -25,11 +25,11 @@ import uvicorn
 import uvloop
 
 from olmkit.engine import logs
+from olmkit.engine.addresses.listening import BACKLOG, announced, listening, tell_supervisor
+from olmkit.engine.addresses.localsocket import listen_locally, socket_path
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.devices.enumeration import Enumerator, Found
-from olmkit.engine.listening import BACKLOG, announced, listen, tell_supervisor
-from olmkit.engine.localsocket import listen_locally, socket_path
 from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
 from olmkit.engine.safemode.safeguard import Safeguard
@@ -37,6 +37,7 @@ from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.steadyrunner import SteadyRunner
+from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.registry.store.store import Store
 
 DRAIN_S: Final = 3.0
@@ -62,10 +63,10 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
     """
     os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
     logs.configure(settings.log_level, rotated=settings.log_file)
-    listener = listen(settings.address)
-    with listener:
-        port = listener.getsockname()[1]
-        settings = replace(settings, address=replace(settings.address, port=port))
+    with listening(settings) as listener:
+        if not settings.address.is_unix:
+            port = listener.getsockname()[1]
+            settings = replace(settings, address=replace(settings.address, port=port))
         with announced(settings.home, settings.address):
             for warning in settings.warnings:
                 log.warning(warning)
@@ -80,7 +81,7 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
 @contextmanager
 def _own_socket(settings: Settings) -> Iterator[list[socket.socket]]:
     """The Unix socket for this user's own programs; none where it cannot be made."""
-    path = socket_path(settings.home, settings.address.netloc)
+    path = socket_path(settings.home, settings.address)
     if path is None:
         yield []
         return
@@ -123,6 +124,7 @@ async def _serve(
         has_card = has_accelerator() and safeguard.libraries.has_device_backend
         return enumerator.devices(used=used) if has_card or settings.rpc_servers else None
 
+    metrics = Metrics()
     services = Services(
         settings=settings,
         store=Store(
@@ -133,6 +135,7 @@ async def _serve(
         pool=Pool(
             settings,
             start_runner=start_runner,
+            metrics=metrics,
             list_devices=list_devices,
             costs=MeasuredCosts(settings.measured_costs_file),
             engine=lambda: safeguard.libraries.fingerprint,
@@ -140,13 +143,12 @@ async def _serve(
         safeguard=safeguard,
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
+        metrics=metrics,
     )
     services.rename_old_blobs()
     try:
         with _signals(stop, settings):
-            server = _Server(
-                _config(make_app(services), drain_s, _limits(settings)), services, stop
-            )
+            server = _Server(_config(make_app(services), drain_s, settings), services, stop)
             serving = asyncio.create_task(server.serve(sockets=listeners))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -169,10 +171,11 @@ def _limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _config(app: Any, drain_s: float, limits: ConnectionLimits) -> uvicorn.Config:
+def _config(app: Any, drain_s: float, settings: Settings) -> uvicorn.Config:
+    private = socket_path(settings.home, settings.address)
     return uvicorn.Config(
         app,
-        http=bounded(limits),  # type: ignore[arg-type] # anything that makes a protocol
+        http=bounded(_limits(settings), private_door=private),  # type: ignore[arg-type] # anything that makes a protocol
         ws="none",
         log_config=None,
         access_log=False,

@@ -16,7 +16,7 @@ from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.modelcosts import bytes_per_token
 from olmkit.engine.runner.protocol import Buffer, LoadOptions, ModelFiles
 from olmkit.engine.scheduling.bringup import Loadable
-from olmkit.engine.scheduling.places import Plan
+from olmkit.engine.scheduling.modelplaces import Plan
 from olmkit.engine.services import Services
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.sources import PullOptions

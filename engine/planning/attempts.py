@@ -9,8 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-from olmkit.engine.planning.layout import Budget, ModelCost, Wish, bytes_by_device, choose_layout
-from olmkit.engine.runner.protocol import Layout
+from olmkit.engine.planning.devicelayout import (
+    Budget,
+    ModelCost,
+    Wish,
+    bytes_by_device,
+    choose_layout,
+)
+from olmkit.engine.runner.layouts import Layout
 
 BACKOFF_PART: Final = 0.1
 """Of a device's memory, that is left alone after each allocation it refused."""

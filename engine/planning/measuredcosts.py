@@ -18,7 +18,8 @@ from typing import Final
 import msgspec
 
 from olmkit.engine.devices.inventory import Device
-from olmkit.engine.runner.protocol import Buffer, Layout, LoadOptions
+from olmkit.engine.runner.layouts import Layout
+from olmkit.engine.runner.protocol import Buffer, LoadOptions
 
 _MOST_ENTRIES: Final = 500
 _MOST_BYTES: Final = 4 << 20

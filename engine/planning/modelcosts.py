@@ -7,10 +7,11 @@ from typing import Final
 import msgspec
 
 from olmkit.engine.gguf.header import GgufHeader
+from olmkit.engine.planning.devicelayout import LayerCost, ModelCost
 from olmkit.engine.planning.footprint import compute_bytes, kv_layer_bytes
-from olmkit.engine.planning.layout import LayerCost, ModelCost
 from olmkit.engine.planning.ledger import HOST
-from olmkit.engine.runner.protocol import Buffer, Layout, LoadOptions
+from olmkit.engine.runner.layouts import Layout
+from olmkit.engine.runner.protocol import Buffer, LoadOptions
 
 _LAYER: Final = re.compile(r"blk\.(\d+)\.(.*)")
 _EXPERTS: Final = re.compile(r"ffn_(up|down|gate|gate_up)_(ch|)exps")

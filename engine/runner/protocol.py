@@ -8,13 +8,14 @@ This module knows nothing of sockets, asyncio or llama.cpp.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from olmkit.engine.framing import decode_payload
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
+from olmkit.engine.runner.layouts import Layout
 
 EXIT_NO_ENGINE: Final = 3
 """Exit status of a process that needs llama.cpp: its libraries cannot be loaded, or are not those
@@ -93,43 +94,6 @@ class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
     installed_libraries: bool = False
     """The libraries of the package, not those that the user chose: whoever starts the process
     sees to it."""
-
-
-class SplitMode(enum.StrEnum):
-    """How a model is spread over several devices."""
-
-    LAYER = "layer"
-    """Each device has layers of its own."""
-    ROW = "row"
-    """Matrices are cut by rows, where the backend can."""
-    TENSOR = "tensor"
-    """All devices work on every layer at once, where the backend can."""
-
-
-class DeviceShare(msgspec.Struct, frozen=True, kw_only=True):
-    """The part of a model on one device."""
-
-    device: str
-    """llama.cpp's name: `CUDA0`."""
-    layers: int
-    """Consecutive ones; the output layer is one, the last."""
-
-
-class Layout(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a model goes: the last layers to devices in their order, all before to main memory."""
-
-    shares: tuple[DeviceShare, ...] = ()
-    """Empty: the processor does all."""
-    cpu_expert_layers: int = 0
-    """The experts of so many of the first layers stay in main memory."""
-    kv_on_host: bool = False
-    """The KV cache stays in main memory."""
-    split_mode: SplitMode = SplitMode.LAYER
-
-    @property
-    def layers(self) -> int:
-        """Layers on devices, the output layer among them."""
-        return sum(share.layers for share in self.shares)
 
 
 class Load(_Message, frozen=True):
@@ -231,6 +195,9 @@ class Completion(_Message, frozen=True):
     are part of the text, which they are not otherwise."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
+    logit_bias: Mapping[int, float] = {}
+    """What is added to the logits of tokens before anything else looks at them; log-probabilities
+    are told without it."""
     constraint: Constraint | None = None
     """Ends with STOP once nothing may follow; LENGTH and stop strings may end it before, with a
     text that is not whole. One that cannot be kept fails with `FailureKind.BAD_REQUEST`."""
@@ -245,6 +212,18 @@ class Embedding(_Message, frozen=True):
     """False: an input over the limit fails with `FailureKind.CONTEXT_EXCEEDED`."""
     context_tokens: int = 0
     """The longest input; 0 or more than are loaded: as many as are."""
+
+
+class Ranking(_Message, frozen=True):
+    """Score how well documents answer a query. Answered by `Ranked` or `Failed`."""
+
+    query: str
+    documents: list[str]
+    truncate: bool = False
+    """A document that is too long loses its end; else the request fails with
+    `FailureKind.CONTEXT_EXCEEDED`."""
+    context_tokens: int = 0
+    """The longest pair of query and document; 0 or more than are loaded: as many as are."""
 
 
 class Tokenize(_Message, frozen=True):
@@ -272,7 +251,7 @@ class Cancel(_Message, frozen=True):
     """
 
 
-Request = Load | Completion | Embedding | Tokenize | Detokenize | Health | Cancel
+Request = Load | Completion | Embedding | Ranking | Tokenize | Detokenize | Health | Cancel
 
 
 # --- replies: runner to daemon --------------------------------------------------------------
@@ -413,6 +392,13 @@ class Embedded(_Message, frozen=True):
     prompt_tokens: int
 
 
+class Ranked(_Message, frozen=True):
+    """One score a document, in order: the first output of the model's classifier as it is."""
+
+    scores: list[float]
+    prompt_tokens: int
+
+
 class Tokens(_Message, frozen=True):
     """Token ids of a `Tokenize`."""
 
@@ -446,6 +432,7 @@ class StepOutput(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only
         | Piece
         | Completed
         | Embedded
+        | Ranked
         | Tokens
         | Text
         | Healthy
@@ -460,6 +447,7 @@ Reply = (
     | Piece
     | Completed
     | Embedded
+    | Ranked
     | Tokens
     | Text
     | Healthy

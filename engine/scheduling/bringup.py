@@ -15,13 +15,8 @@ from olmkit.engine.errors import LoadTimeout, ModelUnloadable
 from olmkit.engine.framing import path_of, printable
 from olmkit.engine.gguf.header import GgufHeader
 from olmkit.engine.planning.footprint import MemoryPlan, plan_memory
-from olmkit.engine.runner.protocol import (
-    Buffer,
-    Layout,
-    Loaded,
-    LoadOptions,
-    ModelFiles,
-)
+from olmkit.engine.runner.layouts import Layout
+from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions, ModelFiles
 from olmkit.engine.supervision.interface import Runner
 
 PROMPT_CACHE_SHARE: Final = 8

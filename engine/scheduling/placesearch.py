@@ -16,16 +16,17 @@ from olmkit.engine.planning.contexts import (
     choose_context_tokens,
     largest_context_tokens,
 )
+from olmkit.engine.planning.devicelayout import Budget, Wish, bytes_by_device, choose_layout
 from olmkit.engine.planning.footprint import PROCESS_BYTES, MemoryPlan
-from olmkit.engine.planning.layout import Budget, Wish, bytes_by_device, choose_layout
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.measuredcosts import cost_key
 from olmkit.engine.planning.modelcosts import as_loaded, model_cost
-from olmkit.engine.runner.protocol import Buffer, Layout, LoadOperation, LoadOptions
+from olmkit.engine.runner.layouts import Layout
+from olmkit.engine.runner.protocol import Buffer, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable
+from olmkit.engine.scheduling.modelplaces import Placed, Rehearsal
 from olmkit.engine.scheduling.placement import bytes_by_name
-from olmkit.engine.scheduling.places import Placed, Rehearsal
 from olmkit.engine.supervision.interface import Runner
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from olmkit.engine.planning.ledger import HOST, Ledger
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
 from olmkit.engine.runner.protocol import Buffer, LoadOptions
 from olmkit.engine.scheduling.bringup import Loadable
-from olmkit.engine.scheduling.places import Placed, PlacingRules, Rehearsal
+from olmkit.engine.scheduling.modelplaces import Placed, PlacingRules, Rehearsal
 from olmkit.engine.scheduling.placesearch import PlaceSearch
 from olmkit.engine.supervision.interface import Runner
 

@@ -6,6 +6,7 @@ Lives in the daemon's event loop; nothing here may be called from another thread
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -13,19 +14,20 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from olmkit.engine.devices.enumeration import Found
-from olmkit.engine.errors import EngineError, OutOfMemory, RunnerFailed
+from olmkit.engine.errors import EngineError, EngineUnusable, OutOfMemory, RunnerFailed
 from olmkit.engine.planning.available import available_bytes, total_bytes
 from olmkit.engine.planning.footprint import PROCESS_BYTES
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
 from olmkit.engine.planning.modelcosts import as_loaded
-from olmkit.engine.runner.protocol import Layout, Loaded, LoadOperation, LoadOptions
+from olmkit.engine.runner.layouts import Layout
+from olmkit.engine.runner.protocol import Loaded, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import Instance, InstanceId, TicketId
-from olmkit.engine.scheduling.placement import bytes_by_name, placement_of
-from olmkit.engine.scheduling.places import (
+from olmkit.engine.scheduling.leases import InstanceInfo, Lease
+from olmkit.engine.scheduling.modelplaces import (
     MainMemory,
     Placed,
     Plan,
@@ -33,11 +35,13 @@ from olmkit.engine.scheduling.places import (
     placing_rules,
     settled,
 )
+from olmkit.engine.scheduling.placement import bytes_by_name, placement_of
 from olmkit.engine.scheduling.placing import ListDevices, Placer
 from olmkit.engine.scheduling.scheduler import Scheduler
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
 from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.engine.telemetry.metrics import Metrics, end_of
 from olmkit.registry.errors import Cancelled
 
 MOST_ATTEMPTS: Final = 4
@@ -46,41 +50,6 @@ DEFAULT_MAX_LOADED: Final = 3
 """Where the settings do not say: memory is the true limit, this keeps the list short."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """The right to use a loaded model until the context manager ends."""
-
-    runner: Runner
-    loaded: Loaded
-    load_ns: int
-    """How long the request waited for this lease, loading included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceInfo:
-    """One loaded model, as `ps` shows it."""
-
-    name: str
-    digest: str
-    model_key: str
-    state: str
-    """`starting`, `ready`, `draining` or `stopping`."""
-    size_bytes: int
-    """All that the model takes (`Placement`); while it is starting, what was planned."""
-    size_vram_bytes: int
-    """The part on cards."""
-    context_tokens: int
-    expires_at: datetime | None
-    """When it is unloaded if nobody asks for it; None: never. Aware, local time."""
-    leases: int
-    caveat: str
-    """What the engine does without on this machine, and why; empty: nothing."""
-    notes: tuple[str, ...]
-    """One sentence for each way in which this is less than what was asked for."""
-    devices: Mapping[str, int]
-    """Bytes by device, main memory as `CPU`; empty while it is starting."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -92,6 +61,10 @@ class _Tenant:
     options: LoadOptions
     placed: Placed | None = None
     starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    began_s: float
+    """When its load began, by the event loop's clock."""
+    loaded_s: float = 0.0
+    """When it was loaded."""
     runner: Runner | None = None
     loaded: Loaded | None = None
     life: asyncio.Task[None] | None = None
@@ -119,6 +92,7 @@ class Pool:
         list_devices: ListDevices | None = None,
         costs: MeasuredCosts | None = None,
         engine: Callable[[], str] = lambda: "",
+        metrics: Metrics | None = None,
     ) -> None:
         """Made in a running event loop.
 
@@ -143,12 +117,15 @@ class Pool:
         self._load_timeout_s = settings.load_timeout_s
         self._start_runner = start_runner
         self._free_bytes = free_bytes
+        self._metrics = metrics or Metrics()
         self._loop = asyncio.get_running_loop()
         self._requests: dict[TicketId, _Request] = {}
         self._tenants: dict[InstanceId, _Tenant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last_ticket = 0
+        self.engine_failure = ""
+        """Why the engine could not run the model that was loaded last; empty: it could."""
 
     @asynccontextmanager
     async def lease(
@@ -179,8 +156,14 @@ class Pool:
             tenant = await request.granted
             assert tenant.runner is not None
             assert tenant.loaded is not None
-            waited_ns = int((self._loop.time() - asked_s) * 1e9)
-            yield Lease(runner=tenant.runner, loaded=tenant.loaded, load_ns=waited_ns)
+            waited_s = self._loop.time() - asked_s
+            loading_s = max(0.0, tenant.loaded_s - max(asked_s, tenant.began_s))
+            yield Lease(
+                runner=tenant.runner,
+                loaded=tenant.loaded,
+                load_ns=int(waited_s * 1e9),
+                queued_ns=int((waited_s - loading_s) * 1e9),
+            )
         finally:
             del self._requests[ticket]
             self._carry_out(self._scheduler.on_leave(ticket, now_s=self._loop.time()))
@@ -202,7 +185,8 @@ class Pool:
             ModelUnloadable, DeviceLost, RunnerDied: the dry run failed.
         """
         options = bringup.within_memory(options, free_bytes=self._free_bytes())
-        tenant = _Tenant(id=InstanceId(0), spec=spec, options=options)
+        now_s = self._loop.time()
+        tenant = _Tenant(id=InstanceId(0), spec=spec, options=options, began_s=now_s)
         start = self._starting(tenant)
         gone: set[InstanceId] = set()
         try:
@@ -250,6 +234,17 @@ class Pool:
         is_mapped = placed.options.use_mmap is not False
         buffers = as_loaded(spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
         return replace(placed, buffers=tuple(buffers), layout=layout)
+
+    def waiting(self) -> Counter[str]:
+        """How many requests wait for a lease, by the name of their model."""
+        return Counter(
+            request.spec.name for request in self._requests.values() if not request.granted.done()
+        )
+
+    @property
+    def evictions(self) -> int:
+        """How many models had to make room for others so far."""
+        return self._scheduler.evictions
 
     def unload(self, model_key: str) -> bool:
         """Unload the model as soon as no lease is held; False when it was not loaded.
@@ -306,7 +301,9 @@ class Pool:
             granted.set_result(answer)
 
     def _start(self, instance: InstanceId, spec: Loadable, options: LoadOptions) -> None:
-        tenant = self._tenants[instance] = _Tenant(id=instance, spec=spec, options=options)
+        tenant = self._tenants[instance] = _Tenant(
+            id=instance, spec=spec, options=options, began_s=self._loop.time()
+        )
         tenant.life = self._spawn(self._live(tenant))
 
     def _stop(self, tenant: _Tenant) -> None:
@@ -352,6 +349,9 @@ class Pool:
             self._carry_out(self._scheduler.on_gone(tenant.id, now_s=now_s))
             return
         log.error(str(error), extra={"model": tenant.spec.name})
+        self._metrics.loads.of(self._metrics.model(tenant.spec.name), end_of(error)).add()
+        if isinstance(error, EngineUnusable):
+            self.engine_failure = str(error)
         self._carry_out(
             self._scheduler.on_load_failed(tenant.id, error, missing=_missing(error), now_s=now_s)
         )
@@ -367,7 +367,11 @@ class Pool:
             log.exception("loading failed", extra={"model": spec.name})
             text = f"loading {spec.name} failed for a reason that only the log tells"
             return RunnerFailed(text, model=spec.name)
-        tenant.loaded = loaded
+        tenant.loaded, tenant.loaded_s = loaded, self._loop.time()
+        self.engine_failure = ""
+        label = self._metrics.model(spec.name)
+        self._metrics.loads.of(label, "loaded").add()
+        self._metrics.load_s.of(label).observe(tenant.loaded_s - tenant.began_s)
         assert tenant.placed is not None
         took_s = round(loaded.load_ns / 1e9, 3)
         facts = {"model": spec.name, "context": loaded.context_tokens, "took_s": took_s}
@@ -476,6 +480,7 @@ class Pool:
             state=instance.state,
             size_bytes=size_bytes,
             size_vram_bytes=placed.card_bytes,
+            planned_bytes=sum(tenant.placed.taken.values()) if tenant.placed else 0,
             context_tokens=instance.context_tokens
             or (tenant.placed.options if tenant.placed else tenant.options).context_tokens,
             expires_at=expires_at,

@@ -71,6 +71,8 @@ class Scheduler:
         self._effects: list[Effect] = []
         self._last_id = 0
         self._is_closed = False
+        self.evictions = 0
+        """Instances that had to make room for others so far."""
 
     # --- what is known ----------------------------------------------------------------------
 
@@ -308,6 +310,7 @@ class Scheduler:
         leaving = self._leaving(missing)
         for victim in victims:
             self._drain(victim)
+        self.evictions += len(victims)
         return {instance.id for instance in [*leaving, *victims]}
 
     def _leaving(self, missing: Mapping[str, int] | None) -> list[Instance]:

@@ -12,18 +12,19 @@ from contextlib import aclosing
 from typing import TypeVar, Unpack
 
 from olmkit.engine.errors import RunnerDied, RunnerFailed
+from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import (
     Buffer,
     Completed,
     Embedded,
     Healthy,
-    Layout,
     Loaded,
     LoadOperation,
     LoadOptions,
     ModelFiles,
     Piece,
     PromptProgress,
+    Ranked,
 )
 from olmkit.engine.safemode.safeguard import Known, Safeguard
 from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
@@ -137,6 +138,21 @@ class SteadyRunner:
         """See `Runner.embed`."""
         return await self._steadily(
             lambda process: process.embed(inputs, truncate=truncate, context_tokens=context_tokens)
+        )
+
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        truncate: bool = False,
+        context_tokens: int = 0,
+    ) -> Ranked:
+        """See `Runner.rank`."""
+        return await self._steadily(
+            lambda process: process.rank(
+                query, documents, truncate=truncate, context_tokens=context_tokens
+            )
         )
 
     async def tokenize(

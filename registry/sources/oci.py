@@ -73,7 +73,7 @@ def pull(
         manifest = manifest_of(repository, found, options, on_event)
         wanted = options.quantization
         if wanted and wanted.lower() != AUTO and not _is_index(found):
-            _require_quantization(repository, manifest, options.quantization)
+            _require_quantization(repository, manifest, wanted)
         transfer.pull_blobs(
             repository,
             [*manifest.layers, manifest.config],

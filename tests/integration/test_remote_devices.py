@@ -17,6 +17,7 @@ from olmkit.engine.devices.inventory import usable_devices
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.planning.modelcosts import as_loaded
 from olmkit.engine.runner import protocol as p
+from olmkit.engine.runner.layouts import DeviceShare, Layout
 from support.daemon import Daemon, running_daemon
 from support.models import gemma3, minilm_gguf, qwen_coder, smollm2
 from support.olm import olm, out
@@ -46,16 +47,16 @@ def servers() -> Iterator[list[RpcServer]]:
         yield started
 
 
-def layout_of(servers: list[RpcServer], *layers: int) -> p.Layout:
-    return p.Layout(
+def layout_of(servers: list[RpcServer], *layers: int) -> Layout:
+    return Layout(
         shares=tuple(
-            p.DeviceShare(device=server.device, layers=count)
+            DeviceShare(device=server.device, layers=count)
             for server, count in zip(servers, layers, strict=False)
         )
     )
 
 
-def layout_by_way(way: str, servers: list[RpcServer], layers: int) -> p.Layout:
+def layout_by_way(way: str, servers: list[RpcServer], layers: int) -> Layout:
     half = layers // 2
     counts = {WAYS[0]: (), WAYS[1]: (layers,), WAYS[2]: (half, layers - half), WAYS[3]: (half,)}
     return layout_of(servers, *counts[way])
@@ -66,7 +67,7 @@ def total(buffer: p.Buffer) -> int:
 
 
 def ask(
-    runner: RunnerClient, path: Path, operation: str, layout: p.Layout, **options: object
+    runner: RunnerClient, path: Path, operation: str, layout: Layout, **options: object
 ) -> list[p.Buffer]:
     given = p.LoadOptions(**{"context_tokens": 1024, "threads": 1, **options})  # type: ignore[arg-type]
     files = p.ModelFiles(weights_path=str(path))
@@ -80,7 +81,7 @@ def ask(
     return runner.call(request, p.Loaded).buffers
 
 
-def check_plan(path: Path, layout: p.Layout, **options: object) -> None:
+def check_plan(path: Path, layout: Layout, **options: object) -> None:
     """A dry run's bytes and those of the load, device by device: at most 5 % apart."""
     with RunnerClient() as runner:
         fitted = ask(runner, path, "fit", layout, **options)
@@ -113,7 +114,7 @@ def test_a_recurrent_model_is_planned_too(
 
 def test_a_kv_cache_in_main_memory_takes_none_of_the_device(servers: list[RpcServer]) -> None:
     one = layout_of(servers, 31)
-    layout = p.Layout(shares=one.shares, kv_on_host=True)
+    layout = Layout(shares=one.shares, kv_on_host=True)
     with RunnerClient() as runner:
         by_device = {b.device: b for b in ask(runner, smollm2(), "fit", layout)}
     assert by_device[servers[0].device].kv_bytes == 0
@@ -154,7 +155,7 @@ def test_memory_that_a_device_gives_is_proven_and_given_back(servers: list[RpcSe
 
 
 def test_a_server_that_is_not_there_is_an_error_with_its_name() -> None:
-    layout = p.Layout(shares=(p.DeviceShare(device="RPC[127.0.0.1:1]", layers=3),))
+    layout = Layout(shares=(DeviceShare(device="RPC[127.0.0.1:1]", layers=3),))
     with RunnerClient() as runner, pytest.raises(RunnerFailure, match=r"127\.0\.0\.1:1") as caught:
         ask(runner, smollm2(), "fit", layout)
     assert caught.value.failed.kind is p.FailureKind.DEVICE_LOST

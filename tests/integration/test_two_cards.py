@@ -17,6 +17,7 @@ from olmkit.engine.devices.inventory import Device, usable_devices
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.planning.modelcosts import as_loaded
 from olmkit.engine.runner import protocol as p
+from olmkit.engine.runner.layouts import DeviceShare, Layout
 from support.daemon import Daemon, running_daemon
 from support.models import gemma3, minilm_gguf, smollm2
 from support.olm import olm, out
@@ -55,7 +56,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return made
 
 
-def buffers(runner: RunnerClient, path: Path, operation: str, layout: p.Layout) -> list[p.Buffer]:
+def buffers(runner: RunnerClient, path: Path, operation: str, layout: Layout) -> list[p.Buffer]:
     request = p.Load(
         id=runner.new_id(),
         operation=p.LoadOperation(operation),
@@ -70,7 +71,7 @@ def total(buffer: p.Buffer) -> int:
     return buffer.weights_bytes + buffer.kv_bytes + buffer.compute_bytes
 
 
-def check_plan(path: Path, layout: p.Layout) -> None:
+def check_plan(path: Path, layout: Layout) -> None:
     with RunnerClient() as runner:
         fitted = buffers(runner, path, "fit", layout)
         planned = as_loaded(read_header(path), layout, fitted, is_mapped=True)
@@ -87,14 +88,14 @@ def check_plan(path: Path, layout: p.Layout) -> None:
 def test_a_dry_run_tells_what_a_card_gives(one_card: Device, model: Any, part: float) -> None:
     path = model()
     layers = int(((read_header(path).block_count or 0) + 1) * part)
-    share = p.DeviceShare(device=one_card.name, layers=layers)
-    check_plan(path, p.Layout(shares=(share,)))
+    share = DeviceShare(device=one_card.name, layers=layers)
+    check_plan(path, Layout(shares=(share,)))
 
 
 def test_what_a_process_takes_beside_buffers_is_planned(
     one_card: Device, models: dict[str, Path]
 ) -> None:
-    layout = p.Layout(shares=(p.DeviceShare(device=one_card.name, layers=13),))
+    layout = Layout(shares=(DeviceShare(device=one_card.name, layers=13),))
     before = cards()[0].free_bytes
     with RunnerClient() as runner:
         loaded = buffers(runner, models["a"], "commit", layout)

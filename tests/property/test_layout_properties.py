@@ -5,7 +5,7 @@ import random
 import pytest
 
 from olmkit.engine.planning.attempts import Attempts
-from olmkit.engine.planning.layout import (
+from olmkit.engine.planning.devicelayout import (
     Budget,
     LayerCost,
     ModelCost,
@@ -13,7 +13,7 @@ from olmkit.engine.planning.layout import (
     bytes_by_device,
     choose_layout,
 )
-from olmkit.engine.runner.protocol import Layout
+from olmkit.engine.runner.layouts import Layout
 
 CASES = 10_000
 

@@ -13,7 +13,7 @@ from olmkit.engine.api.native.types import Details, RunningModel
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
 from olmkit.engine.models.catalog import Summary
-from olmkit.engine.scheduling.pool import InstanceInfo
+from olmkit.engine.scheduling.leases import InstanceInfo
 from olmkit.registry.errors import RegistryError
 
 API_VERSION = "0.32.15"

@@ -5,7 +5,8 @@ from typing import Final
 
 from olmkit.engine.runner.bindings import NativeError, Offload, add_servers, can_allocate
 from olmkit.engine.runner.failures import RequestFailed
-from olmkit.engine.runner.protocol import Buffer, FailureKind, Layout, Load, Loaded, SplitMode
+from olmkit.engine.runner.layouts import Layout, SplitMode
+from olmkit.engine.runner.protocol import Buffer, FailureKind, Load, Loaded
 
 _REMOTE: Final = re.compile(r"RPC\[(.*)\](?:#\d+)?")
 _SPLIT_MODES: Final = {SplitMode.LAYER: 1, SplitMode.ROW: 2, SplitMode.TENSOR: 3}

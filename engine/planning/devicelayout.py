@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from olmkit.engine.runner.protocol import DeviceShare, Layout, SplitMode
+from olmkit.engine.runner.layouts import DeviceShare, Layout, SplitMode
 
 _BALANCE_STEPS: Final = 24
 

@@ -7,7 +7,8 @@ from olmkit.engine.devices.inventory import Device
 from olmkit.engine.planning.attempts import Attempts
 from olmkit.engine.planning.footprint import PROCESS_BYTES
 from olmkit.engine.planning.ledger import HOST
-from olmkit.engine.runner.protocol import Buffer, Layout, Loaded, LoadOptions, SplitMode
+from olmkit.engine.runner.layouts import Layout, SplitMode
+from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.settings import Settings
 
