@@ -110,8 +110,8 @@ class Kind(Protocol):
     """What must be known of a model to choose how to load it."""
 
     @property
-    def computes_embeddings(self) -> bool:
-        """Whether it is made for embeddings."""
+    def pools(self) -> bool:
+        """Whether it generates nothing."""
         ...
 
 

@@ -38,8 +38,8 @@ class PeekedModel:
     """Why this one of several was taken."""
 
     @property
-    def computes_embeddings(self) -> bool:
-        """Whether it is made for embeddings."""
+    def pools(self) -> bool:
+        """Whether it generates nothing."""
         return self.gguf.pooling_type is not None
 
 

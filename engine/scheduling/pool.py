@@ -190,12 +190,12 @@ class Pool:
         start = self._starting(tenant)
         gone: set[InstanceId] = set()
         try:
-            while True:
+            placed = None
+            while placed is None:
                 try:
                     placed = await self._place(
                         tenant, options, start, rehearsal=self._rehearsal(gone, devices)
                     )
-                    break
                 except OutOfMemory as error:
                     leaving = self._scheduler.would_leave(error.missing) - gone
                     if not leaving or error.missing is None:
