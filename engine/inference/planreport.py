@@ -82,9 +82,8 @@ async def plan_report(
         EngineError: as `Pool.plan`.
     """
     plan = await services.pool.plan(spec, options, devices=devices)
-    layout = plan.placed.layout
     bandwidth = speed = None
-    if layout is None or not layout.shares:
+    if not plan.placed.layout.shares:
         bandwidth = await asyncio.to_thread(measured_bandwidth)
         if bandwidth:
             speed = bandwidth / max(1, bytes_per_token(spec.gguf))
@@ -102,9 +101,7 @@ async def plan_report(
 
 def _lines(plan: Plan, spec: Loadable, services: Services) -> list[DeviceLine]:
     placed = plan.placed
-    layers = {
-        share.device: share.layers for share in (placed.layout.shares if placed.layout else ())
-    }
+    layers = {share.device: share.layers for share in placed.layout.shares}
     known = {device.name: device for device in placed.devices}
     lines = []
     host = Buffer(device=HOST)

@@ -45,8 +45,7 @@ class Placed:
 
     options: LoadOptions
     """With the context that it gets."""
-    layout: Layout | None
-    """None: the processor does all."""
+    layout: Layout
     taken: Mapping[str, int]
     """Bytes by device, main memory as `CPU`."""
     buffers: tuple[Buffer, ...] = ()

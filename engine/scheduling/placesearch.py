@@ -112,7 +112,7 @@ class PlaceSearch:
         return Placed(
             options=_with_context(options, tokens),
             largest_context_tokens=largest,
-            layout=None,
+            layout=Layout(),
             taken={HOST: found.total_bytes},
             notes=tuple(self._notes),
         )

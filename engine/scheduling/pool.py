@@ -20,7 +20,6 @@ from olmkit.engine.planning.footprint import PROCESS_BYTES
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
 from olmkit.engine.planning.modelcosts import as_loaded
-from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import Loaded, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
@@ -201,7 +200,7 @@ class Pool:
                     if not leaving or error.missing is None:
                         raise
                     gone |= leaving
-            if placed.layout is None:
+            if not placed.buffers:
                 placed = await self._fitted_on_host(placed, spec, await start())
         finally:
             if tenant.runner is not None:
@@ -227,13 +226,13 @@ class Pool:
         return Rehearsal(gone=frozenset(gone), freed_host_bytes=sum(freed), only=devices)
 
     async def _fitted_on_host(self, placed: Placed, spec: Loadable, runner: Runner) -> Placed:
-        layout = Layout()
+        layout = placed.layout
         fitted = await runner.load(
             spec.files, placed.options, operation=LoadOperation.FIT, layout=layout
         )
         is_mapped = placed.options.use_mmap is not False
         buffers = as_loaded(spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
-        return replace(placed, buffers=tuple(buffers), layout=layout)
+        return replace(placed, buffers=tuple(buffers))
 
     def waiting(self) -> Counter[str]:
         """How many requests wait for a lease, by the name of their model."""
@@ -400,7 +399,7 @@ class Pool:
             try:
                 return await self._commit(placed, tenant.spec, await start())
             except OutOfMemory as error:
-                if placed.attempts is None or placed.layout is None:
+                if placed.attempts is None:
                     raise
                 log.warning(str(error), extra={"model": tenant.spec.name})
                 placed.attempts.refuse(placed.layout, error.device)

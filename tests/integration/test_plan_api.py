@@ -54,7 +54,8 @@ def described(media_type: str, digest: object, size_bytes: int) -> dict[str, obj
 
 @pytest.fixture(scope="module")
 def daemon(hub: Hub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    environ = {"HF_ENDPOINT": hub.address}
+    hidden = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "GGML_VK_VISIBLE_DEVICES")
+    environ = {"HF_ENDPOINT": hub.address} | dict.fromkeys(hidden, "")
     home = tmp_path_factory.mktemp("plan") / "home"
     with running_daemon(home, environ=environ) as running:
         out(olm(running.environ, "create", "tiny", "-f", "-", stdin=f"FROM {smollm2()}\n"))
@@ -125,7 +126,10 @@ def test_a_pull_chooses_likewise(daemon: Daemon) -> None:
     assert b"the largest that fits" in done.stderr
 
 
-def test_what_must_be_on_cards_is_an_error_where_there_are_none(daemon: Daemon) -> None:
-    done = olm(daemon.environ, "plan", "tiny", "--require-gpu", "--device", "cpu")
+@pytest.mark.parametrize("command", [("plan", "tiny", "--device", "cpu"), ("run", "tiny", "hi")])
+def test_what_must_be_on_cards_is_an_error_where_there_are_none(
+    daemon: Daemon, command: tuple[str, ...]
+) -> None:
+    done = olm(daemon.environ, *command, "--require-gpu")
     assert done.returncode == 6
     assert b"graphics cards only" in done.stderr
