@@ -31,9 +31,10 @@ def drive_python(client: str, url: str) -> dict[str, Any]:
 def drive_node(client: str, url: str) -> dict[str, Any]:
     """What `tests/clients/node/CLIENT.mjs` found at a server, by the name of each step."""
     packages = node_packages("node")
-    # A module finds packages beside itself only.
-    program = shutil.copy(SOURCE / "node" / f"{client}.mjs", packages)
-    return _drive([str(node()), program, url])
+    # A module finds only packages that lie beside it.
+    for program in (SOURCE / "node").glob("*.mjs"):
+        shutil.copy(program, packages)
+    return _drive([str(node()), str(packages / f"{client}.mjs"), url])
 
 
 def node() -> Path:
