@@ -5,7 +5,9 @@ cache and buffers on them as on cards, with sizes of their own. They have all of
 memory, so budgets are made small by `OLM_GPU_OVERHEAD`.
 """
 
+import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.devices.enginesurvey import SurveyUnderWay
+from olmkit.engine.devices.enumeration import Enumerator, Found
 from olmkit.engine.devices.inventory import usable_devices
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.planning.modelcosts import as_loaded
@@ -161,6 +164,34 @@ def test_a_server_that_is_not_there_is_an_error_with_its_name() -> None:
     assert caught.value.failed.kind is p.FailureKind.DEVICE_LOST
 
 
+def test_a_server_that_does_not_answer_costs_nobody_the_others(servers: list[RpcServer]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        enumerator = Enumerator(servers=[endpoint, servers[0].endpoint])
+        found = asyncio.run(enumerator.devices())
+    assert [device.name for device in found.devices] == [servers[0].device]
+    assert any(endpoint in problem for problem in found.problems)
+
+
+def test_devices_that_do_not_answer_in_time_are_none(servers: list[RpcServer]) -> None:
+    enumerator = Enumerator(servers=[servers[0].endpoint], answer_s=0.001)
+    found = asyncio.run(enumerator.devices())
+    assert found.devices == ()
+    assert "did not answer within" in found.problems[0]
+
+
+def test_a_server_that_our_runner_uses_keeps_its_place(servers: list[RpcServer]) -> None:
+    async def listed_twice() -> tuple[Found, Found]:
+        enumerator = Enumerator(servers=[servers[0].endpoint])
+        first = await enumerator.devices()
+        with RunnerClient() as runner:
+            ask(runner, smollm2(), "commit", layout_of(servers, 31))
+            return first, await enumerator.devices(used=frozenset([servers[0].device]))
+
+    first, second = asyncio.run(listed_twice())
+    assert first.devices == second.devices != ()
+
+
 # --- the daemon ------------------------------------------------------------------------------
 
 
@@ -237,6 +268,18 @@ def test_a_larger_one_takes_both_devices_and_ps_shows_the_parts(machine: Machine
     said = out(olm(machine.daemon.environ, "ps"))
     assert "100% GPU (" in said
     assert all(server.device in said for server in machine.servers)
+
+
+def test_a_plan_says_who_would_leave_and_nobody_does(machine: Machine) -> None:
+    machine.unload_all()
+    machine.answer("one")
+    machine.answer("two")
+    said = json.loads(out(olm(machine.daemon.environ, "plan", "big", "--json", "--ctx", "1024")))
+    assert set(said["evicts"]) == {"one:latest", "two:latest"}
+    layers = {device["name"]: device["layers"] for device in said["devices"]}
+    assert sum(layers.values()) == said["layers"]
+    assert layers["CPU"] == 0
+    assert machine.loaded().keys() == {"one", "two"}
 
 
 def test_a_third_one_evicts_the_one_that_was_used_longest_ago(machine: Machine) -> None:
