@@ -18,13 +18,13 @@ from olmkit.engine.devices.enginesurvey import SurveyUnderWay
 from olmkit.engine.devices.enumeration import Enumerator, Found
 from olmkit.engine.devices.inventory import usable_devices
 from olmkit.engine.gguf.header import read_header
-from olmkit.engine.planning.modelcosts import as_loaded
+from olmkit.engine.planning.modelcosts import as_loaded, model_cost
 from olmkit.engine.runner import protocol as p
 from olmkit.engine.runner.layouts import DeviceShare, Layout
 from support.daemon import Daemon, running_daemon
 from support.models import gemma3, minilm_gguf, qwen_coder, smollm2
 from support.olm import olm, out
-from support.randommodel import write_mamba
+from support.randommodel import write_mamba, write_mixture
 from support.rpcservers import RpcServer, rpc_environment, rpc_servers
 from support.runner import RunnerClient, RunnerFailure
 
@@ -122,6 +122,30 @@ def test_a_kv_cache_in_main_memory_takes_none_of_the_device(servers: list[RpcSer
         by_device = {b.device: b for b in ask(runner, smollm2(), "fit", layout)}
     assert by_device[servers[0].device].kv_bytes == 0
     assert by_device["CPU"].kv_bytes > 0
+
+
+def test_experts_that_stay_in_main_memory_are_planned_there(
+    servers: list[RpcServer], tmp_path: Path
+) -> None:
+    path = write_mixture(tmp_path / "mixture.gguf")
+    cost = model_cost(read_header(path), p.LoadOptions(context_tokens=512))
+    texts, on_device = [], []
+    for kept in (0, 2):
+        shares = layout_of(servers, 4).shares
+        layout = Layout(shares=shares, cpu_expert_layers=kept)
+        with RunnerClient() as runner:
+            fitted = ask(runner, path, "fit", layout)
+            planned = as_loaded(read_header(path), layout, fitted, is_mapped=True)
+            real = ask(runner, path, "commit", layout)
+            texts.append(runner.complete([1, 70, 71], max_tokens=6, ignore_eos=True).tokens)
+        for plan, truth in zip(planned, real, strict=True):
+            assert abs(total(plan) - total(truth)) <= MIB
+        by_device = {one.device: one.weights_bytes for one in real}
+        on_device.append(by_device[servers[0].device])
+    experts = sum(layer.expert_bytes for layer in cost.layers[:2])
+    assert experts > MIB
+    assert abs(on_device[0] - on_device[1] - experts) < MIB / 16
+    assert texts[0] == texts[1]
 
 
 def test_two_and_three_devices_give_the_same_text_as_one(servers: list[RpcServer]) -> None:
@@ -296,6 +320,12 @@ def test_a_model_that_must_be_on_cards_and_does_not_fit_is_refused(machine: Mach
     status, reply = machine.ask("big", require_gpu=True, main_gpu=0)
     assert status == 507, reply
     assert "does not fit on the graphics cards" in json.loads(reply)["error"]
+
+
+def test_a_main_card_that_is_not_there_is_a_wrong_request(machine: Machine) -> None:
+    status, reply = machine.ask("one", main_gpu=7)
+    assert status == 400, reply
+    assert "main_gpu" in json.loads(reply)["error"]
 
 
 def test_less_context_will_do_where_that_is_allowed(machine: Machine) -> None:
