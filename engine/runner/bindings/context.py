@@ -177,6 +177,10 @@ class Context:
         """Positions can be moved without computing their tokens again; not with sliding windows."""
         return bool(self._memory and api.llama_memory_can_shift(self._memory))
 
+    def share(self, source: int, target: int, length: int) -> None:
+        """Lets an empty sequence have the first `length` tokens of another, in the same cells."""
+        api.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
     def remove_span(self, sequence: int, start: int, count: int) -> None:
         """Forgets `count` tokens from `start` on; those behind them move up. See `can_shift`."""
         end = start + count

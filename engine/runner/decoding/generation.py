@@ -13,23 +13,25 @@ Knows the protocol's messages and the bindings; nothing of frames and sockets.
 
 import time
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
 from olmkit.engine.runner.constraints.constraint import GuideMaker, Preparation
-from olmkit.engine.runner.decoding.detokenizer import Detokenizer, visible_piece
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
+from olmkit.engine.runner.decoding.intake import Intake
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
-from olmkit.engine.runner.decoding.parked import LEAST_TOKENS, ParkedStates, Reach
+from olmkit.engine.runner.decoding.parked import (
+    LEAST_TOKENS,
+    ParkedStates,
+    Reach,
+    common_prefix,
+)
 from olmkit.engine.runner.decoding.promptshare import PromptPace
-from olmkit.engine.runner.decoding.sampling import build_sampler, check_sampling
-from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
-from olmkit.engine.runner.decoding.settled import SettledTokens
+from olmkit.engine.runner.decoding.sampling import build_sampler
+from olmkit.engine.runner.decoding.sequences import Sequence
 from olmkit.engine.runner.decoding.slots import SlotPool
-from olmkit.engine.runner.decoding.stops import StopScanner
-from olmkit.engine.runner.failures import RequestFailed, context_exceeded
+from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -48,12 +50,6 @@ Rules of dashes and runs of blanks are far shorter, for their tokens hold many c
 
 _GROWTH_TOKENS: Final = 32
 """Room for each running request that must be left when another one is let in."""
-
-_LEAST_CUT_TOKENS: Final = 4
-"""A context below cannot hold what is left of a prompt that is cut."""
-
-_MOST_CONTEXTS: Final = 10
-"""An answer without a limit of its own ends after so many times the context (Ollama's figure)."""
 
 _PREPARING_WAIT_S: Final = 0.01
 """How long a step without other work waits for a grammar, before it looks for new requests."""
@@ -84,6 +80,7 @@ class Generator:
         )
         parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes)
         self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
+        self._intake = Intake(model, limit_tokens=limit_tokens)
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
         self._pace = PromptPace()
@@ -115,31 +112,7 @@ class Generator:
         Raises:
             RequestFailed: its options or its prompt are wrong, or the prompt is too long.
         """
-        check_sampling(request.sampling)
-        given = self._prompt_tokens(request.prompt)
-        room = request.room
-        limit = min(room.context_tokens or self._limit_tokens, self._limit_tokens)
-        kept = len(given) if room.keep_tokens < 0 else room.keep_tokens + self._model.adds_bos
-        kept = max(0, min(kept, limit - 2))
-        tokens = given
-        if len(given) + 1 > limit:
-            if not room.truncate or limit < _LEAST_CUT_TOKENS:
-                raise context_exceeded(len(given), limit)
-            tokens = without_middle(given, kept=kept, limit=limit)
-        most = _MOST_CONTEXTS * limit if request.max_tokens < 0 else request.max_tokens
-        sequence = Sequence(
-            request=request,
-            tokens=tokens,
-            limit_tokens=limit,
-            most_tokens=most,
-            kept_tokens=kept,
-            prompt_tokens=len(tokens),
-            dropped_tokens=len(given) - len(tokens),
-            detokenizer=Detokenizer(visible_piece(self._model, request.marks)),
-            stops=StopScanner(request.stop),
-            settled=SettledTokens(),
-            stop_tokens=self._stop_tokens(request.stop),
-        )
+        sequence = self._intake.sequence(request)
         if request.constraint is None:
             self._waiting.append(sequence)
         else:
@@ -190,28 +163,6 @@ class Generator:
         assert self._governor is not None
         return self._governor.most if self._runs_alone else self._governor.wake()
 
-    def _prompt_tokens(self, prompt: str | list[int]) -> list[int]:
-        if isinstance(prompt, str):
-            tokens = self._model.tokenize(prompt, add_special=True, parse_special=True)
-        else:
-            tokens = list(prompt)
-            size = self._model.vocabulary_tokens
-            if not all(0 <= token < size for token in tokens):
-                raise RequestFailed(
-                    FailureKind.BAD_REQUEST, f"a token of the prompt is not in 0 to {size - 1}"
-                )
-        if not tokens:
-            raise RequestFailed(FailureKind.BAD_REQUEST, "the prompt is empty")
-        return tokens
-
-    def _stop_tokens(self, stops: Iterable[str]) -> dict[int, str]:
-        found = {}
-        for stop in stops:
-            tokens = self._model.tokenize(stop, add_special=False, parse_special=True)
-            if len(tokens) == 1 and self._model.is_control(tokens[0]):
-                found[tokens[0]] = stop
-        return found
-
     def _take_prepared(self) -> list[Reply]:
         """Queues the requests whose grammar is ready; waits a little where nothing else is to do.
 
@@ -244,23 +195,38 @@ class Generator:
             sequence = self._waiting[0]
             if sequence.request.reproducible and self._running:
                 break
-            demand = self._demand_tokens() + len(sequence.tokens)
+            leader, common = self._leader(sequence)
+            demand = self._demand_tokens() + len(sequence.tokens) - common
             growth = _GROWTH_TOKENS * (len(self._running) + 1)
             if self._running and demand + growth > self._limit_tokens:
                 break
             self._waiting.popleft()
             self._running.append(sequence)
             try:
-                self._enter(sequence)
+                self._enter(sequence, leader, common)
             except Exception as error:
                 replies.append(self._fail_unforeseen(sequence, "admission", error))
         return replies
 
-    def _enter(self, sequence: Sequence) -> None:
+    def _leader(self, sequence: Sequence) -> tuple[Sequence | None, int]:
+        """The running request that has or will have most of a prompt's beginning in the pool."""
+        best, most = None, 0
+        if not self._running or sequence.request.reproducible or self._reach.is_recurrent:
+            return best, most
+        for running in self._running:
+            common = common_prefix(running.tokens, sequence.tokens)
+            common = min(common, len(sequence.tokens) - 1, len(running.tokens) - 1)
+            if common > most:
+                best, most = running, common
+        return (best, most) if most >= LEAST_TOKENS else (None, 0)
+
+    def _enter(self, sequence: Sequence, leader: Sequence | None, common: int) -> None:
         """Gives a request a slot and, the first time, its sampler."""
         is_alone = sequence.request.reproducible
         acquire = self._slots.acquire_alone if is_alone else self._slots.acquire
         sequence.slot = acquire(sequence.tokens)
+        is_ahead = common >= sequence.slot.length + LEAST_TOKENS
+        sequence.leader, sequence.common_tokens = (leader, common) if is_ahead else (None, 0)
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
             sequence.sampler = build_sampler(
@@ -269,7 +235,8 @@ class Generator:
 
     def _demand_tokens(self) -> int:
         """Tokens of the pool that the running requests have or are about to take."""
-        return sum(len(sequence.tokens) for sequence in self._running)
+        missing = sum(sequence.missing_tokens for sequence in self._running)
+        return self._slots.busy_tokens + missing
 
     def _suspend_youngest_over_pool(self) -> None:
         while self._demand_tokens() > self._limit_tokens:
@@ -293,6 +260,8 @@ class Generator:
         for sequence in self._running:
             sequence.chunk, sequence.output_index = 0, -1
             sequence.started_ns = sequence.started_ns or now_ns
+            if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
+                continue
             if len(sequence.tokens) - self._held(sequence) > 1:
                 prompts.append(sequence)
             elif left:
@@ -310,6 +279,24 @@ class Generator:
                 self._add(sequence, chunk)
                 prompt_tokens += chunk
         return prompt_tokens
+
+    def _waits_for(self, sequence: Sequence, leader: Sequence) -> bool:
+        """Whether the prefix is still being computed; takes it over once it is there."""
+        if self._held(leader) < sequence.common_tokens:
+            return True
+        self._take_over(sequence, leader)
+        return False
+
+    def _take_over(self, sequence: Sequence, leader: Sequence) -> None:
+        """Lets a request that waits for another's prefix have what there is of it."""
+        sequence.leader = None
+        source, target = leader.slot, sequence.slot
+        assert source is not None and target is not None
+        length = min(source.length, sequence.common_tokens)
+        if length > target.length and self._slots.can_share(source, length):
+            self._slots.share(source, target, length)
+            if not sequence.generated_tokens:
+                sequence.cached_tokens = length
 
     def _ends_apart(self, sequence: Sequence) -> bool:
         """The last token of the prompt gets a step of its own, before which the state is copied:
@@ -482,7 +469,10 @@ class Generator:
     def _leave(self, sequence: Sequence) -> None:
         """Takes a running request out of its slot."""
         self._running.remove(sequence)
+        sequence.leader = None
         if sequence.slot is not None:
+            for follower in [one for one in self._running if one.leader is sequence]:
+                self._take_over(follower, sequence)
             if sequence.shifted_tokens:
                 # What is behind the cut was computed with what is gone now in view.
                 self._slots.cut(sequence.slot, sequence.kept_tokens)

@@ -3,8 +3,9 @@
 llama.cpp's threads meet at a barrier after every operation and spin while they wait. When another
 process takes one of their cores, all wait for the one that does not run: 172 tokens a second become
 26, while one thread less keeps 95. The kernel counts how often
-it took the processor away, so the governor tries one thread less when that happens in most steps,
-keeps whichever was faster, and tries more again now and then.
+it took the processor away, so the governor tries one thread less when that happens in most steps
+and somebody else wants a core for good, keeps whichever was faster, and tries more again now and
+then.
 
 Knows neither llama.cpp nor requests: it is told how long like steps took.
 """
@@ -24,6 +25,9 @@ WORTHWHILE_GAIN: Final = 0.95
 FIRST_PAUSE_S: Final = 2.0
 LAST_PAUSE_S: Final = 30.0
 """Between two tries; doubles with each try that was in vain."""
+_LOOKS: Final = 3
+_LOOK_PAUSE_S: Final = 0.0003
+"""Between two looks at the neighbours."""
 
 
 def preemptions() -> int:
@@ -31,16 +35,43 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def runnable_neighbours() -> int:
-    """Threads of the whole machine that run or could run now, the caller not counted.
+def lasting_neighbours() -> int | None:
+    """Threads of other processes that want a core for good; None where the system does not tell.
 
-    Source: proc(5), /proc/loadavg, fourth field. 0 where that cannot be read.
+    The daemon and its clients run for some tenths of a millisecond at a token: whoever is gone at
+    one of several looks is no neighbour.
+    """
+    fewest: int | None = None
+    for look in range(_LOOKS):
+        if look:
+            time.sleep(_LOOK_PAUSE_S)
+        count = _runnable_neighbours()
+        if count is None or count == 0:
+            return count
+        fewest = count if fewest is None else min(fewest, count)
+    return fewest
+
+
+def _runnable_neighbours() -> int | None:
+    """Threads of other processes that run or could run now.
+
+    Source: proc(5), /proc/loadavg, fourth field, and /proc/self/task.
     """
     try:
         with open("/proc/loadavg", encoding="ascii") as file:
-            return int(file.read().split()[3].partition("/")[0]) - 1
+            runnable = int(file.read().split()[3].partition("/")[0])
+        own = sum(_runs(task) for task in os.listdir("/proc/self/task"))
     except (OSError, ValueError, IndexError):
-        return 0
+        return None
+    return max(0, runnable - max(1, own)) if runnable else None
+
+
+def _runs(task: str) -> bool:
+    try:
+        with open(f"/proc/self/task/{task}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] == "R"
+    except (OSError, IndexError):
+        return False  # it has ended
 
 
 class ThreadGovernor:
@@ -51,7 +82,7 @@ class ThreadGovernor:
         most: int,
         *,
         count_preemptions: Callable[[], int] = preemptions,
-        count_neighbours: Callable[[], int] = runnable_neighbours,
+        count_neighbours: Callable[[], int | None] = lasting_neighbours,
         cores: int | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,7 +113,8 @@ class ThreadGovernor:
         """
         self._give_up_trial()
         self._counted = self._count_preemptions()
-        self.threads = min(self._most, max(1, self._cores - self._count_neighbours()))
+        neighbours = self._count_neighbours() or 0
+        self.threads = min(self._most, max(1, self._cores - neighbours))
         return self.threads
 
     def record(self, shape: int, elapsed_ns: int) -> int:
@@ -121,7 +153,11 @@ class ThreadGovernor:
             if now_s < self._quiet_until_s:
                 return
             if is_crowded and self.threads > 1:
-                self._try(self.threads - 1, step_ns)
+                # The daemon takes a core for a moment at each token, which is no reason.
+                if self._count_neighbours() == 0:
+                    self._quiet_until_s = now_s + FIRST_PAUSE_S
+                else:
+                    self._try(self.threads - 1, step_ns)
             elif self.threads < self._most:
                 self._try(self.threads + 1, step_ns)
             return

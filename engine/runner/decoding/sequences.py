@@ -58,6 +58,10 @@ class Sequence:
     """Where in the batch its next token comes out; -1: not in this step."""
     repeats: int = 0
     """How many times in a row the last token came."""
+    leader: "Sequence | None" = None
+    """The request that is computing a prefix of both prompts, for which this one waits."""
+    common_tokens: int = 0
+    """Length of that prefix."""
 
     @property
     def id(self) -> int:
@@ -70,6 +74,12 @@ class Sequence:
         tail = self.tokens[-min(self.generated_tokens, self.limit_tokens // 2) :]
         periods = range(1, min(len(tail) // 3, _LONGEST_PERIOD_TOKENS) + 1)
         return any(tail[period:] == tail[:-period] for period in periods)
+
+    @property
+    def missing_tokens(self) -> int:
+        """Tokens that are not in the pool yet, and that nobody else is about to put there."""
+        held = self.slot.length if self.slot else 0
+        return len(self.tokens) - max(held, self.common_tokens if self.leader else 0)
 
     def forget_half(self) -> int:
         """Forgets half of what may go, from `kept_tokens` on; returns how many tokens."""

@@ -65,6 +65,29 @@ def test_after_a_rest_the_neighbours_are_counted(neighbours: int, threads: int) 
     assert Machine(cores=8, neighbours=neighbours).governor().wake() == threads
 
 
+def test_a_daemon_that_takes_a_core_for_a_moment_at_each_token_is_no_neighbour() -> None:
+    machine = Machine(cores=2)
+    used = set()
+    governor = machine.governor()
+    for _ in range(3000):
+        machine.switches += 1
+        used.add(governor.record(1, machine.step_ns(governor.threads)))
+    assert used == {2}
+
+
+def test_where_neighbours_cannot_be_counted_preemptions_alone_decide() -> None:
+    machine = Machine(cores=2, neighbours=1)
+    governor = ThreadGovernor(
+        2,
+        count_preemptions=lambda: machine.switches,
+        count_neighbours=lambda: None,
+        cores=2,
+        clock_s=lambda: machine.now_s,
+    )
+    run(machine, governor, 100)
+    assert governor.threads == 1
+
+
 def test_threads_come_back_when_the_neighbour_leaves() -> None:
     machine = Machine(cores=4, neighbours=2)
     governor = machine.governor()
