@@ -273,6 +273,7 @@ async def _run(
         marks=request.marks,
         room=_room(request, may_cut=may_cut),
         reproducible=request.options.is_reproducible,
+        draft_tokens=request.options.draft_tokens,
         batch_tokens=request.options.batch_tokens if request.options.is_reproducible else 0,
     )
     async with aclosing(completion) as events:

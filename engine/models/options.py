@@ -182,6 +182,11 @@ class Options:
         return self.values.get("reproducible") is True
 
     @property
+    def draft_tokens(self) -> int:
+        """Most tokens that are guessed and checked at once; -1: as many as pay, 0: none."""
+        return self._integer("draft_num_predict") if "draft_num_predict" in self.values else -1
+
+    @property
     def stop(self) -> tuple[str, ...]:
         """The texts before which the answer ends."""
         value = self.values.get("stop", ())

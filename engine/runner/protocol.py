@@ -182,6 +182,9 @@ class Completion(_Message, frozen=True):
     are part of the text, which they are not otherwise."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
+    draft_tokens: int = -1
+    """Most next tokens that are guessed from the text before and checked in one step; -1: as many
+    as pay, 0: none. The answer is the same; a `reproducible` one is never drafted."""
     constraint: Constraint | None = None
     """Ends with STOP once nothing may follow; LENGTH and stop strings may end it before, with a
     text that is not whole. One that cannot be kept fails with `FailureKind.BAD_REQUEST`."""
@@ -348,6 +351,10 @@ class Completed(_Message, frozen=True):
     """Tokens that were cut out of the prompt."""
     shifted_tokens: int = 0
     """Tokens that were forgotten while the answer was written."""
+    drafted_tokens: int = 0
+    """Tokens that were guessed from the text before."""
+    accepted_tokens: int = 0
+    """Those of them that the model said as well."""
 
 
 class Embedded(_Message, frozen=True):

@@ -36,6 +36,8 @@ class ContextOptions:
     threads: int
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     flash_attention: bool | None = None
+    draft_tokens: int = 0
+    """Outputs that a step may compute beside one a sequence."""
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
 
@@ -103,8 +105,9 @@ class Context:
             parameters.flash_attn_type = int(options.flash_attention)
         parameters.kv_unified, parameters.swa_full = True, False
         if options.pooling is None:
-            # One output a sequence: the buffer of logits for a whole batch is not needed.
-            parameters.n_outputs_max = options.sequences
+            # Few outputs: the buffer of logits for a whole batch is not needed.
+            most = max(options.sequences, options.batch_tokens)
+            parameters.n_outputs_max = min(most, options.sequences + options.draft_tokens)
         else:
             parameters.embeddings, parameters.pooling_type = True, int(options.pooling)
         self.options = options
@@ -113,6 +116,8 @@ class Context:
         if not self.handle:
             raise NativeError("the context was not created")
         self._memory = api.llama_get_memory(self.handle)
+        self.spare_outputs: int = max(0, parameters.n_outputs_max - options.sequences)
+        """Outputs that a step may compute beside one a sequence."""
         self.batch_tokens: int = api.llama_n_batch(self.handle)
         self.is_causal: bool = api.llama_get_causal_attn(self.handle)
 

@@ -17,21 +17,21 @@ from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
-from olmkit.engine.runner.constraints.constraint import GuideMaker, Preparation
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.intake import Intake
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
-from olmkit.engine.runner.decoding.parked import (
+from olmkit.engine.runner.decoding.preparations import Preparations
+from olmkit.engine.runner.decoding.promptshare import PromptPace
+from olmkit.engine.runner.decoding.sampling import build_sampler
+from olmkit.engine.runner.decoding.sequences import Sequence
+from olmkit.engine.runner.failures import RequestFailed
+from olmkit.engine.runner.promptcache.parked import (
     LEAST_TOKENS,
     ParkedStates,
     Reach,
     common_prefix,
 )
-from olmkit.engine.runner.decoding.promptshare import PromptPace
-from olmkit.engine.runner.decoding.sampling import build_sampler
-from olmkit.engine.runner.decoding.sequences import Sequence
-from olmkit.engine.runner.decoding.slots import SlotPool
-from olmkit.engine.runner.failures import RequestFailed
+from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -51,8 +51,8 @@ Rules of dashes and runs of blanks are far shorter, for their tokens hold many c
 _GROWTH_TOKENS: Final = 32
 """Room for each running request that must be left when another one is let in."""
 
-_PREPARING_WAIT_S: Final = 0.01
-"""How long a step without other work waits for a grammar, before it looks for new requests."""
+_MOST_DRAFTING: Final = 4
+"""Requests beside each other from which on nothing is guessed: a step is full without."""
 
 _NO_ROOM: Final = 1
 """llama_decode's status when the KV cache has no cells for the batch."""
@@ -84,9 +84,7 @@ class Generator:
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
         self._pace = PromptPace()
-        self._guides = GuideMaker(model)
-        self._preparing: list[tuple[Sequence, Preparation]] = []
-        """Requests whose grammar is still being made."""
+        self._preparing = Preparations(model)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self.steps = 0
@@ -116,12 +114,11 @@ class Generator:
         if request.constraint is None:
             self._waiting.append(sequence)
         else:
-            self._preparing.append((sequence, self._guides.prepare(request.constraint)))
+            self._preparing.add(sequence, request.constraint)
 
     def cancel(self, request_id: int) -> list[Reply]:
         """Ends a request, wherever it is; nothing for an unknown id."""
-        preparing = [sequence for sequence, _ in self._preparing]
-        for sequence in (*self._running, *self._waiting, *preparing):
+        for sequence in (*self._running, *self._waiting, *self._preparing.sequences):
             if sequence.id == request_id:
                 return [self._complete(sequence, EndReason.CANCELLED)]
         return []
@@ -129,7 +126,10 @@ class Generator:
     def step(self) -> list[Reply]:
         """Decodes one batch, if there is work, and returns all replies that come of it."""
         was_idle = not self._running
-        replies = self._take_prepared() + self._admit()
+        is_at_rest = not self._running and not self._waiting
+        ready, replies = self._preparing.take(may_wait=is_at_rest)
+        self._waiting += ready
+        replies += self._admit()
         if not self._running:
             return replies
         if self._governor and was_idle:
@@ -143,7 +143,8 @@ class Generator:
         if status != 0:
             return replies + self._recover(status)
         self._batch_tokens = self._context.batch_tokens
-        if self._governor and not prompt_tokens and not self._runs_alone:
+        is_plain = not prompt_tokens and not any(one.draft for one in self._running)
+        if self._governor and is_plain and not self._runs_alone:
             elapsed_ns = time.monotonic_ns() - started_ns
             self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
         for sequence in [one for one in self._running if one.chunk]:
@@ -162,31 +163,6 @@ class Generator:
         """The threads to begin with after a rest."""
         assert self._governor is not None
         return self._governor.most if self._runs_alone else self._governor.wake()
-
-    def _take_prepared(self) -> list[Reply]:
-        """Queues the requests whose grammar is ready; waits a little where nothing else is to do.
-
-        Not in the queue before: those behind need not wait for it.
-        """
-        if not self._preparing:
-            return []
-        if not self._running and not self._waiting:
-            self._preparing[0][1].wait(_PREPARING_WAIT_S)
-        replies: list[Reply] = []
-        for sequence, preparation in [one for one in self._preparing if one[1].is_done]:
-            self._preparing.remove((sequence, preparation))
-            try:
-                sequence.guide = preparation.guide()
-            except RequestFailed as error:
-                replies.append(error.reply(sequence.id))
-            except Exception as error:
-                log.write_exception("constraint", error)
-                message = f"the constraint failed: {type(error).__name__}"
-                failure = RequestFailed(FailureKind.INTERNAL, message)
-                replies.append(failure.reply(sequence.id))
-            else:
-                self._waiting.append(sequence)
-        return replies
 
     def _admit(self) -> list[Reply]:
         """Lets waiting requests in, in order, while there are slots and room."""
@@ -257,8 +233,9 @@ class Generator:
         left = self._batch_tokens
         is_generating = False
         prompts = []
+        drafts = self._context.spare_outputs if len(self._running) <= _MOST_DRAFTING else 0
         for sequence in self._running:
-            sequence.chunk, sequence.output_index = 0, -1
+            sequence.chunk, sequence.output_index, sequence.draft = 0, -1, []
             sequence.started_ns = sequence.started_ns or now_ns
             if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
                 continue
@@ -266,8 +243,11 @@ class Generator:
                 prompts.append(sequence)
             elif left:
                 is_generating = is_generating or sequence.generated_tokens > 0
+                if drafts and sequence.lookup is not None and sequence.generated_tokens:
+                    sequence.draft = self._draft(sequence, min(drafts, left - len(self._running)))
                 self._add(sequence, 1)
-                left -= 1
+                drafts -= len(sequence.draft)
+                left -= sequence.chunk
         if is_generating:
             left = min(left, self._pace.limit_tokens(self._batch_tokens))
         prompt_tokens = 0
@@ -312,18 +292,30 @@ class Generator:
     def _held(self, sequence: Sequence) -> int:
         return sequence.slot.length if sequence.slot else 0
 
+    def _draft(self, sequence: Sequence, most: int) -> list[int]:
+        """Guesses at the next tokens, as far as the request and the pool have room for them."""
+        assert sequence.lookup is not None
+        wanted = sequence.request.draft_tokens
+        most = min(
+            most if wanted < 0 else wanted,
+            most,
+            sequence.most_tokens - sequence.generated_tokens - 1,
+            sequence.limit_tokens - len(sequence.tokens) - 1,
+        )
+        draft = sequence.lookup.draft(sequence.tokens, most) if most > 0 else []
+        return draft[: max(0, self._limit_tokens - self._demand_tokens())] if draft else draft
+
     def _add(self, sequence: Sequence, chunk: int) -> None:
         assert sequence.slot is not None
         start = sequence.slot.length
         is_last = start + chunk == len(sequence.tokens)
+        tokens = sequence.tokens[start : start + chunk] + sequence.draft
+        outputs = 1 + len(sequence.draft) if is_last else 0
         index = self._batch.add(
-            sequence.tokens[start : start + chunk],
-            position=start,
-            sequence=sequence.slot.index,
-            outputs=int(is_last),
+            tokens, position=start, sequence=sequence.slot.index, outputs=outputs
         )
-        sequence.chunk = chunk
-        sequence.output_index = index if is_last else -1
+        sequence.chunk = len(tokens)
+        sequence.output_index = index + 1 - outputs if is_last else -1
 
     # --- after a step ------------------------------------------------------------------------
 
@@ -345,7 +337,7 @@ class Generator:
     def _advance(self, sequence: Sequence) -> list[Reply]:
         """Takes in what the step did for one request."""
         assert sequence.slot is not None
-        sequence.slot.length += sequence.chunk
+        sequence.slot.length += sequence.chunk - len(sequence.draft)
         if sequence.output_index < 0:
             if sequence.generated_tokens:
                 return []
@@ -356,11 +348,33 @@ class Generator:
             return [PromptProgress(id=sequence.id, processed_tokens=done, total_tokens=total)]
         sequence.prompt_ended_ns = sequence.prompt_ended_ns or time.monotonic_ns()
         try:
+            if sequence.draft:
+                return self._check_draft(sequence, sequence.slot)
             return self._sample(sequence)
         except RequestFailed as error:
             return [self._fail(sequence, error)]
         except Exception as error:
             return [self._fail_unforeseen(sequence, "sampling", error)]
+
+    def _check_draft(self, sequence: Sequence, slot: Slot) -> list[Reply]:
+        """Samples behind the last token, and behind those of the draft as long as it is right."""
+        replies: list[Reply] = []
+        draft, lookup, first = sequence.draft, sequence.lookup, sequence.output_index
+        accepted = 0
+        sequence.drafted_tokens += len(draft)
+        while True:
+            sequence.output_index = first + accepted
+            replies += self._sample(sequence)
+            is_over = sequence.slot is None or accepted == len(draft)
+            if is_over or sequence.tokens[-1] != draft[accepted]:
+                break
+            accepted += 1
+            sequence.accepted_tokens += 1
+            slot.length += 1
+        self._slots.drop_behind(slot)
+        if lookup is not None:
+            lookup.record(len(draft), accepted)
+        return replies
 
     def _sample(self, sequence: Sequence) -> list[Reply]:
         """Samples the next token of a request, and ends the request where that ends it."""
@@ -435,6 +449,8 @@ class Generator:
             cached_tokens=sequence.cached_tokens,
             dropped_tokens=sequence.dropped_tokens,
             shifted_tokens=sequence.shifted_tokens,
+            drafted_tokens=sequence.drafted_tokens,
+            accepted_tokens=sequence.accepted_tokens,
             prompt_ns=prompt_ended_ns - started_ns,
             completion_tokens=sequence.generated_tokens,
             completion_ns=now_ns - prompt_ended_ns,
@@ -460,9 +476,7 @@ class Generator:
         elif sequence in self._running:
             self._leave(sequence)
         else:
-            for _, preparation in (one for one in self._preparing if one[0] is sequence):
-                preparation.cancel()
-            self._preparing = [one for one in self._preparing if one[0] is not sequence]
+            self._preparing.remove(sequence)
         if sequence.sampler is not None:
             sequence.sampler.close()
 

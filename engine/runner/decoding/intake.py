@@ -11,6 +11,7 @@ from olmkit.engine.runner.decoding.settled import SettledTokens
 from olmkit.engine.runner.decoding.stops import StopScanner
 from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.protocol import Completion, FailureKind
+from olmkit.engine.runner.speculation.promptlookup import PromptLookup
 
 _LEAST_CUT_TOKENS: Final = 4
 """A context below cannot hold what is left of a prompt that is cut."""
@@ -57,7 +58,13 @@ class Intake:
             stops=StopScanner(request.stop),
             settled=SettledTokens(),
             stop_tokens=self._stop_tokens(request.stop),
+            lookup=PromptLookup() if self._may_draft(request) else None,
         )
+
+    def _may_draft(self, request: Completion) -> bool:
+        """A wrong guess must be taken back, which a recurrent state cannot."""
+        is_wanted = request.draft_tokens != 0 and not request.reproducible
+        return is_wanted and not self._model.has_recurrent_state
 
     def _prompt_tokens(self, prompt: str | list[int]) -> list[int]:
         if isinstance(prompt, str):

@@ -5,16 +5,17 @@ it is written: the first `num_keep` tokens stay, half of the rest goes. Source: 
 runner/llamarunner/runner.go (`inputs`, `ShiftDiscard`).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from olmkit.engine.runner.bindings import Sampler
 from olmkit.engine.runner.constraints.constraint import Guide
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer
 from olmkit.engine.runner.decoding.settled import SettledTokens
-from olmkit.engine.runner.decoding.slots import Slot
 from olmkit.engine.runner.decoding.stops import StopScanner
+from olmkit.engine.runner.promptcache.slots import Slot
 from olmkit.engine.runner.protocol import Completion
+from olmkit.engine.runner.speculation.promptlookup import PromptLookup
 
 _LONGEST_PERIOD_TOKENS: Final = 256
 
@@ -58,6 +59,12 @@ class Sequence:
     """Where in the batch its next token comes out; -1: not in this step."""
     repeats: int = 0
     """How many times in a row the last token came."""
+    lookup: PromptLookup | None = None
+    """What drafts come from; None: nothing is drafted."""
+    draft: list[int] = field(default_factory=list)
+    """Tokens behind its last one in the step at hand that are only guessed."""
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
     leader: "Sequence | None" = None
     """The request that is computing a prefix of both prompts, for which this one waits."""
     common_tokens: int = 0
@@ -86,6 +93,7 @@ class Sequence:
         count = max(1, (len(self.tokens) - self.kept_tokens) // 2)
         del self.tokens[self.kept_tokens : self.kept_tokens + count]
         self.shifted_tokens += count
+        self.lookup = PromptLookup() if self.lookup else None
         return count
 
 

@@ -39,6 +39,7 @@ from olmkit.engine.runner.protocol import (
     LoadOperation,
     LoadOptions,
 )
+from olmkit.engine.runner.speculation.promptlookup import MOST_DEPTH
 
 _MAGIC: Final = b"GGUF"
 _PROBE_TOKENS: Final = 32
@@ -273,6 +274,7 @@ class _Loading:
             context_tokens=limit_tokens,
             batch_tokens=batch,
             sequences=1 if options.embedding else options.sequences,
+            draft_tokens=0 if options.embedding else MOST_DEPTH,
             threads=self._threads,
             kv_cache_type=options.kv_cache_type,
             flash_attention=options.flash_attention,

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from olmkit.engine.runner.bindings import Context
-from olmkit.engine.runner.decoding.parked import Parked, ParkedStates, Reach, common_prefix
+from olmkit.engine.runner.promptcache.parked import Parked, ParkedStates, Reach, common_prefix
 
 _LEAST_SHARED_PART: Final = 0.1
 """Part of a prompt that a slot must share to be taken for it (llama-server's figure)."""
@@ -117,6 +117,10 @@ class SlotPool:
     def release(self, slot: Slot, step: int) -> None:
         """Takes a slot back; its tokens stay in the pool for now."""
         slot.is_free, slot.last_used = True, step
+
+    def drop_behind(self, slot: Slot) -> None:
+        """Takes tokens that were only tried out of the pool: all behind what the slot holds."""
+        self._context.truncate(slot.index, slot.length)
 
     def keep_beginning(self, slot: Slot) -> None:
         """Copies what a slot holds where it could not be cut back to this later."""
