@@ -34,6 +34,7 @@ from olmkit.engine.api.openai.chat import chat_completions
 from olmkit.engine.api.openai.completions import completions
 from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
+from olmkit.engine.api.openai.rerank import native_rerank, rerank
 from olmkit.engine.api.openai.responses import responses
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.state import Api
@@ -93,6 +94,7 @@ def _routes() -> list[Route]:
         ("/api/chat", chat, "POST"),
         ("/api/embed", embed, "POST"),
         ("/api/embeddings", embeddings, "POST"),
+        ("/api/rerank", native_rerank, "POST"),
         ("/api/parse", parse, "POST"),
         ("/api/tokenize", tokenize.tokenize, "POST"),
         ("/api/detokenize", tokenize.detokenize, "POST"),
@@ -110,6 +112,7 @@ def _routes() -> list[Route]:
         ("/v1/chat/completions", chat_completions, "POST"),
         ("/v1/completions", completions, "POST"),
         ("/v1/embeddings", openai_embeddings, "POST"),
+        ("/v1/rerank", rerank, "POST"),
         ("/v1/models", list_models, "GET"),
         ("/v1/models/{name:model}", get_model, "GET"),
         ("/v1/responses", responses, "POST"),

@@ -24,6 +24,10 @@ MAX_TOP_LOGPROBS: Final = 20
 GRAMMARS: Final = ("lark", "regex", "gbnf")
 SCHEMA_IGNORED_HEADER: Final = "Olm-Schema-Ignored"
 MOST_IGNORED_TOLD: Final = 20
+_HINTS: Final = {
+    "embedding": "it computes embeddings: use /api/embed",
+    "rerank": "it ranks documents: use /api/rerank",
+}
 _ALLOWED: Final = '"high", "medium", "low", "max", true, or false'
 
 
@@ -94,8 +98,13 @@ def require_capability(spec: ModelSpec, name: str, found: Iterable[str], *, verb
             f'"{name}" does not support {verb}',
             model=spec.name,
             capability=verb,
-            hint="it computes embeddings: use /api/embed" if "embedding" in found else None,
+            hint=next(filter(None, map(hint_for, found)), None),
         )
+
+
+def hint_for(capability: str) -> str | None:
+    """What a model with this capability does instead of what it was asked for; None for most."""
+    return _HINTS.get(capability)
 
 
 def require_extras(spec: ModelSpec, wanted: Iterable[str], found: Iterable[str]) -> None:

@@ -144,7 +144,7 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
         prompt_cache_bytes=settings.prompt_cache_bytes,
         has_accelerator=has_accelerator(),
     )
-    return options.load_options(defaults, embedding=spec.computes_embeddings)
+    return options.load_options(defaults, embedding=spec.pools)
 
 
 async def load(
@@ -270,6 +270,7 @@ async def _run(
         stop=request.options.stop,
         top_logprobs=request.top_logprobs,
         constraint=request.constraint,
+        logit_bias=request.options.logit_bias,
         marks=request.marks,
         room=_room(request, may_cut=may_cut),
         reproducible=request.options.is_reproducible,

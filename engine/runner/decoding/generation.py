@@ -206,7 +206,7 @@ class Generator:
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
             sequence.sampler = build_sampler(
-                self._model, sequence.request.sampling, sequence.tokens, sequence.limit_tokens
+                self._model, sequence.request, sequence.tokens, sequence.limit_tokens
             )
 
     def _demand_tokens(self) -> int:

@@ -5,7 +5,7 @@ from typing import Final
 
 from olmkit.engine.runner.bindings import Model
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer, visible_piece
-from olmkit.engine.runner.decoding.sampling import check_sampling
+from olmkit.engine.runner.decoding.sampling import check_logit_bias, check_sampling
 from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
 from olmkit.engine.runner.decoding.settled import SettledTokens
 from olmkit.engine.runner.decoding.stops import StopScanner
@@ -35,6 +35,7 @@ class Intake:
             RequestFailed: its options or its prompt are wrong, or the prompt is too long.
         """
         check_sampling(request.sampling)
+        check_logit_bias(self._model, request.logit_bias)
         given = self._prompt_tokens(request.prompt)
         room = request.room
         limit = min(room.context_tokens or self._limit_tokens, self._limit_tokens)
