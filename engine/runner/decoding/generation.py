@@ -32,6 +32,7 @@ from olmkit.engine.runner.promptcache.parked import (
     common_prefix,
 )
 from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
+from olmkit.engine.runner.promptcache.stored import StoredStates
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -69,8 +70,12 @@ class Generator:
         limit_tokens: int,
         governor: ThreadGovernor | None = None,
         prompt_cache_bytes: int = 0,
+        stored: StoredStates | None = None,
     ) -> None:
-        """`governor` None: the number of threads stays what the context was made with."""
+        """`governor` None: the number of threads stays what the context was made with.
+
+        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold.
+        """
         self._governor = governor
         self._model = model
         self._context = context
@@ -78,7 +83,7 @@ class Generator:
         self._reach = Reach(
             window_tokens=model.window_tokens, is_recurrent=model.has_recurrent_state
         )
-        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes)
+        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes, stored=stored)
         self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
         self._intake = Intake(model, limit_tokens=limit_tokens)
         self._batch = Batch(context.batch_tokens)
@@ -103,6 +108,10 @@ class Generator:
     def held_tokens(self) -> int:
         """Tokens in the KV pool."""
         return self._slots.held_tokens
+
+    def save_prompts(self, *, until_s: float) -> None:
+        """Writes what prompts left behind to disk, until a moment of `time.monotonic`."""
+        self._slots.save(until_s=until_s)
 
     def submit(self, request: Completion) -> None:
         """Queues a completion.
