@@ -100,7 +100,7 @@ class StoredStates:
             stored.path.unlink()
 
     def keep(self, tokens: Sequence[int], first_position: int, state: Any) -> None:
-        """Writes a state, beside the loop; nothing where it is short, big, known or one too many."""
+        """Writes a state beside the loop; none that is short, big, known or one too many."""
         size_bytes = len(state)
         if len(tokens) < LEAST_TOKENS or size_bytes > self._budget_bytes // 2:
             return
