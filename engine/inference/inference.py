@@ -15,6 +15,7 @@ from typing import Final
 from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import ContextExceeded
+from olmkit.engine.framing import wire_path
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.planning.available import has_accelerator
@@ -142,6 +143,8 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         prompt_cache_bytes=settings.prompt_cache_bytes,
+        prompt_store=wire_path(settings.prompt_store),
+        prompt_store_bytes=settings.prompt_store_bytes,
         has_accelerator=has_accelerator(),
     )
     return options.load_options(defaults, embedding=spec.pools)

@@ -121,6 +121,8 @@ class LoadDefaults:
     flash_attention: bool | None = None
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     prompt_cache_bytes: int = 0
+    prompt_store: str = ""
+    prompt_store_bytes: int = 0
     has_accelerator: bool = True
     """False: there is nothing that layers could be put on, whatever a request says of it."""
 
@@ -215,6 +217,8 @@ class Options:
             flash_attention=defaults.flash_attention,
             embedding=embedding,
             prompt_cache_bytes=defaults.prompt_cache_bytes,
+            prompt_store=defaults.prompt_store,
+            prompt_store_bytes=defaults.prompt_store_bytes,
         )
 
     def _integer(self, name: str, default: int | None = None) -> int:

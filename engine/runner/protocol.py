@@ -73,6 +73,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """
     prompt_cache_bytes: int = 1 << 30
     """Main memory for what idle sequences hold, beside the KV pool."""
+    prompt_store: str = ""
+    """Directory, as `framing.wire_path` writes it, for what outlives the loaded model; empty:
+    nothing does."""
+    prompt_store_bytes: int = 0
+    """What all models together may take there."""
 
 
 class SafeMode(msgspec.Struct, frozen=True, kw_only=True):

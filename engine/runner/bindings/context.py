@@ -209,8 +209,13 @@ class Context:
         return state
 
     def restore_sequence(self, sequence: int, state: Any) -> bool:
-        """Puts a `sequence_state` in place of a sequence; False: no room, it is empty then."""
+        """Puts a `sequence_state` in place of a sequence; False: no room, it is empty then.
+
+        A state that was kept outside of memory may come as a bytearray.
+        """
         size = len(state)
+        if isinstance(state, bytearray):
+            state = (ctypes.c_uint8 * size).from_buffer(state)
         return bool(api.llama_state_seq_set_data(self.handle, state, size, sequence) == size)
 
     def first_position(self, sequence: int) -> int:

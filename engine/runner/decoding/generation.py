@@ -23,15 +23,11 @@ from olmkit.engine.runner.decoding.logprobs import token_logprobs
 from olmkit.engine.runner.decoding.preparations import Preparations
 from olmkit.engine.runner.decoding.promptshare import PromptPace
 from olmkit.engine.runner.decoding.sampling import build_sampler
-from olmkit.engine.runner.decoding.sequences import Sequence
+from olmkit.engine.runner.decoding.sequences import Sequence, find_leader
 from olmkit.engine.runner.failures import RequestFailed
-from olmkit.engine.runner.promptcache.parked import (
-    LEAST_TOKENS,
-    ParkedStates,
-    Reach,
-    common_prefix,
-)
+from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, ParkedStates, Reach
 from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
+from olmkit.engine.runner.promptcache.stored import StoredStates
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -69,8 +65,12 @@ class Generator:
         limit_tokens: int,
         governor: ThreadGovernor | None = None,
         prompt_cache_bytes: int = 0,
+        stored: StoredStates | None = None,
     ) -> None:
-        """`governor` None: the number of threads stays what the context was made with."""
+        """`governor` None: the number of threads stays what the context was made with.
+
+        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold.
+        """
         self._governor = governor
         self._model = model
         self._context = context
@@ -78,7 +78,7 @@ class Generator:
         self._reach = Reach(
             window_tokens=model.window_tokens, is_recurrent=model.has_recurrent_state
         )
-        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes)
+        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes, stored=stored)
         self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
         self._intake = Intake(model, limit_tokens=limit_tokens)
         self._batch = Batch(context.batch_tokens)
@@ -103,6 +103,10 @@ class Generator:
     def held_tokens(self) -> int:
         """Tokens in the KV pool."""
         return self._slots.held_tokens
+
+    def save_prompts(self, *, until_s: float) -> None:
+        """Writes what prompts left behind to disk, until a moment of `time.monotonic`."""
+        self._slots.save(until_s=until_s)
 
     def submit(self, request: Completion) -> None:
         """Queues a completion.
@@ -171,7 +175,8 @@ class Generator:
             sequence = self._waiting[0]
             if sequence.request.reproducible and self._running:
                 break
-            leader, common = self._leader(sequence)
+            can_share = not sequence.request.reproducible and not self._reach.is_recurrent
+            leader, common = find_leader(self._running if can_share else [], sequence.tokens)
             demand = self._demand_tokens() + len(sequence.tokens) - common
             growth = _GROWTH_TOKENS * (len(self._running) + 1)
             if self._running and demand + growth > self._limit_tokens:
@@ -183,18 +188,6 @@ class Generator:
             except Exception as error:
                 replies.append(self._fail_unforeseen(sequence, "admission", error))
         return replies
-
-    def _leader(self, sequence: Sequence) -> tuple[Sequence | None, int]:
-        """The running request that has or will have most of a prompt's beginning in the pool."""
-        best, most = None, 0
-        if not self._running or sequence.request.reproducible or self._reach.is_recurrent:
-            return best, most
-        for running in self._running:
-            common = common_prefix(running.tokens, sequence.tokens)
-            common = min(common, len(sequence.tokens) - 1, len(running.tokens) - 1)
-            if common > most:
-                best, most = running, common
-        return (best, most) if most >= LEAST_TOKENS else (None, 0)
 
     def _enter(self, sequence: Sequence, leader: Sequence | None, common: int) -> None:
         """Gives a request a slot and, the first time, its sampler."""

@@ -5,6 +5,7 @@ it is written: the first `num_keep` tokens stay, half of the rest goes. Source: 
 runner/llamarunner/runner.go (`inputs`, `ShiftDiscard`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -13,6 +14,7 @@ from olmkit.engine.runner.constraints.constraint import Guide
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer
 from olmkit.engine.runner.decoding.settled import SettledTokens
 from olmkit.engine.runner.decoding.stops import StopScanner
+from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, common_prefix
 from olmkit.engine.runner.promptcache.slots import Slot
 from olmkit.engine.runner.protocol import Completion
 from olmkit.engine.runner.speculation.promptlookup import PromptLookup
@@ -95,6 +97,19 @@ class Sequence:
         self.shifted_tokens += count
         self.lookup = PromptLookup() if self.lookup else None
         return count
+
+
+def find_leader(running: Iterable[Sequence], tokens: list[int]) -> tuple[Sequence | None, int]:
+    """The running request that has or will have most of a prompt's beginning in the pool, and how
+    much of it: all but the last token at the most, for there must be an output.
+    """
+    best, most = None, 0
+    for one in running:
+        limit = min(len(one.tokens), len(tokens)) - 1
+        common = min(common_prefix(one.tokens, tokens), limit)
+        if common > most:
+            best, most = one, common
+    return (best, most) if most >= LEAST_TOKENS else (None, 0)
 
 
 def without_middle(tokens: list[int], *, kept: int, limit: int) -> list[int]:

@@ -30,6 +30,7 @@ from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
+from olmkit.engine.runner.process.promptstore import stored_states
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
     Buffer,
@@ -243,6 +244,7 @@ class _Loading:
                 limit_tokens=limit,
                 governor=governor,
                 prompt_cache_bytes=options.prompt_cache_bytes,
+                stored=None if self._is_dry else stored_states(self._request),
             )
             embedder = Embedder(model, plan, embedding_context)
         else:

@@ -14,6 +14,7 @@ from typing import Final
 
 from olmkit.engine.runner.bindings import Context
 from olmkit.engine.runner.promptcache.parked import Parked, ParkedStates, Reach, common_prefix
+from olmkit.engine.runner.promptcache.stored import StoredState
 
 _LEAST_SHARED_PART: Final = 0.1
 """Part of a prompt that a slot must share to be taken for it (llama-server's figure)."""
@@ -150,6 +151,11 @@ class SlotPool:
             slot, self._reach.reusable(length, held=slot.length, first_position=first_position)
         )
 
+    def save(self, *, until_s: float) -> None:
+        """Writes what slots hold and what left them to disk, as far as the time suffices."""
+        held = sorted(self._slots, key=lambda slot: slot.last_used, reverse=True)
+        self._parked.save([(one.index, one.held) for one in held], until_s=until_s)
+
     def make_room(self, tokens: int) -> bool:
         """Empties idle slots, the oldest first, until the pool has room; False: it has not."""
         while self.held_tokens + tokens > self._capacity_tokens:
@@ -194,7 +200,9 @@ class SlotPool:
         first_position = self._context.first_position(slot.index)
         return self._reach.reusable(shared, held=slot.length, first_position=first_position)
 
-    def _restored(self, free: list[Slot], parked: Parked, length: int) -> tuple[Slot, int]:
+    def _restored(
+        self, free: list[Slot], parked: Parked | StoredState, length: int
+    ) -> tuple[Slot, int]:
         """A slot into which the state was put, and how much of it counts: 0 without room."""
         slot = self._vacated(free)
         if not self.make_room(len(parked.tokens)) or not self._parked.restore(parked, slot.index):
