@@ -28,9 +28,16 @@ def contenders(*, slots: int, weights: Path | None = None) -> Iterator[tuple[Ser
         "LLAMA_CPP_LIB_PATH": libraries,
         "OLM_NUM_PARALLEL": str(slots),
         "OLM_CONTEXT_LENGTH": str(CONTEXT_TOKENS),
+        "OLM_CACHE_DISK": "0",
     }
     home = BUILD / "contender-home"
     with olm_daemon(home, **variables) as olm, llama_daemon(path, *arguments) as llama:
-        command = [OLM, "create", MODEL, "-f", "-"]
-        subprocess.run(command, input=f"FROM {path}\n".encode(), env=olm.environ, check=True)
+        command = [OLM, "create", MODEL, "-q", "-f", "-"]
+        subprocess.run(
+            command,
+            input=f"FROM {path}\n".encode(),
+            env=olm.environ,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         yield olm, llama

@@ -5,7 +5,7 @@ prompt and sampling; streamed, on the client's clock. Rounds alternate, medians 
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from anchors import Server
@@ -64,9 +64,8 @@ def rates_and_waits(
     return rates[0], rates[1], waits[0], waits[1]
 
 
-def rows(weights: Path | None = None) -> list[Row]:
-    """Rates and waits at each number of streams."""
-    report = []
+def rows(weights: Path | None = None) -> Iterator[Row]:
+    """Rates and waits at each number of streams, as they come."""
     for slots, counts in ((8, (1, 4, 8)), (16, (16,))):
         with contenders(slots=slots, weights=weights) as (olm, llama):
             for count in counts:
@@ -84,8 +83,8 @@ def rows(weights: Path | None = None) -> list[Row]:
                 first = dataclasses.replace(
                     row, name=f"{row.name}, first token", ours=wait, anchor=their_wait, unit="ms"
                 )
-                report += [row, dataclasses.replace(first, target=latest, at_most=True)]
-    return report
+                yield row
+                yield dataclasses.replace(first, target=latest, at_most=True)
 
 
 if __name__ == "__main__":

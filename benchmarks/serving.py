@@ -16,6 +16,8 @@ from eventstreams import Call, Stream, olm_call, together
 from report import Row, median
 
 ROUNDS = 3
+LONG_ROUNDS = 2
+"""Of what takes llama-server most of a minute."""
 SLOTS = 8
 SENTENCE_TOKENS = 17
 
@@ -92,7 +94,7 @@ def shared_prefix(olm: Server, llama: Server) -> list[Row]:
 def _waits(
     olm: Server, llama: Server, calls: Callable[[Callable[..., Call], int], list[Call]]
 ) -> list[float]:
-    sides = alternating(olm, llama, calls, ROUNDS)
+    sides = alternating(olm, llama, calls, LONG_ROUNDS)
     return [median([one.first_ms for round_ in side for one in round_]) for side in sides]
 
 
@@ -114,7 +116,7 @@ def beside_prompt(olm: Server, llama: Server) -> list[Row]:
         )
         return gaps[int(0.95 * (len(gaps) - 1))]
 
-    sides = alternating(olm, llama, calls, ROUNDS)
+    sides = alternating(olm, llama, calls, LONG_ROUNDS)
     gaps = [median([p95(streams) for streams in side]) for side in sides]
     waits = [median([streams[1].first_ms for streams in side]) for side in sides]
     return [
@@ -146,13 +148,11 @@ ALL = {
 }
 
 
-def rows(names: list[str] | None = None) -> list[Row]:
-    """The rows of the benchmarks named, or of all."""
-    report = []
+def rows(names: list[str] | None = None) -> Iterator[Row]:
+    """The rows of the benchmarks named, or of all, as they come."""
     with contenders(slots=SLOTS) as (olm, llama):
         for name in names or ALL:
-            report += ALL[name](olm, llama)
-    return report
+            yield from ALL[name](olm, llama)
 
 
 if __name__ == "__main__":
