@@ -32,7 +32,7 @@ def contenders(*, slots: int, weights: Path | None = None) -> Iterator[tuple[Ser
     }
     home = BUILD / "contender-home"
     with olm_daemon(home, **variables) as olm, llama_daemon(path, *arguments) as llama:
-        command = [OLM, "create", MODEL, "-q", "-f", "-"]
+        command = [OLM, "create", MODEL, "-f", "-"]
         subprocess.run(
             command,
             input=f"FROM {path}\n".encode(),

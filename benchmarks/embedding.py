@@ -33,7 +33,7 @@ def rows() -> list[Row]:
         olm_daemon(home, LLAMA_CPP_LIB_PATH=libraries) as olm,
         llama_daemon(weights, *arguments) as llama,
     ):
-        command = [OLM, "create", MODEL, "-q", "-f", "-"]
+        command = [OLM, "create", MODEL, "-f", "-"]
         subprocess.run(command, input=f"FROM {weights}\n".encode(), env=olm.environ, check=True)
         for _ in range(ROUNDS + 1):
             ours.append(len(TEXTS) / _seconds(olm))
