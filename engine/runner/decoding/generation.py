@@ -136,8 +136,11 @@ class Generator:
         replies += self._admit()
         if not self._running:
             return replies
-        if self._governor and was_idle:
-            self._context.use_threads(self._threads())
+        if self._governor and not self._runs_alone:
+            governor = self._governor
+            self._context.use_threads(governor.wake() if was_idle else governor.refresh())
+        elif self._governor:
+            self._context.use_threads(self._governor.most)
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
         prompt_tokens = self._fill_batch(started_ns)
@@ -162,11 +165,6 @@ class Generator:
     def _runs_alone(self) -> bool:
         """The one that runs must not be disturbed."""
         return any(sequence.request.reproducible for sequence in self._running)
-
-    def _threads(self) -> int:
-        """The threads to begin with after a rest."""
-        assert self._governor is not None
-        return self._governor.most if self._runs_alone else self._governor.wake()
 
     def _admit(self) -> list[Reply]:
         """Lets waiting requests in, in order, while there are slots and room."""

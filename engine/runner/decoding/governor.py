@@ -14,6 +14,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 WINDOW_STEPS: Final = 6
@@ -25,9 +26,12 @@ WORTHWHILE_GAIN: Final = 0.95
 FIRST_PAUSE_S: Final = 2.0
 LAST_PAUSE_S: Final = 30.0
 """Between two tries; doubles with each try that was in vain."""
-_LOOKS: Final = 3
-_LOOK_PAUSE_S: Final = 0.0003
-"""Between two looks at the neighbours."""
+_LOOKS_S: Final = (0, 0.0003, 0.0003, 0.001)
+"""Pauses before looks at the neighbours."""
+GLANCE_PAUSE_S: Final = 0.02
+"""Between two looks while there are fewer threads than there may be."""
+CLEAR_GLANCES: Final = 2
+"""So many looks in a row without neighbours bring all threads back."""
 
 
 def preemptions() -> int:
@@ -38,37 +42,43 @@ def preemptions() -> int:
 def lasting_neighbours() -> int | None:
     """Threads of other processes that want a core for good; None where the system does not tell.
 
-    The daemon and its clients run for some tenths of a millisecond at a token: whoever is gone at
-    one of several looks is no neighbour.
+    Clients run for some tenths of a millisecond at a token: whoever is gone at one of several
+    looks is no neighbour.
     """
     fewest: int | None = None
-    for look in range(_LOOKS):
-        if look:
-            time.sleep(_LOOK_PAUSE_S)
-        count = _runnable_neighbours()
+    for pause_s in _LOOKS_S:
+        time.sleep(pause_s)
+        count = runnable_neighbours()
         if count is None or count == 0:
             return count
         fewest = count if fewest is None else min(fewest, count)
     return fewest
 
 
-def _runnable_neighbours() -> int | None:
-    """Threads of other processes that run or could run now.
+def runnable_neighbours() -> int | None:
+    """Threads that run or could run now, but for those of this process and of its daemon.
 
-    Source: proc(5), /proc/loadavg, fourth field, and /proc/self/task.
+    Source: proc(5), /proc/loadavg, fourth field, and /proc/PID/task.
     """
     try:
         with open("/proc/loadavg", encoding="ascii") as file:
             runnable = int(file.read().split()[3].partition("/")[0])
-        own = sum(_runs(task) for task in os.listdir("/proc/self/task"))
+        own = sum(_runs(f"/proc/self/task/{one}") for one in os.listdir("/proc/self/task"))
     except (OSError, ValueError, IndexError):
         return None
-    return max(0, runnable - max(1, own)) if runnable else None
+    if not runnable:
+        return None
+    neighbours = runnable - max(1, own)
+    if neighbours > 0:
+        parent = f"/proc/{os.getppid()}/task"
+        with suppress(OSError):
+            neighbours -= sum(_runs(f"{parent}/{one}") for one in os.listdir(parent))
+    return max(0, neighbours)
 
 
 def _runs(task: str) -> bool:
     try:
-        with open(f"/proc/self/task/{task}/stat", encoding="utf-8", errors="replace") as file:
+        with open(f"{task}/stat", encoding="utf-8", errors="replace") as file:
             return file.read().rpartition(")")[2].split()[0] == "R"
     except (OSError, IndexError):
         return False  # it has ended
@@ -83,6 +93,7 @@ class ThreadGovernor:
         *,
         count_preemptions: Callable[[], int] = preemptions,
         count_neighbours: Callable[[], int | None] = lasting_neighbours,
+        glance: Callable[[], int | None] = runnable_neighbours,
         cores: int | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -91,6 +102,9 @@ class ThreadGovernor:
         self._cores = max(most, cores or os.cpu_count() or 1)
         self._count_preemptions = count_preemptions
         self._count_neighbours = count_neighbours
+        self._glance = glance
+        self._glanced_s = 0.0
+        self._clear_glances = 0
         self._clock_s = clock_s
         self._counted = count_preemptions()
         self._shape = 0
@@ -115,6 +129,22 @@ class ThreadGovernor:
         self._counted = self._count_preemptions()
         neighbours = self._count_neighbours() or 0
         self.threads = min(self._most, max(1, self._cores - neighbours))
+        return self.threads
+
+    def refresh(self) -> int:
+        """The threads for a step that is about to begin: all again once nobody needs the others.
+
+        One look at waking may have met a client that was gone a moment later.
+        """
+        now_s = self._clock_s()
+        if self.threads == self._most or now_s - self._glanced_s < GLANCE_PAUSE_S:
+            return self.threads
+        self._glanced_s = now_s
+        self._clear_glances = self._clear_glances + 1 if self._glance() == 0 else 0
+        if self._clear_glances >= CLEAR_GLANCES:
+            self._give_up_trial()
+            self._clear_glances = 0
+            self.threads = self._most
         return self.threads
 
     def record(self, shape: int, elapsed_ns: int) -> int:

@@ -34,7 +34,8 @@ def stored_states(request: Load) -> StoredStates | None:
         ]
     )
     directory = Path(path_of(options.prompt_store))
-    return StoredStates(directory, kind, budget_bytes=options.prompt_store_bytes)
+    note = {"weights": os.path.basename(path_of(files.weights_path)), "engine": version()}
+    return StoredStates(directory, kind, budget_bytes=options.prompt_store_bytes, note=note)
 
 
 def _identity(path: str) -> list[object]:

@@ -11,21 +11,23 @@ thread of their own, under another name until they are whole.
 
 import array
 import hashlib
+import json
 import os
 import stat
 import struct
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
 
+from olmkit.engine.promptfiles import NOTE_NAME, PROMPT_SUFFIX
+
 LEAST_TOKENS: Final = 256
 """Shorter texts are computed again as fast as they are read."""
-SUFFIX: Final = ".prompt"
 _PART: Final = ".part"
 _STALE_S: Final = 3600.0
 """Age from which a file that was never finished belongs to nobody any more."""
@@ -55,9 +57,14 @@ class StoredState:
 class StoredStates:
     """The states of one kind in one directory of all kinds."""
 
-    def __init__(self, directory: Path, kind: str, *, budget_bytes: int) -> None:
-        """`kind`: all that a state depends on beside its tokens, as one text."""
+    def __init__(
+        self, directory: Path, kind: str, *, budget_bytes: int, note: Mapping[str, str]
+    ) -> None:
+        """`kind`: all that a state depends on beside its tokens, as one text; `note`: what people
+        are told of it.
+        """
         self._directory = directory
+        self._note = note
         self._kind = hashlib.sha256(kind.encode()).hexdigest()
         self._folder = directory / self._kind[:32]
         self._budget_bytes = budget_bytes
@@ -121,7 +128,10 @@ class StoredStates:
     # --- reading -----------------------------------------------------------------------------
 
     def _name(self, tokens: Sequence[int]) -> str:
-        return _digest(array.array("i", tokens).tobytes() + self._kind.encode()).hex()[:40] + SUFFIX
+        return (
+            _digest(array.array("i", tokens).tobytes() + self._kind.encode()).hex()[:40]
+            + PROMPT_SUFFIX
+        )
 
     def _read_folder(self) -> Iterator[StoredState]:
         try:
@@ -132,13 +142,15 @@ class StoredStates:
             return
         for name in names:
             path = self._folder / name
-            if name.endswith(SUFFIX):
+            if name == NOTE_NAME:
+                continue
+            if name.endswith(PROMPT_SUFFIX):
                 stored = _read_header(path)
                 if stored is not None and self._name(stored.tokens) == name:
                     yield stored
                     continue
             with suppress(OSError):
-                if name.endswith(SUFFIX) or time.time() - path.stat().st_mtime > _STALE_S:
+                if name.endswith(PROMPT_SUFFIX) or time.time() - path.stat().st_mtime > _STALE_S:
                     path.unlink()
 
     # --- writing, in the thread --------------------------------------------------------------
@@ -161,6 +173,7 @@ class StoredStates:
             _MAGIC, len(tokens), first_position, size_bytes, digest, _digest(raw_tokens)
         )
         os.makedirs(self._folder, mode=0o700, exist_ok=True)
+        self._write_note()
         make_room(self._directory, self._budget_bytes - size_bytes - len(raw_tokens))
         path = self._folder / self._name(tokens)
         part = path.with_name(f"{path.name}.{os.getpid()}{_PART}")
@@ -186,6 +199,13 @@ class StoredStates:
                 digest=digest,
             )
 
+    def _write_note(self) -> None:
+        path = self._folder / NOTE_NAME
+        if not path.exists():
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+            with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+                json.dump(dict(self._note), file)
+
 
 def make_room(directory: Path, budget_bytes: int) -> None:
     """Removes the files that were used longest ago until the rest fits the budget."""
@@ -193,7 +213,7 @@ def make_room(directory: Path, budget_bytes: int) -> None:
     for folder in directory.iterdir():
         with suppress(OSError):
             for path in folder.iterdir():
-                if path.name.endswith(SUFFIX):
+                if path.name.endswith(PROMPT_SUFFIX):
                     facts = path.stat()
                     files.append((facts.st_mtime, facts.st_size, path))
     total = sum(size for _, size, _ in files)

@@ -26,10 +26,10 @@ _LONGEST_AGREEMENT: Final = 48
 _MOST_TOKENS: Final = 1 << 16
 """Of a text that are remembered."""
 
-FIRST_DEPTH: Final = 4
+FIRST_DEPTH: Final = 8
 MOST_DEPTH: Final = 32
 """Tokens of one draft: a longer step would be felt."""
-LEAST_AGREEMENT: Final = 5
+LEAST_AGREEMENT: Final = 8
 MOST_AGREEMENT: Final = 40
 
 
@@ -62,7 +62,7 @@ class PromptLookup:
             return
         self._depth = max(FIRST_DEPTH, min(self._depth, 2 * accepted))
         if 2 * accepted < drafted:
-            self._agreement = min(MOST_AGREEMENT, self._agreement + drafted)
+            self._agreement = min(MOST_AGREEMENT, self._agreement + FIRST_DEPTH)
 
     def _read(self, tokens: Sequence[int]) -> None:
         """Takes in all places before the end of the text: the end itself says nothing."""
