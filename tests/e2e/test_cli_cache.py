@@ -30,8 +30,9 @@ def test_a_prompt_is_warmed_kept_listed_used_and_removed(olm_home: Path, tmp_pat
         used = json.loads(out(olm(environ, "cache", "du", "--format", "json")))
         assert used["size"] == kept["size"] > 0
         assert Path(used["directory"]) == olm_home / "cache" / "prompts"
-        answer = daemon.post("/api/chat", body).json()
-        assert answer["prompt_eval_count"] > 256
+        status, answer = daemon.request("POST", "/api/chat", body)
+        assert status == 200
+        assert json.loads(answer)["prompt_eval_count"] > 256
         done = olm(environ, "cache", "rm", "m")
         assert done.stderr.startswith(b"removed 1 prompt, ")
         assert out(olm(environ, "cache", "ls", "--format", "json")) == ""

@@ -38,6 +38,8 @@ class ContextOptions:
     flash_attention: bool | None = None
     draft_tokens: int = 0
     """Outputs that a step may compute beside one a sequence."""
+    kv_on_host: bool = False
+    """The KV cache, and attention with it, stay in main memory."""
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
 
@@ -103,6 +105,7 @@ class Context:
         parameters.type_k = parameters.type_v = KV_CACHE_TYPES[options.kv_cache_type].number
         if options.flash_attention is not None:
             parameters.flash_attn_type = int(options.flash_attention)
+        parameters.offload_kqv = not options.kv_on_host
         parameters.kv_unified, parameters.swa_full = True, False
         if options.pooling is None:
             # Few outputs: the buffer of logits for a whole batch is not needed.
