@@ -155,6 +155,8 @@ class Settings:
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     prompt_cache_bytes: int = 1 << 30
     """Main memory that a loaded model may use for what idle prompts hold."""
+    stored_responses: int = 0
+    """Responses of OpenAI's API that are kept, so that others can go on from them; 0: none."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     hosts: tuple[str, ...] = ()
@@ -208,6 +210,7 @@ class Settings:
                 "kv_cache_type", "KV_CACHE_TYPE", tuple(KV_CACHE_TYPES), DEFAULT_KV_CACHE_TYPE
             ),
             prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
+            stored_responses=read.count("stored_responses", "STORED_RESPONSES", 0),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),

@@ -25,6 +25,7 @@ VARIABLES: Final = {
     "OLM_FLASH_ATTENTION": "1 or 0 forces it on or off",
     "OLM_KV_CACHE_TYPE": "element type of the KV cache: f16, q8_0, q4_0 and others (f16)",
     "OLM_PROMPT_CACHE": "bytes of memory for idle prompts of a loaded model; 0: none (1073741824)",
+    "OLM_STORED_RESPONSES": "responses of OpenAI's API kept in memory; 0: none (0)",
     "OLM_ORIGINS": "origins of browser requests to allow, besides local ones; a comma list",
     "OLM_HOSTS": "names of this machine that requests may use, besides its own; a comma list",
     "OLM_GO_TEMPLATE": "1: Go templates win over Jinja, 0: they do not (the one that does more)",

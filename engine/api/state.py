@@ -6,6 +6,7 @@ from typing import Final, cast
 
 from starlette.requests import Request
 
+from olmkit.engine.api.openai.responsestore import ResponseStore
 from olmkit.engine.api.storework import Transfers
 from olmkit.engine.chat.output.formats import OutputFormat
 from olmkit.engine.chat.outputformats import OutputFormats
@@ -32,6 +33,7 @@ class Api:
             inspect_template=self.renderer.inspect,
         )
         self.transfers = Transfers()
+        self.responses = ResponseStore(limit=services.settings.stored_responses)
         self.vocabularies = Vocabularies(services.safeguard)
         self.loads = 0
         """Archives that are coming in."""

@@ -25,6 +25,7 @@ from olmkit.engine.runner.protocol import (
     EndReason,
     LoadOptions,
     Piece,
+    PromptRead,
     Room,
     TokenLogprob,
 )
@@ -39,6 +40,7 @@ __all__ = [
     "EndReason",
     "Finished",
     "History",
+    "PromptCounts",
     "Text",
     "TokenLogprob",
     "complete",
@@ -74,6 +76,8 @@ class CompletionRequest:
     """`time.perf_counter_ns()` when the request came in."""
     keep_alive_s: float | None = None
     top_logprobs: int | None = None
+    thinks: bool = False
+    """The model may think before it answers."""
     constraint: Constraint | None = None
     """The grammar or schema that the answer follows."""
     marks: tuple[str, ...] = ()
@@ -92,11 +96,21 @@ class CompletionRequest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCounts:
+    """How long the prompt was, known before the first token of the answer."""
+
+    prompt_tokens: int
+    cached_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
     """A piece of the answer."""
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    tokens: int = 0
+    """How many tokens were sampled for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,6 +127,8 @@ class Finished:
     prompt_ns: int
     completion_tokens: int
     completion_ns: int
+    thought_tokens: int = 0
+    """Of the tokens sampled, those of a thought."""
     tokens: tuple[int, ...] = ()
     dropped_turns: int = 0
     """Turns that were left out of the prompt, which was too long."""
@@ -120,6 +136,9 @@ class Finished:
     """Tokens that were cut out of the middle of the prompt."""
     shifted_tokens: int = 0
     """Tokens that were forgotten while the answer was written."""
+
+
+CompletionEvent = PromptCounts | Text | Finished
 
 
 def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
@@ -161,8 +180,8 @@ async def load(
 
 async def complete(
     services: Services, request: CompletionRequest
-) -> AsyncGenerator[Text | Finished, None]:
-    """The pieces of the answer as they come, then `Finished`.
+) -> AsyncGenerator[CompletionEvent, None]:
+    """How long the prompt was, the pieces of the answer as they come, then `Finished`.
 
     Raises:
         EngineError: the model cannot be loaded, the template fails, the prompt is too long, the
@@ -193,7 +212,7 @@ async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | 
 
 async def _answered(
     request: CompletionRequest, lease: Lease, prompt: str | list[int], load_ns: int
-) -> AsyncGenerator[Text | Finished, None]:
+) -> AsyncGenerator[CompletionEvent, None]:
     """The answer to a prompt, or to what is left of its history when that is too long.
 
     The runner says whether it is, so that prompts that fit cost nothing.
@@ -261,7 +280,7 @@ async def _run(
     load_ns: int,
     *,
     may_cut: bool,
-) -> AsyncGenerator[Text | Finished, None]:
+) -> AsyncGenerator[CompletionEvent, None]:
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
         prompt,
@@ -282,7 +301,15 @@ async def _run(
                 case Piece():
                     tokens += event.tokens if request.wants_tokens else []
                     if event.text or event.logprobs:
-                        yield Text(text=event.text, logprobs=tuple(event.logprobs))
+                        yield Text(
+                            text=event.text,
+                            logprobs=tuple(event.logprobs),
+                            tokens=len(event.tokens),
+                        )
+                case PromptRead():
+                    yield PromptCounts(
+                        prompt_tokens=event.prompt_tokens, cached_tokens=event.cached_tokens
+                    )
                 case Completed(reason=EndReason.CANCELLED):
                     raise Cancelled("request canceled")
                 case Completed():

@@ -39,6 +39,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    PromptRead,
     Ranked,
     Room,
     Sampling,
@@ -136,7 +137,7 @@ class Runner(Protocol):
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
-    ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
+    ) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
         """The pieces of a completion as they come, then one `Completed`, always the last item.
 
         Nothing is sent before the first item is

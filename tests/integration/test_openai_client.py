@@ -267,6 +267,20 @@ def test_errors_have_openais_form(
     assert words in error["message"]
 
 
+def test_a_hosted_tool_is_refused_by_its_type(api: Api) -> None:
+    tools = [{"type": "web_search"}]
+    messages = {"messages": QUESTION, "max_tokens": 1}
+    for path, body in (
+        ("/v1/chat/completions", messages),
+        ("/v1/responses", {"input": "x"}),
+        ("/v1/messages", messages),
+        ("/api/chat", {"messages": QUESTION}),
+    ):
+        answer = api.post(path, {"model": "smol", "tools": tools, **body})
+        assert answer.status == 400
+        assert "tools of type 'web_search' are not supported" in json.dumps(answer.json)
+
+
 def test_an_endpoint_that_does_not_exist_names_those_that_do(api: Api) -> None:
     answer = api.ask("POST", "/v1/moderations", {})
     assert answer.status == 404
