@@ -7,6 +7,7 @@ import importlib
 import sys
 
 ALL = ["startup", "memory", "first_token", "decode", "transfer"]
+"""`graphics_card` needs one, and is run by its name."""
 
 
 def main(names: list[str]) -> int:

@@ -25,10 +25,10 @@ import uvicorn
 import uvloop
 
 from olmkit.engine import logs
+from olmkit.engine.addresses.listening import BACKLOG, announced, listening, tell_supervisor
+from olmkit.engine.addresses.localsocket import listen_locally, socket_path
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
-from olmkit.engine.listening import BACKLOG, announced, listen, tell_supervisor
-from olmkit.engine.localsocket import listen_locally, socket_path
 from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
@@ -59,10 +59,10 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
     """
     os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
     logs.configure(settings.log_level, rotated=settings.log_file)
-    listener = listen(settings.address)
-    with listener:
-        port = listener.getsockname()[1]
-        settings = replace(settings, address=replace(settings.address, port=port))
+    with listening(settings) as listener:
+        if not settings.address.is_unix:
+            port = listener.getsockname()[1]
+            settings = replace(settings, address=replace(settings.address, port=port))
         with announced(settings.home, settings.address):
             for warning in settings.warnings:
                 log.warning(warning)
@@ -77,7 +77,7 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
 @contextmanager
 def _own_socket(settings: Settings) -> Iterator[list[socket.socket]]:
     """The Unix socket for this user's own programs; none where it cannot be made."""
-    path = socket_path(settings.home, settings.address.netloc)
+    path = socket_path(settings.home, settings.address)
     if path is None:
         yield []
         return
@@ -125,9 +125,7 @@ async def _serve(
     services.rename_old_blobs()
     try:
         with _signals(stop, settings):
-            server = _Server(
-                _config(make_app(services), drain_s, _limits(settings)), services, stop
-            )
+            server = _Server(_config(make_app(services), drain_s, settings), services, stop)
             serving = asyncio.create_task(server.serve(sockets=listeners))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -150,10 +148,11 @@ def _limits(settings: Settings) -> ConnectionLimits:
     )
 
 
-def _config(app: Any, drain_s: float, limits: ConnectionLimits) -> uvicorn.Config:
+def _config(app: Any, drain_s: float, settings: Settings) -> uvicorn.Config:
+    private = socket_path(settings.home, settings.address)
     return uvicorn.Config(
         app,
-        http=bounded(limits),  # type: ignore[arg-type] # anything that makes a protocol
+        http=bounded(_limits(settings), private_door=private),  # type: ignore[arg-type] # anything that makes a protocol
         ws="none",
         log_config=None,
         access_log=False,

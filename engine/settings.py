@@ -9,20 +9,17 @@ cannot be used gives way to the default and leaves a line in `Settings.warnings`
 import math
 import os
 import re
-import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeVar
 
+from olmkit.engine.addresses.address import Address, parse_address, unquoted
 from olmkit.engine.durations import keep_alive_seconds, parse_duration
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
 from olmkit.engine.remotes import Remotes, find_home
 from olmkit.modelfile.booleans import parse_boolean
-
-DEFAULT_HOST = "127.0.0.1"
-DEFAULT_PORT = 11434
 
 # The levels of `logging`, which clients need not import, and one below its DEBUG.
 TRACE: Final = 5
@@ -50,83 +47,10 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Address:
-    """Where the daemon listens and clients connect."""
-
-    scheme: str = "http"
-    host: str = DEFAULT_HOST
-    """Without brackets; empty: all interfaces."""
-    port: int = DEFAULT_PORT
-    path: str = ""
-    """URL prefix without a closing slash; empty for none."""
-
-    @property
-    def netloc(self) -> str:
-        """`host:port`, IPv6 in brackets."""
-        return _join(self.host, self.port)
-
-    @property
-    def url(self) -> str:
-        """The address as it was meant, `scheme://host:port[/path]`."""
-        return f"{self.scheme}://{self.netloc}{self.path}"
-
-    @property
-    def connect_host(self) -> str:
-        """The host that a client dials: loopback where the daemon listens everywhere."""
-        return {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
-
-    @property
-    def connect_url(self) -> str:
-        """`url` with `connect_host`."""
-        return f"{self.scheme}://{_join(self.connect_host, self.port)}{self.path}"
-
-    @property
-    def is_local(self) -> bool:
-        """Whether a daemon at this address is on this machine."""
-        if self.scheme != "http" or self.path:
-            return False
-        host = self.connect_host
-        return host in ("localhost", "::1") or (_ip(host) == host and host.startswith("127."))
-
-
-def parse_address(text: str) -> Address:
-    """The address that a value of `OLM_HOST` names, spelled as Ollama takes it.
-
-    Ollama takes another port for one that is none; a client would then speak to a daemon that
-    nobody meant.
-
-    Raises:
-        InvalidRequest: the port is none.
-
-    Source: `Host` of https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go
-    """
-    text = _strip(text)
-    if text == "ollama.com":
-        return Address(scheme="https", host="ollama.com", port=443)
-    scheme, separator, rest = text.partition("://")
-    if not separator:
-        scheme, rest = "http", text
-        default_port = DEFAULT_PORT
-    else:
-        default_port = {"http": 80, "https": 443}.get(scheme, DEFAULT_PORT)
-    netloc, _, path = rest.partition("/")
-    path = path.strip("/")
-    host, port_text = _split(netloc) or (_bare_host(netloc), str(default_port))
-    port = int(port_text) if re.fullmatch(r"\+?[0-9]{1,9}", port_text, re.ASCII) else -1
-    if not 0 <= port <= 65535:
-        raise InvalidRequest(
-            f"{port_text[:40]!r} in the address {text[:200]!r} is no port",
-            field="OLM_HOST",
-            hint="set OLM_HOST to HOST:PORT, with a port from 0 to 65535",
-        )
-    return Address(scheme=scheme, host=host, port=port, path=f"/{path}" if path else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """What the environment says, typed; every field has a default."""
 
-    address: Address = Address()
+    address: Address = field(default_factory=Address)
     home: Path = field(default_factory=lambda: Path.home() / ".olm")
     models: Path = field(default_factory=lambda: Path.home() / ".olm" / "models")
     """The store."""
@@ -136,6 +60,8 @@ class Settings:
     """How long a load may go on without progress; `math.inf`: without limit."""
     min_free_bytes: int = 0
     """What the store leaves free on its disk."""
+    socket_mode: int = 0o600
+    """Of the Unix socket that `address` names: who may connect to it."""
     stall_timeout_s: float = 60.0
     """How long a request may come, or an answer be unread, without progress."""
     max_connections: int = 512
@@ -195,6 +121,7 @@ class Settings:
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
             load_timeout_s=load_timeout_s if load_timeout_s > 0 else math.inf,
             min_free_bytes=read.size("min_free_bytes", "MIN_FREE", 0),
+            socket_mode=read.mode("socket_mode", "SOCKET_MODE", 0o600),
             stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
             max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
@@ -255,7 +182,7 @@ class _Reader:
     def text(self, field_name: str, name: str, *, twin: bool = True) -> str | None:
         """The value of `OLM_name`, else of `OLLAMA_name` if that `twin` counts; None: empty."""
         for prefix in ("OLM_", "OLLAMA_") if twin else ("OLM_",):
-            value = _strip(self._environ.get(prefix + name, ""))
+            value = unquoted(self._environ.get(prefix + name, ""))
             if value:
                 self.sources[field_name] = prefix + name
                 return value
@@ -269,9 +196,9 @@ class _Reader:
         self.sources[field_name] = variable
         return Path(value)
 
-    def _reject(self, field_name: str, value: str, default: T, why: str) -> T:
+    def _reject(self, field_name: str, value: str, default: T, why: str, shown: str = "") -> T:
         variable = self.sources.pop(field_name)
-        self.warnings.append(f"{variable}={value!r} is {why}, using {default}")
+        self.warnings.append(f"{variable}={value!r} is {why}, using {shown or default}")
         return default
 
     def count(self, field_name: str, name: str, default: int) -> int:
@@ -292,6 +219,17 @@ class _Reader:
         if match is None:
             return self._reject(field_name, value, default, "no number of bytes such as 10G")
         return int(match[1]) << (10 * " KMGT".index(match[2].upper() or " "))
+
+    def mode(self, field_name: str, name: str, default: int) -> int:
+        """Permissions of a file in octal digits, such as 0660."""
+        value = self.text(field_name, name)
+        if value is None:
+            return default
+        if not re.fullmatch(r"(0o?)?[0-7]{3}", value, re.ASCII):
+            return self._reject(
+                field_name, value, default, "no mode such as 0660", f"{default:04o}"
+            )
+        return int(value[-3:], 8)
 
     def seconds(self, field_name: str, name: str, default: float) -> float:
         """A Go duration, or a whole number of seconds."""
@@ -337,10 +275,6 @@ class _Reader:
         return levels[max(-2, min(2, int(value)))]
 
 
-def _strip(text: str) -> str:
-    return text.strip().strip("\"'").strip()
-
-
 def _path(text: str, environ: Mapping[str, str]) -> Path:
     """An absolute path; `~` is the home of `environ`, not of this process.
 
@@ -358,30 +292,3 @@ def _path(text: str, environ: Mapping[str, str]) -> Path:
             )
         text = str(home) + text[1:]
     return Path(os.path.abspath(text))
-
-
-def _ip(text: str) -> str | None:
-    """The usual spelling of an IP address, None if the text is none."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            return socket.inet_ntop(family, socket.inet_pton(family, text))
-        except (OSError, ValueError):
-            pass
-    return None
-
-
-def _join(host: str, port: int) -> str:
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _bare_host(text: str) -> str:
-    """The host of a text without a port."""
-    return _ip(text.strip("[]")) or text or DEFAULT_HOST
-
-
-def _split(text: str) -> tuple[str, str] | None:
-    """Host and port as Go's net.SplitHostPort gives them, None where it fails."""
-    bracketed = re.fullmatch(r"\[([^\[\]]*)\]:([^:\[\]]*)", text)
-    plain = re.fullmatch(r"([^:\[\]]*):([^:\[\]]*)", text)
-    match = bracketed or plain
-    return (match[1], match[2]) if match else None

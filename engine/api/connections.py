@@ -15,6 +15,7 @@ import logging
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 import httptools
@@ -24,10 +25,12 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
-from olmkit.engine.localsocket import is_trusted_peer
+from olmkit.engine.addresses.localsocket import is_trusted_peer
 
 HEAD_S: Final = 20.0
 MAX_UNSENT_BYTES: Final = 64 * 1024
+PRIVATE: Final = "olm.private"
+"""Key in the scope of a request that came through the private door."""
 
 log = logging.getLogger(__name__)
 
@@ -61,9 +64,17 @@ class _Refused(Exception):
 class BoundedProtocol(HttpToolsProtocol):
     """One connection, within `ConnectionLimits`."""
 
-    def __init__(self, *arguments: Any, limits: ConnectionLimits, **options: Any) -> None:
+    def __init__(
+        self,
+        *arguments: Any,
+        limits: ConnectionLimits,
+        private_door: str | None,
+        **options: Any,
+    ) -> None:
         super().__init__(*arguments, **options)
         self._limits = limits
+        self._private_door = private_door
+        self._is_private = False
         self._is_in_head = True
         self._is_in_body = False
         self._heads = 0
@@ -87,7 +98,9 @@ class BoundedProtocol(HttpToolsProtocol):
         self.waits_since_s = self.loop.time()
         _keep_unsent_short(transport)
         self._watch(self._limits.head_s)
-        if not _is_trusted(transport):
+        sockname = transport.get_extra_info("sockname")
+        self._is_private = sockname is not None and sockname == self._private_door
+        if self._is_private and not is_trusted_peer(transport.get_extra_info("socket")):
             self._refuse(403, "another user of this machine")
         elif is_full and not self._make_room():
             self._refuse(503, f"over {self._limits.connections} connections at once")
@@ -154,6 +167,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """A request begins."""
         super().on_message_begin()
+        if self._is_private:
+            self.scope[PRIVATE] = True  # type: ignore[typeddict-unknown-key]
         self._is_in_head, self._is_in_body = True, False
         self._head_bytes = 0
 
@@ -270,12 +285,13 @@ def _keep_unsent_short(transport: asyncio.Transport) -> None:
         used.setsockopt(socket.IPPROTO_TCP, option, MAX_UNSENT_BYTES)
 
 
-def _is_trusted(transport: asyncio.Transport) -> bool:
-    """A TCP peer may be anybody; at the Unix socket only this user and root."""
-    used = transport.get_extra_info("socket")
-    return used.family != socket.AF_UNIX or is_trusted_peer(used)
+def bounded(
+    limits: ConnectionLimits, *, private_door: Path | None
+) -> Callable[..., asyncio.Protocol]:
+    """What uvicorn makes the protocol of each connection with.
 
-
-def bounded(limits: ConnectionLimits) -> Callable[..., asyncio.Protocol]:
-    """What uvicorn makes the protocol of each connection with."""
-    return functools.partial(BoundedProtocol, limits=limits)
+    `private_door`: the Unix socket that only this user and root may use, and whose requests carry
+    `PRIVATE` in their scope.
+    """
+    door = None if private_door is None else str(private_door)
+    return functools.partial(BoundedProtocol, limits=limits, private_door=door)

@@ -16,9 +16,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from olmkit.engine.addresses.address import Address
 from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import JSON
-from olmkit.engine.settings import Address
 
 PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from olmkit import __version__
+from olmkit.engine.addresses.address import Address
+from olmkit.engine.addresses.localsocket import foreign_listener, socket_path
 from olmkit.engine.client import http1, replies
 from olmkit.engine.client.replies import (
     Chunk,
@@ -23,8 +25,7 @@ from olmkit.engine.client.replies import (
     RunningModel,
 )
 from olmkit.engine.errors import AddressInUse, ApiError, DaemonError, DaemonNotRunning
-from olmkit.engine.localsocket import foreign_listener, socket_path
-from olmkit.engine.settings import Address, Settings
+from olmkit.engine.settings import Settings
 
 LIGHT_TIMEOUT_S: Final = 30.0
 """Wait for requests that the daemon answers without loading anything."""
@@ -54,7 +55,7 @@ def connect(
     return Client(
         settings.address,
         starter=starter,
-        own_socket=socket_path(settings.home, settings.address.netloc),
+        own_socket=socket_path(settings.home, settings.address),
         may_be_foreign=settings.source_of("address") != "default",
     )
 
@@ -330,7 +331,9 @@ class Client:
         try:
             return self._dial()
         except DaemonNotRunning as error:
-            if self._starter is None or not isinstance(error.__cause__, ConnectionRefusedError):
+            if self._starter is None or not isinstance(
+                error.__cause__, ConnectionRefusedError | FileNotFoundError
+            ):
                 raise with_advice(error, self.address) from error
         self._starter()
         return self._dial()

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
+from olmkit.engine.addresses.address import Address
 from olmkit.engine.client.proxy import Proxy, find_proxy
 from olmkit.engine.errors import DaemonError, DaemonNotRunning
-from olmkit.engine.settings import Address
 
 CONNECT_TIMEOUT_S: Final = 10.0
 MAX_HEAD_BYTES: Final = 64 * 1024
@@ -67,7 +67,7 @@ def connect(address: Address, own_socket: Path | None = None) -> Connection:
 
 def _dial_own(path: Path) -> socket.socket | None:
     """A connection to the daemon's Unix socket; None: nobody is there, or not who should be."""
-    from olmkit.engine.localsocket import is_trusted_peer
+    from olmkit.engine.addresses.localsocket import is_trusted_peer
 
     connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -82,7 +82,7 @@ def _dial_own(path: Path) -> socket.socket | None:
 
 
 def _dial(address: Address, proxy: Proxy | None) -> socket.socket:
-    if address.scheme == "unix":
+    if address.is_unix:
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
         host = proxy.host if proxy else address.connect_host
@@ -92,7 +92,7 @@ def _dial(address: Address, proxy: Proxy | None) -> socket.socket:
         target = cast(tuple[str, int], (raw_host, port))  # typeshed knows only text
         connected = socket.create_connection(target, CONNECT_TIMEOUT_S)
     try:
-        if address.scheme == "unix":
+        if address.is_unix:
             connected.connect(address.path)
             return connected
         # Small requests leave at once.
@@ -146,7 +146,7 @@ def send(
         DaemonError: no reply, or none in HTTP.
     """
     address, proxy = connection.address, connection.proxy
-    target = address.path + path if address.scheme != "unix" else path
+    target = path if address.is_unix else address.path + path
     all_headers = {"Host": _host_header(address), "Connection": "close"}
     if proxy is not None and not proxy.needs_tunnel:
         target = f"http://{address.netloc}{target}"
@@ -176,7 +176,7 @@ def send(
 
 
 def _host_header(address: Address) -> str:
-    return "localhost" if address.scheme == "unix" else address.connect_url.split("/")[2]
+    return "localhost" if address.is_unix else address.connect_netloc
 
 
 def _send_all(connected: socket.socket, head: bytes, body: bytes | Iterable[bytes]) -> None:

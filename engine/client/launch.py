@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from olmkit.engine.addresses.localsocket import socket_path
 from olmkit.engine.client import http1, replies
 from olmkit.engine.errors import DaemonError, DaemonNotRunning, DaemonStartFailed
-from olmkit.engine.settings import Address, Settings
+from olmkit.engine.settings import Settings
 
 START_TIMEOUT_S: Final = 30.0
 STATUS_TIMEOUT_S: Final = 3.0
@@ -36,7 +37,7 @@ def start_daemon(settings: Settings) -> None:
         settings.home.mkdir(mode=0o700, parents=True, exist_ok=True)
         log_path.parent.mkdir(mode=0o700, exist_ok=True)
         with _locked(settings.home / "start.lock"):
-            if not answers(settings.address):
+            if not answers(settings):
                 _start(settings, log_path)
     except OSError as error:
         raise DaemonStartFailed(
@@ -45,11 +46,11 @@ def start_daemon(settings: Settings) -> None:
         ) from error
 
 
-def answers(address: Address) -> bool:
-    """Whether something at the address answers a request for its version."""
+def answers(settings: Settings) -> bool:
+    """Whether something at the settings' address answers a request for its version."""
     try:
         with http1.send(
-            http1.connect(address), "GET", "/api/version", headers={}, timeout_s=START_TIMEOUT_S
+            _connected(settings), "GET", "/api/version", headers={}, timeout_s=START_TIMEOUT_S
         ) as reply:
             return reply.status == 200
     except DaemonNotRunning:
@@ -86,7 +87,7 @@ def _start(settings: Settings, log_path: Path) -> None:
     finally:
         os.close(log)
     deadline_s = time.monotonic() + START_TIMEOUT_S
-    while not answers(settings.address):
+    while not answers(settings):
         if process.poll() is not None:
             last = _last_line(log_path, log_start) or f"exit status {process.returncode}"
             raise DaemonStartFailed(
@@ -146,7 +147,7 @@ def find_daemon(settings: Settings) -> RunningDaemon | None:
     """
     import psutil
 
-    pid = _answering_pid(settings.address) or _recorded_pid(settings)
+    pid = _answering_pid(settings) or _recorded_pid(settings)
     if pid is None:
         return None
     try:
@@ -158,10 +159,15 @@ def find_daemon(settings: Settings) -> RunningDaemon | None:
     return RunningDaemon(pid=pid) if is_ours else None
 
 
-def _answering_pid(address: Address) -> int | None:
+def _connected(settings: Settings) -> http1.Connection:
+    own_socket = socket_path(settings.home, settings.address)
+    return http1.connect(settings.address, own_socket if settings.address.is_local else None)
+
+
+def _answering_pid(settings: Settings) -> int | None:
     try:
         with http1.send(
-            http1.connect(address), "GET", "/api/status", headers={}, timeout_s=STATUS_TIMEOUT_S
+            _connected(settings), "GET", "/api/status", headers={}, timeout_s=STATUS_TIMEOUT_S
         ) as reply:
             return replies.daemon_status(replies.parse_object(reply.read(MAX_STATUS_BYTES))).pid
     except DaemonError:

@@ -6,7 +6,7 @@ A daemon on this machine is never reached through a proxy (Go's and so Ollama's 
 import os
 from typing import NamedTuple
 
-from olmkit.engine.settings import Address
+from olmkit.engine.addresses.address import Address
 
 
 class Proxy(NamedTuple):

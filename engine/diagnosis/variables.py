@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Final
 
-from olmkit.engine.settings import LOCAL_ORIGINS, Address, Settings
+from olmkit.engine.addresses.address import Address
+from olmkit.engine.settings import LOCAL_ORIGINS, Settings
 
 _PREFIXES: Final = ("OLM_", "OLLAMA_")
 _OTHERS: Final = frozenset(
@@ -40,7 +41,7 @@ def settings_of(settings: Settings) -> tuple[SettingFact, ...]:
     return tuple(
         SettingFact(
             name=each.name,
-            value=_text(getattr(settings, each.name)),
+            value=_text(getattr(settings, each.name), is_mode=each.name.endswith("_mode")),
             source=settings.source_of(each.name),
         )
         for each in fields(settings)
@@ -67,7 +68,9 @@ def without_credentials(text: str) -> str:
     return _CREDENTIALS.sub("***@", text)
 
 
-def _text(value: object) -> str:
+def _text(value: object, *, is_mode: bool) -> str:
+    if is_mode:
+        return f"{value:04o}"
     if value is None:
         return "automatic"
     if isinstance(value, bool):

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from olmkit.engine.addresses.address import Address
 from olmkit.engine.client import Client, http1
 from olmkit.engine.client.http1 import ConnectionBroken, NoAnswer
 from olmkit.engine.errors import AddressInUse, ApiError, DaemonError, DaemonNotRunning
-from olmkit.engine.settings import Address
 
 OK = b"HTTP/1.1 200 OK\r\nServer: olm/0.1.0\r\n"
 JSON = b"Content-Type: application/json\r\n"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from olmkit.engine.addresses.address import Address, parse_address
+from olmkit.engine.addresses.listening import announced, listen
 from olmkit.engine.errors import AddressInUse, DaemonError
-from olmkit.engine.listening import announced, listen
-from olmkit.engine.settings import Address, parse_address
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_the_lock_of_a_dead_daemon_is_no_obstacle(tmp_path: Path) -> None:
     code = f"""
 import os
 from pathlib import Path
-from olmkit.engine.listening import announced
-from olmkit.engine.settings import Address
+from olmkit.engine.addresses.listening import announced
+from olmkit.engine.addresses.address import Address
 with announced(Path({str(tmp_path)!r}), Address(port=1)):
     os._exit(0)
 """

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.engine.client import Client
-from olmkit.engine.errors import DaemonError
-from olmkit.engine.localsocket import (
+from olmkit.engine.addresses.address import Address
+from olmkit.engine.addresses.localsocket import (
     foreign_listener,
     is_trusted_peer,
     listen_locally,
     socket_path,
 )
-from olmkit.engine.settings import Address
+from olmkit.engine.client import Client
+from olmkit.engine.errors import DaemonError
 
 OTHER_USER = 54321
 
 
 def test_a_path_that_is_too_long_is_none() -> None:
-    assert socket_path(Path("/" + "a" * 120), "127.0.0.1:1") is None
-    assert socket_path(Path("/home/x/.olm"), "127.0.0.1:1") is not None
+    assert socket_path(Path("/" + "a" * 120), Address()) is None
+    assert socket_path(Path("/home/x/.olm"), Address()) is not None
 
 
 def test_the_socket_is_private_from_its_first_moment(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from olmkit.engine.errors import EngineError
 from olmkit.engine.runner.protocol import LoadOptions, Piece
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
+from olmkit.registry.errors import Cancelled
 from support.filespec import spec_of
 
 COMMAND = (sys.executable, str(Path(__file__)))
@@ -68,7 +69,7 @@ async def generate(services: Services, model: Path, write: Any) -> None:
             async for piece in pieces:
                 if isinstance(piece, Piece):
                     await write(piece.text + "\n")
-    except EngineError as error:
+    except (EngineError, Cancelled) as error:
         await write(f"error: {type(error).__name__}\n")
 
 

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from olmkit.engine.addresses.address import Address
 from olmkit.engine.api.guard import Guard, Hosts, Origins
-from olmkit.engine.settings import LOCAL_ORIGINS, Address
+from olmkit.engine.settings import LOCAL_ORIGINS
 
 
 def ask(

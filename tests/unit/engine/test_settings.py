@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine import settings as settings_module
+from olmkit.engine.addresses.address import Address, parse_address
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Address, Settings, parse_address
+from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Settings
 
 
 @pytest.mark.parametrize(
@@ -36,7 +37,9 @@ from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Address, Settings, pars
         ("https://example.com/ollama", "https://example.com:443/ollama"),
         ("https://example.com/a/b/", "https://example.com:443/a/b"),
         ("ollama.com", "https://ollama.com:443"),
-        ("ftp://1.2.3.4", "ftp://1.2.3.4:11434"),
+        ("[fe80::1%eth0]:9", "http://[fe80::1%eth0]:9"),
+        ("unix:///run/olm.sock", "unix:///run/olm.sock"),
+        ("unix:///run//a/../olm.sock", "unix:///run/olm.sock"),
     ],
 )
 def test_host_values_are_read_as_ollama_reads_them(value: str, url: str) -> None:
@@ -49,6 +52,24 @@ def test_a_port_that_is_none_is_refused_and_no_other_one_taken(value: str) -> No
         parse_address(value)
     with pytest.raises(InvalidRequest, match="is no port"):
         Settings.from_environment({"OLLAMA_HOST": value})
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("[::1", "::1]", "[::1]:", "[::1]x", "[1.2.3.4]:5", "1:2:3", "[]:80", "::1]:9"),
+        *("http://", "https://:", "http:///path", "a b", "user@host", "host?x", "http://h/?q=1"),
+        *("ftp://1.2.3.4", "http:/1.2.3.4", "tcp://0.0.0.0:1"),
+        *("unix:", "unix://", "unix://run/olm.sock", "unix:/run/olm.sock", "unix:///run/"),
+        "unix:///" + "a" * 108,
+    ],
+)
+def test_a_malformed_address_is_one_sentence_with_the_forms_that_there_are(value: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        parse_address(value)
+    assert "\n" not in str(caught.value)
+    assert caught.value.field == "OLM_HOST"
+    assert "set OLM_HOST to" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -66,13 +87,17 @@ def test_a_client_dials_loopback_where_the_daemon_listens_everywhere(
     assert parse_address(value).connect_url == connect
 
 
-@pytest.mark.parametrize("value", ["", ":1", "0.0.0.0", "[::]", "localhost:9", "127.1.2.3"])
+@pytest.mark.parametrize(
+    "value",
+    ["", ":1", "0.0.0.0", "[::]", "localhost:9", "127.1.2.3", "https://localhost", "unix:///x"],
+)
 def test_loopback_and_unspecified_addresses_are_local(value: str) -> None:
     assert parse_address(value).is_local
 
 
 @pytest.mark.parametrize(
-    "value", ["1.2.3.4", "example.com", "127.0.0.1.example.com", "https://localhost", "ollama.com"]
+    "value",
+    ["1.2.3.4", "example.com", "127.0.0.1.example.com", "https://localhost/a", "ollama.com"],
 )
 def test_other_addresses_are_not_local(value: str) -> None:
     assert not parse_address(value).is_local

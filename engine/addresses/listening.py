@@ -12,17 +12,33 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from olmkit.engine.addresses.address import Address
+from olmkit.engine.addresses.localsocket import public_socket
 from olmkit.engine.client.launch import port_holder
 from olmkit.engine.errors import AddressInUse, DaemonError
-from olmkit.engine.settings import Address
+from olmkit.engine.settings import Settings
 
 BACKLOG: Final = 1024
 PREDECESSOR_TIMEOUT_S: Final = 30.0
 """How long a daemon that is shutting down may take to free the models it had loaded."""
 
 
+@contextmanager
+def listening(settings: Settings) -> Iterator[socket.socket]:
+    """A socket that listens at the settings' address; see `listen` and `public_socket`."""
+    address = settings.address
+    if address.is_unix:
+        with public_socket(
+            Path(address.path), mode=settings.socket_mode, backlog=BACKLOG
+        ) as listener:
+            yield listener
+    else:
+        with listen(address) as listener:
+            yield listener
+
+
 def listen(address: Address) -> socket.socket:
-    """A socket that listens at the address; an empty host means every interface.
+    """A socket that listens at the TCP address; an empty host means every interface.
 
     Connections are taken up by the kernel from now on, and wait.
 

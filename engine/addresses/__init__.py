@@ -1,0 +1,1 @@
+"""Where the daemon is found: its addresses, the sockets that listen there, and their TLS."""
