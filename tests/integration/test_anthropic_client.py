@@ -82,7 +82,7 @@ def test_a_stream_tells_the_length_of_the_prompt_first(api: Api) -> None:
         told = events(api.post("/v1/messages", body).body)
         first = told[0]["message"]["usage"]
         assert first["input_tokens"] + first["cache_read_input_tokens"] == counted
-        assert (first["cache_read_input_tokens"] > 20) is is_cached
+        assert (first["cache_read_input_tokens"] > counted - 9) is is_cached
         assert told[-2]["usage"] == first | {"output_tokens": 2}
 
 

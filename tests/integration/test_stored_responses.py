@@ -93,7 +93,7 @@ def test_the_oldest_responses_go_first() -> None:
     def response(number: int, text: str = "") -> StoredResponse:
         return StoredResponse(response={"id": f"r{number}", "output": [], "text": text}, input=())
 
-    store = ResponseStore(limit=KEPT, limit_bytes=1000)
+    store = ResponseStore(limit=KEPT, limit_bytes=960)
     for number in range(5):
         store.put(response(number))
     for number in (0, 1):
