@@ -211,6 +211,7 @@ def test_a_response_and_its_stream(client: Any) -> None:
     whole = client.responses.create(**wanted, max_output_tokens=8)
     assert (whole.status, whole.incomplete_details.reason) == ("incomplete", "max_output_tokens")
     assert whole.output_text
+    assert [item.status for item in whole.output] == ["incomplete"]
     events = list(client.responses.create(**wanted, max_output_tokens=8, stream=True))
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert [events[0].type, events[1].type] == ["response.created", "response.in_progress"]

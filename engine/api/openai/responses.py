@@ -162,7 +162,7 @@ class _Reply:
 
     def finish(self, end: Finished) -> Iterator[Told]:
         """See `Assembly`."""
-        yield from self.items.close()
+        yield from self.items.close(is_cut=end.reason is EndReason.LENGTH)
         self.end = end
         whole = self.object(self.status)
         if self.keeper is not None:
