@@ -32,11 +32,13 @@ def input_items(given: Any) -> tuple[Item, ...]:
     for place, item in enumerate(given):
         if not isinstance(item, dict):
             raise InvalidRequest(f"input[{place}]: an item must be an object", field="input")
-    kinds = [{"type": "message"} if "role" in item else {} for item in given]
-    return tuple(
-        {"id": new_id("msg_" if kind else "item_")} | kind | item
-        for kind, item in zip(kinds, given, strict=True)
-    )
+    return tuple(map(_identified, given))
+
+
+def _identified(item: Item) -> Item:
+    kind = item.get("type") or ("message" if "role" in item else None)
+    item_id = item.get("id") or new_id("msg_" if kind == "message" else "item_")
+    return {**item, "id": item_id, **({"type": kind} if kind else {})}
 
 
 def parse_input(
