@@ -288,7 +288,7 @@ def test_layouts_on_this_machine_are_pulled(daemon: Daemon, store: Store, tmp_pa
     assert pulled == "ghcr.io/team/big:v2\n"
     assert [model.reference.short for model in store.list()] == ["ghcr.io/team/big:v2"]
     told = out(olm(daemon.environ, "pull", f"oci-archive:{path}"))
-    assert told == "Loaded model: small\nLoaded model: ghcr.io/team/big:v2\n"
+    assert told == "Loaded model: small:latest\nLoaded model: ghcr.io/team/big:v2\n"
     assert raw_manifests(store) == before
     assert olm(daemon.environ, "pull", f"oci:{folder}:absent").returncode == 1
     run = olm(daemon.environ, "run", f"oci:{folder}", "hi")
