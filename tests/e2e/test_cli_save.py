@@ -297,4 +297,4 @@ def test_layouts_on_this_machine_are_pulled(daemon: Daemon, store: Store, tmp_pa
     (tmp_path / "Modelfile").write_text(f"FROM oci:{folder}\n")
     create = olm(daemon.environ, "create", "--check", "-f", str(tmp_path / "Modelfile"))
     assert create.returncode == 1
-    assert b"is a layout, which holds models under names of their own" in create.stderr
+    assert b"is a layout, which holds models under names of their own" in create.stdout
