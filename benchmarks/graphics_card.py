@@ -11,7 +11,7 @@ import subprocess
 import threading
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from anchors import BUILD, OLM, Server, llama_daemon, olm_daemon
@@ -122,20 +122,18 @@ def _rows(olm: Server, llama: Server, streams: int) -> list[Row]:
     return [row, wait]
 
 
-def rows() -> list[Row]:
+def rows() -> Iterator[Row]:
     """Rates and waits at each number of streams."""
     BUILD.mkdir(exist_ok=True)
     model = BUILD / "random-8b.gguf"
     if not model.exists():
         write_8b(model)
-    report = []
     with olm_daemon(BUILD / "card-home", OLM_NUM_PARALLEL=str(max(TARGETS))) as olm:
         _create(olm, model)
         for streams in TARGETS:
             arguments = ["-ngl", "99", "-np", str(streams), "-c", str(CONTEXT_TOKENS * streams)]
             with llama_daemon(model, *arguments) as llama:
-                report += _rows(olm, llama, streams)
-    return report
+                yield from _rows(olm, llama, streams)
 
 
 def _create(olm: Server, model: Path) -> None:
