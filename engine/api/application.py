@@ -35,9 +35,11 @@ from olmkit.engine.api.openai.completions import completions
 from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
-from olmkit.engine.api.openai.responses import responses
+from olmkit.engine.api.openai.responses import responses, stored_input_items, stored_response
 from olmkit.engine.api.operations.observer import ROUTE, Observer
+from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
+from olmkit.engine.api.operations.promptkeeping import forget_prompts, kept_prompts
 from olmkit.engine.api.operations.scrape import metrics
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.state import Api
@@ -100,6 +102,7 @@ def _routes() -> list[Route]:
         ("/api/embeddings", embeddings, "POST"),
         ("/api/rerank", native_rerank, "POST"),
         ("/api/parse", parse, "POST"),
+        ("/api/plan", plan, "POST"),
         ("/api/tokenize", tokenize.tokenize, "POST"),
         ("/api/detokenize", tokenize.detokenize, "POST"),
         ("/api/pull", pullcreate.pull, "POST"),
@@ -110,6 +113,8 @@ def _routes() -> list[Route]:
         ("/api/usage", housekeeping.used, "GET"),
         ("/api/prune", housekeeping.prune, "POST"),
         ("/api/verify", housekeeping.verify, "POST"),
+        ("/api/cache", kept_prompts, "GET"),
+        ("/api/cache", forget_prompts, "DELETE"),
         ("/api/save", saveload.save, "POST"),
         ("/api/load", saveload.load, "POST"),
         ("/api/blobs/{digest}", blobuploads.blob, "HEAD POST"),
@@ -120,6 +125,8 @@ def _routes() -> list[Route]:
         ("/v1/models", list_models, "GET"),
         ("/v1/models/{name:model}", get_model, "GET"),
         ("/v1/responses", responses, "POST"),
+        ("/v1/responses/{id}", stored_response, "GET DELETE"),
+        ("/v1/responses/{id}/input_items", stored_input_items, "GET"),
         ("/v1/messages", messages, "POST"),
         ("/v1/messages/count_tokens", count_tokens, "POST"),
         ("/healthz", healthz, "GET HEAD"),

@@ -10,12 +10,18 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import ContextExceeded
-from olmkit.engine.inference.completionevents import Finished, Text
+from olmkit.engine.framing import wire_path
+from olmkit.engine.inference.completionevents import (
+    CompletionEvent,
+    Finished,
+    PromptCounts,
+    Text,
+)
 from olmkit.engine.inference.completionwatch import CompletionWatch
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
@@ -27,10 +33,11 @@ from olmkit.engine.runner.protocol import (
     EndReason,
     LoadOptions,
     Piece,
+    PromptRead,
     Room,
     TokenLogprob,
 )
-from olmkit.engine.scheduling.pool import Lease
+from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.services import Services
 from olmkit.registry.errors import Cancelled
 
@@ -41,6 +48,7 @@ __all__ = [
     "EndReason",
     "Finished",
     "History",
+    "PromptCounts",
     "Text",
     "TokenLogprob",
     "complete",
@@ -78,6 +86,8 @@ class CompletionRequest:
     """`time.perf_counter_ns()` when the request came in."""
     keep_alive_s: float | None = None
     top_logprobs: int | None = None
+    thinks: bool = False
+    """The model may think before it answers."""
     constraint: Constraint | None = None
     """The grammar or schema that the answer follows."""
     marks: tuple[str, ...] = ()
@@ -106,7 +116,16 @@ def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
     ]
 
 
-def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadOptions:
+class Kind(Protocol):
+    """What must be known of a model to choose how to load it."""
+
+    @property
+    def pools(self) -> bool:
+        """Whether it generates nothing."""
+        ...
+
+
+def load_options(services: Services, spec: Kind, options: Options) -> LoadOptions:
     """How to load a model for a request with these options."""
     settings = services.settings
     defaults = LoadDefaults(
@@ -115,7 +134,9 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         prompt_cache_bytes=settings.prompt_cache_bytes,
-        has_accelerator=has_accelerator(),
+        prompt_store=wire_path(settings.prompt_store),
+        prompt_store_bytes=settings.prompt_store_bytes,
+        has_accelerator=has_accelerator() or bool(settings.rpc_servers),
     )
     return options.load_options(defaults, embedding=spec.pools)
 
@@ -134,8 +155,8 @@ async def load(
 
 async def complete(
     services: Services, request: CompletionRequest
-) -> AsyncGenerator[Text | Finished, None]:
-    """The pieces of the answer as they come, then `Finished`.
+) -> AsyncGenerator[CompletionEvent, None]:
+    """How long the prompt was, the pieces of the answer as they come, then `Finished`.
 
     Raises:
         EngineError: the model cannot be loaded, the template fails, the prompt is too long, the
@@ -156,7 +177,7 @@ def watch_of(services: Services, request: CompletionRequest) -> CompletionWatch:
 
 async def compute(
     services: Services, request: CompletionRequest, watch: CompletionWatch
-) -> AsyncGenerator[Text | Finished, None]:
+) -> AsyncGenerator[CompletionEvent, None]:
     """As `complete`, for one of several completions that make one answer; `watch` is told."""
     rendering = asyncio.ensure_future(request.render())
     try:
@@ -193,7 +214,7 @@ async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | 
     return [*request.earlier_tokens, *tokens]
 
 
-async def _answered(work: _Work, prompt: str | list[int]) -> AsyncGenerator[Text | Finished, None]:
+async def _answered(work: _Work, prompt: str | list[int]) -> AsyncGenerator[CompletionEvent, None]:
     """The answer to a prompt, or to what is left of its history when that is too long.
 
     The runner says whether it is, so that prompts that fit cost nothing.
@@ -257,7 +278,7 @@ def _room(request: CompletionRequest, *, may_cut: bool) -> Room:
 
 async def _run(
     work: _Work, prompt: str | list[int], *, may_cut: bool
-) -> AsyncGenerator[Text | Finished, None]:
+) -> AsyncGenerator[CompletionEvent, None]:
     request, lease, watch = work.request, work.lease, work.watch
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
@@ -271,6 +292,7 @@ async def _run(
         marks=request.marks,
         room=_room(request, may_cut=may_cut),
         reproducible=request.options.is_reproducible,
+        draft_tokens=request.options.draft_tokens,
         batch_tokens=request.options.batch_tokens if request.options.is_reproducible else 0,
     )
     async with aclosing(completion) as events:
@@ -280,7 +302,15 @@ async def _run(
                     watch.token()
                     tokens += event.tokens if request.wants_tokens else []
                     if event.text or event.logprobs:
-                        yield Text(text=event.text, logprobs=tuple(event.logprobs))
+                        yield Text(
+                            text=event.text,
+                            logprobs=tuple(event.logprobs),
+                            tokens=len(event.tokens),
+                        )
+                case PromptRead():
+                    yield PromptCounts(
+                        prompt_tokens=event.prompt_tokens, cached_tokens=event.cached_tokens
+                    )
                 case Completed(reason=EndReason.CANCELLED):
                     raise Cancelled("request canceled")
                 case Completed():

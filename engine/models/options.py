@@ -24,10 +24,11 @@ OptionValue = int | float | bool | tuple[str, ...]
 
 _INT32: Final = range(-(2**31), 2**31)
 _INT64: Final = range(-(2**63), 2**63)
-_AT_LEAST: Final = {"num_ctx": 0, "num_batch": 1, "num_thread": 0, "main_gpu": 0}
+_AT_LEAST: Final = {"num_ctx": 0, "min_ctx": 0, "num_batch": 1, "num_thread": 0, "main_gpu": 0}
 """Smallest values that mean something; others have none, or a negative number means a default."""
 _AT_MOST: Final = {
     "num_ctx": 1 << 24,
+    "min_ctx": 1 << 24,
     "num_batch": 1 << 16,
     "num_thread": 512,
     "num_gpu": 1 << 16,
@@ -121,6 +122,8 @@ class LoadDefaults:
     flash_attention: bool | None = None
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     prompt_cache_bytes: int = 0
+    prompt_store: str = ""
+    prompt_store_bytes: int = 0
     has_accelerator: bool = True
     """False: there is nothing that layers could be put on, whatever a request says of it."""
 
@@ -187,6 +190,11 @@ class Options:
         return self.values.get("reproducible") is True
 
     @property
+    def draft_tokens(self) -> int:
+        """Most tokens that are guessed and checked at once; -1: as many as pay, 0: none."""
+        return self._integer("draft_num_predict") if "draft_num_predict" in self.values else -1
+
+    @property
     def stop(self) -> tuple[str, ...]:
         """The texts before which the answer ends."""
         value = self.values.get("stop", ())
@@ -206,10 +214,14 @@ class Options:
             main_gpu=main_gpu if isinstance(main_gpu, int) and defaults.has_accelerator else None,
             use_mmap=use_mmap if isinstance(use_mmap, bool) else None,
             threads=self._integer("num_thread"),
+            require_gpu=self.values.get("require_gpu") is True,
+            least_context_tokens=self._integer("min_ctx"),
             kv_cache_type=defaults.kv_cache_type,
             flash_attention=defaults.flash_attention,
             embedding=embedding,
             prompt_cache_bytes=defaults.prompt_cache_bytes,
+            prompt_store=defaults.prompt_store,
+            prompt_store_bytes=defaults.prompt_store_bytes,
         )
 
     def _integer(self, name: str, default: int | None = None) -> int:

@@ -15,6 +15,7 @@ import msgspec
 
 from olmkit.engine.framing import decode_payload
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
+from olmkit.engine.runner.layouts import Layout
 
 EXIT_NO_ENGINE: Final = 3
 """Exit status of a process that needs llama.cpp: its libraries cannot be loaded, or are not those
@@ -33,6 +34,9 @@ class LoadOperation(enum.StrEnum):
 
     FIT = "fit"
     """Dry run: report the bytes that the model would take; allocate nothing."""
+    ALLOC = "alloc"
+    """Take the memory of `Load.proof` from its devices and give it back at once, without the model:
+    shows that it can be had now."""
     COMMIT = "commit"
     """Load the weights and create the context; the runner is ready afterwards."""
     VOCABULARY = "vocabulary"
@@ -71,8 +75,18 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     Without it a model that generates embeds too, in a second context that is made when a request
     comes and freed after it: for now and then, not for many. An encoder is loaded as one anyway.
     """
+    require_gpu: bool = False
+    """The model is loaded with all its layers on cards, or not at all."""
+    least_context_tokens: int = 0
+    """Where the context that was asked for does not fit, a shorter one of at least so many tokens
+    will do; 0: it will not."""
     prompt_cache_bytes: int = 1 << 30
     """Main memory for what idle sequences hold, beside the KV pool."""
+    prompt_store: str = ""
+    """Directory, as `framing.wire_path` writes it, for what outlives the loaded model; empty:
+    nothing does."""
+    prompt_store_bytes: int = 0
+    """What all models together may take there."""
 
 
 class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,6 +108,10 @@ class Load(_Message, frozen=True):
     files: ModelFiles
     options: LoadOptions
     mode: SafeMode = SafeMode()
+    layout: Layout | None = None
+    """None: llama.cpp decides, by the memory that it finds free."""
+    proof: list["Buffer"] = []
+    """What ALLOC takes."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -154,7 +172,9 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Completion(_Message, frozen=True):
-    """Complete a prompt. Answered by `PromptProgress`*, `Piece`*, then `Completed` or `Failed`.
+    """Complete a prompt.
+
+    Answered by `PromptProgress`*, `PromptRead`, `Piece`*, then `Completed`, or by `Failed`.
 
     `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
     asks, or token ids taken as they are. A prompt (plus one token) longer than the context is
@@ -182,6 +202,9 @@ class Completion(_Message, frozen=True):
     are part of the text, which they are not otherwise."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
+    draft_tokens: int = -1
+    """Most next tokens that are guessed from the text before and checked in one step; -1: as many
+    as pay, 0: none. The answer is the same; a `reproducible` one is never drafted."""
     logit_bias: Mapping[int, float] = {}
     """What is added to the logits of tokens before anything else looks at them; log-probabilities
     are told without it."""
@@ -263,6 +286,8 @@ class FailureKind(enum.StrEnum):
     BAD_MODEL = "bad_model"
     """The file is corrupt, truncated or of an unknown architecture."""
     OUT_OF_MEMORY = "out_of_memory"
+    DEVICE_LOST = "device_lost"
+    """A device that the layout names is not there, or does not answer."""
     CONTEXT_EXCEEDED = "context_exceeded"
     """The prompt does not fit; `Failed` carries both numbers."""
     UNSUPPORTED = "unsupported"
@@ -280,6 +305,8 @@ class Failed(_Message, frozen=True):
     """One sentence for the user, lower case, no full stop."""
     given_tokens: int | None = None
     limit_tokens: int | None = None
+    device: str = ""
+    """The one that has too little memory, where that is known."""
 
 
 class LoadProgress(_Message, frozen=True):
@@ -296,6 +323,8 @@ class Buffer(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int = 0
     kv_bytes: int = 0
     compute_bytes: int = 0
+    repacked_bytes: int = 0
+    """The part of the weights that is kept in another order than the file's."""
 
 
 class Loaded(_Message, frozen=True):
@@ -323,6 +352,14 @@ class PromptProgress(_Message, frozen=True):
 
     processed_tokens: int
     total_tokens: int
+
+
+class PromptRead(_Message, frozen=True):
+    """The prompt of a completion is read; comes with its first token, before the `Piece`."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """As in `Completed`, both."""
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
@@ -363,6 +400,10 @@ class Completed(_Message, frozen=True):
     """Tokens that were cut out of the prompt."""
     shifted_tokens: int = 0
     """Tokens that were forgotten while the answer was written."""
+    drafted_tokens: int = 0
+    """Tokens that were guessed from the text before."""
+    accepted_tokens: int = 0
+    """Those of them that the model said as well."""
 
 
 class Embedded(_Message, frozen=True):
@@ -410,6 +451,7 @@ class StepOutput(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only
         | LoadProgress
         | Loaded
         | PromptProgress
+        | PromptRead
         | Piece
         | Completed
         | Embedded
@@ -425,6 +467,7 @@ Reply = (
     | LoadProgress
     | Loaded
     | PromptProgress
+    | PromptRead
     | Piece
     | Completed
     | Embedded
@@ -433,20 +476,6 @@ Reply = (
     | Text
     | Healthy
 )
-
-# --- the quantizer: one order for one child process --------------------------------------
-
-
-class Quantization(msgspec.Struct, frozen=True, kw_only=True):
-    """Write the GGUF model `source` to `target` with its matrices in another type."""
-
-    source: str
-    target: str
-    file_type: int
-    """A number of llama.cpp's `enum llama_ftype`."""
-    threads: int
-    tensor_bytes: dict[str, int]
-    """Sizes of the source's tensors by name, for the progress."""
 
 
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -22,6 +22,7 @@ from olmkit.engine.runner.decoding.tokenizing import LONG_CHARACTERS, Tokenizing
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
 from olmkit.engine.runner.process.loading import Instance, fit, load, load_vocabulary
+from olmkit.engine.runner.process.offloading import prove
 from olmkit.engine.runner.protocol import (
     Cancel,
     Completion,
@@ -43,6 +44,9 @@ from olmkit.engine.runner.protocol import (
 
 _TOKENIZING_WAIT_S: Final = 0.01
 """How long the loop waits for a text without other work, before it looks for new requests."""
+
+_SAVING_S: Final = 0.5
+"""From the end of the stream on; the daemon sends SIGTERM after 1 s."""
 
 _PROGRESS_STEP: Final = 0.01
 _PROGRESS_PAUSE_NS: Final = 50_000_000
@@ -79,6 +83,11 @@ class Loop:
             if not self._peer.is_congested:
                 replies += self._step()
             self._peer.send(replies)
+
+    def save_prompts(self) -> None:
+        """Writes what prompts left behind to disk, in the time that the daemon waits anyway."""
+        if self._instance is not None and self._instance.generator is not None:
+            self._instance.generator.save_prompts(until_s=time.monotonic() + _SAVING_S)
 
     @property
     def _has_work(self) -> bool:
@@ -162,6 +171,8 @@ class Loop:
                 return [self._health(request.id)]
             case Load(operation=LoadOperation.FIT):
                 return [fit(request)]
+            case Load(operation=LoadOperation.ALLOC):
+                return [prove(request)]
             case Load(operation=LoadOperation.VOCABULARY):
                 self._vocabulary, loaded = load_vocabulary(request)
                 return [loaded]
