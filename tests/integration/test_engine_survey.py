@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from olmkit.engine.diagnosis.enginesurvey import SurveyUnderWay
+from olmkit.engine.devices.enginesurvey import SurveyUnderWay
 from support.daemon import wait_until
 
 
