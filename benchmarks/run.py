@@ -11,6 +11,7 @@ ALL = [
     "memory",
     "first_token",
     "decode",
+    "api",
     "serving",
     "drafting",
     "restart",
