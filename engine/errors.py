@@ -83,6 +83,10 @@ class TemplateFailed(EngineError):
     """A chat template does not parse, raises, or goes over a limit of time, memory or output."""
 
 
+class TemplateTooSlow(TemplateFailed):
+    """A chat template goes over its limit of time."""
+
+
 class TemplateRefused(TemplateFailed):
     """A chat template does not take the conversation, and says why."""
 

@@ -22,6 +22,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.UnsupportedCapability: (400, "unsupported_capability"),
     engine.ModelNotCreatable: (400, "model_not_creatable"),
     engine.TemplateFailed: (500, "template_failed"),
+    engine.TemplateTooSlow: (500, "template_too_slow"),
     engine.TemplateRefused: (400, "template_refused"),
     engine.OutOfMemory: (507, "out_of_memory"),
     engine.DeviceLost: (503, "device_lost"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from olmkit.engine.chat.conversation import Conversation, Message
-from olmkit.engine.errors import TemplateFailed
+from olmkit.engine.errors import TemplateFailed, TemplateTooSlow
 
 Render = Callable[[Conversation], Awaitable[str]]
 
@@ -68,6 +68,8 @@ async def probe(render: Render) -> Strictness:
 async def _keeps(render: Render, *messages: Message) -> bool:
     try:
         text = await render(Conversation(messages=messages))
+    except TemplateTooSlow:
+        raise  # a busy machine says nothing of the template
     except TemplateFailed:
         return False
     return all(message.content in text for message in messages)

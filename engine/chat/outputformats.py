@@ -12,7 +12,7 @@ from olmkit.engine.chat.output.detection import (
 )
 from olmkit.engine.chat.output.formats import OutputFormat
 from olmkit.engine.chat.rendering import Renderer
-from olmkit.engine.errors import TemplateFailed
+from olmkit.engine.errors import TemplateFailed, TemplateTooSlow
 from olmkit.engine.models.capabilities import TemplateFacts
 from olmkit.engine.models.spec import ModelSpec
 
@@ -30,6 +30,9 @@ class OutputFormats:
         """The format that a model writes; what its `PARSER` names goes before all else.
 
         A template that cannot be rendered makes it plain text: whoever renders it gets the error.
+
+        Raises:
+            TemplateTooSlow: nothing is known, and nothing remembered.
         """
         key = f"{spec.digest} {spec.config.parser}"
         if key not in self._found:
@@ -55,6 +58,8 @@ class OutputFormats:
     ) -> str:
         try:
             prompt = await self._renderer.render(spec, conversation, go_facts=go_facts)
+        except TemplateTooSlow:
+            raise  # tells nothing of the format, and each further try costs as much time
         except TemplateFailed:
             return ""
         return prompt.text

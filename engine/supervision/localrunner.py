@@ -71,6 +71,8 @@ COMMAND: Final = (sys.executable, "-P", "-m", "olmkit.engine.runner.process.main
 """`-P`: the current directory is no place to import from."""
 
 _NORMAL: Final = SafeMode()
+_LAST_WORDS_S: Final = 5.0
+"""Time after a runner's end within which its log is read to the end, unless a child holds it."""
 _MEMORY_HINT: Final = "use a smaller num_ctx or model, or stop other programs"
 _LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
 """First words of a runner's log lines that the daemon's log shows at any level."""
@@ -301,7 +303,7 @@ class LocalRunner:
             case FailureKind.BAD_MODEL:
                 return ModelUnloadable(text, model=self.model)
             case FailureKind.OUT_OF_MEMORY:
-                return OutOfMemory(text)
+                return OutOfMemory(text, device=failed.device)
             case FailureKind.DEVICE_LOST:
                 return DeviceLost(text, model=self.model)
             case FailureKind.CONTEXT_EXCEEDED:
@@ -335,7 +337,7 @@ class LocalRunner:
         status = await exited
         self._stream.close()
         violation = await self._stream.ended
-        await asyncio.wait((self._log_task,), timeout=1.0)
+        await asyncio.wait((self._log_task,), timeout=_LAST_WORDS_S)
         self._log_task.cancel()
         info = classify(
             status,

@@ -103,11 +103,7 @@ def test_an_engine_that_dies_of_a_model_is_a_failure(
     environ: dict[str, str], tmp_path: Path
 ) -> None:
     broken = environ | {"PYTHONPATH": str(broken_package(tmp_path / "engine", Defect.ALWAYS))}
-    for _ in range(20):  # a busy machine may have no time for the trial
-        if text := failures(broken).get("engine"):
-            assert "cannot run a model: it was killed by SIGILL" in text
-            return
-    raise AssertionError("doctor finds nothing wrong")
+    assert "cannot run a model: it was killed by SIGILL" in failures(broken)["engine"]
 
 
 def test_an_engine_for_another_processor_is_told_before_the_first_prompt(

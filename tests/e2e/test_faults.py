@@ -106,7 +106,7 @@ def test_killing_the_daemon_leaves_no_runner(tmp_path: Path) -> None:
             runners = doomed.runners()
             assert runners
             doomed.kill()
-    gone, alive = psutil.wait_procs(runners, timeout=5)
+    gone, alive = psutil.wait_procs(runners, timeout=30)
     assert not alive
     assert gone
 

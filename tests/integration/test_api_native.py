@@ -486,4 +486,5 @@ def test_a_hostile_chat_template_fails_its_request_only(api: Api, tmp_path: Path
     api.create("hostile", path)
     refused = api.post("/api/chat", {"model": "hostile", "messages": QUESTION})
     assert (refused.status, refused.error) == (500, "the chat template takes longer than 2 s")
+    assert refused.json["code"] == "template_too_slow"
     assert chat(api)["done"]

@@ -7,10 +7,11 @@ from typing import Any
 import psutil
 import pytest
 
-from olmkit.engine.chat.conversation import Message
+from olmkit.engine.chat.adapting import probe
+from olmkit.engine.chat.conversation import Conversation, Message
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.chat.templates.renderprotocol import InsertGo, RenderGo, RenderJinja
-from olmkit.engine.errors import InvalidRequest, TemplateFailed
+from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateTooSlow
 
 pytestmark = pytest.mark.timeout(60)
 """An endless template would go on for longer."""
@@ -166,6 +167,21 @@ def test_where_all_workers_are_busy_who_used_least_goes_first() -> None:
         await asyncio.gather(*looping, return_exceptions=True)
 
     run(body, deadline_s=1.0, max_workers=2)
+
+
+def test_a_template_without_time_is_probed_once_and_not_called_strict() -> None:
+    async def body(process: TemplateProcess) -> None:
+        asked = []
+
+        async def render(conversation: Conversation) -> str:
+            asked.append(conversation)
+            return await process.run(jinja(ENDLESS))
+
+        with pytest.raises(TemplateTooSlow):
+            await probe(render)
+        assert len(asked) == 1
+
+    run(body, deadline_s=0.1)
 
 
 def test_text_that_is_none_is_refused() -> None:

@@ -25,7 +25,7 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 def client() -> Iterator[httpx.Client]:
     context = ssl.create_default_context()
     with httpx.Client(
-        transport=wire.Transport(context, httpx.Limits()), trust_env=False, timeout=2
+        transport=wire.Transport(context, httpx.Limits()), trust_env=False, timeout=30
     ) as found:
         yield found
 
@@ -127,7 +127,7 @@ def test_an_address_that_is_none_is_an_error_of_httpx(client: httpx.Client, addr
 
 
 def test_silence_is_a_time_out(client: httpx.Client) -> None:
-    client.timeout = httpx.Timeout(0.2)
+    client.timeout = httpx.Timeout(30, read=0.2)
     with raw_server([1.0], [LENGTH_5, b"fi", 1.0]) as server:
         for _ in range(2):
             with pytest.raises(httpx.ReadTimeout):
@@ -154,7 +154,7 @@ def secured(authority: trustme.CA) -> ssl.SSLContext:
 def trusting(authority: trustme.CA) -> httpx.Client:
     context = ssl.create_default_context()
     authority.configure_trust(context)
-    return httpx.Client(transport=wire.Transport(context, httpx.Limits()), timeout=2)
+    return httpx.Client(transport=wire.Transport(context, httpx.Limits()), timeout=30)
 
 
 def test_tls_of_a_private_authority_works_and_of_another_does_not(
@@ -177,7 +177,7 @@ def test_a_reader_over_tls_times_out(authority: trustme.CA) -> None:
         trusting(authority) as trusted,
         pytest.raises(httpx.ReadTimeout),
     ):
-        trusted.get(server.address, timeout=0.2)
+        trusted.get(server.address, timeout=httpx.Timeout(30, read=0.2))
 
 
 @pytest.mark.parametrize("is_secure", [False, True])

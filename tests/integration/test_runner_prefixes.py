@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.runner import protocol
+from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS
 from support.models import gemma3, smollm2
 from support.randommodel import write_llama
 from support.runner import Completion, RunnerClient, loaded_runner
@@ -66,7 +67,9 @@ def test_the_one_that_computes_the_beginning_may_end_before_it_is_used(
             client.cancel(leader)
         replies = client.replies(*others)
         found = [Completion(replies[one]).end.cached_tokens for one in others]
-        assert found.count(len(PREFIX)) >= (3 if ended == "finished" else 2)
+        # Who comes when most of it is there computes the few tokens that are missing.
+        shared = [tokens for tokens in found if len(PREFIX) - LEAST_TOKENS < tokens]
+        assert len(shared) >= (3 if ended == "finished" else 2)
         assert all(len(Completion(replies[one]).tokens) == 8 for one in others)
 
 

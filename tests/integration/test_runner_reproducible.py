@@ -1,9 +1,13 @@
 """Requests that ask for the same bits every time get them, whatever ran before or waits beside."""
 
 import random
+from pathlib import Path
+
+import pytest
 
 from olmkit.engine.runner import protocol as p
 from support.models import gemma3, smollm2
+from support.randommodel import write_llama
 from support.runner import Completion, RunnerClient, loaded_runner
 
 SEEDED = p.Sampling(seed=7, temperature=0.8)
@@ -17,7 +21,7 @@ def story(days: int) -> str:
 
 
 SHORT = story(5)
-"""Three batches of what is asked for; a run takes a second."""
+"""Three batches of what is asked for in words, six in bytes."""
 LONG = story(20)
 """With half of it once more it is longer than the window of Gemma 3."""
 
@@ -56,11 +60,15 @@ def disturb(client: RunnerClient, choice: random.Random, text: str) -> list[int]
     return []
 
 
-def test_fifty_runs_in_every_state_of_the_cache_give_the_same_bits() -> None:
+@pytest.mark.parametrize(("model", "runs"), [("random", 50), ("real", 6)])
+def test_all_runs_in_every_state_of_the_cache_give_the_same_bits(
+    model: str, runs: int, tmp_path: Path
+) -> None:
     choice = random.Random(1)
-    with loaded_runner(smollm2(), context_tokens=4096) as client:
+    path = smollm2() if model == "real" else write_llama(tmp_path / "tiny.gguf")
+    with loaded_runner(path, context_tokens=4096) as client:
         found = set()
-        for _ in range(50):
+        for _ in range(runs):
             others = disturb(client, choice, SHORT)
             mine = ask(client)
             late = client.start(SHORT[:99], max_tokens=2)
@@ -69,7 +77,7 @@ def test_fifty_runs_in_every_state_of_the_cache_give_the_same_bits() -> None:
             assert one.end.cached_tokens == 0
             found.add(repr(bits(one)))
     assert len(found) == 1
-    with loaded_runner(smollm2(), context_tokens=1024, batch_tokens=512) as client:
+    with loaded_runner(path, context_tokens=1024, batch_tokens=512) as client:
         # Nor does it matter what the model was loaded with beyond what was asked for.
         assert {repr(bits(Completion(client.replies(ask(client)).popitem()[1])))} == found
 
@@ -78,7 +86,7 @@ def test_a_sliding_window_gives_the_same_bits_too() -> None:
     choice = random.Random(2)
     with loaded_runner(gemma3(), context_tokens=2048) as client:
         found = set()
-        for _ in range(6):
+        for _ in range(4):
             others = disturb(client, choice, LONG)
             mine = ask(client, text=LONG, seeded=False)
             found.add(repr(bits(Completion(client.replies(mine, *others)[mine]))))

@@ -28,7 +28,7 @@ from olmkit.engine.chat.templates.renderprotocol import (
 )
 from olmkit.engine.chat.templates.turns import FairTurns
 from olmkit.engine.childenv import child_environment
-from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateRefused
+from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateRefused, TemplateTooSlow
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 from olmkit.engine.oomkills import offer
 
@@ -174,7 +174,7 @@ class TemplateProcess:
                 reply = await worker.exchange(frame)
         except TimeoutError as error:
             await worker.kill()
-            raise TemplateFailed(
+            raise TemplateTooSlow(
                 f"the chat template takes longer than {self._deadline_s:g} s"
             ) from error
         except _GONE as error:

@@ -193,13 +193,18 @@ class Generator:
         is_alone = sequence.request.reproducible
         acquire = self._slots.acquire_alone if is_alone else self._slots.acquire
         sequence.slot = acquire(sequence.tokens)
-        is_ahead = common >= sequence.slot.length + LEAST_TOKENS
-        sequence.leader, sequence.common_tokens = (leader, common) if is_ahead else (None, 0)
+        self._follow(sequence, leader, common)
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
             sequence.sampler = build_sampler(
                 self._model, sequence.request, sequence.tokens, sequence.limit_tokens
             )
+
+    def _follow(self, sequence: Sequence, leader: Sequence | None, common: int) -> None:
+        """Lets a request wait for another that will have much more of its beginning than it has."""
+        assert sequence.slot is not None
+        is_ahead = common >= sequence.slot.length + LEAST_TOKENS
+        sequence.leader, sequence.common_tokens = (leader, common) if is_ahead else (None, 0)
 
     def _demand_tokens(self) -> int:
         """Tokens of the pool that the running requests have or are about to take."""
@@ -483,6 +488,9 @@ class Generator:
         if sequence.slot is not None:
             for follower in [one for one in self._running if one.leader is sequence]:
                 self._take_over(follower, sequence)
+                # The first of those that waited goes on with the rest, for the others as well.
+                earlier = self._running[: self._running.index(follower)]
+                self._follow(follower, *find_leader(earlier, follower.tokens))
             if sequence.shifted_tokens:
                 # What is behind the cut was computed with what is gone now in view.
                 self._slots.cut(sequence.slot, sequence.kept_tokens)

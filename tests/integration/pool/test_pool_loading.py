@@ -99,8 +99,8 @@ def test_a_runner_that_dies_while_loading_is_an_error(model: Make) -> None:
 
 def test_a_load_without_progress_is_given_up(model: Make) -> None:
     async def test() -> None:
-        async with open_pool(load_timeout_s=0.3) as pool:
-            with pytest.raises(LoadTimeout, match=r"no progress for 0\.3 s"):
+        async with open_pool(load_timeout_s=1.0) as pool:
+            with pytest.raises(LoadTimeout, match=r"no progress for 1 s"):
                 async with pool.lease(model("stalled", stall=True), OPTIONS):
                     pass
             # Slow, but it goes on: 0.06 s between two steps.
