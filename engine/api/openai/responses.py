@@ -20,10 +20,10 @@ from olmkit.engine.api.openai.conversation import parse_effort
 from olmkit.engine.api.openai.failures import error_object
 from olmkit.engine.api.openai.responseinput import (
     parse_input,
-    parse_response_tools,
     requested_text_format,
 )
 from olmkit.engine.api.openai.responseoutput import Event, ResponseItems
+from olmkit.engine.api.openai.responsetools import ResponseTools
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
@@ -39,15 +39,15 @@ async def responses(request: Request) -> Response:
     began_ns = time.perf_counter_ns()
     api, body = api_of(request), await decode_body(request, ResponseBody)
     _refuse_state(body)
-    tools = parse_response_tools(body.tools)
-    choice = parse_tool_choice(body.tool_choice, tools)
+    tools = ResponseTools.parse(body.tools)
+    choice = parse_tool_choice(body.tool_choice, tools.functions)
     constraint, ignored = parse_format(requested_text_format(body.text))
-    headers = schema_headers(ignored)
+    headers = schema_headers(ignored) | tools.headers
     wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
         messages=parse_input(body.input, body.instructions),
-        tools=tools,
+        tools=tools.functions,
         tool_choice=choice
         if body.parallel_tool_calls is not False
         else replace(choice, parallel=False),
@@ -57,7 +57,7 @@ async def responses(request: Request) -> Response:
         keep_alive=body.keep_alive,
     )
     answering = await prepare(api, wanted)
-    reply = _Reply(body=body)
+    reply = _Reply(body=body, tools=tools, items=ResponseItems(tools=tools))
     if body.stream:
         stream = _Stream(reply)
         frames = _frames(api, answering, reply, stream)
@@ -91,9 +91,10 @@ class _Reply:
     """The response object, from its beginning to its end."""
 
     body: ResponseBody
+    tools: ResponseTools
+    items: ResponseItems
     id: str = field(default_factory=lambda: new_id("resp_"))
     created_at: int = field(default_factory=lambda: int(time.time()))
-    items: ResponseItems = field(default_factory=ResponseItems)
     end: Finished | None = None
 
     def object(self, status: str, *, error: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -121,7 +122,7 @@ class _Reply:
             "temperature": body.temperature,
             "text": body.text or {"format": {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
-            "tools": body.tools or [],
+            "tools": self.tools.kept,
             "top_p": body.top_p,
             "truncation": body.truncation or "disabled",
             "metadata": body.metadata or {},
