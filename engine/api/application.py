@@ -37,6 +37,7 @@ from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
 from olmkit.engine.api.openai.responses import responses
 from olmkit.engine.api.operations.observer import ROUTE, Observer
+from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
 from olmkit.engine.api.operations.scrape import metrics
 from olmkit.engine.api.rawoutputs import parse
@@ -100,6 +101,7 @@ def _routes() -> list[Route]:
         ("/api/embeddings", embeddings, "POST"),
         ("/api/rerank", native_rerank, "POST"),
         ("/api/parse", parse, "POST"),
+        ("/api/plan", plan, "POST"),
         ("/api/tokenize", tokenize.tokenize, "POST"),
         ("/api/detokenize", tokenize.detokenize, "POST"),
         ("/api/pull", pullcreate.pull, "POST"),
