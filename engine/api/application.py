@@ -39,6 +39,7 @@ from olmkit.engine.api.openai.responses import responses
 from olmkit.engine.api.operations.observer import ROUTE, Observer
 from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
+from olmkit.engine.api.operations.promptkeeping import forget_prompts, kept_prompts
 from olmkit.engine.api.operations.scrape import metrics
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.state import Api
@@ -112,6 +113,8 @@ def _routes() -> list[Route]:
         ("/api/usage", housekeeping.used, "GET"),
         ("/api/prune", housekeeping.prune, "POST"),
         ("/api/verify", housekeeping.verify, "POST"),
+        ("/api/cache", kept_prompts, "GET"),
+        ("/api/cache", forget_prompts, "DELETE"),
         ("/api/save", saveload.save, "POST"),
         ("/api/load", saveload.load, "POST"),
         ("/api/blobs/{digest}", blobuploads.blob, "HEAD POST"),
