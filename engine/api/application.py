@@ -35,7 +35,7 @@ from olmkit.engine.api.openai.completions import completions
 from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
-from olmkit.engine.api.openai.responses import responses
+from olmkit.engine.api.openai.responses import responses, stored_input_items, stored_response
 from olmkit.engine.api.operations.observer import ROUTE, Observer
 from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
@@ -125,6 +125,8 @@ def _routes() -> list[Route]:
         ("/v1/models", list_models, "GET"),
         ("/v1/models/{name:model}", get_model, "GET"),
         ("/v1/responses", responses, "POST"),
+        ("/v1/responses/{id}", stored_response, "GET DELETE"),
+        ("/v1/responses/{id}/input_items", stored_input_items, "GET"),
         ("/v1/messages", messages, "POST"),
         ("/v1/messages/count_tokens", count_tokens, "POST"),
         ("/healthz", healthz, "GET HEAD"),

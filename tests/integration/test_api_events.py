@@ -164,6 +164,7 @@ def test_openai_a_function_in_a_namespace_is_called_by_both_names(api: Api) -> N
     ("tool", "words"),
     [
         ({"type": "mcp", "server_label": "x"}, "tools of type 'mcp' are not supported"),
+        ({"type": ["mcp"]}, "tools of type ['mcp'] are not supported"),
         ({"type": "namespace", "name": "n"}, "a namespace needs a name and a list of tools"),
         (
             {"type": "namespace", "name": "n", "tools": [{"type": "custom", "name": "c"}]},

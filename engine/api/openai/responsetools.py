@@ -41,7 +41,7 @@ class ResponseTools:
                     tools._add(tool, tool.get("name"))
                 case "namespace":
                     tools._add_namespace(tool)
-                case _ if kind in _OFFERED_BY_THE_SERVER:
+                case str() if kind in _OFFERED_BY_THE_SERVER:
                     tools.ignored.add(kind)
                     continue
                 case _:
