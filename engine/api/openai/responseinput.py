@@ -3,7 +3,7 @@
 Source: https://platform.openai.com/docs/api-reference/responses/create
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from olmkit.engine.api.openai.conversation import (
