@@ -27,6 +27,8 @@ MAX_HELD_BYTES: Final = 256 << 20
 """Of all requests that are being read."""
 MAX_EXPLAINED_BYTES: Final = 1 << 20
 """A longer body has to be JSON to the letter; Go's leniency is for shorter ones."""
+MAX_ZSTD_WINDOW_BYTES: Final = 8 << 20
+"""What a decoder has to take: https://www.rfc-editor.org/rfc/rfc8878#section-3.1.1.1.2."""
 SMALL_BYTES: Final = 64 << 10
 """Parsed on the event loop: it takes less than handing it to a thread."""
 
@@ -93,20 +95,50 @@ _bodies: Final = _Bodies()
 async def read_body(request: Request, hold: Callable[[int], None]) -> bytes:
     """The request's JSON, its parts counted as they come, each told to `hold`.
 
+    It may come compressed by zstd, as Codex sends it: https://www.rfc-editor.org/rfc/rfc8878.
+
     Raises:
         QueueFull: `hold` has no room.
-        InvalidRequest: over `MAX_BODY_BYTES`, or over a bound of `jsonbounds`.
+        InvalidRequest: over `MAX_BODY_BYTES`, over a bound of `jsonbounds`, or in an encoding
+            that cannot be undone.
         Cancelled: the client went away.
     """
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("identity", "zstd"):
+        raise InvalidRequest(f"the content encoding {encoding[:40]!r} is not supported, only zstd")
     pieces, size_bytes, meter = [], 0, JsonMeter()
-    async for piece in body_pieces(request):
+
+    def take(piece: bytes, *, is_json: bool) -> None:
+        nonlocal size_bytes
         size_bytes += len(piece)
         if size_bytes > MAX_BODY_BYTES:
             raise InvalidRequest(f"the request body is over {MAX_BODY_BYTES} bytes")
         hold(len(piece))
-        meter.feed(piece)
+        if is_json:
+            meter.feed(piece)
         pieces.append(piece)
+
+    async for piece in body_pieces(request):
+        take(piece, is_json=encoding == "identity")
+    if encoding == "zstd":
+        compressed = b"".join(pieces)
+        pieces, size_bytes = [], 0
+        for piece in _decompressed(compressed):
+            take(piece, is_json=True)
     return b"".join(pieces)
+
+
+def _decompressed(body: bytes) -> Iterator[bytes]:
+    """The text of a zstd body in small pieces, so that a bomb is noticed before it is large."""
+    import zstandard
+
+    decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES)
+    try:
+        with decompressor.stream_reader(body, read_across_frames=True) as reader:
+            while piece := reader.read(SMALL_BYTES):
+                yield piece
+    except zstandard.ZstdError as error:
+        raise InvalidRequest(f"failed to decompress the request body: {error}") from error
 
 
 async def body_pieces(request: Request) -> AsyncIterator[bytes]:

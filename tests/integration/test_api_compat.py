@@ -1,11 +1,13 @@
 """What clients of Ollama's API rely on besides its answers: paths, names, numbers, empty texts."""
 
 import json
+import re
 from array import array
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import zstandard
 
 from support import models
 from support.api import Api
@@ -99,6 +101,52 @@ def test_a_registry_is_reached_by_plain_http_where_both_ask_for_it(api: Api) -> 
         refused = api.post("/api/pull", {**body, "insecure": False})
         assert refused.status == 400
         assert "http:// is not secure" in refused.json["hint"]
+
+
+def test_a_push_tells_its_steps(api: Api) -> None:
+    with serving(Registry()) as registry:
+        name = f"{registry.host}/team/steps:1"
+        api.create(name, parent="smol")
+        lines = api.post("/api/push", {"model": f"http://{name}", "insecure": True}).lines
+        statuses = list(dict.fromkeys(line["status"] for line in lines))
+        assert statuses[0] == "retrieving manifest"
+        assert all(re.fullmatch("pushing [0-9a-f]{12}", status) for status in statuses[1:-2])
+        assert statuses[-2:] == ["pushing manifest", "success"]
+        (weights, *_) = (line for line in lines if line.get("completed"))
+        assert weights["digest"].startswith("sha256:") and weights["total"] > 0
+    lines = api.post("/api/push", {"model": "nonesuch"}).lines
+    assert [line.get("status") for line in lines[:-1]] == [
+        "retrieving manifest",
+        "couldn't retrieve manifest",
+    ]
+    assert "not found" in lines[-1]["error"] and "status" not in lines[-1]
+    nameless = api.post("/api/push", {})
+    assert (nameless.status, nameless.error) == (400, "model is required")
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/responses"])
+def test_a_body_may_come_compressed(api: Api, path: str) -> None:
+    body = {"model": "smol", "messages": [{"role": "user", "content": "x"}], "input": "x"}
+    bounded = body | {"stream": False, "options": {"num_predict": 1}, "max_output_tokens": 1}
+    packed = zstandard.compress(json.dumps(bounded).encode())
+    assert api.ask("POST", path, packed, headers={"Content-Encoding": "zstd"}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body", "words"),
+    [
+        ("zstd", zstandard.compress(b" " * (40 << 20)), "the request body is over 33554432 bytes"),
+        ("zstd", b"no zstd", "failed to decompress the request body"),
+        ("gzip", b"{}", "the content encoding 'gzip' is not supported, only zstd"),
+    ],
+    ids=["bomb", "noise", "gzip"],
+)
+def test_a_body_that_cannot_be_decompressed_is_refused(
+    api: Api, encoding: str, body: bytes, words: str
+) -> None:
+    refused = api.ask("POST", "/api/chat", body, headers={"Content-Encoding": encoding})
+    assert refused.status == 400
+    assert refused.error.startswith(words)
 
 
 def test_a_model_that_is_made_again_counts_as_modified_now(api: Api) -> None:

@@ -82,9 +82,12 @@ def test_a_thinking_model_thinks_unless_told_not_to(api: Api) -> None:
         (None, "true medium true"),
         (True, "true medium true"),
         (False, "false  true"),
+        ("low", "true low true"),
         ("high", "true high true"),
     ):
         assert prompt(api, model="thinker", messages=turns, think=think) == begun + tail
+    bogus = api.post("/api/chat", {"model": "thinker", "messages": turns, "think": "bogus"})
+    assert bogus.status == 400 and bogus.error.startswith('invalid think value: "bogus"')
 
 
 def test_go_templates_of_the_first_thinking_models_never_see_old_thoughts(api: Api) -> None:

@@ -1,5 +1,6 @@
-"""Ollama's own Go client, which its command line and many programs use, against the daemon."""
+"""Clients in Go against the daemon: Ollama's own, which its command line uses, and LangChainGo."""
 
+import json
 from pathlib import Path
 
 from support import goclient, models
@@ -15,7 +16,7 @@ def test_every_call_and_every_error_is_read_as_from_ollama(tmp_path: Path) -> No
         api.create("smol", models.smollm2())
         api.create("told", parent="smol", system="Be brief.", template=TEMPLATE)
         api.create("minilm", models.minilm_gguf())
-        found = goclient.drive(daemon.url, "told", "minilm")
+        found = goclient.drive_ollama(daemon.url, "told", "minilm")
     assert tuple(map(int, found["version"].split("."))) > (0, 6, 4)
     assert {"told:latest", "minilm:latest"} <= set(found["list"])
     assert found["show"] == {"system": "Be brief.", "template": TEMPLATE}
@@ -33,3 +34,18 @@ def test_every_call_and_every_error_is_read_as_from_ollama(tmp_path: Path) -> No
     pull = found["pull error"]
     assert pull["kind"] in ("status", "other") and "no-such-package" in pull["text"]
     assert found["whoami error"] == {"kind": "authorization", "status": 401}
+
+
+def test_langchain_chats_embeds_fails_and_leaves(tmp_path: Path) -> None:
+    # One request at a time: an answer that goes on after its client left would block the next.
+    with running_daemon(tmp_path / "home", environ={"OLM_NUM_PARALLEL": "1"}) as daemon:
+        api = Api(daemon)
+        api.create("smol", models.smollm2())
+        api.create("minilm", models.minilm_gguf())
+        found = goclient.drive_langchain(daemon.url, "smol", "minilm")
+    assert found["chat"] == found["stream"] == found["after cancel"] != ""
+    assert 0 < found["usage"] <= 8
+    assert isinstance(json.loads(found["json"]), dict)
+    assert found["embed"] == [384, 384]
+    assert "model 'nonesuch' not found" in found["error"]
+    assert found["cancelled with"] == "left"

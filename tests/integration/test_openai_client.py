@@ -189,6 +189,11 @@ def test_embeddings_in_both_encodings(api: Api, client: Any) -> None:
     for ids in ([101, 1037, 102], [1037]):  # with the tokens around a text, and without
         told = client.embeddings.create(model=name, input=ids, encoding_format="float")
         assert told.data[0].embedding == pytest.approx(two.data[0].embedding, abs=1e-5)
+    wrong = api.ask("POST", "/v1/embeddings", body | {"encoding_format": "hex"})
+    assert (wrong.status, wrong.json["error"]["message"]) == (
+        400,
+        "Invalid value for 'encoding_format' = hex. Supported values: ['float', 'base64'].",
+    )
     short = client.embeddings.create(model=name, input="a", dimensions=10)
     assert len(short.data[0].embedding) == 10
     assert sum(x * x for x in short.data[0].embedding) == pytest.approx(1, abs=1e-5)

@@ -1,4 +1,4 @@
-"""Ollama's own Go client as a program: `.ci/ollama-client`, compiled once into the cache."""
+"""Clients in Go as programs, compiled once into the cache: Ollama's own, and LangChainGo."""
 
 import fcntl
 import hashlib
@@ -9,31 +9,40 @@ from pathlib import Path
 from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-SOURCE = CHECKOUT / ".ci" / "ollama-client"
 
 
-def program() -> Path:
-    """The compiled client; a failed test where it cannot be built."""
-    files = (SOURCE / name for name in ("main.go", "go.mod", "go.sum"))
+def program(client: str) -> Path:
+    """The compiled client, of `.ci/CLIENT`; a failed test where it cannot be built."""
+    source = CHECKOUT / ".ci" / client
+    files = (source / name for name in ("main.go", "go.mod", "go.sum"))
     version = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
-    cached = CHECKOUT / ".cache" / f"ollama-client-{version}"
+    cached = CHECKOUT / ".cache" / f"{client}-{version}"
     cached.parent.mkdir(exist_ok=True)
     with open(cached.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not cached.exists():
-            build = [str(CHECKOUT / ".ci" / "gobuild"), str(SOURCE), ".", str(cached)]
+            build = [str(CHECKOUT / ".ci" / "gobuild"), str(source), ".", str(cached)]
             done = subprocess.run(build, capture_output=True, text=True, check=False)
             assert done.returncode == 0, f"{done.stderr}\nit needs Go: apt-get install golang-go"
     return cached
 
 
-def drive(url: str, chat_model: str, embedding_model: str) -> dict[str, Any]:
-    """What the client found at a server, by the name of each step."""
+def drive_ollama(url: str, chat_model: str, embedding_model: str) -> dict[str, Any]:
+    """What Ollama's client found at a server, by the name of each step."""
+    return _found([str(program("ollama-client")), chat_model, embedding_model], OLLAMA_HOST=url)
+
+
+def drive_langchain(url: str, chat_model: str, embedding_model: str) -> dict[str, Any]:
+    """What LangChainGo's client of Ollama found at a server, by the name of each step."""
+    return _found([str(program("langchain-client")), url, chat_model, embedding_model])
+
+
+def _found(command: list[str], **variables: str) -> dict[str, Any]:
     done = subprocess.run(
-        [str(program()), chat_model, embedding_model],
+        command,
         capture_output=True,
         text=True,
-        env=dict(os.environ) | {"OLLAMA_HOST": url},
+        env=dict(os.environ) | variables,
         timeout=240,
         check=False,
     )

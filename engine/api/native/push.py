@@ -9,13 +9,14 @@ import threading
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.api.checks import require_model
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native.pullcreate import without_scheme
 from olmkit.engine.api.native.types import PushRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
 from olmkit.engine.errors import InvalidRequest
-from olmkit.registry.errors import InvalidReference, ModelNotFound
+from olmkit.registry.errors import ModelNotFound
 from olmkit.registry.events import EventSink, Status
 from olmkit.registry.oci.reference import Reference
 
@@ -25,8 +26,7 @@ FORMATS = ("modelpack", "ollama", "docker")
 async def push(request: Request) -> Response:
     """Send a model to the registry that its name says."""
     api, body = api_of(request), await decode_body(request, PushRequest)
-    if not body.wanted:
-        raise InvalidReference("no name was given", text="")
+    require_model(body.wanted)
     if body.format not in (None, *FORMATS):
         raise InvalidRequest(f"format must be one of {', '.join(FORMATS)}", field="format")
     reference = Reference.parse(without_scheme(body.wanted, insecure=body.insecure is True))

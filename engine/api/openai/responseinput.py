@@ -12,8 +12,9 @@ from olmkit.engine.api.openai.conversation import (
     requested_format,
 )
 from olmkit.engine.api.openai.responsestore import Item
+from olmkit.engine.api.openai.responsetools import qualified_name
 from olmkit.engine.api.openai.wire import new_id
-from olmkit.engine.chat.conversation import Message, Tool, ToolCall
+from olmkit.engine.chat.conversation import Message, ToolCall
 from olmkit.engine.errors import InvalidRequest
 
 _IGNORED: Final = {"web_search_call", "item_reference"}
@@ -84,7 +85,7 @@ class _Reader:
                 self._message(item, place)
             case "function_call":
                 call = ToolCall(
-                    name=_text(item.get("name")),
+                    name=qualified_name(item.get("namespace"), item.get("name")),
                     arguments=parse_arguments(item.get("arguments")),
                     id=_text(item.get("call_id")),
                     index=len(self._calls),
@@ -157,27 +158,6 @@ def _thought(item: Mapping[str, Any]) -> str:
         return text
     parts = item.get("content") or item.get("summary") or ()
     return "".join(_text(part.get("text")) for part in parts if isinstance(part, dict))
-
-
-def parse_response_tools(given: Sequence[Mapping[str, Any]] | None) -> tuple[Tool, ...]:
-    """The functions that the model may call; here a function stands flat in its tool.
-
-    Raises:
-        InvalidRequest: a tool is of a kind that only OpenAI's servers have.
-    """
-    tools = []
-    for tool in given or ():
-        kind = tool.get("type", "function")
-        if kind != "function":
-            raise InvalidRequest(
-                f"tools of type {kind!r} are not supported, only functions", field="tools"
-            )
-        function = {key: value for key, value in tool.items() if key != "type"}
-        try:
-            tools.append(Tool.parse({"type": "function", "function": function}))
-        except ValueError as error:
-            raise InvalidRequest(str(error), field="tools") from error
-    return tuple(tools)
 
 
 def requested_text_format(given: Mapping[str, Any] | None) -> Any:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from olmkit.engine.api.dialogues import Told
+from olmkit.engine.api.openai.responsetools import ResponseTools
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
@@ -24,6 +25,7 @@ from olmkit.engine.chat.output.deltas import (
 class ResponseItems:
     """The items of one answer. Each method gives the events that tell of the change."""
 
+    tools: ResponseTools
     finished: list[dict[str, Any]] = field(default_factory=list)
     _open: dict[str, Any] | None = None
     _text: list[str] = field(default_factory=list)
@@ -53,7 +55,7 @@ class ResponseItems:
                         "type": "function_call",
                         "status": "in_progress",
                         "call_id": event.id,
-                        "name": event.name,
+                        **self.tools.named(event.name),
                         "arguments": "",
                     }
                 )

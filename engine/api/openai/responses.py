@@ -23,11 +23,11 @@ from olmkit.engine.api.openai.failures import error_object
 from olmkit.engine.api.openai.responseinput import (
     input_items,
     parse_input,
-    parse_response_tools,
     requested_text_format,
 )
 from olmkit.engine.api.openai.responseoutput import ResponseItems
 from olmkit.engine.api.openai.responsestore import Item, ResponseStore, StoredResponse
+from olmkit.engine.api.openai.responsetools import ResponseTools
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
@@ -48,15 +48,15 @@ async def responses(request: Request) -> Response:
     api, body = api_of(request), await decode_body(request, ResponseBody)
     earlier = _earlier_items(api, body)
     items = (*earlier, *input_items(body.input))
-    tools = parse_response_tools(body.tools)
-    choice = parse_tool_choice(body.tool_choice, tools)
+    tools = ResponseTools.parse(body.tools)
+    choice = parse_tool_choice(body.tool_choice, tools.functions)
     constraint, ignored = parse_format(requested_text_format(body.text))
-    headers = schema_headers(ignored)
+    headers = schema_headers(ignored) | tools.headers
     wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
         messages=parse_input(items, body.instructions, earlier=len(earlier)),
-        tools=tools,
+        tools=tools.functions,
         tool_choice=choice
         if body.parallel_tool_calls is not False
         else replace(choice, parallel=False),
@@ -67,7 +67,13 @@ async def responses(request: Request) -> Response:
     )
     answering = await prepare(api, wanted)
     stores = api.responses.is_on and body.store is not False
-    reply = _Reply(body=body, keeper=api.responses if stores else None, input=items)
+    reply = _Reply(
+        body=body,
+        tools=tools,
+        items=ResponseItems(tools=tools),
+        keeper=api.responses if stores else None,
+        input=items,
+    )
     if body.stream:
         stream = _Stream(reply)
         frames = _frames(api, answering, reply, stream)
@@ -117,9 +123,10 @@ class _Reply:
     keeper: ResponseStore | None
     """Where it is stored; None: nowhere."""
     input: tuple[Item, ...]
+    tools: ResponseTools
+    items: ResponseItems
     id: str = field(default_factory=lambda: new_id("resp_"))
     created_at: int = field(default_factory=lambda: int(time.time()))
-    items: ResponseItems = field(default_factory=ResponseItems)
     end: Finished | None = None
 
     def object(self, status: str, *, error: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -147,7 +154,7 @@ class _Reply:
             "temperature": body.temperature,
             "text": body.text or {"format": {"type": "text"}},
             "tool_choice": body.tool_choice or "auto",
-            "tools": body.tools or [],
+            "tools": self.tools.kept,
             "top_p": body.top_p,
             "truncation": body.truncation or "disabled",
             "metadata": body.metadata or {},

@@ -16,9 +16,10 @@ CONTEXT_USED: Final = "X-Olm-Context-Used"
 CACHED_TOKENS: Final = "X-Olm-Cached-Tokens"
 TRUNCATED: Final = "X-Olm-Truncated"
 SCHEMA_IGNORED: Final = "X-Olm-Schema-Ignored"
+TOOLS_IGNORED: Final = "X-Olm-Tools-Ignored"
 EXPOSED: Final = (
     *(REQUEST_ID, ANTHROPIC_REQUEST_ID, DEVICE, CONTEXT_LENGTH, CONTEXT_USED),
-    *(CACHED_TOKENS, TRUNCATED, SCHEMA_IGNORED),
+    *(CACHED_TOKENS, TRUNCATED, SCHEMA_IGNORED, TOOLS_IGNORED),
 )
 """What pages of allowed origins may read."""
 
