@@ -28,6 +28,8 @@ INFO: Final = 20
 WARNING: Final = 30
 ERROR: Final = 40
 
+OVERFLOWS: Final = ("error", "truncate", "shift")
+
 LOCAL_ORIGINS: Final = (
     *(
         f"{scheme}://{host}{port}"
@@ -78,6 +80,9 @@ class Settings:
     """Most connections of one transfer; None: as many as help."""
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
+    on_overflow: str = "shift"
+    """What is done, unless a request says otherwise, when its context is too short: `error`
+    refuses the prompt, `truncate` shortens it, `shift` lets answers go on beyond it too."""
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     prompt_cache_bytes: int = 1 << 30
     """Main memory that a loaded model may use for what idle prompts hold."""
@@ -131,6 +136,7 @@ class Settings:
             ),
             transfer_streams=read.count("transfer_streams", "MAX_TRANSFER_STREAMS", 0) or None,
             flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
+            on_overflow=read.choice("on_overflow", "ON_OVERFLOW", OVERFLOWS, "shift"),
             kv_cache_type=read.choice(
                 "kv_cache_type", "KV_CACHE_TYPE", tuple(KV_CACHE_TYPES), DEFAULT_KV_CACHE_TYPE
             ),

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from olmkit.engine.api.checks import (
     check_top_logprobs,
     find_model,
+    overflow_of,
     require_capability,
     require_extras,
     require_model,
@@ -53,6 +54,9 @@ class DialogueRequest:
     keep_alive: Any = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    truncate: bool | None = None
+    shift: bool | None = None
+    """What to do when the context is too short; None: what the daemon's setting says."""
 
 
 async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
@@ -82,6 +86,7 @@ async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
         facts = await api.catalog.template_facts(spec)
         return (await api.renderer.render(spec, turns, go_facts=facts)).text
 
+    overflow = overflow_of(api, truncate=wanted.truncate, shift=wanted.shift)
     return AnswerRequest(
         completion=CompletionRequest(
             spec=spec,
@@ -91,6 +96,8 @@ async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
             keep_alive_s=keep_alive_s,
             top_logprobs=top_logprobs,
             constraint=wanted.constraint,
+            truncate=overflow.truncate,
+            shift=overflow.shift,
             history=History(
                 cuts=conversation.cuts,
                 render_from=lambda turn: render(conversation.since(turn)),

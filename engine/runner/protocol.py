@@ -371,6 +371,8 @@ class Embedded(_Message, frozen=True):
     vectors: list[bytes]
     dimensions: int
     prompt_tokens: int
+    truncated_inputs: int = 0
+    """Inputs that were too long and lost their end."""
 
 
 class Ranked(_Message, frozen=True):

@@ -27,6 +27,7 @@ from olmkit.engine.api.anthropic.messagesbody import (
 from olmkit.engine.api.checks import parse_format, schema_headers
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, assemble, prepare
+from olmkit.engine.api.native.endings import lost_members
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
@@ -87,6 +88,8 @@ def _request_of(
         constraint=constraint,
         options=parse_options(body),
         keep_alive=body.keep_alive,
+        truncate=body.truncate,
+        shift=body.shift,
     )
 
 
@@ -131,6 +134,11 @@ class _Reply:
             "output_tokens": self.end.completion_tokens,
         }
 
+    def lost(self) -> dict[str, Any]:
+        """What the request lost to a context that was too short."""
+        assert self.end is not None
+        return lost_members(self.end)
+
 
 async def _frames(api: Api, answering: AnswerRequest, reply: _Reply) -> AsyncGenerator[bytes, None]:
     def frame(name: str, members: dict[str, Any]) -> bytes:
@@ -152,7 +160,7 @@ async def _frames(api: Api, answering: AnswerRequest, reply: _Reply) -> AsyncGen
                     yield frame(name, members)
         for name, members in reply.blocks.close():
             yield frame(name, members)
-        yield frame("message_delta", {"delta": reply.stop(), "usage": reply.usage()})
+        yield frame("message_delta", {"delta": reply.stop(), "usage": reply.usage()} | reply.lost())
         yield frame("message_stop", {})
     finally:
         await parts.aclose()
@@ -161,5 +169,9 @@ async def _frames(api: Api, answering: AnswerRequest, reply: _Reply) -> AsyncGen
 async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[str, Any]:
     reply.end = await assemble(api, answering, reply.blocks)
     return (
-        reply.head() | {"content": reply.blocks.finished} | reply.stop() | {"usage": reply.usage()}
+        reply.head()
+        | {"content": reply.blocks.finished}
+        | reply.stop()
+        | {"usage": reply.usage()}
+        | reply.lost()
     )

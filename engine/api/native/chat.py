@@ -13,6 +13,7 @@ from olmkit.engine.api.checks import (
     CommonParameters,
     common_parameters,
     find_model,
+    overflow_of,
     parse_tool_choice,
     parse_tools,
     require_capability,
@@ -74,6 +75,7 @@ async def chat(request: Request) -> Response:
     if body.debug_render_only:
         prompt = await _render(api, spec, conversation)
         return debug_reply(common.name, {"message": {"role": "", "content": ""}}, prompt)
+    overflow = overflow_of(api, truncate=body.truncate, shift=body.shift)
     completion = CompletionRequest(
         spec=spec,
         options=options,
@@ -86,8 +88,8 @@ async def chat(request: Request) -> Response:
             cuts=conversation.cuts,
             render_from=lambda turn: _render(api, spec, conversation.since(turn)),
         ),
-        truncate=body.truncate is not False,
-        shift=body.shift is not False,
+        truncate=overflow.truncate,
+        shift=overflow.shift,
     )
     wanted = AnswerRequest(
         completion=completion,

@@ -291,6 +291,8 @@ class Dropped(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Tokens cut out of the middle of the prompt."""
     shifted_tokens: int = 0
     """Tokens forgotten while the answer was written."""
+    truncated_inputs: int = 0
+    """Texts to embed that lost their end."""
 
 
 class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -342,6 +344,7 @@ class EmbedReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
+    olm: Dropped | None = None
 
 
 class TokenizeReply(msgspec.Struct, kw_only=True, frozen=True):

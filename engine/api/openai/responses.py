@@ -7,7 +7,7 @@ Source: https://platform.openai.com/docs/api-reference/responses. What would nee
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,6 +15,7 @@ from starlette.responses import Response
 from olmkit.engine.api.checks import parse_format, parse_tool_choice, schema_headers
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, assemble, prepare
+from olmkit.engine.api.native.endings import lost_members
 from olmkit.engine.api.openai.bodies import ResponseBody
 from olmkit.engine.api.openai.conversation import parse_effort
 from olmkit.engine.api.openai.failures import error_object
@@ -32,6 +33,8 @@ from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference.answering import AnswerRequest, answer
 from olmkit.engine.inference.inference import EndReason, Finished
+
+_TRUNCATION: Final = {"auto": True, "disabled": False}
 
 
 async def responses(request: Request) -> Response:
@@ -55,9 +58,10 @@ async def responses(request: Request) -> Response:
         constraint=constraint,
         options=_options(body),
         keep_alive=body.keep_alive,
+        truncate=_TRUNCATION.get(body.truncation or ""),
     )
     answering = await prepare(api, wanted)
-    reply = _Reply(body=body)
+    reply = _Reply(body=body, truncates=answering.completion.truncate)
     if body.stream:
         stream = _Stream(reply)
         frames = _frames(api, answering, reply, stream)
@@ -91,6 +95,7 @@ class _Reply:
     """The response object, from its beginning to its end."""
 
     body: ResponseBody
+    truncates: bool
     id: str = field(default_factory=lambda: new_id("resp_"))
     created_at: int = field(default_factory=lambda: int(time.time()))
     items: ResponseItems = field(default_factory=ResponseItems)
@@ -123,9 +128,10 @@ class _Reply:
             "tool_choice": body.tool_choice or "auto",
             "tools": body.tools or [],
             "top_p": body.top_p,
-            "truncation": body.truncation or "disabled",
+            "truncation": "auto" if self.truncates else "disabled",
             "metadata": body.metadata or {},
             "usage": _usage(end) if end else None,
+            **(lost_members(end) if end else {}),
         }
 
     @property
