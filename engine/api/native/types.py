@@ -393,6 +393,12 @@ class ListedModel(msgspec.Struct, kw_only=True, frozen=True):
     remote_host: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class ListedModels(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to /api/tags."""
+
+    models: list[ListedModel]
+
+
 class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     """One entry of /api/ps."""
 
@@ -406,6 +412,12 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     context_length: int
     safe_mode: str | msgspec.UnsetType = msgspec.UNSET
     """What the engine does without on this machine, and why; olm's own."""
+
+
+class RunningModels(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to /api/ps."""
+
+    models: list[RunningModel]
 
 
 class Progress(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
