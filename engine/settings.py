@@ -30,6 +30,9 @@ ERROR: Final = 40
 
 OVERFLOWS: Final = ("error", "truncate", "shift")
 
+TRACES_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+TRACES_CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
 LOCAL_ORIGINS: Final = (
     *(
         f"{scheme}://{host}{port}"
@@ -91,6 +94,10 @@ class Settings:
     hosts: tuple[str, ...] = ()
     """Names, beside this machine's own, under which a daemon on loopback may be addressed."""
     log_level: int = INFO
+    traces: bool = False
+    """Whether an endpoint for traces is set; OpenTelemetry reads which one."""
+    traces_content: bool = False
+    """Whether traces tell what was asked and answered."""
     go_template: bool | None = None
     """Whether a Go template wins over the file's Jinja; None: the one that does more."""
     no_prune: bool = False
@@ -144,6 +151,8 @@ class Settings:
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),
+            traces=_wants_traces(environ),
+            traces_content=parse_boolean(environ.get(TRACES_CONTENT, "").lower()) is True,
             go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
@@ -172,6 +181,12 @@ class Settings:
     def source_of(self, name: str) -> str:
         """The variable that the field `name` was read from, or `default`."""
         return self.sources.get(name, "default")
+
+
+def _wants_traces(environ: Mapping[str, str]) -> bool:
+    """Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/"""
+    is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return not is_off and any(environ.get(name, "").strip() for name in TRACES_ENDPOINTS)
 
 
 class _Reader:

@@ -43,5 +43,6 @@ OTHERS: Final = {
     "HTTP_PROXY, HTTPS_PROXY, NO_PROXY": "proxies on the way to other machines",
     "DOCKER_CONFIG, REGISTRY_AUTH_FILE": "where logins are kept (~/.docker, Podman's auth.json)",
     "OLM_GPU, OLM_BUILD": "what `python -m olmkit.engine.install` builds llama.cpp for",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces go, with olmkit[otel]; other OTEL_* apply too",
     "HF_TOKEN, HF_ENDPOINT": "token for Hugging Face, and its address",
 }

@@ -10,17 +10,18 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Scope
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import olmkit
 from olmkit.engine.api import dialects
 from olmkit.engine.api.guard import Guard
 from olmkit.engine.api.operations.endpoints import ENDPOINTS, Handler
-from olmkit.engine.api.operations.observer import ROUTE, Observer
+from olmkit.engine.api.operations.observer import Observer
 from olmkit.engine.api.state import Api
 from olmkit.engine.api.statuses import KNOWN_ERRORS
 from olmkit.engine.services import Services
+from olmkit.engine.telemetry.requestrecord import current_record
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ def create_app(services: Services) -> ASGIApp:
         hosts=settings.hosts,
         server=f"olm/{olmkit.__version__}",
     )
-    return Observer(guard, services.metrics)
+    return Observer(guard, services.metrics, services.tracing)
 
 
 def routes() -> list[Route]:
@@ -80,10 +81,11 @@ class _ExactRoute(Route):
         super().__init__(path, endpoint, methods=methods)
         self.methods = set(methods)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether the route is that of a request; the scope is told which one it is."""
-        match, found = super().matches(scope)
-        return match, {**found, ROUTE: self.path_format}
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse the method; what is told of the request names the route."""
+        if (record := current_record()) is not None:
+            record.route = self.path_format
+        await super().handle(scope, receive, send)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -70,14 +70,15 @@ def test_a_body_is_what_the_handler_decodes(tmp_path: Path, endpoint: Endpoint) 
     assert endpoint.body is not None
     refused = ask(tmp_path, endpoint.methods[0], endpoint.path, b"[]")
     assert refused.status_code == 400
-    assert f"cannot unmarshal array into Go value of type {endpoint.body.__name__}" in refused.text
+    said = f"cannot unmarshal array into Go value of {endpoint.body.__name__} of"
+    assert said in refused.text
 
 
 def test_endpoints_without_a_json_body_decode_none(tmp_path: Path) -> None:
     for endpoint in ENDPOINTS:
         if endpoint.body is None and "POST" in endpoint.methods:
             path = VARIABLE.sub("sha256:0", endpoint.path)
-            assert "Go value of type" not in ask(tmp_path, "POST", path, b"[]").text
+            assert "Go value of" not in ask(tmp_path, "POST", path, b"[]").text
 
 
 def test_all_schemas_are_schemas_and_all_references_lead_somewhere(document: Any) -> None:
