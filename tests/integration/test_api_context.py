@@ -218,7 +218,7 @@ def test_the_setting_decides_for_requests_that_do_not_say_it(strict: Api, path: 
 
 def test_the_setting_decides_about_texts_and_answers_too(strict: Api) -> None:
     is_error = strict.overflow == "error"  # type: ignore[attr-defined]
-    text = {"prompt": LONG, "options": {"num_ctx": 128}}
+    text: Any = {"prompt": LONG, "options": {"num_ctx": 128}}
     assert ask(strict, status=400, **text)["code"] == "context_exceeded"
     assert ask(strict, **text, truncate=True, shift=True)["olm"]["dropped_prompt_tokens"] > 200
     options = {"num_ctx": 32, "num_predict": 100}
@@ -229,6 +229,7 @@ def test_the_setting_decides_about_texts_and_answers_too(strict: Api) -> None:
         "input": ["why is the sky blue", "a"],
         "options": {"num_ctx": 4},
     }
+    assert strict.post("/api/embed", {**embedding, "options": {}}).status == 200
     answer = strict.post("/api/embed", embedding)
     assert answer.status == (400 if is_error else 200)
     cut = strict.post("/api/embed", {**embedding, "truncate": True})

@@ -20,7 +20,6 @@ from olmkit.engine.api.native.types import (
     DeleteRequest,
     ListedDetails,
     ListedModel,
-    ListedModels,
     ShowRequest,
 )
 from olmkit.engine.api.state import Api, api_of
@@ -41,7 +40,7 @@ async def tags(request: Request) -> Response:
     listed = [
         await _entry(api, stored) for stored in await asyncio.to_thread(api.services.store.list)
     ]
-    return json_reply(ListedModels(models=listed))
+    return json_reply({"models": listed})
 
 
 async def _entry(api: Api, stored: StoredModel) -> msgspec.Raw:
