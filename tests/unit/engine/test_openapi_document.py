@@ -101,3 +101,52 @@ def test_every_operation_has_an_id_of_its_own_and_a_summary(document: Any) -> No
     operations = [each for methods in document["paths"].values() for each in methods.values()]
     assert len({each["operationId"] for each in operations}) == len(operations)
     assert all(each["summary"] for each in operations)
+
+
+COUNTS = (
+    "total_duration load_duration prompt_eval_count prompt_eval_duration eval_count eval_duration"
+)
+OLLAMA = {
+    "post /api/generate": (
+        "format images keep_alive logprobs model options prompt raw stream suffix system think"
+        " top_logprobs",
+        f"created_at done done_reason logprobs model response thinking {COUNTS}",
+    ),
+    "post /api/chat": (
+        "format keep_alive logprobs messages model options stream think tools top_logprobs",
+        f"created_at done done_reason logprobs message model {COUNTS}",
+    ),
+    "post /api/embed": (
+        "dimensions input keep_alive model options truncate",
+        "embeddings load_duration model prompt_eval_count total_duration",
+    ),
+    "get /api/tags": ("", "models"),
+    "get /api/ps": ("", "models"),
+    "post /api/show": ("model verbose", ""),
+    "post /api/create": (
+        "from license messages model parameters parser quantize renderer stream system template",
+        "completed digest status total",
+    ),
+    "post /api/copy": ("destination source", ""),
+    "post /api/pull": ("insecure model stream", "completed digest status total"),
+    "post /api/push": ("insecure model stream", "completed digest status total"),
+    "delete /api/delete": ("model", ""),
+    "get /api/version": ("", ""),
+}
+"""Members of requests and replies, from Ollama's own description of its API.
+
+Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/openapi.yaml
+"""
+
+
+@pytest.mark.parametrize("operation", OLLAMA)
+def test_what_ollama_describes_is_described_here_too(document: Any, operation: str) -> None:
+    method, path = operation.split()
+    found = document["paths"][path][method]
+    asked, told = OLLAMA[operation]
+    bodies = (found.get("requestBody", {}), found["responses"]["200"])
+    for body, members in zip(bodies, (asked, told), strict=True):
+        if members:
+            reference = body["content"]["application/json"]["schema"]["$ref"]
+            schema = document["components"]["schemas"][reference.rpartition("/")[2]]
+            assert set(members.split()) <= set(schema["properties"])
