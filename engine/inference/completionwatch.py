@@ -8,7 +8,7 @@ from typing import Any
 from olmkit.engine.errors import EngineError
 from olmkit.engine.inference.completionevents import Finished
 from olmkit.engine.models.options import Options
-from olmkit.engine.scheduling.pool import Lease
+from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.telemetry.metrics import Metrics, end_of
 from olmkit.engine.telemetry.requestrecord import current_record
 from olmkit.engine.telemetry.tracing import AnswerTrace

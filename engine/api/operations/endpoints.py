@@ -32,6 +32,7 @@ from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
 from olmkit.engine.api.openai.responses import responses
 from olmkit.engine.api.operations.descriptions import docs, openapi
+from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
 from olmkit.engine.api.operations.scrape import metrics
 from olmkit.engine.api.rawoutputs import parse
@@ -97,6 +98,7 @@ ENDPOINTS: Final = (
     _of("/api/embeddings", embeddings, "POST", types.EmbeddingsRequest),
     _of("/api/rerank", native_rerank, "POST", bodies.RerankBody),
     _of("/api/parse", parse, "POST", types.ParseRequest, reply=types.ParseReply),
+    _of("/api/plan", plan, "POST", types.PlanRequest),
     _of(
         "/api/tokenize",
         tokenize.tokenize,
