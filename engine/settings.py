@@ -104,6 +104,8 @@ class Settings:
     """Devices of other machines, `host:port`; unencrypted, and without authentication."""
     prompt_cache_bytes: int = 1 << 30
     """Main memory that a loaded model may use for what idle prompts hold."""
+    stored_responses: int = 0
+    """Responses of OpenAI's API that are kept, so that others can go on from them; 0: none."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     hosts: tuple[str, ...] = ()
@@ -170,6 +172,7 @@ class Settings:
             split_mode=read.choice("split_mode", "SPLIT_MODE", ("layer", "row", "tensor"), "layer"),
             rpc_servers=read.listed("rpc_servers", "RPC"),
             prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
+            stored_responses=read.count("stored_responses", "STORED_RESPONSES", 0),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),

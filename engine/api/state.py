@@ -6,6 +6,7 @@ from typing import Final, cast
 
 from starlette.requests import Request
 
+from olmkit.engine.api.openai.responsestore import ResponseStore
 from olmkit.engine.api.operations.readiness import Readiness
 from olmkit.engine.api.storework import Transfers
 from olmkit.engine.chat.output.formats import OutputFormat
@@ -33,6 +34,7 @@ class Api:
             inspect_template=self.renderer.inspect,
         )
         self.transfers = Transfers()
+        self.responses = ResponseStore(limit=services.settings.stored_responses)
         self.vocabularies = Vocabularies(services.safeguard)
         self.readiness = Readiness(services)
         self.loads = 0

@@ -1,11 +1,13 @@
-"""POST /v1/responses, without a state between requests.
+"""POST /v1/responses.
 
-Source: https://platform.openai.com/docs/api-reference/responses. What would need stored answers
-(`previous_response_id`, `conversation`, `background`) is refused.
+Source: https://platform.openai.com/docs/api-reference/responses. Responses are stored only where
+`OLM_STORED_RESPONSES` says so; else `previous_response_id` is refused. `conversation` and
+`background` always are.
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -14,25 +16,28 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import parse_format, parse_tool_choice, schema_headers
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.dialogues import DialogueRequest, assemble, prepare
+from olmkit.engine.api.dialogues import DialogueRequest, Told, assemble, prepare, told
 from olmkit.engine.api.native.endings import lost_members
 from olmkit.engine.api.openai.bodies import ResponseBody
 from olmkit.engine.api.openai.conversation import parse_effort
 from olmkit.engine.api.openai.failures import error_object
 from olmkit.engine.api.openai.responseinput import (
+    input_items,
     parse_input,
     parse_response_tools,
     requested_text_format,
 )
-from olmkit.engine.api.openai.responseoutput import Event, ResponseItems
+from olmkit.engine.api.openai.responseoutput import ResponseItems
+from olmkit.engine.api.openai.responsestore import Item, ResponseStore, StoredResponse
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import json_reply, until_disconnect
+from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.inference.answering import AnswerRequest, answer
-from olmkit.engine.inference.inference import EndReason, Finished
+from olmkit.engine.inference.answering import AnswerRequest
+from olmkit.engine.inference.inference import EndReason, Finished, PromptCounts
 
 _TRUNCATION: Final = {"auto": True, "disabled": False}
 
@@ -41,7 +46,8 @@ async def responses(request: Request) -> Response:
     """Answer an input."""
     began_ns = time.perf_counter_ns()
     api, body = api_of(request), await decode_body(request, ResponseBody)
-    _refuse_state(body)
+    earlier = _earlier_items(api, body)
+    items = (*earlier, *input_items(body.input))
     tools = parse_response_tools(body.tools)
     choice = parse_tool_choice(body.tool_choice, tools)
     constraint, ignored = parse_format(requested_text_format(body.text))
@@ -49,7 +55,7 @@ async def responses(request: Request) -> Response:
     wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
-        messages=parse_input(body.input, body.instructions),
+        messages=parse_input(items, body.instructions, earlier=len(earlier)),
         tools=tools,
         tool_choice=choice
         if body.parallel_tool_calls is not False
@@ -61,7 +67,11 @@ async def responses(request: Request) -> Response:
         truncate=_TRUNCATION.get(body.truncation or ""),
     )
     answering = await prepare(api, wanted)
-    reply = _Reply(body=body, truncates=answering.completion.truncate)
+    truncates = answering.completion.truncate
+    stores = api.responses.is_on and body.store is not False
+    reply = _Reply(
+        body=body, keeper=api.responses if stores else None, input=items, truncates=truncates
+    )
     if body.stream:
         stream = _Stream(reply)
         frames = _frames(api, answering, reply, stream)
@@ -70,12 +80,25 @@ async def responses(request: Request) -> Response:
     return json_reply(await until_disconnect(request.receive, work), headers=headers)
 
 
-def _refuse_state(body: ResponseBody) -> None:
-    for name in ("previous_response_id", "conversation", "background"):
+def _earlier_items(api: Api, body: ResponseBody) -> tuple[Item, ...]:
+    """The conversation that the request goes on with.
+
+    Raises:
+        InvalidRequest: it needs a state that is not kept.
+        ResponseNotStored: the response that it names is not, or no longer.
+    """
+    for name in ("conversation", "background"):
         if getattr(body, name):
-            raise InvalidRequest(
-                f"{name} is not supported: no response is stored; send the whole input", field=name
-            )
+            raise InvalidRequest(f"{name} is not supported; send the whole input", field=name)
+    if not body.previous_response_id:
+        return ()
+    if not api.responses.is_on:
+        raise InvalidRequest(
+            "previous_response_id is not supported: no response is stored; send the whole input",
+            field="previous_response_id",
+            hint="OLM_STORED_RESPONSES=100 makes the daemon keep so many",
+        )
+    return api.responses.get(body.previous_response_id).items
 
 
 def _options(body: ResponseBody) -> dict[str, Any]:
@@ -95,6 +118,9 @@ class _Reply:
     """The response object, from its beginning to its end."""
 
     body: ResponseBody
+    keeper: ResponseStore | None
+    """Where it is stored; None: nowhere."""
+    input: tuple[Item, ...]
     truncates: bool
     id: str = field(default_factory=lambda: new_id("resp_"))
     created_at: int = field(default_factory=lambda: int(time.time()))
@@ -119,9 +145,9 @@ class _Reply:
             "model": body.model,
             "output": list(self.items.finished),
             "parallel_tool_calls": body.parallel_tool_calls is not False,
-            "previous_response_id": None,
+            "previous_response_id": body.previous_response_id,
             "reasoning": body.reasoning,
-            "store": False,
+            "store": self.keeper is not None,
             "background": False,
             "temperature": body.temperature,
             "text": body.text or {"format": {"type": "text"}},
@@ -133,6 +159,24 @@ class _Reply:
             "usage": _usage(end) if end else None,
             **(lost_members(end) if end else {}),
         }
+
+    def begin(self, prompt: PromptCounts | None) -> Iterator[Told]:
+        """See `Assembly`."""
+        for name in ("response.created", "response.in_progress"):
+            yield (name, {"response": self.object("in_progress")})
+
+    def add(self, event: OutputEvent) -> Iterator[Told]:
+        """See `Assembly`."""
+        return self.items.add(event)
+
+    def finish(self, end: Finished) -> Iterator[Told]:
+        """See `Assembly`."""
+        yield from self.items.close(is_cut=end.reason is EndReason.LENGTH)
+        self.end = end
+        whole = self.object(self.status)
+        if self.keeper is not None:
+            self.keeper.put(StoredResponse(response=whole, input=self.input))
+        yield (f"response.{self.status}", {"response": whole})
 
     @property
     def status(self) -> str:
@@ -146,7 +190,7 @@ def _usage(end: Finished) -> dict[str, Any]:
         "input_tokens": end.prompt_tokens,
         "input_tokens_details": {"cached_tokens": end.cached_tokens},
         "output_tokens": end.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": end.thought_tokens},
         "total_tokens": end.prompt_tokens + end.completion_tokens,
     }
 
@@ -158,7 +202,7 @@ class _Stream:
         self._reply = reply
         self._sequence = 0
 
-    def frame(self, event: Event) -> bytes:
+    def frame(self, event: Told) -> bytes:
         """One event as a frame."""
         name, members = event
         numbered = {"type": name, "sequence_number": self._sequence} | members
@@ -176,28 +220,11 @@ class _Stream:
 async def _frames(
     api: Api, answering: AnswerRequest, reply: _Reply, stream: _Stream
 ) -> AsyncGenerator[bytes, None]:
-    parts = answer(api.services, answering)
-    try:
-        begun = False
-        async for part in parts:
-            if not begun:
-                begun = True
-                for name in ("response.created", "response.in_progress"):
-                    yield stream.frame((name, {"response": reply.object("in_progress")}))
-            if isinstance(part, Finished):
-                reply.end = part
-                continue
-            for event in part.events:
-                for told in reply.items.add(event):
-                    yield stream.frame(told)
-        for told in reply.items.close():
-            yield stream.frame(told)
-        name = f"response.{reply.status}"
-        yield stream.frame((name, {"response": reply.object(reply.status)}))
-    finally:
-        await parts.aclose()
+    async with aclosing(told(api, answering, reply)) as steps:
+        async for events in steps:
+            yield b"".join(map(stream.frame, events))
 
 
 async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[str, Any]:
-    reply.end = await assemble(api, answering, reply.items)
+    await assemble(api, answering, reply)
     return reply.object(reply.status)

@@ -41,6 +41,7 @@ from olmkit.engine.runner.protocol import (
     FailureKind,
     Piece,
     PromptProgress,
+    PromptRead,
     Reply,
 )
 
@@ -372,9 +373,13 @@ class Generator:
                 self._slots.keep_beginning(sequence.slot)
             total = sequence.prompt_tokens
             return [PromptProgress(id=sequence.id, processed_tokens=done, total_tokens=total)]
-        sequence.prompt_ended_ns = sequence.prompt_ended_ns or time.monotonic_ns()
+        replies: list[Reply] = []
+        if not sequence.prompt_ended_ns:
+            sequence.prompt_ended_ns = time.monotonic_ns()
+            prompt, cached = sequence.prompt_tokens, sequence.cached_tokens
+            replies = [PromptRead(id=sequence.id, prompt_tokens=prompt, cached_tokens=cached)]
         try:
-            return self._sample(sequence)
+            return replies + self._sample(sequence)
         except RequestFailed as error:
             return [self._fail(sequence, error)]
         except Exception as error:
