@@ -106,6 +106,10 @@ class Settings:
     """Main memory that a loaded model may use for what idle prompts hold."""
     stored_responses: int = 0
     """Responses of OpenAI's API that are kept, so that others can go on from them; 0: none."""
+    prompt_store: Path = field(default_factory=lambda: Path.home() / ".olm" / "cache" / "prompts")
+    """Where that is kept when a model is unloaded."""
+    prompt_store_bytes: int = 1 << 30
+    """What all models together may take there; 0: nothing is kept."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     hosts: tuple[str, ...] = ()
@@ -140,6 +144,7 @@ class Settings:
         read = _Reader(environ)
         home = _path(read.text("home", "HOME", twin=False) or "~/.olm", environ)
         models = read.text("models", "MODELS")
+        store = read.text("prompt_store", "CACHE_DIR", twin=False)
         load_timeout_s = read.seconds("load_timeout_s", "LOAD_TIMEOUT", 300)
         return cls(
             address=parse_address(read.text("address", "HOST") or ""),
@@ -173,6 +178,8 @@ class Settings:
             rpc_servers=read.listed("rpc_servers", "RPC"),
             prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
             stored_responses=read.count("stored_responses", "STORED_RESPONSES", 0),
+            prompt_store=_path(store, environ) if store else home / "cache" / "prompts",
+            prompt_store_bytes=read.size("prompt_store_bytes", "CACHE_DISK", 1 << 30),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),

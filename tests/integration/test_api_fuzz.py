@@ -11,6 +11,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.checks import response_schema_conformance
+from schemathesis.core.result import Ok
 
 from olmkit.engine.api.operations.endpoints import ENDPOINTS
 from olmkit.engine.api.operations.openapidocument import document_of
@@ -31,9 +32,10 @@ def as_bytes(context: Any, value: Any) -> bytes:
 
 
 SCHEMA = schemathesis.openapi.from_dict(document_of(ENDPOINTS))
-OPERATIONS = {
-    f"{operation.method.upper()} {operation.path}": operation
-    for operation in (result.ok() for result in SCHEMA.get_all_operations())
+OPERATIONS: dict[str, Any] = {
+    f"{result.ok().method.upper()} {result.ok().path}": result.ok()
+    for result in SCHEMA.get_all_operations()
+    if isinstance(result, Ok)
 }
 
 
@@ -52,9 +54,15 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield client
 
 
-def is_no_defect(context: Any, response: schemathesis.Response, case: schemathesis.Case) -> None:
+def is_no_defect(
+    context: Any, response: schemathesis.Response, case: "schemathesis.Case[Any]"
+) -> None:
     """502 to 507 tell of other machines, queues, time and memory; 500 of the daemon itself."""
     assert response.status_code != 500, response.text
+
+
+def test_every_operation_of_the_description_can_be_asked() -> None:
+    assert all(isinstance(result, Ok) for result in SCHEMA.get_all_operations())
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
@@ -69,7 +77,7 @@ def test_no_request_is_answered_by_a_defect(api: Api, name: str) -> None:
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy())
-    def ask(case: schemathesis.Case) -> None:
+    def ask(case: "schemathesis.Case[Any]") -> None:
         body = case.body
         if operation.path not in ALTERING and isinstance(body, dict) and body.get("model"):
             body["model"] = "smol"

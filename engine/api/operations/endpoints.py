@@ -35,6 +35,7 @@ from olmkit.engine.api.openai.storedresponses import input_items, stored_respons
 from olmkit.engine.api.operations.descriptions import docs, openapi
 from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
+from olmkit.engine.api.operations.promptkeeping import ForgetRequest, forget_prompts, kept_prompts
 from olmkit.engine.api.operations.scrape import metrics
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.sse import EVENT_STREAM
@@ -143,6 +144,8 @@ ENDPOINTS: Final = (
     _of("/api/usage", housekeeping.used, "GET"),
     _of("/api/prune", housekeeping.prune, "POST", housekeeping.PruneRequest, streams=NDJSON),
     _of("/api/verify", housekeeping.verify, "POST", housekeeping.VerifyRequest, gives=NDJSON),
+    _of("/api/cache", kept_prompts, "GET"),
+    _of("/api/cache", forget_prompts, "DELETE", ForgetRequest),
     _of("/api/save", saveload.save, "POST", saveload.SaveRequest, gives=TAR),
     _of("/api/load", saveload.load, "POST", takes=TAR, gives=NDJSON),
     _of("/api/blobs/{digest}", blobuploads.blob, "HEAD POST", takes=BYTES, gives=""),

@@ -85,7 +85,8 @@ def document_of(endpoints: "Iterable[Endpoint]") -> dict[str, Any]:
     paths: dict[str, Any] = {}
     for endpoint in endpoints:
         path = _VARIABLE.sub(r"{\1}", endpoint.path)
-        paths[path] = {method.lower(): _operation(endpoint, method) for method in endpoint.methods}
+        operations = {each.lower(): _operation(endpoint, each) for each in endpoint.methods}
+        paths[path] = paths.get(path, {}) | operations
     return {
         "openapi": "3.1.0",
         "info": {
