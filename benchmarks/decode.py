@@ -35,7 +35,7 @@ def alternating(
     calls: Callable[[Callable[..., Call], int], Sequence[Call]],
     rounds: int = ROUNDS,
 ) -> tuple[list[Streams], list[Streams]]:
-    """Rounds of the same calls to both, in turns, the first of each not counted.
+    """Rounds of the same calls to both, in turns, after a short one that is not counted.
 
     `calls(make, salt)` makes a round's calls by `make(prompt, tokens, **options)`.
     """
@@ -44,10 +44,12 @@ def alternating(
         return olm_call(MODEL, prompt, tokens, **options)
 
     sides: tuple[list[Streams], list[Streams]] = ([], [])
-    for round_ in range(rounds + 1):
+    for server, make in ((olm, ours), (llama, llama_call)):
+        together(server, [make(SENTENCE, 16)])
+    for round_ in range(rounds):
         for side, server, make in zip(sides, (olm, llama), (ours, llama_call), strict=True):
             side.append(together(server, calls(make, round_)))
-    return sides[0][1:], sides[1][1:]
+    return sides
 
 
 def rates_and_waits(

@@ -84,7 +84,7 @@ def shared_prefix(olm: Server, llama: Server) -> list[Row]:
     """Eight requests at once with one prefix of 2k tokens: the median wait for a first token."""
 
     def calls(make: Callable[..., Call], salt: int) -> list[Call]:
-        prefix = _text(2000, f"prefix {salt}")
+        prefix = _text(1900, f"prefix {salt}")  # eight of them fill llama-server's pool
         return [make(f"{prefix} Question {number}:", 16) for number in range(SLOTS)]
 
     waits = _waits(olm, llama, calls)

@@ -243,6 +243,13 @@ class PlaceSearch:
                 attempts.refuse(layout, error.device)
                 continue
             return self._placed(options, layout, buffers, key, attempts)
+        if layout is None and previous is not None and not self._options.require_gpu:
+            raise OutOfMemory(
+                f"{self._spec.name} was refused by every device that it was tried on, and by main"
+                " memory, though all said that there was room",
+                missing={HOST: _NEVER},
+                hint="see what else takes memory, or use a smaller num_ctx or model",
+            )
         raise self._never(options)
 
     async def _fitted(self, runner: Runner, options: LoadOptions, layout: Layout) -> list[Buffer]:

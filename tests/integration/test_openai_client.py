@@ -269,7 +269,7 @@ def test_errors_have_openais_form(
 
 
 def test_a_hosted_tool_is_refused_by_its_type(api: Api) -> None:
-    tools = [{"type": "web_search"}]
+    tools = [{"type": "file_search"}]
     messages = {"messages": QUESTION, "max_tokens": 1}
     for path, body in (
         ("/v1/chat/completions", messages),
@@ -279,7 +279,7 @@ def test_a_hosted_tool_is_refused_by_its_type(api: Api) -> None:
     ):
         answer = api.post(path, {"model": "smol", "tools": tools, **body})
         assert answer.status == 400
-        assert "tools of type 'web_search' are not supported" in json.dumps(answer.json)
+        assert "tools of type 'file_search' are not supported" in json.dumps(answer.json)
 
 
 def test_an_endpoint_that_does_not_exist_names_those_that_do(api: Api) -> None:

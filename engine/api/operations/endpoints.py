@@ -30,8 +30,7 @@ from olmkit.engine.api.openai.completions import completions
 from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
-from olmkit.engine.api.openai.responses import responses
-from olmkit.engine.api.openai.storedresponses import input_items, stored_response
+from olmkit.engine.api.openai.responses import responses, stored_input_items, stored_response
 from olmkit.engine.api.operations.descriptions import docs, openapi
 from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
@@ -163,7 +162,7 @@ ENDPOINTS: Final = (
     _of("/v1/models/{name:model}", get_model, "GET"),
     _of("/v1/responses", responses, "POST", bodies.ResponseBody, streams=EVENT_STREAM),
     _of("/v1/responses/{id}", stored_response, "GET DELETE"),
-    _of("/v1/responses/{id}/input_items", input_items, "GET"),
+    _of("/v1/responses/{id}/input_items", stored_input_items, "GET"),
     _of("/v1/messages", messages, "POST", MessagesBody, streams=EVENT_STREAM),
     _of("/v1/messages/count_tokens", count_tokens, "POST", MessagesBody),
     _of("/healthz", healthz, "GET HEAD"),
