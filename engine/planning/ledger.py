@@ -5,6 +5,7 @@ with a delay. What was promised is therefore counted here, and whoever asks what
 smaller of both answers.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -18,8 +19,8 @@ HOST: Final = "CPU"
 @dataclass(slots=True, kw_only=True)
 class _Claim:
     taken: dict[str, int]
-    is_loading: bool
-    """The driver may not show it yet."""
+    settled_at: float
+    """The ledger's time from which on the driver shows it; infinite while it is loading."""
 
 
 class Ledger:
@@ -27,14 +28,22 @@ class Ledger:
 
     def __init__(self) -> None:
         self._claims: dict[int, _Claim] = {}
+        self._now = 0
+
+    @property
+    def now(self) -> int:
+        """The ledger's time, which counts loads that ended: what a driver shows is as old as the
+        time when it was asked."""
+        return self._now
 
     def claim(self, owner: int, taken: Mapping[str, int]) -> None:
         """`owner` is about to take that much of each device; replaces what it claimed before."""
-        self._claims[owner] = _Claim(taken=dict(taken), is_loading=True)
+        self._claims[owner] = _Claim(taken=dict(taken), settled_at=math.inf)
 
     def settle(self, owner: int, taken: Mapping[str, int]) -> None:
         """`owner` has taken what it wants, and that is how much it is."""
-        self._claims[owner] = _Claim(taken=dict(taken), is_loading=False)
+        self._now += 1
+        self._claims[owner] = _Claim(taken=dict(taken), settled_at=self._now)
 
     def release(self, owner: int) -> None:
         """`owner` has given all back. Harmless when repeated."""
@@ -49,21 +58,20 @@ class Ledger:
         """All who have claimed something."""
         return set(self._claims)
 
-    def taken_bytes(self, device: str, *, loading_only: bool = False) -> int:
+    def taken_bytes(self, device: str) -> int:
         """What all owners have of a device."""
-        return sum(
-            claim.taken.get(device, 0)
-            for claim in self._claims.values()
-            if claim.is_loading or not loading_only
-        )
+        return sum(claim.taken.get(device, 0) for claim in self._claims.values())
 
     def owners(self, device: str) -> set[int]:
         """Those that have some of it."""
         return {owner for owner, claim in self._claims.items() if claim.taken.get(device)}
 
-    def free_bytes(self, device: Device, *, overhead_bytes: int, leaving: set[int]) -> int:
+    def free_bytes(
+        self, device: Device, *, overhead_bytes: int, leaving: set[int], asked_at: int
+    ) -> int:
         """What one more model may have of a device, if the owners `leaving` were gone.
 
+        `asked_at`: `now` when the driver was asked; what was settled after that it did not show.
         A server of another machine has one client, so with an owner it has nothing for others.
         """
         staying = self.owners(device.name) - leaving
@@ -72,11 +80,12 @@ class Ledger:
         promised = loading = freed = 0
         for owner, claim in self._claims.items():
             size = claim.taken.get(device.name, 0)
+            is_shown = claim.settled_at <= asked_at
             if owner in leaving:
-                freed += 0 if claim.is_loading else size
+                freed += size if is_shown else 0
             else:
                 promised += size
-                loading += size if claim.is_loading else 0
+                loading += 0 if is_shown else size
         shown_bytes = device.free_bytes + freed - loading
         left_bytes = device.total_bytes - promised - device.process_bytes
         own_bytes = device.growth_bytes + overhead_bytes

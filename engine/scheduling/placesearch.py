@@ -47,7 +47,11 @@ class PlaceSearch:
         owner: int,
         victims: list[int],
         rehearsal: Rehearsal | None,
+        *,
+        asked_at: int,
     ) -> None:
+        """`asked_at`: the ledger's time when `found` was asked for."""
+        self._asked_at = asked_at
         self._rehearsal = rehearsal
         self._gone = set(rehearsal.gone) if rehearsal else set()
         self._placer, self._rules, self._ledger = placer, placer.rules, placer.ledger
@@ -195,7 +199,10 @@ class PlaceSearch:
         budgets = []
         for device in self._devices:
             free_bytes = self._ledger.free_bytes(
-                device, overhead_bytes=self._rules.overhead_bytes, leaving=gone
+                device,
+                overhead_bytes=self._rules.overhead_bytes,
+                leaving=gone,
+                asked_at=self._asked_at,
             )
             if device.is_integrated:
                 free_bytes = max(0, min(free_bytes, host_bytes))

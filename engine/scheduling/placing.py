@@ -64,7 +64,7 @@ class Placer:
             OutOfMemory: not now, or not at all; `missing` tells what others would have to give up.
             ModelUnloadable, DeviceLost, RunnerDied: the dry run failed.
         """
-        found = Found()
+        found, asked_at = Found(), self.ledger.now
         if self._list_devices is not None and options.gpu_layers != 0:
             used = frozenset(
                 name
@@ -75,7 +75,16 @@ class Placer:
             if (listing := self._list_devices(used)) is not None:
                 found, _ = await asyncio.gather(listing, start())
         async with self._lock:
-            search = PlaceSearch(self, spec, options, found, owner, list(victims()), rehearsal)
+            search = PlaceSearch(
+                self,
+                spec,
+                options,
+                found,
+                owner,
+                list(victims()),
+                rehearsal,
+                asked_at=asked_at,
+            )
             placed = await search.placed(start, previous)
             if rehearsal is None:
                 self.ledger.claim(owner, placed.taken)

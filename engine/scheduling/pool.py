@@ -404,6 +404,7 @@ class Pool:
                 log.warning(str(error), extra={"model": tenant.spec.name})
                 placed.attempts.refuse(placed.layout, error.device)
                 self._costs.forget(placed.key)
+            self._placer.ledger.release(tenant.id)
             runner, tenant.runner = tenant.runner, None
             if runner is not None:
                 await runner.close()

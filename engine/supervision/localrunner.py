@@ -301,7 +301,7 @@ class LocalRunner:
             case FailureKind.BAD_MODEL:
                 return ModelUnloadable(text, model=self.model)
             case FailureKind.OUT_OF_MEMORY:
-                return OutOfMemory(text)
+                return OutOfMemory(text, device=failed.device)
             case FailureKind.DEVICE_LOST:
                 return DeviceLost(text, model=self.model)
             case FailureKind.CONTEXT_EXCEEDED:

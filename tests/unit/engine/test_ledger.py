@@ -16,7 +16,9 @@ def card(free: int, total: int = 100, **fields: object) -> Device:
 
 
 def free(ledger: Ledger, device: Device, *leaving: int, overhead_bytes: int = 0) -> int:
-    return ledger.free_bytes(device, overhead_bytes=overhead_bytes, leaving=set(leaving))
+    return ledger.free_bytes(
+        device, overhead_bytes=overhead_bytes, leaving=set(leaving), asked_at=ledger.now
+    )
 
 
 def test_a_load_under_way_is_counted_though_the_driver_does_not_show_it() -> None:
@@ -25,6 +27,15 @@ def test_a_load_under_way_is_counted_though_the_driver_does_not_show_it() -> Non
     assert free(ledger, card(100)) == 40
     ledger.settle(1, {"GPU0": 60})
     assert free(ledger, card(40)) == 40
+
+
+def test_a_load_that_ended_after_the_driver_was_asked_is_counted_too() -> None:
+    ledger = Ledger()
+    ledger.claim(1, {"GPU0": 60})
+    asked_at = ledger.now
+    shown = card(70)  # 30 are another program's
+    ledger.settle(1, {"GPU0": 60})
+    assert ledger.free_bytes(shown, overhead_bytes=0, leaving=set(), asked_at=asked_at) == 10
 
 
 def test_what_a_runner_has_given_back_is_not_free_before_the_driver_says_so() -> None:
