@@ -38,6 +38,7 @@ from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.steadyrunner import SteadyRunner
 from olmkit.engine.telemetry.metrics import Metrics
+from olmkit.engine.telemetry.tracing import start_tracing
 from olmkit.registry.store.store import Store
 
 DRAIN_S: Final = 3.0
@@ -144,6 +145,7 @@ async def _serve(
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
         metrics=metrics,
+        tracing=start_tracing(settings),
     )
     services.rename_old_blobs()
     try:
@@ -160,6 +162,8 @@ async def _serve(
     finally:
         await services.pool.close()
         await services.templates.close()
+        if services.tracing is not None:
+            await asyncio.to_thread(services.tracing.close)
 
 
 def _limits(settings: Settings) -> ConnectionLimits:

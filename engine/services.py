@@ -11,6 +11,7 @@ from olmkit.engine.safemode.safeguard import Safeguard, rebuild_command
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
 from olmkit.engine.telemetry.metrics import Metrics
+from olmkit.engine.telemetry.tracing import Tracing
 from olmkit.registry.errors import StoreError
 from olmkit.registry.store.store import Store
 
@@ -32,6 +33,8 @@ class Services:
     started_at: datetime
     """Aware, local time."""
     metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing | None = None
+    """None: nobody wants traces."""
 
     def rename_old_blobs(self) -> None:
         """Make the blobs of a store of an old Ollama readable; a warning where that fails."""

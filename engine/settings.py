@@ -28,6 +28,11 @@ INFO: Final = 20
 WARNING: Final = 30
 ERROR: Final = 40
 
+OVERFLOWS: Final = ("error", "truncate", "shift")
+
+TRACES_ENDPOINTS: Final = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+TRACES_CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
+
 LOCAL_ORIGINS: Final = (
     *(
         f"{scheme}://{host}{port}"
@@ -78,6 +83,9 @@ class Settings:
     """Most connections of one transfer; None: as many as help."""
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
+    on_overflow: str = "shift"
+    """What is done, unless a request says otherwise, when its context is too short: `error`
+    refuses the prompt, `truncate` shortens it, `shift` lets answers go on beyond it too."""
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     gpu_overhead_bytes: int = 0
     """What is left to others on every card."""
@@ -107,6 +115,10 @@ class Settings:
     hosts: tuple[str, ...] = ()
     """Names, beside this machine's own, under which a daemon on loopback may be addressed."""
     log_level: int = INFO
+    traces: bool = False
+    """Whether an endpoint for traces is set; OpenTelemetry reads which one."""
+    traces_content: bool = False
+    """Whether traces tell what was asked and answered."""
     go_template: bool | None = None
     """Whether a Go template wins over the file's Jinja; None: the one that does more."""
     no_prune: bool = False
@@ -153,6 +165,7 @@ class Settings:
             ),
             transfer_streams=read.count("transfer_streams", "MAX_TRANSFER_STREAMS", 0) or None,
             flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
+            on_overflow=read.choice("on_overflow", "ON_OVERFLOW", OVERFLOWS, "shift"),
             kv_cache_type=read.choice(
                 "kv_cache_type", "KV_CACHE_TYPE", tuple(KV_CACHE_TYPES), DEFAULT_KV_CACHE_TYPE
             ),
@@ -170,6 +183,8 @@ class Settings:
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),
+            traces=_wants_traces(environ),
+            traces_content=parse_boolean(environ.get(TRACES_CONTENT, "").lower()) is True,
             go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
@@ -203,6 +218,12 @@ class Settings:
     def source_of(self, name: str) -> str:
         """The variable that the field `name` was read from, or `default`."""
         return self.sources.get(name, "default")
+
+
+def _wants_traces(environ: Mapping[str, str]) -> bool:
+    """Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/"""
+    is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+    return not is_off and any(environ.get(name, "").strip() for name in TRACES_ENDPOINTS)
 
 
 class _Reader:

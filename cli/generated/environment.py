@@ -17,6 +17,7 @@ VARIABLES: Final = {
     "OLM_STALL_TIMEOUT": "how long a client may send or read nothing (1m)",
     "OLM_MAX_CONNECTIONS": "connections to the daemon at a time (512)",
     "OLM_CONTEXT_LENGTH": "context length where none is asked for (chosen by memory)",
+    "OLM_ON_OVERFLOW": "what a short context does: error, truncate, or shift (shift)",
     "OLM_NUM_PARALLEL": "requests that one model answers at a time (4)",
     "OLM_MAX_LOADED_MODELS": "models in memory at a time (chosen by the machine)",
     "OLM_MAX_QUEUE": "requests that may wait, over all models (512)",
@@ -53,5 +54,6 @@ OTHERS: Final = {
     "HTTP_PROXY, HTTPS_PROXY, NO_PROXY": "proxies on the way to other machines",
     "DOCKER_CONFIG, REGISTRY_AUTH_FILE": "where logins are kept (~/.docker, Podman's auth.json)",
     "OLM_GPU, OLM_BUILD": "what `python -m olmkit.engine.install` builds llama.cpp for",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "where traces go, with olmkit[otel]; other OTEL_* apply too",
     "HF_TOKEN, HF_ENDPOINT": "token for Hugging Face, and its address",
 }

@@ -1,7 +1,7 @@
 """The daemon's ASGI application: routes, and what every reply has in common."""
 
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import quote
 
@@ -10,43 +10,18 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Match, Route
-from starlette.types import ASGIApp, Scope
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import olmkit
 from olmkit.engine.api import dialects
-from olmkit.engine.api.anthropic.messages import count_tokens, messages
 from olmkit.engine.api.guard import Guard
-from olmkit.engine.api.native import (
-    blobuploads,
-    housekeeping,
-    listing,
-    pullcreate,
-    push,
-    saveload,
-    status,
-    tokenize,
-)
-from olmkit.engine.api.native.chat import chat
-from olmkit.engine.api.native.embed import embed, embeddings
-from olmkit.engine.api.native.generate import generate
-from olmkit.engine.api.openai.chat import chat_completions
-from olmkit.engine.api.openai.completions import completions
-from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
-from olmkit.engine.api.openai.models import get_model, list_models
-from olmkit.engine.api.openai.rerank import native_rerank, rerank
-from olmkit.engine.api.openai.responses import responses, stored_input_items, stored_response
-from olmkit.engine.api.operations.observer import ROUTE, Observer
-from olmkit.engine.api.operations.plan import plan
-from olmkit.engine.api.operations.probes import healthz, readyz
-from olmkit.engine.api.operations.promptkeeping import forget_prompts, kept_prompts
-from olmkit.engine.api.operations.scrape import metrics
-from olmkit.engine.api.rawoutputs import parse
+from olmkit.engine.api.operations.endpoints import ENDPOINTS, Handler
+from olmkit.engine.api.operations.observer import Observer
 from olmkit.engine.api.state import Api
 from olmkit.engine.api.statuses import KNOWN_ERRORS
 from olmkit.engine.services import Services
-
-Handler = Callable[[Request], Awaitable[Response]]
+from olmkit.engine.telemetry.requestrecord import current_record
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +37,7 @@ def create_app(services: Services) -> ASGIApp:
         await api.close()
 
     app = Starlette(
-        routes=_routes(),
+        routes=routes(),
         exception_handlers={
             404: _not_found,
             405: _wrong_method,
@@ -82,58 +57,12 @@ def create_app(services: Services) -> ASGIApp:
         hosts=settings.hosts,
         server=f"olm/{olmkit.__version__}",
     )
-    return Observer(guard, services.metrics)
+    return Observer(guard, services.metrics, services.tracing)
 
 
-def _routes() -> list[Route]:
-    table: tuple[tuple[str, Handler, str], ...] = (
-        ("/", status.root, "GET HEAD"),
-        ("/api/version", status.version, "GET HEAD"),
-        ("/api/status", status.status, "GET"),
-        ("/api/me", status.me, "POST"),
-        ("/api/ps", status.ps, "GET"),
-        ("/api/tags", listing.tags, "GET HEAD"),
-        ("/api/show", listing.show, "POST"),
-        ("/api/copy", listing.copy, "POST"),
-        ("/api/delete", listing.delete, "DELETE"),
-        ("/api/generate", generate, "POST"),
-        ("/api/chat", chat, "POST"),
-        ("/api/embed", embed, "POST"),
-        ("/api/embeddings", embeddings, "POST"),
-        ("/api/rerank", native_rerank, "POST"),
-        ("/api/parse", parse, "POST"),
-        ("/api/plan", plan, "POST"),
-        ("/api/tokenize", tokenize.tokenize, "POST"),
-        ("/api/detokenize", tokenize.detokenize, "POST"),
-        ("/api/pull", pullcreate.pull, "POST"),
-        ("/api/push", push.push, "POST"),
-        ("/api/create", pullcreate.create_model, "POST"),
-        ("/api/import", pullcreate.import_file, "POST"),
-        ("/api/inspect", housekeeping.inspect, "POST"),
-        ("/api/usage", housekeeping.used, "GET"),
-        ("/api/prune", housekeeping.prune, "POST"),
-        ("/api/verify", housekeeping.verify, "POST"),
-        ("/api/cache", kept_prompts, "GET"),
-        ("/api/cache", forget_prompts, "DELETE"),
-        ("/api/save", saveload.save, "POST"),
-        ("/api/load", saveload.load, "POST"),
-        ("/api/blobs/{digest}", blobuploads.blob, "HEAD POST"),
-        ("/v1/chat/completions", chat_completions, "POST"),
-        ("/v1/completions", completions, "POST"),
-        ("/v1/embeddings", openai_embeddings, "POST"),
-        ("/v1/rerank", rerank, "POST"),
-        ("/v1/models", list_models, "GET"),
-        ("/v1/models/{name:model}", get_model, "GET"),
-        ("/v1/responses", responses, "POST"),
-        ("/v1/responses/{id}", stored_response, "GET DELETE"),
-        ("/v1/responses/{id}/input_items", stored_input_items, "GET"),
-        ("/v1/messages", messages, "POST"),
-        ("/v1/messages/count_tokens", count_tokens, "POST"),
-        ("/healthz", healthz, "GET HEAD"),
-        ("/readyz", readyz, "GET HEAD"),
-        ("/metrics", metrics, "GET"),
-    )
-    return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]
+def routes() -> list[Route]:
+    """A route for each endpoint."""
+    return [_ExactRoute(each.path, each.handler, methods=list(each.methods)) for each in ENDPOINTS]
 
 
 class _ModelConvertor(PathConvertor):
@@ -152,10 +81,11 @@ class _ExactRoute(Route):
         super().__init__(path, endpoint, methods=methods)
         self.methods = set(methods)
 
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether the route is that of a request; the scope is told which one it is."""
-        match, found = super().matches(scope)
-        return match, {**found, ROUTE: self.path_format}
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse the method; what is told of the request names the route."""
+        if (record := current_record()) is not None:
+            record.route = self.path_format
+        await super().handle(scope, receive, send)
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -70,6 +70,23 @@ def common_parameters(body: CommonRequest) -> CommonParameters:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overflow:
+    """What happens when a context is too short; see `CompletionRequest`."""
+
+    truncate: bool
+    shift: bool
+
+
+def overflow_of(api: Api, *, truncate: bool | None, shift: bool | None) -> Overflow:
+    """What a request says of that, and for what it does not say the daemon's setting."""
+    setting = api.services.settings.on_overflow
+    return Overflow(
+        truncate=setting != "error" if truncate is None else truncate,
+        shift=setting == "shift" if shift is None else shift,
+    )
+
+
 async def find_model(api: Api, name: str, *, not_found: str) -> ModelSpec:
     """The model of this name; `not_found` is what to say when there is none.
 

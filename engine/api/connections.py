@@ -1,9 +1,10 @@
-"""What one connection may cost: its head, its pace, its pipelined requests, its unread answers.
+"""Limits of a connection to the daemon, which uvicorn's own protocol does not have.
 
-uvicorn's protocol bounds none of these. Here a head is bounded in bytes and in time, a body has to
-make progress, an answer has to be read, and the number of connections is bounded: where all are
-taken, the one that has waited longest without a request makes room. What is refused is logged
-through a filter that writes one line a minute for all of a kind (`engine.logs`).
+The head of a request is limited in bytes and in time. A body has to go on arriving, and the client
+has to go on reading the answer, or the connection is closed. The number of requests that wait on
+one connection is limited, and so is the number of connections: a new one takes the place of the
+one that has been idle for longest. Each refusal is logged, at most one line a minute for each
+reason (`engine.logs`).
 
 Source: uvicorn, protocols/http/httptools_impl.py, whose class this one extends; RFC 6585,
 section 5 (431); RFC 9110, section 15.5.9 (408).
@@ -42,18 +43,19 @@ class ConnectionLimits:
     head_bytes: int = 64 * 1024
     """Most bytes of the request line and all headers together."""
     head_s: float = HEAD_S
-    """From a connection's first moment, or a request's first byte, to the end of its head."""
+    """Longest time from the start of the connection, or the first byte of a later request, to the
+    end of the request's head."""
     connections: int = 512
     pipelined: int = 8
-    """Most requests that wait behind the one that is answered."""
+    """Most requests on one connection that wait while an earlier one is answered."""
     stall_s: float = 60.0
-    """In this time a body has to bring `progress_bytes` or its end, and an answer that the client
-    does not read has to be read again."""
+    """In this time at least `progress_bytes` of a body, or its end, have to arrive; and a client
+    that stopped reading its answer has to go on reading."""
     progress_bytes: int = 16 * 1024
 
 
 class _Refused(Exception):
-    """Raised inside a parser callback, which ends the parsing."""
+    """A request breaks a limit; raised in a callback of the parser, to end the parsing."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -78,21 +80,21 @@ class BoundedProtocol(HttpToolsProtocol):
         self._is_in_head = True
         self._is_in_body = False
         self._heads = 0
-        """How many were whole."""
+        """The number of heads that were parsed completely."""
         self._head_bytes = 0
         self._body_bytes = 0
-        """Of the body, since its deadline was set."""
+        """Bytes of the body that came since `_deadline_s` was set last."""
         self._deadline_s = 0.0
         self._receiving: asyncio.TimerHandle | None = None
         self._sending: asyncio.TimerHandle | None = None
         self._is_refused = False
         self.waits_since_s: float | None = None
-        """Since when there has been no request on the connection; None: there is one."""
+        """When the connection became idle, by the loop's clock; None while it has a request."""
 
     # --- the transport's calls --------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take the connection, if need be in the place of one that only waits."""
+        """Accept the connection; if there are too many, close an idle one, or refuse this one."""
         is_full = len(self.connections) >= self._limits.connections
         super().connection_made(transport)
         self.waits_since_s = self.loop.time()
@@ -106,7 +108,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse(503, f"over {self._limits.connections} connections at once")
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Stop the clocks."""
+        """Cancel the timers of this connection, which is gone."""
         for timer in (self._receiving, self._sending):
             if timer is not None:
                 timer.cancel()
@@ -114,7 +116,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; what breaks a bound is refused and the connection ends."""
+        """Parse received bytes; refuse a request that breaks a limit, and close the connection."""
         self._unset_keepalive_if_required()
         if self._is_refused or self.transport.is_closing():
             return
@@ -143,20 +145,20 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._deadline_s = self.loop.time() + self._limits.stall_s
 
     def pause_writing(self) -> None:
-        """The client does not read: after a while it is gone."""
+        """The client does not read its answer: start the timer that closes the connection."""
         super().pause_writing()
         if self._sending is None:
             self._sending = self.loop.call_later(self._limits.stall_s, self._is_unread)
 
     def resume_writing(self) -> None:
-        """It reads."""
+        """The client reads again: stop that timer."""
         super().resume_writing()
         if self._sending is not None:
             self._sending.cancel()
             self._sending = None
 
     def timeout_keep_alive_handler(self) -> None:
-        """End a connection that rested for too long, also one with an answer nobody reads."""
+        """Close a connection that was idle for too long, even if an answer is still unread."""
         if self.transport.get_write_buffer_size():
             self.transport.abort()
         else:
@@ -165,7 +167,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- the parser's calls -----------------------------------------------------------------
 
     def on_message_begin(self) -> None:
-        """A request begins."""
+        """The first byte of a request was parsed."""
         super().on_message_begin()
         if self._is_private:
             self.scope[PRIVATE] = True  # type: ignore[typeddict-unknown-key]
@@ -173,17 +175,17 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
 
     def on_url(self, url: bytes) -> None:
-        """A part of the request line."""
+        """A part of the request line was parsed: count its bytes."""
         self._count_head(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header."""
+        """A header was parsed: count its bytes."""
         self._count_head(len(name) + len(value) + 4)
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The head is whole; the body has to make progress from now on."""
+        """The head was parsed: from now on the body has to go on arriving."""
         self._is_in_head, self._is_in_body = False, True
         self._heads += 1
         self.waits_since_s = None
@@ -194,14 +196,14 @@ class BoundedProtocol(HttpToolsProtocol):
             raise _Refused(400, f"over {self._limits.pipelined} requests waiting on one connection")
 
     def on_message_complete(self) -> None:
-        """The request is whole."""
+        """The whole request was parsed: nothing more of it can be late."""
         super().on_message_complete()
         self._is_in_head, self._is_in_body = True, False
         self._head_bytes = 0
         self._unwatch()
 
     def on_response_complete(self) -> None:
-        """An answer is whole."""
+        """An answer was sent: without another request the connection is idle now."""
         super().on_response_complete()
         if not self.pipeline:
             self.waits_since_s = self.loop.time()
@@ -244,7 +246,7 @@ class BoundedProtocol(HttpToolsProtocol):
     # --- refusing ---------------------------------------------------------------------------
 
     def _make_room(self) -> bool:
-        """End the connection that has waited longest, if there is one."""
+        """Close the connection that has been idle for longest; False if none is idle."""
         others = (one for one in self.connections if isinstance(one, BoundedProtocol))
         waiting = [one for one in others if one is not self and one.waits_since_s is not None]
         if not waiting:
@@ -256,7 +258,7 @@ class BoundedProtocol(HttpToolsProtocol):
         return True
 
     def _refuse(self, status: int, reason: str) -> None:
-        """Say why, unless an answer is under way, and end the connection."""
+        """Close the connection, after an error reply unless another answer is being sent."""
         self._is_refused = True
         self._unwatch()
         log.warning(f"refused: {reason}")
@@ -274,8 +276,10 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def _keep_unsent_short(transport: asyncio.Transport) -> None:
-    """Have the kernel keep little of what the client does not take: else it hides megabytes of an
-    answer that nobody reads. What is under way to a client that reads is not limited.
+    """Let the kernel buffer little of what was not sent yet.
+
+    Else megabytes of an answer that nobody reads would look as if they had been read. Bytes on
+    their way to a client that reads are not limited.
 
     Source: tcp(7), TCP_NOTSENT_LOWAT.
     """
@@ -288,7 +292,7 @@ def _keep_unsent_short(transport: asyncio.Transport) -> None:
 def bounded(
     limits: ConnectionLimits, *, private_door: Path | None
 ) -> Callable[..., asyncio.Protocol]:
-    """What uvicorn makes the protocol of each connection with.
+    """The factory by which uvicorn makes a protocol for each connection.
 
     `private_door`: the Unix socket that only this user and root may use, and whose requests carry
     `PRIVATE` in their scope.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from olmkit.engine.api.checks import (
     check_top_logprobs,
     find_model,
+    overflow_of,
     require_capability,
     require_extras,
     require_model,
@@ -57,9 +58,9 @@ class DialogueRequest:
     keep_alive: Any = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
-    truncate: bool = True
-    """See `CompletionRequest`, as for `shift`."""
-    shift: bool = True
+    truncate: bool | None = None
+    shift: bool | None = None
+    """What to do when the context is too short; None: what the daemon's setting says."""
 
 
 async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
@@ -111,6 +112,7 @@ async def prepare_completion(api: Api, wanted: DialogueRequest) -> CompletionReq
         facts = await api.catalog.template_facts(spec)
         return (await api.renderer.render(spec, turns, go_facts=facts)).text
 
+    overflow = overflow_of(api, truncate=wanted.truncate, shift=wanted.shift)
     return CompletionRequest(
         spec=spec,
         options=Options.layered(spec.parameters, wanted.options),
@@ -124,8 +126,8 @@ async def prepare_completion(api: Api, wanted: DialogueRequest) -> CompletionReq
             cuts=conversation.cuts,
             render_from=lambda turn: render(conversation.since(turn)),
         ),
-        truncate=wanted.truncate,
-        shift=wanted.shift,
+        truncate=overflow.truncate,
+        shift=overflow.shift,
     )
 
 

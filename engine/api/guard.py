@@ -1,7 +1,8 @@
-"""Who may talk to the daemon: checks of the `Origin` and `Host` headers, before anything else.
+"""Checks of the headers `Origin` and `Host`, against web pages that send requests to the daemon.
 
-A page in a browser on this machine can send requests to it. `Origin` tells which page; `Host`
-tells the name that a rebound DNS entry was reached by. Refusals say what to set.
+A browser on this machine lets any page send requests to any address. `Origin` says which site the
+page is from. `Host` is the name in the address: it differs from this machine's names when a site
+lets its own name resolve to 127.0.0.1 (DNS rebinding). A refusal names the setting to change.
 Source: `allowedHostsMiddleware` of https://github.com/ollama/ollama/blob/v0.17.4/server/routes.go
 and `AllowedOrigins` of https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go
 """
@@ -58,7 +59,7 @@ class Guard:
         self._hosts = Hosts(hosts) if _is_loopback(address.host) else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or answer it."""
+        """Pass the request on; answer preflights and refuse what is not allowed here."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -3,19 +3,24 @@
 import asyncio
 import time
 from types import TracebackType
+from typing import Any
 
 from olmkit.engine.errors import EngineError
 from olmkit.engine.inference.completionevents import Finished
+from olmkit.engine.models.options import Options
 from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.telemetry.metrics import Metrics, end_of
 from olmkit.engine.telemetry.requestrecord import current_record
+from olmkit.engine.telemetry.tracing import AnswerTrace
 from olmkit.registry.errors import Cancelled, RegistryError
 
 
 class CompletionWatch:
     """A context manager around the making of an answer, told of what happens in it."""
 
-    def __init__(self, metrics: Metrics, *, model: str, began_ns: int) -> None:
+    def __init__(
+        self, metrics: Metrics, *, model: str, began_ns: int, options: Options | None = None
+    ) -> None:
         """`began_ns`: `time.perf_counter_ns()` when the request came in."""
         self._metrics = metrics
         self._model = metrics.model(model)
@@ -26,6 +31,14 @@ class CompletionWatch:
         self._record = current_record()
         self._is_leased = False
         self._end: Finished | None = None
+        self._first_s = 0.0
+        self._trace: AnswerTrace | None = None
+        self._texts: list[str] | None = None
+        """What the model wrote, where traces are to tell it."""
+        if self._record is not None and self._record.trace is not None:
+            asked = _asked(options) if options is not None else {}
+            self._trace = self._record.trace.answer(self._record.route, model, asked)
+            self._texts = [] if self._trace.with_content else None
 
     def leased(self, lease: Lease, *, context_tokens: int) -> None:
         """The model is there; the request may use `context_tokens` of its context, 0: all."""
@@ -43,14 +56,21 @@ class CompletionWatch:
         if self._record is not None:
             self._record.lost["messages"] = dropped_turns
 
-    def token(self) -> None:
-        """A token came."""
+    def prompted(self, prompt: str) -> None:
+        """The model gets this prompt."""
+        if self._trace is not None and self._trace.with_content:
+            self._trace.asked(prompt)
+
+    def token(self, text: str) -> None:
+        """A token came, and with it a text, which may be empty."""
+        if self._texts is not None:
+            self._texts.append(text)
         now_ns = time.perf_counter_ns()
         if self._last_ns:
             self._between.observe((now_ns - self._last_ns) / 1e9)
         else:
-            first_s = (now_ns - self._began_ns) / 1e9
-            self._metrics.first_token_s.of(self._model).observe(first_s)
+            self._first_s = (now_ns - self._began_ns) / 1e9
+            self._metrics.first_token_s.of(self._model).observe(self._first_s)
         self._last_ns = now_ns
 
     def finished(self, end: Finished) -> None:
@@ -77,7 +97,10 @@ class CompletionWatch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._metrics.completions.of(self._model, self._how(error)).add()
+        how = self._how(error)
+        self._metrics.completions.of(self._model, how).add()
+        if self._trace is not None:
+            self._tell(self._trace, how, error)
         if self._end is not None:
             self._count(self._end)
 
@@ -87,6 +110,25 @@ class CompletionWatch:
         if isinstance(error, Cancelled | GeneratorExit | asyncio.CancelledError):
             return "cancelled"
         return end_of(error) if isinstance(error, EngineError | RegistryError) else "internal"
+
+    def _tell(self, trace: AnswerTrace, how: str, error: BaseException | None) -> None:
+        end, facts = self._end, dict[str, Any]()
+        if self._first_s:
+            facts["gen_ai.response.time_to_first_chunk"] = self._first_s
+        if self._record is not None and self._record.device:
+            facts["olm.device"] = self._record.device
+        if end is None:
+            trace.end(facts, how, str(error) if isinstance(error, EngineError) else "")
+            return
+        facts |= {
+            "gen_ai.response.finish_reasons": [how],
+            "gen_ai.usage.input_tokens": end.prompt_tokens,
+            "gen_ai.usage.cache_read.input_tokens": end.cached_tokens,
+            "gen_ai.usage.output_tokens": end.completion_tokens,
+        }
+        if self._texts is not None:
+            trace.answered("".join(self._texts), how)
+        trace.end(facts)
 
     def _count(self, end: Finished) -> None:
         metrics, model = self._metrics, self._model
@@ -101,3 +143,22 @@ class CompletionWatch:
         ):
             if count:
                 metrics.truncations.of(model, lost).add()
+
+
+def _asked(options: Options) -> dict[str, Any]:
+    """A request's parameters by the names of the conventions."""
+    sampling = options.sampling
+    asked: dict[str, Any] = {
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "top_k": sampling.top_k,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
+    }
+    if options.max_tokens > 0:
+        asked["max_tokens"] = options.max_tokens
+    if sampling.seed >= 0:
+        asked["seed"] = sampling.seed
+    if options.stop:
+        asked["stop_sequences"] = list(options.stop)
+    return asked

@@ -172,7 +172,12 @@ async def complete(
 
 def watch_of(services: Services, request: CompletionRequest) -> CompletionWatch:
     """What measures the answer to a request."""
-    return CompletionWatch(services.metrics, model=request.spec.name, began_ns=request.began_ns)
+    return CompletionWatch(
+        services.metrics,
+        model=request.spec.name,
+        began_ns=request.began_ns,
+        options=request.options,
+    )
 
 
 async def compute(
@@ -185,7 +190,9 @@ async def compute(
         async with services.pool.lease(request.spec, settings, request.keep_alive_s) as lease:
             load_ns = time.perf_counter_ns() - request.began_ns
             watch.leased(lease, context_tokens=request.options.context_tokens)
-            prompt = await _prompt(request, lease, await rendering)
+            text = await rendering
+            watch.prompted(text)
+            prompt = await _prompt(request, lease, text)
             work = _Work(request=request, lease=lease, load_ns=load_ns, watch=watch)
             async with aclosing(_answered(work, prompt)) as events:
                 async for event in events:
@@ -299,7 +306,7 @@ async def _run(
         async for event in events:
             match event:
                 case Piece():
-                    watch.token()
+                    watch.token(event.text)
                     tokens += event.tokens if request.wants_tokens else []
                     if event.text or event.logprobs:
                         yield Text(

@@ -2,9 +2,7 @@
 
 One tagged struct a frame (`engine/framing.py`). Requests carry an `id` chosen by the daemon; every
 reply repeats it, so requests are multiplexed over one stream. Both ends run the same olm version,
-so the format has no version of its own.
-
-This module knows nothing of sockets, asyncio or llama.cpp.
+so the format has no version of its own. Nothing here knows of sockets, asyncio or llama.cpp.
 """
 
 import enum
@@ -407,11 +405,12 @@ class Completed(_Message, frozen=True):
 
 
 class Embedded(_Message, frozen=True):
-    """Vectors as packed little-endian float32, each `dimensions` long."""
+    """Vectors as packed little-endian float32, and how many inputs lost their end."""
 
     vectors: list[bytes]
     dimensions: int
     prompt_tokens: int
+    truncated_inputs: int = 0
 
 
 class Ranked(_Message, frozen=True):

@@ -10,6 +10,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
+from olmkit.engine.telemetry.tracing import RequestTrace
+
 _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
 
 _current: ContextVar["RequestRecord | None"] = ContextVar("request_record", default=None)
@@ -28,6 +30,9 @@ class RequestRecord:
     """What it used of that, prompt and answer."""
     cached_tokens: int | None = None
     """What of the prompt needed no work."""
+    route: str = ""
+    """The path of the route that was taken, with names for its variable parts."""
+    trace: RequestTrace | None = None
     lost: dict[str, int] = field(default_factory=dict)
     """What did not fit into the context, and how many of it."""
 

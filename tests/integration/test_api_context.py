@@ -172,3 +172,66 @@ def test_a_reproducible_answer_is_the_same_whatever_was_asked_before(api: Api) -
 def test_what_is_no_flag_is_refused(api: Api) -> None:
     refused = ask(api, prompt="Hi", options={"reproducible": "yes"}, status=400)
     assert refused["error"] == 'option "reproducible" must be of type boolean'
+
+
+# --- the daemon's own choice --------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["error", "truncate"])
+def strict(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Api]:
+    environ = {"OLM_ON_OVERFLOW": request.param}
+    with running_daemon(tmp_path_factory.mktemp("strict") / "home", environ=environ) as daemon:
+        client = Api(daemon)
+        client.create("smol", models.smollm2())
+        client.create("minilm", models.minilm_gguf())
+        client.overflow = request.param  # type: ignore[attr-defined]
+        yield client
+
+
+CALLS = {
+    "chat": "/api/chat",
+    "openai": "/v1/chat/completions",
+    "responses": "/v1/responses",
+    "anthropic": "/v1/messages",
+}
+
+
+@pytest.mark.parametrize("path", CALLS.values(), ids=CALLS)
+def test_the_setting_decides_for_requests_that_do_not_say_it(strict: Api, path: str) -> None:
+    options = {**GREEDY, "num_ctx": 256, "num_predict": 4}
+    body = {"model": "smol", "options": options, "stream": False, "max_tokens": 4}
+    body |= {"input" if path == "/v1/responses" else "messages": history(6)[1:]}
+    answer = strict.post(path, body)
+    if strict.overflow == "error":  # type: ignore[attr-defined]
+        assert answer.status == 400
+        assert "256 fit" in answer.body.decode()
+        wish = {"truncation": "auto"} if path == "/v1/responses" else {"truncate": True}
+        answer = strict.post(path, {**body, **wish})
+    assert answer.status == 200, answer.body
+    told = answer.json
+    lost = told["choices"][0]["olm"] if "choices" in told else told["olm"]
+    assert lost["dropped_messages"] > 0
+    assert answer.headers["x-olm-truncated"].startswith("messages=")
+
+
+def test_the_setting_decides_about_texts_and_answers_too(strict: Api) -> None:
+    is_error = strict.overflow == "error"  # type: ignore[attr-defined]
+    text: Any = {"prompt": LONG, "options": {"num_ctx": 128}}
+    assert ask(strict, status=400, **text)["code"] == "context_exceeded"
+    assert ask(strict, **text, truncate=True, shift=True)["olm"]["dropped_prompt_tokens"] > 200
+    options = {"num_ctx": 32, "num_predict": 100}
+    full = ask(strict, prompt="Count: 1, 2, 3,", raw=True, options=options)
+    assert full["prompt_eval_count"] + full["eval_count"] == 32
+    embedding = {
+        "model": "minilm",
+        "input": ["why is the sky blue", "a"],
+        "options": {"num_ctx": 4},
+    }
+    assert strict.post("/api/embed", {**embedding, "options": {}}).status == 200
+    answer = strict.post("/api/embed", embedding)
+    assert answer.status == (400 if is_error else 200)
+    cut = strict.post("/api/embed", {**embedding, "truncate": True})
+    assert cut.json["olm"] == {"truncated_inputs": 1}
+    assert cut.headers["x-olm-truncated"] == "inputs=1"

@@ -28,6 +28,7 @@ from olmkit.engine.api.anthropic.messagesbody import (
 from olmkit.engine.api.checks import parse_format, schema_headers
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, Told, assemble, prepare, told
+from olmkit.engine.api.native.endings import lost_members
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
@@ -89,6 +90,8 @@ def _request_of(
         constraint=constraint,
         options=parse_options(body),
         keep_alive=body.keep_alive,
+        truncate=body.truncate,
+        shift=body.shift,
     )
 
 
@@ -147,7 +150,8 @@ class _Reply:
     def _usage(self) -> dict[str, Any]:
         assert self.end is not None
         prompt = _prompt_usage(self.end.prompt_tokens, self.end.cached_tokens)
-        return {"usage": prompt | {"output_tokens": self.end.completion_tokens}}
+        usage = prompt | {"output_tokens": self.end.completion_tokens}
+        return {"usage": usage, **lost_members(self.end)}
 
 
 def _prompt_usage(prompt_tokens: int, cached_tokens: int) -> dict[str, int]:

@@ -45,6 +45,9 @@ class MessagesBody(msgspec.Struct, frozen=True, kw_only=True):
     """Olm's own, as in the native API."""
     keep_alive: Any = None
     """Olm's own, as in the native API."""
+    truncate: bool | None = None
+    shift: bool | None = None
+    """Olm's own, as in the native API."""
 
 
 def check_required(body: MessagesBody, *, needs_max_tokens: bool) -> None:

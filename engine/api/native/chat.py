@@ -63,8 +63,8 @@ async def chat(request: Request) -> Response:
         keep_alive=body.keep_alive,
         logprobs=body.logprobs,
         top_logprobs=body.top_logprobs,
-        truncate=body.truncate is not False,
-        shift=body.shift is not False,
+        truncate=body.truncate,
+        shift=body.shift,
     )
     completion = await prepare_completion(api, wanted)
     if not body.messages:

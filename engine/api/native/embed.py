@@ -14,9 +14,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api.checks import find_model, hint_for, require_model
+from olmkit.engine.api.checks import find_model, hint_for, overflow_of, require_model
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.native.types import EmbeddingsRequest, EmbedReply, EmbedRequest
+from olmkit.engine.api.native.types import Dropped, EmbeddingsRequest, EmbedReply, EmbedRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.errors import (
@@ -39,6 +39,8 @@ class Vectors:
     vectors: list[list[float]]
     prompt_tokens: int
     load_ns: int
+    truncated: int
+    """How many inputs lost their end."""
 
 
 async def embed(request: Request) -> Response:
@@ -63,7 +65,7 @@ async def embed(request: Request) -> Response:
         inputs,
         began_ns=began_ns,
         keep_alive_s=keep_alive_s,
-        truncate=body.truncate is not False,
+        truncate=overflow_of(api, truncate=body.truncate, shift=None).truncate,
         dimensions=body.dimensions or None,
     )
     result = await until_disconnect(request.receive, work)
@@ -74,6 +76,7 @@ async def embed(request: Request) -> Response:
             total_duration=time.perf_counter_ns() - began_ns,
             load_duration=result.load_ns,
             prompt_eval_count=result.prompt_tokens,
+            olm=Dropped(truncated_inputs=result.truncated) if result.truncated else None,
         )
     )
 
@@ -92,7 +95,15 @@ async def embeddings(request: Request) -> Response:
             request.receive, inference.load(api.services, spec, options, keep_alive_s)
         )
         return json_reply({"embedding": []})
-    work = embedded(api, spec, options, [body.prompt], began_ns=began_ns, keep_alive_s=keep_alive_s)
+    work = embedded(
+        api,
+        spec,
+        options,
+        [body.prompt],
+        began_ns=began_ns,
+        keep_alive_s=keep_alive_s,
+        truncate=overflow_of(api, truncate=None, shift=None).truncate,
+    )
     result = await until_disconnect(request.receive, work)
     return json_reply({"embedding": result.vectors[0]})
 
@@ -136,9 +147,10 @@ async def embedded(
     settings = load_options(api.services, spec, options)
     metrics = api.services.metrics
     label = metrics.model(spec.name)
+    record = current_record()
     async with api.services.pool.lease(spec, settings, keep_alive_s) as lease:
         metrics.queue_s.of(label).observe(lease.queued_ns / 1e9)
-        if (record := current_record()) is not None:
+        if record is not None:
             record.device = lease.device
         load_ns = time.perf_counter_ns() - began_ns
         _check_dimensions(spec, dimensions, lease.loaded.embedding_length)
@@ -155,7 +167,14 @@ async def embedded(
     vectors = await asyncio.to_thread(_unpacked, reply.vectors, dimensions)
     if not all(math.isfinite(sum(vector)) for vector in vectors):
         raise ModelUnloadable("embedding contains NaN or Inf values", model=spec.name)
-    return Vectors(vectors=vectors, prompt_tokens=reply.prompt_tokens, load_ns=load_ns)
+    if record is not None and reply.truncated_inputs:
+        record.lost["inputs"] = reply.truncated_inputs
+    return Vectors(
+        vectors=vectors,
+        prompt_tokens=reply.prompt_tokens,
+        load_ns=load_ns,
+        truncated=reply.truncated_inputs,
+    )
 
 
 def _check_dimensions(spec: ModelSpec, wanted: int | None, length: int) -> None:

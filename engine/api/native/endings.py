@@ -75,6 +75,12 @@ def dropped(event: Finished) -> types.Dropped | None:
     )
 
 
+def lost_members(event: Finished) -> dict[str, Any]:
+    """The member `olm` of other APIs' replies: what a request lost; none for nothing."""
+    lost = dropped(event)
+    return {} if lost is None else {"olm": lost}
+
+
 def logprobs(given: tuple[TokenLogprob, ...]) -> list[types.TokenLogprob]:
     """Log-probabilities in the API's form."""
     return [

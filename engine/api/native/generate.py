@@ -13,6 +13,7 @@ from olmkit.engine.api.checks import (
     CommonParameters,
     common_parameters,
     find_model,
+    overflow_of,
     require_capability,
     require_extras,
     require_no_images,
@@ -57,6 +58,7 @@ async def generate(request: Request) -> Response:
         return _idle_reply(common, "load")
     if body.debug_render_only:
         return debug_reply(common.name, {"response": ""}, await _render(api, spec, body, think))
+    overflow = overflow_of(api, truncate=body.truncate, shift=body.shift)
     completion = CompletionRequest(
         spec=spec,
         options=options,
@@ -69,8 +71,8 @@ async def generate(request: Request) -> Response:
         earlier_tokens=tuple(body.context or ()),
         wants_tokens=not body.raw,
         history=_history(api, spec, body, think),
-        truncate=body.truncate is not False,
-        shift=body.shift is not False,
+        truncate=overflow.truncate,
+        shift=overflow.shift,
     )
     wanted = AnswerRequest(
         completion=completion,

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 import olmkit
-from olmkit.engine.api.native.types import Details, RunningModel
+from olmkit.engine.api.native.types import Details, RunningModel, RunningModels
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
 from olmkit.engine.models.catalog import Summary
@@ -61,7 +61,7 @@ async def ps(request: Request) -> Response:
     """The loaded models, the one that stays longest first."""
     api = api_of(request)
     running = [await _running(api, instance) for instance in api.services.pool.instances()]
-    return json_reply({"models": running})
+    return json_reply(RunningModels(models=running))
 
 
 async def _running(api: Api, instance: InstanceInfo) -> RunningModel:

@@ -303,6 +303,8 @@ class Dropped(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Tokens cut out of the middle of the prompt."""
     shifted_tokens: int = 0
     """Tokens forgotten while the answer was written."""
+    truncated_inputs: int = 0
+    """Texts to embed that lost their end."""
 
 
 class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -354,6 +356,7 @@ class EmbedReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     total_duration: int = 0
     load_duration: int = 0
     prompt_eval_count: int = 0
+    olm: Dropped | None = None
 
 
 class TokenizeReply(msgspec.Struct, kw_only=True, frozen=True):
@@ -402,6 +405,12 @@ class ListedModel(msgspec.Struct, kw_only=True, frozen=True):
     remote_host: str | msgspec.UnsetType = msgspec.UNSET
 
 
+class ListedModels(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to /api/tags."""
+
+    models: list[ListedModel]
+
+
 class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     """One entry of /api/ps."""
 
@@ -419,6 +428,12 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     """One sentence for each way in which the model has less than was asked for."""
     safe_mode: str | msgspec.UnsetType = msgspec.UNSET
     """What the engine does without on this machine, and why."""
+
+
+class RunningModels(msgspec.Struct, kw_only=True, frozen=True):
+    """The answer to /api/ps."""
+
+    models: list[RunningModel]
 
 
 class Progress(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

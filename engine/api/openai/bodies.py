@@ -36,6 +36,9 @@ class SamplingBody(msgspec.Struct, frozen=True, kw_only=True):
     """Olm's own: options of the native API, such as `num_ctx`."""
     keep_alive: Any = None
     """Olm's own, as in the native API."""
+    truncate: bool | None = None
+    shift: bool | None = None
+    """Olm's own, as in the native API."""
 
 
 class ChatCompletionBody(SamplingBody, frozen=True, kw_only=True):

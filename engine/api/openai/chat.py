@@ -21,6 +21,7 @@ from olmkit.engine.api.checks import (
 )
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, prepare
+from olmkit.engine.api.native.endings import lost_members
 from olmkit.engine.api.openai.bodies import ChatCompletionBody
 from olmkit.engine.api.openai.conversation import (
     parse_effort,
@@ -68,6 +69,8 @@ async def chat_completions(request: Request) -> Response:
         keep_alive=body.keep_alive,
         logprobs=body.logprobs,
         top_logprobs=body.top_logprobs,
+        truncate=body.truncate,
+        shift=body.shift,
     )
     answers = _repeated(await prepare(api, wanted), parse_count(body.n))
     reply = _Reply(model=wanted.name)
@@ -118,7 +121,8 @@ async def _frames(
             frames.append(chunk(index, {"role": "assistant", "content": ""}))
         if isinstance(part, Finished):
             ends.append(part)
-            frames.append(chunk(index, {}, finish_reason=finish_reason(part, index in has_calls)))
+            reason = finish_reason(part, index in has_calls)
+            frames.append(chunk(index, {}, finish_reason=reason, **lost_members(part)))
         else:
             if part.logprobs:
                 entries = {"content": logprob_entries(part.logprobs)}
@@ -195,6 +199,7 @@ class _Message:
             "message": message,
             "logprobs": {"content": self.logprobs} if self.logprobs else None,
             "finish_reason": finish_reason(self.end, bool(self.calls)),
+            **lost_members(self.end),
         }
 
 

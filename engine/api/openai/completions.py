@@ -17,11 +17,13 @@ from starlette.responses import Response
 from olmkit.engine.api.checks import (
     check_top_logprobs,
     find_model,
+    overflow_of,
     require_capability,
     require_extras,
     require_model,
 )
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.native.endings import lost_members
 from olmkit.engine.api.openai.bodies import CompletionBody
 from olmkit.engine.api.openai.embeddings import parse_inputs
 from olmkit.engine.api.openai.failures import error_frames
@@ -63,6 +65,7 @@ async def completions(request: Request) -> Response:
     found = await api.catalog.capabilities(spec)
     require_capability(spec, name, found, verb="completions")
     require_extras(spec, ["insert"] if body.suffix else [], found)
+    overflow = overflow_of(api, truncate=body.truncate, shift=body.shift)
     wanted = CompletionRequest(
         spec=spec,
         options=Options.layered(spec.parameters, options),
@@ -70,6 +73,8 @@ async def completions(request: Request) -> Response:
         began_ns=began_ns,
         keep_alive_s=parse_keep_alive(body.keep_alive),
         top_logprobs=top_logprobs,
+        truncate=overflow.truncate,
+        shift=overflow.shift,
     )
     requests = [
         choice
@@ -156,7 +161,8 @@ async def _frames(
                 yield chunk(choice.index, text, logprobs=_logprobs(entries, offset))
             case Finished() as end:
                 ends[choice.index] = end
-                yield chunk(choice.index, "", finish_reason=finish_reason(end, has_calls=False))
+                reason = finish_reason(end, has_calls=False)
+                yield chunk(choice.index, "", finish_reason=reason, **lost_members(end))
     if wants_usage:
         yield data_frame(reply.object([]) | {"usage": usage(list(ends.values()))})
     yield DONE
@@ -179,6 +185,7 @@ async def _collected(api: Api, requests: list[CompletionRequest], reply: _Reply)
             "index": index,
             "logprobs": _logprobs(entries[index], len(reply.echoes[index])),
             "finish_reason": finish_reason(end, has_calls=False),
+            **lost_members(end),
         }
         for index, end in sorted(ends.items())
     ]

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from olmkit.engine.api.checks import parse_format, parse_tool_choice, schema_headers
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, Told, assemble, prepare, told
+from olmkit.engine.api.native.endings import lost_members
 from olmkit.engine.api.openai.bodies import ResponseBody
 from olmkit.engine.api.openai.conversation import parse_effort
 from olmkit.engine.api.openai.failures import error_object
@@ -38,6 +39,7 @@ from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference.answering import AnswerRequest
 from olmkit.engine.inference.inference import EndReason, Finished, PromptCounts
 
+_TRUNCATION: Final = {"auto": True, "disabled": False}
 DEFAULT_PAGE: Final = 20
 MOST_PAGE: Final = 100
 
@@ -64,8 +66,10 @@ async def responses(request: Request) -> Response:
         constraint=constraint,
         options=_options(body),
         keep_alive=body.keep_alive,
+        truncate=_TRUNCATION.get(body.truncation or ""),
     )
     answering = await prepare(api, wanted)
+    truncates = answering.completion.truncate
     stores = api.responses.is_on and body.store is not False
     reply = _Reply(
         body=body,
@@ -73,6 +77,7 @@ async def responses(request: Request) -> Response:
         items=ResponseItems(tools=tools),
         keeper=api.responses if stores else None,
         input=items,
+        truncates=truncates,
     )
     if body.stream:
         stream = _Stream(reply)
@@ -125,6 +130,7 @@ class _Reply:
     input: tuple[Item, ...]
     tools: ResponseTools
     items: ResponseItems
+    truncates: bool
     id: str = field(default_factory=lambda: new_id("resp_"))
     created_at: int = field(default_factory=lambda: int(time.time()))
     end: Finished | None = None
@@ -156,9 +162,10 @@ class _Reply:
             "tool_choice": body.tool_choice or "auto",
             "tools": self.tools.kept,
             "top_p": body.top_p,
-            "truncation": body.truncation or "disabled",
+            "truncation": "auto" if self.truncates else "disabled",
             "metadata": body.metadata or {},
             "usage": _usage(end) if end else None,
+            **(lost_members(end) if end else {}),
         }
 
     def begin(self, prompt: PromptCounts | None) -> Iterator[Told]:

@@ -14,9 +14,8 @@ from olmkit.engine.api.operations.replyheaders import REQUEST_ID, headers_of
 from olmkit.engine.settings import DEBUG
 from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.engine.telemetry.requestrecord import begin_record
+from olmkit.engine.telemetry.tracing import Tracing
 
-ROUTE: Final = "olm.route"
-"""In an ASGI scope: the path of the route that was taken, with names for its variable parts."""
 NO_ROUTE: Final = "none"
 
 log = logging.getLogger(__name__)
@@ -25,8 +24,9 @@ log = logging.getLogger(__name__)
 class Observer:
     """See the module."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
+        self._tracing = tracing
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,7 +35,10 @@ class Observer:
             await self._app(scope, receive, send)
             return
         began_s = time.perf_counter()
-        record = begin_record(Headers(scope=scope).get(REQUEST_ID))
+        given = Headers(scope=scope)
+        record = begin_record(given.get(REQUEST_ID))
+        if self._tracing is not None:
+            record.trace = self._tracing.request(scope["method"], scope["path"], given)
         status = 0
 
         async def send_with_headers(message: Message) -> None:
@@ -52,11 +55,14 @@ class Observer:
             await self._app(scope, receive, send_with_headers)
         finally:
             self._metrics.in_progress -= 1
-            self._count(scope, status, time.perf_counter() - began_s)
+            if record.trace is not None:
+                record.trace.end(record.route or None, scope["method"], status, record.id)
+            self._count(
+                record.route or NO_ROUTE, scope["method"], status, time.perf_counter() - began_s
+            )
 
-    def _count(self, scope: Scope, status: int, took_s: float) -> None:
-        route = scope.get(ROUTE, NO_ROUTE)
-        method = self._metrics.method(scope["method"])
+    def _count(self, route: str, method: str, status: int, took_s: float) -> None:
+        method = self._metrics.method(method)
         self._metrics.requests.of(route, method, str(status or 499)).add()
         self._metrics.request_s.of(route).observe(took_s)
         if log.isEnabledFor(DEBUG):

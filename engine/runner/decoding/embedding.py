@@ -89,6 +89,8 @@ class _Job:
     vectors: list[bytes]
     missing: int
     prompt_tokens: int
+    truncated: int = 0
+    """How many of its texts lost their end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -107,6 +109,7 @@ class _Unread:
 
     request: Embedding | Ranking
     texts: list[list[int]] = field(default_factory=list)
+    truncated: int = 0
 
 
 @dataclass(slots=True)
@@ -214,7 +217,7 @@ class Embedder:
             limit = min(request.context_tokens or self._plan.limit_tokens, self._plan.limit_tokens)
             try:
                 while len(texts) < len(wanted):
-                    texts.append(self._input_tokens(request, wanted[len(texts)], limit))
+                    texts.append(self._input_tokens(unread, wanted[len(texts)], limit))
                     if time.monotonic_ns() > until_ns:
                         break
             except RequestFailed as error:
@@ -224,28 +227,38 @@ class Embedder:
                 return []
             self._unread.popleft()
             count, total = len(texts), sum(map(len, texts))
-            job = _Job(request, vectors=[b""] * count, missing=count, prompt_tokens=total)
+            job = _Job(
+                request,
+                vectors=[b""] * count,
+                missing=count,
+                prompt_tokens=total,
+                truncated=unread.truncated,
+            )
             self._inputs += [_Input(job, index, tokens) for index, tokens in enumerate(texts)]
         return []
 
-    def _input_tokens(self, request: Embedding | Ranking, text: str, limit: int) -> list[int]:
+    def _input_tokens(self, unread: _Unread, text: str, limit: int) -> list[int]:
+        request = unread.request
         if isinstance(request, Embedding):
-            return self._tokens(text, limit, truncate=request.truncate)
+            tokens, is_cut = self._tokens(text, limit, truncate=request.truncate)
+            unread.truncated += is_cut
+            return tokens
         query = _bounded(request.query, limit, truncate=False)
         document = _bounded(text, limit, truncate=request.truncate)
         return self._pairs.tokens(query, document, limit=limit, truncate=request.truncate)
 
-    def _tokens(self, text: str, limit: int, *, truncate: bool) -> list[int]:
-        """An input's tokens; a cut one keeps the closing control token (SEP, EOS)."""
-        text = _bounded(text, limit, truncate=truncate)
-        tokens = self._model.tokenize(text, add_special=True, parse_special=True)
+    def _tokens(self, text: str, limit: int, *, truncate: bool) -> tuple[list[int], bool]:
+        """An input's tokens, and whether it was cut; it keeps its closing token (SEP, EOS)."""
+        bounded = _bounded(text, limit, truncate=truncate)
+        is_cut = len(bounded) < len(text)
+        tokens = self._model.tokenize(bounded, add_special=True, parse_special=True)
         if len(tokens) > limit:
             if not truncate:
                 raise context_exceeded(len(tokens), limit)
             closing = tokens[-1:] if self._model.is_control(tokens[-1]) else []
-            return tokens[: limit - len(closing)] + closing
+            return tokens[: limit - len(closing)] + closing, True
         # An empty text of a model that adds no token of its own: something must be decoded.
-        return tokens or [max(self._model.eos, self._model.bos, 0)]
+        return tokens or [max(self._model.eos, self._model.bos, 0)], is_cut
 
     def _fitting_context(self) -> Context:
         """A context with room for the next input.
@@ -332,6 +345,7 @@ class Embedder:
             vectors=job.vectors,
             dimensions=self._dimensions,
             prompt_tokens=tokens,
+            truncated_inputs=job.truncated,
         )
 
     def _jobs(self, inputs: "deque[_Input] | list[_Input]") -> list[_Job]:

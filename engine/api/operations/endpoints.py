@@ -1,0 +1,173 @@
+"""All that the daemon can be asked: the table that routes and description are both made of."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from olmkit.engine.api.anthropic.messages import count_tokens, messages
+from olmkit.engine.api.anthropic.messagesbody import MessagesBody
+from olmkit.engine.api.native import (
+    blobuploads,
+    housekeeping,
+    listing,
+    pullcreate,
+    push,
+    saveload,
+    status,
+    tokenize,
+    types,
+)
+from olmkit.engine.api.native.chat import chat
+from olmkit.engine.api.native.embed import embed, embeddings
+from olmkit.engine.api.native.generate import generate
+from olmkit.engine.api.openai import bodies
+from olmkit.engine.api.openai.chat import chat_completions
+from olmkit.engine.api.openai.completions import completions
+from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
+from olmkit.engine.api.openai.models import get_model, list_models
+from olmkit.engine.api.openai.rerank import native_rerank, rerank
+from olmkit.engine.api.openai.responses import responses, stored_input_items, stored_response
+from olmkit.engine.api.operations.descriptions import docs, openapi
+from olmkit.engine.api.operations.plan import plan
+from olmkit.engine.api.operations.probes import healthz, readyz
+from olmkit.engine.api.operations.promptkeeping import ForgetRequest, forget_prompts, kept_prompts
+from olmkit.engine.api.operations.scrape import metrics
+from olmkit.engine.api.rawoutputs import parse
+from olmkit.engine.api.sse import EVENT_STREAM
+from olmkit.engine.api.streams import NDJSON
+
+Handler = Callable[[Request], Awaitable[Response]]
+Body = type[msgspec.Struct]
+
+JSON: Final = "application/json"
+TEXT: Final = "text/plain"
+HTML: Final = "text/html"
+TAR: Final = "application/x-tar"
+BYTES: Final = "application/octet-stream"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One path, and what is said there. The handler's docstring describes it."""
+
+    path: str
+    """As starlette writes it: `{name}` or `{name:convertor}` for what varies."""
+    handler: Handler
+    methods: tuple[str, ...]
+    body: Body | None = None
+    """What the handler decodes; None: nothing, or bytes."""
+    takes: str = ""
+    """The media type of a body that is no JSON."""
+    reply: Any = None
+    """The JSON of a reply; None: an object that is described nowhere else."""
+    gives: str = JSON
+    """The media type of a reply."""
+    streams: str = ""
+    """The media type of a streamed reply; empty: it never streams."""
+
+
+def _of(
+    path: str, handler: Handler, methods: str, body: Body | None = None, **more: Any
+) -> Endpoint:
+    return Endpoint(path=path, handler=handler, methods=tuple(methods.split()), body=body, **more)
+
+
+ENDPOINTS: Final = (
+    _of("/", status.root, "GET HEAD", gives=TEXT),
+    _of("/api/version", status.version, "GET HEAD"),
+    _of("/api/status", status.status, "GET"),
+    _of("/api/me", status.me, "POST"),
+    _of("/api/ps", status.ps, "GET", reply=types.RunningModels),
+    _of("/api/tags", listing.tags, "GET HEAD", reply=types.ListedModels),
+    _of("/api/show", listing.show, "POST", types.ShowRequest),
+    _of("/api/copy", listing.copy, "POST", types.CopyRequest, gives=""),
+    _of("/api/delete", listing.delete, "DELETE", types.DeleteRequest, gives=""),
+    _of(
+        "/api/generate",
+        generate,
+        "POST",
+        types.GenerateRequest,
+        reply=types.GenerateReply,
+        streams=NDJSON,
+    ),
+    _of("/api/chat", chat, "POST", types.ChatRequest, reply=types.ChatReply, streams=NDJSON),
+    _of("/api/embed", embed, "POST", types.EmbedRequest, reply=types.EmbedReply),
+    _of("/api/embeddings", embeddings, "POST", types.EmbeddingsRequest),
+    _of("/api/rerank", native_rerank, "POST", bodies.RerankBody),
+    _of("/api/parse", parse, "POST", types.ParseRequest, reply=types.ParseReply),
+    _of("/api/plan", plan, "POST", types.PlanRequest),
+    _of(
+        "/api/tokenize",
+        tokenize.tokenize,
+        "POST",
+        types.TokenizeRequest,
+        reply=types.TokenizeReply,
+    ),
+    _of(
+        "/api/detokenize",
+        tokenize.detokenize,
+        "POST",
+        types.DetokenizeRequest,
+        reply=types.DetokenizeReply,
+    ),
+    _of(
+        "/api/pull",
+        pullcreate.pull,
+        "POST",
+        types.PullRequest,
+        reply=types.Progress,
+        streams=NDJSON,
+    ),
+    _of("/api/push", push.push, "POST", types.PushRequest, reply=types.Progress, streams=NDJSON),
+    _of(
+        "/api/create",
+        pullcreate.create_model,
+        "POST",
+        types.CreateRequest,
+        reply=types.Progress,
+        streams=NDJSON,
+    ),
+    _of(
+        "/api/import",
+        pullcreate.import_file,
+        "POST",
+        types.ImportRequest,
+        reply=types.Progress,
+        streams=NDJSON,
+    ),
+    _of("/api/inspect", housekeeping.inspect, "POST", housekeeping.InspectRequest),
+    _of("/api/usage", housekeeping.used, "GET"),
+    _of("/api/prune", housekeeping.prune, "POST", housekeeping.PruneRequest, streams=NDJSON),
+    _of("/api/verify", housekeeping.verify, "POST", housekeeping.VerifyRequest, gives=NDJSON),
+    _of("/api/cache", kept_prompts, "GET"),
+    _of("/api/cache", forget_prompts, "DELETE", ForgetRequest),
+    _of("/api/save", saveload.save, "POST", saveload.SaveRequest, gives=TAR),
+    _of("/api/load", saveload.load, "POST", takes=TAR, gives=NDJSON),
+    _of("/api/blobs/{digest}", blobuploads.blob, "HEAD POST", takes=BYTES, gives=""),
+    _of(
+        "/v1/chat/completions",
+        chat_completions,
+        "POST",
+        bodies.ChatCompletionBody,
+        streams=EVENT_STREAM,
+    ),
+    _of("/v1/completions", completions, "POST", bodies.CompletionBody, streams=EVENT_STREAM),
+    _of("/v1/embeddings", openai_embeddings, "POST", bodies.EmbeddingBody),
+    _of("/v1/rerank", rerank, "POST", bodies.RerankBody),
+    _of("/v1/models", list_models, "GET"),
+    _of("/v1/models/{name:model}", get_model, "GET"),
+    _of("/v1/responses", responses, "POST", bodies.ResponseBody, streams=EVENT_STREAM),
+    _of("/v1/responses/{id}", stored_response, "GET DELETE"),
+    _of("/v1/responses/{id}/input_items", stored_input_items, "GET"),
+    _of("/v1/messages", messages, "POST", MessagesBody, streams=EVENT_STREAM),
+    _of("/v1/messages/count_tokens", count_tokens, "POST", MessagesBody),
+    _of("/healthz", healthz, "GET HEAD"),
+    _of("/readyz", readyz, "GET HEAD"),
+    _of("/metrics", metrics, "GET", gives=TEXT),
+    _of("/openapi.json", openapi, "GET"),
+    _of("/docs", docs, "GET", gives=HTML),
+)
