@@ -42,6 +42,7 @@ COMMANDS: Final = {
     "verify": "Hash models again, to find damage",
     "system": "Show or reclaim disk space",
     "stop": "Unload models",
+    "key": "Make, list and revoke keys for the API",
     "serve": "Run the daemon in the foreground, or stop it",
     "info": "Show versions, engine, devices, places and settings",
     "doctor": "Check this installation and say what to do",

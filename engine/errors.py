@@ -10,6 +10,10 @@
     ├ OutOfMemory               .needed_bytes .free_bytes
     ├ ContextExceeded           .given_tokens .limit_tokens
     ├ QueueFull                 .retry_after_s
+    ├ KeyRequired               no key, or none that is known
+    ├ KeyForbids                .key        the key is not good for this
+    ├ RateExceeded              .key .retry_after_s
+    ├ KeysUnusable              the file of the keys
     ├ LoadTimeout               .timeout_s
     ├ RunnerFailed              .model      a defect in the runner; it lives on
     ├ RunnerDied                .model .exit_status .log_tail
@@ -112,6 +116,34 @@ class QueueFull(EngineError):
     def __init__(self, message: str, *, retry_after_s: int, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class KeyRequired(EngineError):
+    """The request carries no key, or one that is not known."""
+
+
+class KeyForbids(EngineError):
+    """The key of the request is not good for what it asks."""
+
+    def __init__(self, message: str, *, key: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+        """Its name."""
+
+
+class RateExceeded(EngineError):
+    """The key of the request was used too often."""
+
+    def __init__(
+        self, message: str, *, key: str, retry_after_s: int, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+        self.retry_after_s = retry_after_s
+
+
+class KeysUnusable(EngineError):
+    """The file of the keys cannot be read or written."""
 
 
 class LoadTimeout(EngineError):

@@ -60,6 +60,10 @@ class Settings:
     """How long a load may go on without progress; `math.inf`: without limit."""
     min_free_bytes: int = 0
     """What the store leaves free on its disk."""
+    is_insecure: bool = False
+    """Other machines may use the daemon without a key."""
+    api_key: str | None = field(default=None, repr=False)
+    """What clients say who they are by."""
     socket_mode: int = 0o600
     """Of the Unix socket that `address` names: who may connect to it."""
     stall_timeout_s: float = 60.0
@@ -119,6 +123,8 @@ class Settings:
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
             load_timeout_s=load_timeout_s if load_timeout_s > 0 else math.inf,
             min_free_bytes=read.size("min_free_bytes", "MIN_FREE", 0),
+            is_insecure=read.flag("is_insecure", "INSECURE", twin=False) or False,
+            api_key=read.text("api_key", "API_KEY"),
             socket_mode=read.mode("socket_mode", "SOCKET_MODE", 0o600),
             stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
             max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
@@ -147,6 +153,11 @@ class Settings:
             sources=read.sources,
             warnings=tuple(read.warnings),
         )
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines reach the daemon, and nobody said that it shall be open."""
+        return not self.is_insecure and not self.address.is_loopback
 
     @property
     def daemon_file(self) -> Path:
@@ -240,9 +251,9 @@ class _Reader:
         except ValueError:
             return self._reject(field_name, value, default, "no duration")
 
-    def flag(self, field_name: str, name: str) -> bool | None:
+    def flag(self, field_name: str, name: str, *, twin: bool = True) -> bool | None:
         """A Go bool; any other text counts as true, as it does in Ollama."""
-        value = self.text(field_name, name)
+        value = self.text(field_name, name, twin=twin)
         return None if value is None else parse_boolean(value) is not False
 
     def choice(self, field_name: str, name: str, allowed: tuple[str, ...], default: str) -> str:

@@ -10,6 +10,8 @@ VARIABLES: Final = {
     "OLM_MODELS": "the store; may be Ollama's ($OLM_HOME/models)",
     "OLM_HOST": "address of the daemon, also unix:///PATH (127.0.0.1:11434)",
     "OLM_SOCKET_MODE": "mode of the Unix socket that OLM_HOST names (0600)",
+    "OLM_INSECURE": "1: other machines may use the daemon without a key",
+    "OLM_API_KEY": "key that commands send to a daemon that asks for one",
     "OLM_KEEP_ALIVE": "how long an idle model stays loaded; negative: for ever (5m)",
     "OLM_LOAD_TIMEOUT": "how long a load may make no progress; 0: for ever (5m)",
     "OLM_MIN_FREE": "disk space that the store leaves free, such as 10G (0)",

@@ -14,8 +14,11 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 import olmkit
+from olmkit.engine.access.caller import enter
+from olmkit.engine.access.scopes import Need
 from olmkit.engine.api import dialects
 from olmkit.engine.api.anthropic.messages import count_tokens, messages
+from olmkit.engine.api.connections import PRIVATE
 from olmkit.engine.api.guard import Guard
 from olmkit.engine.api.native import (
     blobuploads,
@@ -36,7 +39,7 @@ from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.responses import responses
 from olmkit.engine.api.rawoutputs import parse
-from olmkit.engine.api.state import Api
+from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.statuses import KNOWN_ERRORS
 from olmkit.engine.services import Services
 
@@ -79,44 +82,58 @@ def create_app(services: Services) -> ASGIApp:
 
 
 def _routes() -> list[Route]:
-    table: tuple[tuple[str, Handler, str], ...] = (
-        ("/", status.root, "GET HEAD"),
-        ("/api/version", status.version, "GET HEAD"),
-        ("/api/status", status.status, "GET"),
-        ("/api/me", status.me, "POST"),
-        ("/api/ps", status.ps, "GET"),
-        ("/api/tags", listing.tags, "GET HEAD"),
-        ("/api/show", listing.show, "POST"),
-        ("/api/copy", listing.copy, "POST"),
-        ("/api/delete", listing.delete, "DELETE"),
-        ("/api/generate", generate, "POST"),
-        ("/api/chat", chat, "POST"),
-        ("/api/embed", embed, "POST"),
-        ("/api/embeddings", embeddings, "POST"),
-        ("/api/parse", parse, "POST"),
-        ("/api/tokenize", tokenize.tokenize, "POST"),
-        ("/api/detokenize", tokenize.detokenize, "POST"),
-        ("/api/pull", pullcreate.pull, "POST"),
-        ("/api/push", push.push, "POST"),
-        ("/api/create", pullcreate.create_model, "POST"),
-        ("/api/import", pullcreate.import_file, "POST"),
-        ("/api/inspect", housekeeping.inspect, "POST"),
-        ("/api/usage", housekeeping.used, "GET"),
-        ("/api/prune", housekeeping.prune, "POST"),
-        ("/api/verify", housekeeping.verify, "POST"),
-        ("/api/save", saveload.save, "POST"),
-        ("/api/load", saveload.load, "POST"),
-        ("/api/blobs/{digest}", blobuploads.blob, "HEAD POST"),
-        ("/v1/chat/completions", chat_completions, "POST"),
-        ("/v1/completions", completions, "POST"),
-        ("/v1/embeddings", openai_embeddings, "POST"),
-        ("/v1/models", list_models, "GET"),
-        ("/v1/models/{name:model}", get_model, "GET"),
-        ("/v1/responses", responses, "POST"),
-        ("/v1/messages", messages, "POST"),
-        ("/v1/messages/count_tokens", count_tokens, "POST"),
+    table: tuple[tuple[str, Handler, str, Need], ...] = (
+        ("/", status.root, "GET HEAD", Need.NOTHING),
+        ("/api/version", status.version, "GET HEAD", Need.NOTHING),
+        ("/api/status", status.status, "GET", Need.LIST),
+        ("/api/me", status.me, "POST", Need.LIST),
+        ("/api/ps", status.ps, "GET", Need.READ),
+        ("/api/tags", listing.tags, "GET HEAD", Need.LIST),
+        ("/api/show", listing.show, "POST", Need.LIST),
+        ("/api/copy", listing.copy, "POST", Need.MANAGE),
+        ("/api/delete", listing.delete, "DELETE", Need.MANAGE),
+        ("/api/generate", generate, "POST", Need.INFER),
+        ("/api/chat", chat, "POST", Need.INFER),
+        ("/api/embed", embed, "POST", Need.INFER),
+        ("/api/embeddings", embeddings, "POST", Need.INFER),
+        ("/api/parse", parse, "POST", Need.INFER),
+        ("/api/tokenize", tokenize.tokenize, "POST", Need.INFER),
+        ("/api/detokenize", tokenize.detokenize, "POST", Need.INFER),
+        ("/api/pull", pullcreate.pull, "POST", Need.MANAGE),
+        ("/api/push", push.push, "POST", Need.MANAGE),
+        ("/api/create", pullcreate.create_model, "POST", Need.MANAGE),
+        ("/api/import", pullcreate.import_file, "POST", Need.MANAGE),
+        ("/api/inspect", housekeeping.inspect, "POST", Need.READ),
+        ("/api/usage", housekeeping.used, "GET", Need.READ),
+        ("/api/prune", housekeeping.prune, "POST", Need.MANAGE),
+        ("/api/verify", housekeeping.verify, "POST", Need.MANAGE),
+        ("/api/save", saveload.save, "POST", Need.MANAGE),
+        ("/api/load", saveload.load, "POST", Need.MANAGE),
+        ("/api/blobs/{digest}", blobuploads.blob, "HEAD POST", Need.MANAGE),
+        ("/v1/chat/completions", chat_completions, "POST", Need.INFER),
+        ("/v1/completions", completions, "POST", Need.INFER),
+        ("/v1/embeddings", openai_embeddings, "POST", Need.INFER),
+        ("/v1/models", list_models, "GET", Need.LIST),
+        ("/v1/models/{name:model}", get_model, "GET", Need.LIST),
+        ("/v1/responses", responses, "POST", Need.INFER),
+        ("/v1/messages", messages, "POST", Need.INFER),
+        ("/v1/messages/count_tokens", count_tokens, "POST", Need.INFER),
     )
-    return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]
+    return [
+        _ExactRoute(path, _asked_for_a_key(handler, need), methods=methods.split())
+        for path, handler, methods, need in table
+    ]
+
+
+def _asked_for_a_key(handler: Handler, need: Need) -> Handler:
+    """The handler, for those whom the doorkeeper lets in."""
+
+    async def handle(request: Request) -> Response:
+        is_private = request.scope.get(PRIVATE) is True
+        enter(api_of(request).doorkeeper.admit(need, request.headers, is_private=is_private))
+        return await handler(request)
+
+    return handle
 
 
 class _ModelConvertor(PathConvertor):

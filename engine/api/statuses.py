@@ -25,6 +25,10 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.OutOfMemory: (507, "out_of_memory"),
     engine.ContextExceeded: (400, "context_exceeded"),
     engine.QueueFull: (503, "queue_full"),
+    engine.KeyRequired: (401, "key_required"),
+    engine.KeyForbids: (403, "key_forbids"),
+    engine.RateExceeded: (429, "rate_exceeded"),
+    engine.KeysUnusable: (500, "keys_unusable"),
     engine.LoadTimeout: (504, "load_timeout"),
     engine.RunnerFailed: (500, "runner_failed"),
     engine.RunnerDied: (500, "runner_died"),
@@ -97,6 +101,10 @@ def classify(error: Exception, *, is_streaming: bool = False) -> Failure:
             text = text or "request canceled"
         case engine.QueueFull():
             text = "server busy, please try again.  maximum pending requests exceeded"
+            headers["Retry-After"] = str(error.retry_after_s)
+        case engine.KeyRequired():
+            headers["WWW-Authenticate"] = 'Bearer realm="olm"'
+        case engine.RateExceeded():
             headers["Retry-After"] = str(error.retry_after_s)
         case engine.ContextExceeded():
             text = (
