@@ -36,6 +36,7 @@ from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.steadyrunner import SteadyRunner
+from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.registry.store.store import Store
 
 DRAIN_S: Final = 3.0
@@ -127,6 +128,7 @@ async def _serve(
     async def start_runner(model: str) -> SteadyRunner:
         return await SteadyRunner.start(model, safeguard)
 
+    metrics = Metrics()
     services = Services(
         settings=settings,
         store=Store(
@@ -134,10 +136,11 @@ async def _serve(
             keeps_replaced=settings.no_prune,
             kept_free_bytes=settings.min_free_bytes,
         ),
-        pool=Pool(settings, start_runner=start_runner),
+        pool=Pool(settings, start_runner=start_runner, metrics=metrics),
         safeguard=safeguard,
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
+        metrics=metrics,
     )
     services.rename_old_blobs()
     try:

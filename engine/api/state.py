@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from olmkit.engine.access.doorkeeper import Doorkeeper
 from olmkit.engine.access.keyfile import KeyFile
+from olmkit.engine.api.operations.readiness import Readiness
 from olmkit.engine.api.storework import Transfers
 from olmkit.engine.chat.output.formats import OutputFormat
 from olmkit.engine.chat.outputformats import OutputFormats
@@ -37,6 +38,7 @@ class Api:
         )
         self.transfers = Transfers()
         self.vocabularies = Vocabularies(services.safeguard)
+        self.readiness = Readiness(services)
         self.loads = 0
         """Archives that are coming in."""
         self.uploads: weakref.WeakValueDictionary[Digest, asyncio.Lock] = (

@@ -286,7 +286,7 @@ class Client:
     def _answer(self, path: str, body: Body) -> Generator[Chunk, None, None]:
         chunk = None
         with self.open(path, {**body, "stream": True}) as reply:
-            ignored = reply.headers.get("olm-schema-ignored", "")
+            ignored = reply.headers.get("x-olm-schema-ignored", "")
             for value in self.lines(reply):
                 chunk = replies.chunk(value, schema_ignored=ignored)
                 yield chunk

@@ -13,6 +13,7 @@ from olmkit.engine.models.spec import ModelSpec
 ORDER: Final = (
     "completion",
     "embedding",
+    "rerank",
     "vision",
     "audio",
     "tools",
@@ -84,7 +85,7 @@ def capabilities(spec: ModelSpec, go_facts: TemplateFacts | None) -> tuple[str, 
     `go_facts` are those of its Go template, None when it has none.
     """
     found = set(spec.config.capabilities)
-    found.add("embedding" if spec.computes_embeddings else "completion")
+    found.add("rerank" if spec.ranks else "embedding" if spec.pools else "completion")
     if spec.projectors or spec.gguf.own_integer("vision.block_count"):
         found.add("vision")
     if _hears(spec):

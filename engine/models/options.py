@@ -8,7 +8,7 @@ Source: `Options.FromMap` of https://github.com/ollama/ollama/blob/v0.17.4/api/t
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from olmkit.engine.durations import MissingUnit, keep_alive_seconds, parse_duration
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
+from olmkit.engine.models.logitbias import parse_logit_bias
 from olmkit.engine.runner.protocol import LoadOptions, Sampling
 from olmkit.modelfile.parameters import TABLE, ParameterType
 
@@ -129,6 +130,8 @@ class Options:
     """Options of one request on one model, all layers applied."""
 
     values: Mapping[str, OptionValue] = field(default_factory=dict)
+    logit_bias: Mapping[int, float] = field(default_factory=dict)
+    """What is added to the logits of tokens; a request's own, which no model stores."""
 
     @classmethod
     def layered(cls, *layers: Mapping[str, Any]) -> "Options":
@@ -138,13 +141,15 @@ class Options:
             InvalidRequest: a value has the wrong type or is out of range.
         """
         values: dict[str, OptionValue] = {}
+        logit_bias: dict[int, float] = {}
         for layer in layers:
             values |= coerce(layer)
-        return cls(values=values)
+            logit_bias = parse_logit_bias(layer.get("logit_bias")) or logit_bias
+        return cls(values=values, logit_bias=logit_bias)
 
     def with_values(self, values: Mapping[str, OptionValue]) -> "Options":
         """The same with other values of some options."""
-        return Options(values={**self.values, **values})
+        return replace(self, values={**self.values, **values})
 
     @property
     def sampling(self) -> Sampling:

@@ -85,9 +85,14 @@ class ModelSpec:
         return self.jinja_template or self.gguf.chat_template
 
     @property
-    def computes_embeddings(self) -> bool:
-        """Whether the model is one for embeddings: such a one generates nothing."""
+    def pools(self) -> bool:
+        """Whether the model pools its output, for embeddings or ranks: it generates nothing."""
         return self.gguf.pooling_type is not None
+
+    @property
+    def ranks(self) -> bool:
+        """Whether the model scores how well a text answers another, and does nothing else."""
+        return self.gguf.pooling_type == "rank"
 
 
 def spec_of(store: Store, stored: StoredModel) -> ModelSpec:

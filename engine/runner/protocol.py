@@ -8,7 +8,7 @@ This module knows nothing of sockets, asyncio or llama.cpp.
 """
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -182,6 +182,9 @@ class Completion(_Message, frozen=True):
     are part of the text, which they are not otherwise."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
+    logit_bias: Mapping[int, float] = {}
+    """What is added to the logits of tokens before anything else looks at them; log-probabilities
+    are told without it."""
     constraint: Constraint | None = None
     """Ends with STOP once nothing may follow; LENGTH and stop strings may end it before, with a
     text that is not whole. One that cannot be kept fails with `FailureKind.BAD_REQUEST`."""
@@ -196,6 +199,18 @@ class Embedding(_Message, frozen=True):
     """False: an input over the limit fails with `FailureKind.CONTEXT_EXCEEDED`."""
     context_tokens: int = 0
     """The longest input; 0 or more than are loaded: as many as are."""
+
+
+class Ranking(_Message, frozen=True):
+    """Score how well documents answer a query. Answered by `Ranked` or `Failed`."""
+
+    query: str
+    documents: list[str]
+    truncate: bool = False
+    """A document that is too long loses its end; else the request fails with
+    `FailureKind.CONTEXT_EXCEEDED`."""
+    context_tokens: int = 0
+    """The longest pair of query and document; 0 or more than are loaded: as many as are."""
 
 
 class Tokenize(_Message, frozen=True):
@@ -223,7 +238,7 @@ class Cancel(_Message, frozen=True):
     """
 
 
-Request = Load | Completion | Embedding | Tokenize | Detokenize | Health | Cancel
+Request = Load | Completion | Embedding | Ranking | Tokenize | Detokenize | Health | Cancel
 
 
 # --- replies: runner to daemon --------------------------------------------------------------
@@ -358,6 +373,13 @@ class Embedded(_Message, frozen=True):
     prompt_tokens: int
 
 
+class Ranked(_Message, frozen=True):
+    """One score a document, in order: the first output of the model's classifier as it is."""
+
+    scores: list[float]
+    prompt_tokens: int
+
+
 class Tokens(_Message, frozen=True):
     """Token ids of a `Tokenize`."""
 
@@ -391,6 +413,7 @@ class StepOutput(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only
         | Piece
         | Completed
         | Embedded
+        | Ranked
         | Tokens
         | Text
         | Healthy
@@ -405,6 +428,7 @@ Reply = (
     | Piece
     | Completed
     | Embedded
+    | Ranked
     | Tokens
     | Text
     | Healthy

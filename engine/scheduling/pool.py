@@ -6,13 +6,14 @@ Lives in the daemon's event loop; nothing here may be called from another thread
 import asyncio
 import logging
 import math
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from olmkit.engine.errors import EngineError, OutOfMemory, RunnerFailed
+from olmkit.engine.errors import EngineError, EngineUnusable, OutOfMemory, RunnerFailed
 from olmkit.engine.planning.admission import check_memory
 from olmkit.engine.planning.available import available_bytes, has_accelerator
 from olmkit.engine.planning.footprint import MemoryPlan
@@ -26,6 +27,7 @@ from olmkit.engine.scheduling.scheduler import Scheduler
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
 from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.engine.telemetry.metrics import Metrics, end_of
 from olmkit.registry.errors import Cancelled
 
 DEFAULT_MAX_LOADED: Final = 3
@@ -42,6 +44,17 @@ class Lease:
     loaded: Loaded
     load_ns: int
     """How long the request waited for this lease, loading included."""
+    queued_ns: int = 0
+    """The part of it in which the model was not being loaded."""
+
+    @property
+    def device(self) -> str:
+        """Where the weights are, as llama.cpp names its devices, the most of them first."""
+        weights: Counter[str] = Counter()
+        for buffer in self.loaded.buffers:
+            name = buffer.device if bringup.is_on_card(buffer) else "CPU"
+            weights[name] += buffer.weights_bytes
+        return ",".join(name for name, size_bytes in weights.most_common() if size_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +70,8 @@ class InstanceInfo:
     """All that the model takes (`Placement`); while it is starting, what was planned."""
     size_vram_bytes: int
     """The part on cards."""
+    planned_bytes: int
+    """What the model was expected to take; 0 while that is not known."""
     context_tokens: int
     expires_at: datetime | None
     """When it is unloaded if nobody asks for it; None: never. Aware, local time."""
@@ -73,6 +88,10 @@ class _Tenant:
     spec: Loadable
     options: LoadOptions
     plan: MemoryPlan | None = None
+    began_s: float
+    """When its load began, by the event loop's clock."""
+    loaded_s: float = 0.0
+    """When it was loaded."""
     runner: Runner | None = None
     loaded: Loaded | None = None
     life: asyncio.Task[None] | None = None
@@ -97,6 +116,7 @@ class Pool:
         *,
         start_runner: StartRunner = LocalRunner.start,
         free_bytes: Callable[[], int] = available_bytes,
+        metrics: Metrics | None = None,
     ) -> None:
         """Made in a running event loop. `free_bytes`: main memory that can be had now."""
         self._scheduler = Scheduler(
@@ -108,12 +128,15 @@ class Pool:
         self._load_timeout_s = settings.load_timeout_s
         self._start_runner = start_runner
         self._free_bytes = free_bytes
+        self._metrics = metrics or Metrics()
         self._loop = asyncio.get_running_loop()
         self._requests: dict[TicketId, _Request] = {}
         self._tenants: dict[InstanceId, _Tenant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last_ticket = 0
+        self.engine_failure = ""
+        """Why the engine could not run the model that was loaded last; empty: it could."""
 
     @asynccontextmanager
     async def lease(
@@ -144,8 +167,14 @@ class Pool:
             tenant = await request.granted
             assert tenant.runner is not None
             assert tenant.loaded is not None
-            waited_ns = int((self._loop.time() - asked_s) * 1e9)
-            yield Lease(runner=tenant.runner, loaded=tenant.loaded, load_ns=waited_ns)
+            waited_s = self._loop.time() - asked_s
+            loading_s = max(0.0, tenant.loaded_s - max(asked_s, tenant.began_s))
+            yield Lease(
+                runner=tenant.runner,
+                loaded=tenant.loaded,
+                load_ns=int(waited_s * 1e9),
+                queued_ns=int((waited_s - loading_s) * 1e9),
+            )
         finally:
             del self._requests[ticket]
             self._carry_out(self._scheduler.on_leave(ticket, now_s=self._loop.time()))
@@ -154,6 +183,17 @@ class Pool:
         """What is loaded now, the one that stays longest first."""
         infos = [self._info(instance) for instance in self._scheduler.instances]
         return sorted(infos, key=_end_s, reverse=True)
+
+    def waiting(self) -> Counter[str]:
+        """How many requests wait for a lease, by the name of their model."""
+        return Counter(
+            request.spec.name for request in self._requests.values() if not request.granted.done()
+        )
+
+    @property
+    def evictions(self) -> int:
+        """How many models had to make room for others so far."""
+        return self._scheduler.evictions
 
     def unload(self, model_key: str) -> bool:
         """Unload the model as soon as no lease is held; False when it was not loaded.
@@ -211,7 +251,9 @@ class Pool:
 
     def _start(self, instance: InstanceId, spec: Loadable, options: LoadOptions) -> None:
         options = bringup.effective_options(spec, options)
-        tenant = self._tenants[instance] = _Tenant(id=instance, spec=spec, options=options)
+        tenant = self._tenants[instance] = _Tenant(
+            id=instance, spec=spec, options=options, began_s=self._loop.time()
+        )
         tenant.life = self._spawn(self._live(tenant))
 
     def _stop(self, tenant: _Tenant) -> None:
@@ -256,6 +298,9 @@ class Pool:
             self._carry_out(self._scheduler.on_gone(tenant.id, now_s=now_s))
             return
         log.error(str(error), extra={"model": tenant.spec.name})
+        self._metrics.loads.of(self._metrics.model(tenant.spec.name), end_of(error)).add()
+        if isinstance(error, EngineUnusable):
+            self.engine_failure = str(error)
         self._carry_out(
             self._scheduler.on_load_failed(
                 tenant.id, error, missing_bytes=_missing_bytes(error), now_s=now_s
@@ -281,7 +326,11 @@ class Pool:
             log.exception("loading failed", extra={"model": spec.name})
             text = f"loading {spec.name} failed for a reason that only the log tells"
             return RunnerFailed(text, model=spec.name)
-        tenant.loaded = loaded
+        tenant.loaded, tenant.loaded_s = loaded, self._loop.time()
+        self.engine_failure = ""
+        label = self._metrics.model(spec.name)
+        self._metrics.loads.of(label, "loaded").add()
+        self._metrics.load_s.of(label).observe(tenant.loaded_s - tenant.began_s)
         took_s = round(loaded.load_ns / 1e9, 3)
         facts = {"model": spec.name, "context": loaded.context_tokens, "took_s": took_s}
         log.info("loaded", extra=facts)
@@ -332,6 +381,7 @@ class Pool:
             state=instance.state,
             size_bytes=size_bytes,
             size_vram_bytes=placed.card_bytes,
+            planned_bytes=tenant.plan.total_bytes if tenant.plan else 0,
             context_tokens=instance.context_tokens or tenant.options.context_tokens,
             expires_at=expires_at,
             leases=len(instance.leases),

@@ -70,6 +70,8 @@ class Scheduler:
         self._effects: list[Effect] = []
         self._last_id = 0
         self._is_closed = False
+        self.evictions = 0
+        """Instances that had to make room for others so far."""
 
     # --- what is known ----------------------------------------------------------------------
 
@@ -302,6 +304,7 @@ class Scheduler:
             if leaving and freed_bytes >= (missing_bytes or 0):
                 break
             self._drain(victim)
+            self.evictions += 1
             leaving.append(victim)
         return {instance.id for instance in leaving}
 

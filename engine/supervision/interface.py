@@ -24,7 +24,7 @@ for that. The runner's end frees all that the model took. A failed request (`Mod
 
 import asyncio
 import enum
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict, Unpack
 
@@ -39,6 +39,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    Ranked,
     Room,
     Sampling,
 )
@@ -56,6 +57,7 @@ class CompletionOptions(TypedDict, total=False):
     top_logprobs: int | None
     ignore_eos: bool
     constraint: Constraint | None
+    logit_bias: Mapping[int, float]
     marks: Sequence[str]
     room: Room
     reproducible: bool
@@ -155,6 +157,23 @@ class Runner(Protocol):
 
         Raises:
             ContextExceeded: an input is too long and `truncate` is false.
+            UnsupportedCapability, RunnerDied
+        """
+        ...
+
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        truncate: bool = False,
+        context_tokens: int = 0,
+    ) -> Ranked:
+        """One score a document, in order: the higher, the better it answers the query.
+
+        Raises:
+            ContextExceeded: the query and a document are too long together, and `truncate` is
+                false.
             UnsupportedCapability, RunnerDied
         """
         ...

@@ -45,6 +45,8 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    Ranked,
+    Ranking,
     Reply,
     Request,
     SafeMode,
@@ -68,6 +70,9 @@ _NORMAL: Final = SafeMode()
 _MEMORY_HINT: Final = "use a smaller num_ctx or model, or stop other programs"
 _LEVELS: Final = {"error": logging.ERROR, "warn": logging.WARNING}
 """First words of a runner's log lines that the daemon's log shows at any level."""
+
+_CAPABILITIES: Final[Mapping[type[object], str]] = {Embedded: "embedding", Ranked: "rerank"}
+"""What a request for a reply asks of the model; else completion."""
 
 R = TypeVar("R")
 log = logging.getLogger(__name__)
@@ -226,6 +231,24 @@ class LocalRunner:
         )
         return await self._call(request, Embedded)
 
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        truncate: bool = False,
+        context_tokens: int = 0,
+    ) -> Ranked:
+        """See `Runner.rank`."""
+        request = Ranking(
+            id=self._stream.next_id(),
+            query=query,
+            documents=list(documents),
+            truncate=truncate,
+            context_tokens=context_tokens,
+        )
+        return await self._call(request, Ranked)
+
     async def tokenize(
         self, text: str, *, add_special: bool = True, parse_special: bool = True
     ) -> list[int]:
@@ -260,7 +283,7 @@ class LocalRunner:
         if isinstance(reply, kind):
             return reply
         if isinstance(reply, Failed):
-            raise self._failure(reply, "embedding" if kind is Embedded else "completion")
+            raise self._failure(reply, _CAPABILITIES.get(kind, "completion"))
         text = f"the runner of {self.model} answered with {type(reply).__name__}"
         raise RunnerFailed(text, model=self.model)
 

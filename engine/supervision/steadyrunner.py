@@ -22,6 +22,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    Ranked,
 )
 from olmkit.engine.safemode.safeguard import Known, Safeguard
 from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
@@ -124,6 +125,21 @@ class SteadyRunner:
         """See `Runner.embed`."""
         return await self._steadily(
             lambda process: process.embed(inputs, truncate=truncate, context_tokens=context_tokens)
+        )
+
+    async def rank(
+        self,
+        query: str,
+        documents: Sequence[str],
+        *,
+        truncate: bool = False,
+        context_tokens: int = 0,
+    ) -> Ranked:
+        """See `Runner.rank`."""
+        return await self._steadily(
+            lambda process: process.rank(
+                query, documents, truncate=truncate, context_tokens=context_tokens
+            )
         )
 
     async def tokenize(

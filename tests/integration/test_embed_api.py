@@ -3,6 +3,7 @@
 Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-embeddings
 """
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 
@@ -64,7 +65,17 @@ def test_shorter_vectors_have_length_one_again(api: Api) -> None:
     assert len(short) == 64
     assert math.isclose(cosine(short, short), 1, abs_tol=1e-5)
     assert cosine(short, whole[:64]) > 0
-    assert embed(api, "hello", dimensions=0)[0] == embed(api, "hello", dimensions=10_000)[0]
+    assert embed(api, "hello", dimensions=0) == embed(api, "hello", dimensions=384) == [whole]
+
+
+@pytest.mark.parametrize("dimensions", [385, -1])
+def test_more_dimensions_than_the_model_has_are_refused(api: Api, dimensions: int) -> None:
+    body = {"model": "minilm", "input": "a", "dimensions": dimensions}
+    for path in ("/api/embed", "/v1/embeddings"):
+        answer = api.post(path, body)
+        assert answer.status == 400
+        words = f"dimensions must be between 1 and 384 for minilm:latest, not {dimensions}"
+        assert words in json.dumps(answer.json)
 
 
 def test_a_text_that_is_too_long_is_cut_or_refused(api: Api) -> None:

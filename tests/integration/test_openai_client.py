@@ -91,6 +91,34 @@ def test_several_answers_differ_by_their_seed_and_come_side_by_side(client: Any)
     assert sorted(ends) == [0, 1, 2]
 
 
+def test_a_bias_forbids_a_token_in_every_api(api: Api, client: Any) -> None:
+    asked: dict[str, Any] = {"messages": [{"role": "user", "content": "Say yes."}]}
+    usual = client.chat.completions.create(
+        model="smol", **asked, logprobs=True, temperature=0, max_tokens=1
+    )
+    word = usual.choices[0].message.content
+    tokens = api.post("/api/tokenize", {"model": "smol", "prompt": word}).json["tokens"]
+    bias = dict.fromkeys(map(str, tokens), -100)
+    other = client.chat.completions.create(
+        model="smol", **asked, temperature=0, max_tokens=1, logit_bias=bias
+    )
+    options = {"temperature": 0, "num_predict": 1, "logit_bias": bias}
+    body = {"model": "smol", **asked, "stream": False, "options": options}
+    native = api.post("/api/chat", body).json["message"]["content"]
+    assert other.choices[0].message.content == native != word
+
+
+@pytest.mark.parametrize(
+    "bias", [{"x": 1}, {"-1": 1}, {"1": 101}, {"1": "much"}, {"1": True}, {"49152": 1}, [1]]
+)
+def test_a_bias_that_is_none_is_refused(api: Api, bias: Any) -> None:
+    answer = api.post(
+        "/v1/chat/completions", {"model": "smol", "messages": QUESTION, "logit_bias": bias}
+    )
+    assert answer.status == 400
+    assert "logit_bias" in answer.json["error"]["message"]
+
+
 def test_logprobs_of_tokens_and_their_rivals(client: Any) -> None:
     whole = client.chat.completions.create(
         model="smol", messages=QUESTION, logprobs=True, top_logprobs=2, **GREEDY

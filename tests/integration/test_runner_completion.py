@@ -120,6 +120,24 @@ def test_top_k_one_is_greedy_whatever_the_temperature(runner: RunnerClient) -> N
     assert runner.complete(STORY, max_tokens=12, sampling=sampling).text == greedy.text
 
 
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_bias_forbids_tokens_or_leaves_no_other(runner: RunnerClient, temperature: float) -> None:
+    sampling = p.Sampling(temperature=temperature)
+    usual = runner.complete(STORY, max_tokens=4).tokens
+    never = runner.complete(
+        STORY, max_tokens=4, sampling=sampling, logit_bias=dict.fromkeys(usual, -100.0)
+    )
+    assert not set(never.tokens) & set(usual)
+    (red,) = runner.tokenize(" red")
+    only = runner.complete(STORY, max_tokens=3, sampling=sampling, logit_bias={red: 100.0})
+    assert only.text == " red red red"
+
+
+def test_a_bias_for_a_token_that_is_none_fails_that_request_alone(runner: RunnerClient) -> None:
+    with pytest.raises(RunnerFailure, match="token 49152 is not in 0 to 49151"):
+        runner.complete(STORY, max_tokens=1, logit_bias={49152: 1.0})
+
+
 @pytest.mark.parametrize("top_k", [0, 40])
 def test_penalties_look_back_on_the_prompt(runner: RunnerClient, top_k: int) -> None:
     """With top_k they go over fewer candidates, which must not change the outcome."""

@@ -361,3 +361,17 @@ def test_a_grammar_with_a_multiple_that_is_too_large_is_refused(runner: RunnerCl
     )
     with pytest.raises(RunnerFailure, match="multipleOf is taken up to 20000"):
         runner.complete("x", constraint=grammar, max_tokens=4)
+
+
+def test_a_bias_chooses_among_what_the_form_allows(runner: RunnerClient) -> None:
+    wanted = schema({"enum": ["red", "blue"]})
+    for word in ("red", "blue"):
+        (token,) = runner.tokenize(word, add_special=False)
+        one = runner.complete(STORY, max_tokens=9, constraint=wanted, logit_bias={token: 100.0})
+        assert one.text == f'"{word}"'
+    # What the form demands comes although it is forbidden.
+    forbidden = dict.fromkeys(runner.tokenize('"red"', add_special=False), -100.0)
+    one = runner.complete(
+        STORY, max_tokens=9, constraint=schema({"const": "red"}), logit_bias=forbidden
+    )
+    assert one.text == '"red"'

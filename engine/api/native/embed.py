@@ -14,7 +14,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api.checks import find_model, require_model
+from olmkit.engine.api.checks import find_model, hint_for, require_model
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native.types import EmbeddingsRequest, EmbedReply, EmbedRequest
 from olmkit.engine.api.state import Api, api_of
@@ -29,6 +29,7 @@ from olmkit.engine.inference import inference
 from olmkit.engine.inference.inference import load_options
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.telemetry.requestrecord import current_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +64,13 @@ async def embed(request: Request) -> Response:
         began_ns=began_ns,
         keep_alive_s=keep_alive_s,
         truncate=body.truncate is not False,
+        dimensions=body.dimensions or None,
     )
     result = await until_disconnect(request.receive, work)
     return json_reply(
         EmbedReply(
             model=name,
-            embeddings=[shortened(vector, body.dimensions or 0) for vector in result.vectors],
+            embeddings=result.vectors,
             total_duration=time.perf_counter_ns() - began_ns,
             load_duration=result.load_ns,
             prompt_eval_count=result.prompt_tokens,
@@ -115,20 +117,31 @@ async def embedded(
     began_ns: int,
     keep_alive_s: float | None,
     truncate: bool = True,
+    dimensions: int | None = None,
 ) -> Vectors:
-    """The vectors of the inputs: texts, or token ids.
+    """The vectors of the inputs; with `dimensions` only their beginnings, at length 1 again.
 
     Raises:
         UnsupportedCapability: the model computes none.
-        InvalidRequest: an input is too long and not to be cut.
+        InvalidRequest: an input is too long and not to be cut, or the model's vectors have fewer
+            dimensions.
     """
-    if not spec.computes_embeddings:
+    if not spec.pools or spec.ranks:
         raise UnsupportedCapability(
-            f'"{spec.name}" does not support embeddings', model=spec.name, capability="embedding"
+            f'"{spec.name}" does not support embeddings',
+            model=spec.name,
+            capability="embedding",
+            hint=hint_for("rerank") if spec.ranks else None,
         )
     settings = load_options(api.services, spec, options)
+    metrics = api.services.metrics
+    label = metrics.model(spec.name)
     async with api.services.pool.lease(spec, settings, keep_alive_s) as lease:
+        metrics.queue_s.of(label).observe(lease.queued_ns / 1e9)
+        if (record := current_record()) is not None:
+            record.device = lease.device
         load_ns = time.perf_counter_ns() - began_ns
+        _check_dimensions(spec, dimensions, lease.loaded.embedding_length)
         try:
             reply = await lease.runner.embed(
                 inputs, truncate=truncate, context_tokens=options.context_tokens
@@ -137,14 +150,24 @@ async def embedded(
             text = "the input length exceeds the context length"
             numbers = f"({error.given_tokens} tokens, {error.limit_tokens} fit)"
             raise InvalidRequest(f"{text} {numbers}", field="input") from error
-    vectors = await asyncio.to_thread(_unpacked, reply.vectors)
+    metrics.embeddings.of(label).add(len(inputs))
+    metrics.prompt_tokens.of(label).add(reply.prompt_tokens)
+    vectors = await asyncio.to_thread(_unpacked, reply.vectors, dimensions)
     if not all(math.isfinite(sum(vector)) for vector in vectors):
         raise ModelUnloadable("embedding contains NaN or Inf values", model=spec.name)
     return Vectors(vectors=vectors, prompt_tokens=reply.prompt_tokens, load_ns=load_ns)
 
 
-def _unpacked(packed: Sequence[bytes]) -> list[list[float]]:
-    return [shortest(array("f", vector)) for vector in packed]
+def _check_dimensions(spec: ModelSpec, wanted: int | None, length: int) -> None:
+    if wanted is not None and not 1 <= wanted <= length:
+        raise InvalidRequest(
+            f"dimensions must be between 1 and {length} for {spec.name}, not {wanted}",
+            field="dimensions",
+        )
+
+
+def _unpacked(packed: Sequence[bytes], dimensions: int | None) -> list[list[float]]:
+    return [shortened(array("f", vector), dimensions) for vector in packed]
 
 
 def shortest(vector: "array[float]") -> list[float]:
@@ -164,10 +187,13 @@ def shortest(vector: "array[float]") -> list[float]:
     return numbers
 
 
-def shortened(vector: list[float], dimensions: int) -> list[float]:
-    """The first `dimensions` of a vector, at length 1 again; all of it for 0 or too many."""
-    if not 0 < dimensions < len(vector):
-        return vector
+def shortened(vector: "array[float]", dimensions: int | None) -> list[float]:
+    """The first `dimensions` of a vector, at length 1 again; all of it, as it is, for None.
+
+    That is what models trained for it allow (Matryoshka embeddings, arXiv:2205.13147).
+    """
+    if dimensions is None or dimensions == len(vector):
+        return shortest(vector)
     head = vector[:dimensions]
-    length = math.sqrt(sum(value * value for value in head))
-    return shortest(array("f", [value / length for value in head])) if length else head
+    length = math.sqrt(sum(value * value for value in head)) or 1.0
+    return shortest(array("f", [value / length for value in head]))

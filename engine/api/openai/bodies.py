@@ -31,7 +31,7 @@ class SamplingBody(msgspec.Struct, frozen=True, kw_only=True):
     stop: str | list[str] | None = None
     n: int | None = None
     max_tokens: int | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: dict[str, Any] | None = None
     options: dict[str, Any] | None = None
     """Olm's own: options of the native API, such as `num_ctx`."""
     keep_alive: Any = None
@@ -72,6 +72,23 @@ class EmbeddingBody(msgspec.Struct, frozen=True, kw_only=True):
     """A text, token ids, or several of either."""
     dimensions: int | None = None
     encoding_format: str | None = None
+    options: dict[str, Any] | None = None
+    keep_alive: Any = None
+
+
+class RerankBody(msgspec.Struct, frozen=True, kw_only=True):
+    """POST /v1/rerank and /api/rerank."""
+
+    model: str | None = None
+    query: str | None = None
+    documents: Any = None
+    """Texts, or objects with a `text`."""
+    top_n: int | None = None
+    return_documents: bool | None = None
+    raw_scores: bool | None = None
+    """Olm's own: what the classifier says, instead of a number from 0 to 1."""
+    truncate: bool | None = None
+    """Olm's own: a document that is too long loses its end."""
     options: dict[str, Any] | None = None
     keep_alive: Any = None
 

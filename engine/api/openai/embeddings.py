@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import find_model, require_model
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.native.embed import embedded, shortened
+from olmkit.engine.api.native.embed import embedded
 from olmkit.engine.api.openai.bodies import EmbeddingBody
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
@@ -47,12 +47,13 @@ async def embeddings(request: Request) -> Response:
         began_ns=began_ns,
         keep_alive_s=keep_alive_s,
         truncate=False,
+        dimensions=body.dimensions,
     )
     result = await until_disconnect(request.receive, work)
     data = [
         {
             "object": "embedding",
-            "embedding": _encoded(shortened(vector, body.dimensions or 0), encoding),
+            "embedding": _encoded(vector, encoding),
             "index": index,
         }
         for index, vector in enumerate(result.vectors)

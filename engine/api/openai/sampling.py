@@ -17,8 +17,6 @@ def parse_options(body: SamplingBody, *, max_tokens: int | None) -> dict[str, An
     """
     if max_tokens is not None and max_tokens < 1:
         raise InvalidRequest("max_tokens must be at least 1", field="max_tokens")
-    if body.logit_bias:
-        raise InvalidRequest("logit_bias is not supported", field="logit_bias")
     stop = [body.stop] if isinstance(body.stop, str) else body.stop
     given = {
         "temperature": body.temperature,
@@ -27,6 +25,7 @@ def parse_options(body: SamplingBody, *, max_tokens: int | None) -> dict[str, An
         "frequency_penalty": body.frequency_penalty,
         "presence_penalty": body.presence_penalty,
         "stop": stop,
+        "logit_bias": body.logit_bias,
         "num_predict": max_tokens,
     }
     return (body.options or {}) | {

@@ -68,6 +68,8 @@ class Model:
         self.eos: int = api.llama_vocab_eos(self._vocabulary)
         self.adds_bos: bool = api.llama_vocab_get_add_bos(self._vocabulary)
         self.adds_eos: bool = api.llama_vocab_get_add_eos(self._vocabulary)
+        self.separator: int = api.llama_vocab_sep(self._vocabulary)
+        self.adds_separator: bool = api.llama_vocab_get_add_sep(self._vocabulary)
         self._piece = ctypes.create_string_buffer(256)
 
     def close(self) -> None:
@@ -95,6 +97,16 @@ class Model:
     def embedding_length(self) -> int:
         """Length of an embedding that comes out."""
         return int(api.llama_model_n_embd_out(self.handle))
+
+    @property
+    def class_count(self) -> int:
+        """Scores that a classifier gives a text."""
+        return int(api.llama_model_n_cls_out(self.handle))
+
+    def chat_template(self, name: str) -> str:
+        """The template of this name; empty for none."""
+        raw: bytes | None = api.llama_model_chat_template(self.handle, name.encode())
+        return (raw or b"").decode(errors="replace")
 
     @property
     def window_tokens(self) -> int:

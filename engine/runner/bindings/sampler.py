@@ -1,7 +1,7 @@
 """llama.cpp's sampler chain."""
 
 import ctypes
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from olmkit.engine.runner.bindings.context import Context
@@ -25,13 +25,13 @@ class Sampler:
     def _add(self, sampler: object) -> None:
         api.llama_sampler_chain_add(self._chain, sampler)
 
-    def add_suppression(self, tokens: Sequence[int]) -> None:
-        """Takes tokens out of the choice."""
-        biases = (api.llama_logit_bias * len(tokens))()
-        for bias, token in zip(biases, tokens, strict=True):
-            bias.token, bias.bias = token, float("-inf")
+    def add_logit_bias(self, biases: Mapping[int, float]) -> None:
+        """Adds to the logits of tokens; minus infinity takes a token out of the choice."""
+        rows = (api.llama_logit_bias * len(biases))()
+        for row, (token, bias) in zip(rows, biases.items(), strict=True):
+            row.token, row.bias = token, bias
         size = self._model.vocabulary_tokens
-        self._add(api.llama_sampler_init_logit_bias(size, len(tokens), biases))
+        self._add(api.llama_sampler_init_logit_bias(size, len(biases), rows))
 
     def add_penalties(
         self, *, last_tokens: int, repeat: float, frequency: float, presence: float

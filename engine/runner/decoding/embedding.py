@@ -1,4 +1,5 @@
-"""Embeddings: inputs of all waiting requests packed into batches, one pooled vector an input.
+"""Embeddings and rankings: inputs of all waiting requests packed into batches, one pooled vector an
+input. That of a reranking model holds the scores of a query and a document instead.
 
 How tokens are pooled is the model's own setting; a model without one gets the mean of all tokens
 where each token sees all others, and the last token where it sees only those before it. Only a
@@ -20,11 +21,14 @@ from typing import Final
 from olmkit.engine.framing import MAX_FRAME_BYTES
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model, NativeError, Pooling
+from olmkit.engine.runner.decoding.pairs import PairReader
 from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.protocol import (
     Embedded,
     Embedding,
     FailureKind,
+    Ranked,
+    Ranking,
     Reply,
 )
 
@@ -81,7 +85,7 @@ def plan_embedding(
 class _Job:
     """One request: its vectors as they come."""
 
-    id: int
+    request: Embedding | Ranking
     vectors: list[bytes]
     missing: int
     prompt_tokens: int
@@ -101,7 +105,7 @@ class _Input:
 class _Unread:
     """A request whose inputs are being tokenized, some a step."""
 
-    request: Embedding
+    request: Embedding | Ranking
     texts: list[list[int]] = field(default_factory=list)
 
 
@@ -130,6 +134,8 @@ class Embedder:
         self._context = context
         self._is_resident = context is not None
         self._batch = Batch(plan.batch_tokens)
+        self._pairs = PairReader(model)
+        self._ranks = plan.pooling is Pooling.RANK
         self._inputs: deque[_Input] = deque()
         self._unread: deque[_Unread] = deque()
         self.steps = 0
@@ -139,23 +145,31 @@ class Embedder:
         """Inputs still to be embedded."""
         return len(self._inputs) + len(self._unread)
 
-    def submit(self, request: Embedding) -> list[Reply]:
+    def submit(self, request: Embedding | Ranking) -> list[Reply]:
         """Queues the inputs of a request; a request without any is answered at once.
 
         Raises:
-            RequestFailed: an input is too long, or there are too many.
+            RequestFailed: there are too many inputs, or the model cannot do this.
         """
-        if self._plan.pooling is Pooling.RANK:
-            raise RequestFailed(FailureKind.UNSUPPORTED, "a reranking model gives no embeddings")
-        dimensions = self._model.embedding_length
-        if len(request.inputs) * (4 * dimensions + 8) > MAX_FRAME_BYTES // 2:
-            raise RequestFailed(
-                FailureKind.BAD_REQUEST, f"{len(request.inputs)} inputs are too many at once"
+        if self._ranks is not isinstance(request, Ranking):
+            message = (
+                "a reranking model gives no embeddings"
+                if self._ranks
+                else "the model has no classifier to rank documents by"
             )
-        if not request.inputs:
-            return [Embedded(id=request.id, vectors=[], dimensions=dimensions, prompt_tokens=0)]
+            raise RequestFailed(FailureKind.UNSUPPORTED, message)
+        count = len(_texts(request))
+        if count * (4 * self._dimensions + 8) > MAX_FRAME_BYTES // 2:
+            raise RequestFailed(FailureKind.BAD_REQUEST, f"{count} inputs are too many at once")
+        if not count:
+            return [self._reply(_Job(request, vectors=[], missing=0, prompt_tokens=0))]
         self._unread.append(_Unread(request))
         return []
+
+    @property
+    def _dimensions(self) -> int:
+        """Numbers that come of an input."""
+        return self._model.class_count if self._ranks else self._model.embedding_length
 
     def cancel(self, request_id: int) -> list[Reply]:
         """Ends a request; nothing for an unknown id."""
@@ -165,7 +179,7 @@ class Embedder:
                 error = RequestFailed(FailureKind.CANCELLED, "the request was cancelled")
                 return [error.reply(request_id)]
         for waiting in self._inputs:
-            if waiting.job.id == request_id:
+            if waiting.job.request.id == request_id:
                 error = RequestFailed(FailureKind.CANCELLED, "the request was cancelled")
                 return [self._fail(waiting.job, error)]
         return []
@@ -196,31 +210,34 @@ class Embedder:
         while self._unread:
             unread = self._unread[0]
             request, texts = unread.request, unread.texts
+            wanted = _texts(request)
             limit = min(request.context_tokens or self._plan.limit_tokens, self._plan.limit_tokens)
             try:
-                while len(texts) < len(request.inputs):
-                    text = request.inputs[len(texts)]
-                    texts.append(self._tokens(text, limit, truncate=request.truncate))
+                while len(texts) < len(wanted):
+                    texts.append(self._input_tokens(request, wanted[len(texts)], limit))
                     if time.monotonic_ns() > until_ns:
                         break
             except RequestFailed as error:
                 self._unread.popleft()
                 return [error.reply(request.id)]
-            if len(texts) < len(request.inputs):
+            if len(texts) < len(wanted):
                 return []
             self._unread.popleft()
             count, total = len(texts), sum(map(len, texts))
-            job = _Job(id=request.id, vectors=[b""] * count, missing=count, prompt_tokens=total)
+            job = _Job(request, vectors=[b""] * count, missing=count, prompt_tokens=total)
             self._inputs += [_Input(job, index, tokens) for index, tokens in enumerate(texts)]
         return []
 
+    def _input_tokens(self, request: Embedding | Ranking, text: str, limit: int) -> list[int]:
+        if isinstance(request, Embedding):
+            return self._tokens(text, limit, truncate=request.truncate)
+        query = _bounded(request.query, limit, truncate=False)
+        document = _bounded(text, limit, truncate=request.truncate)
+        return self._pairs.tokens(query, document, limit=limit, truncate=request.truncate)
+
     def _tokens(self, text: str, limit: int, *, truncate: bool) -> list[int]:
         """An input's tokens; a cut one keeps the closing control token (SEP, EOS)."""
-        most = limit * _MOST_TOKEN_CHARACTERS
-        if len(text) > most:  # it has over `limit` tokens, whatever it says
-            if not truncate:
-                raise context_exceeded(len(text) // _MOST_TOKEN_CHARACTERS, limit)
-            text = text[:most]
+        text = _bounded(text, limit, truncate=truncate)
         tokens = self._model.tokenize(text, add_special=True, parse_special=True)
         if len(tokens) > limit:
             if not truncate:
@@ -290,11 +307,12 @@ class Embedder:
 
     def _finish(self, context: Context, sequence: int, waiting: _Input) -> list[Reply]:
         """Takes an input's vector out of the context."""
-        job, dimensions = waiting.job, self._model.embedding_length
+        job = waiting.job
         if waiting not in self._inputs:
             return []  # its request failed on an input before it
         self._inputs.remove(waiting)
-        vector = _normalized(context.pooled_embedding(sequence, dimensions))
+        raw = context.pooled_embedding(sequence, self._dimensions)
+        vector = raw if self._ranks else _normalized(raw)
         if vector is None:
             message = "the embedding has values that are no finite numbers"
             return [self._fail(job, RequestFailed(FailureKind.INTERNAL, message))]
@@ -302,21 +320,42 @@ class Embedder:
         job.missing -= 1
         if job.missing:
             return []
-        return [
-            Embedded(
-                id=job.id,
-                vectors=job.vectors,
-                dimensions=dimensions,
-                prompt_tokens=job.prompt_tokens,
-            )
-        ]
+        return [self._reply(job)]
+
+    def _reply(self, job: _Job) -> Reply:
+        request_id, tokens = job.request.id, job.prompt_tokens
+        if self._ranks:
+            scores = [array.array("f", vector)[0] for vector in job.vectors]
+            return Ranked(id=request_id, scores=scores, prompt_tokens=tokens)
+        return Embedded(
+            id=request_id,
+            vectors=job.vectors,
+            dimensions=self._dimensions,
+            prompt_tokens=tokens,
+        )
 
     def _jobs(self, inputs: "deque[_Input] | list[_Input]") -> list[_Job]:
         return list(dict.fromkeys(waiting.job for waiting in inputs))
 
     def _fail(self, job: _Job, error: RequestFailed) -> Reply:
         self._inputs = deque(waiting for waiting in self._inputs if waiting.job is not job)
-        return error.reply(job.id)
+        return error.reply(job.request.id)
+
+
+def _texts(request: Embedding | Ranking) -> list[str]:
+    return request.inputs if isinstance(request, Embedding) else request.documents
+
+
+def _bounded(text: str, limit: int, *, truncate: bool) -> str:
+    """The text, or the beginning of one that has over `limit` tokens, whatever it says.
+
+    Raises:
+        RequestFailed: CONTEXT_EXCEEDED, it has, and is not to be cut.
+    """
+    most = limit * _MOST_TOKEN_CHARACTERS
+    if len(text) > most and not truncate:
+        raise context_exceeded(len(text) // _MOST_TOKEN_CHARACTERS, limit)
+    return text[:most]
 
 
 def _normalized(raw: bytes) -> bytes | None:

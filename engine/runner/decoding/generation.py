@@ -24,7 +24,11 @@ from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
 from olmkit.engine.runner.decoding.parked import LEAST_TOKENS, ParkedStates, Reach
 from olmkit.engine.runner.decoding.promptshare import PromptPace
-from olmkit.engine.runner.decoding.sampling import build_sampler, check_sampling
+from olmkit.engine.runner.decoding.sampling import (
+    build_sampler,
+    check_logit_bias,
+    check_sampling,
+)
 from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
 from olmkit.engine.runner.decoding.settled import SettledTokens
 from olmkit.engine.runner.decoding.slots import SlotPool
@@ -116,6 +120,7 @@ class Generator:
             RequestFailed: its options or its prompt are wrong, or the prompt is too long.
         """
         check_sampling(request.sampling)
+        check_logit_bias(self._model, request.logit_bias)
         given = self._prompt_tokens(request.prompt)
         room = request.room
         limit = min(room.context_tokens or self._limit_tokens, self._limit_tokens)
@@ -264,7 +269,7 @@ class Generator:
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
             sequence.sampler = build_sampler(
-                self._model, sequence.request.sampling, sequence.tokens, sequence.limit_tokens
+                self._model, sequence.request, sequence.tokens, sequence.limit_tokens
             )
 
     def _demand_tokens(self) -> int:

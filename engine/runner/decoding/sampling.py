@@ -1,6 +1,6 @@
 """A request's sampling options as a chain of llama.cpp's samplers.
 
-Order and meaning are those of llama-server, which Ollama's options go to: penalties, top-k,
+Order and meaning are those of llama-server, which Ollama's options go to: biases, penalties, top-k,
 typical, top-p, min-p, temperature, choice by seed. At temperature 0 the likeliest token is
 taken, after penalties.
 
@@ -12,11 +12,12 @@ another token wins soon. Only a request that is `reproducible` is computed the s
 
 import math
 import secrets
+from collections.abc import Mapping
 from typing import Final
 
 from olmkit.engine.runner.bindings import Model, Sampler
 from olmkit.engine.runner.failures import RequestFailed
-from olmkit.engine.runner.protocol import FailureKind, Sampling
+from olmkit.engine.runner.protocol import Completion, FailureKind, Sampling
 
 _LEAST_TEMPERATURE: Final = 1e-4
 """Below, logits divided by it leave the range of float32; the outcome is greedy anyway."""
@@ -40,14 +41,27 @@ def check_sampling(sampling: Sampling) -> None:
         raise RequestFailed(FailureKind.BAD_REQUEST, "repeat_penalty must be above 0")
 
 
+def check_logit_bias(model: Model, logit_bias: Mapping[int, float]) -> None:
+    """Refuses tokens that the model does not have.
+
+    Raises:
+        RequestFailed: BAD_REQUEST.
+    """
+    last = model.vocabulary_tokens - 1
+    for token in logit_bias:
+        if not 0 <= token <= last:
+            message = f"logit_bias: token {token} is not in 0 to {last}"
+            raise RequestFailed(FailureKind.BAD_REQUEST, message)
+
+
 def build_sampler(
-    model: Model, sampling: Sampling, prompt: list[int], context_tokens: int
+    model: Model, request: Completion, prompt: list[int], context_tokens: int
 ) -> Sampler:
     """The chain for one request, its penalties told of the prompt's last tokens."""
-    sampler = Sampler(model)
-    suppressed = model.suppressed_tokens()
-    if suppressed:
-        sampler.add_suppression(suppressed)
+    sampler, sampling = Sampler(model), request.sampling
+    never = dict.fromkeys(model.suppressed_tokens(), -math.inf)
+    if biases := {**request.logit_bias, **never}:
+        sampler.add_logit_bias(biases)
     last_tokens = _penalized_tokens(sampling, context_tokens)
     if last_tokens:
         _add_penalties(sampler, sampling, last_tokens)

@@ -33,6 +33,7 @@ from olmkit.engine.runner.protocol import (
     Load,
     LoadOperation,
     LoadProgress,
+    Ranking,
     Reply,
     Request,
     Text,
@@ -173,7 +174,7 @@ class Loop:
             case Completion():
                 self._generator_submit(request)
                 return []
-            case Embedding():
+            case Embedding() | Ranking():
                 return self._ready().embedder.submit(request)
             case Tokenize() if len(request.text) > LONG_CHARACTERS:
                 self._tokenize_beside(request, request.text)

@@ -117,7 +117,7 @@ def test_capabilities_come_from_templates_config_and_header_in_ollamas_order() -
         ),
     )
     assert capabilities(bert, None) == ("embedding",)
-    assert bert.computes_embeddings
+    assert bert.pools
 
 
 def test_a_begun_answer_goes_behind_the_generation_prompt() -> None:
