@@ -9,7 +9,7 @@
     ├ TemplateFailed            a chat template is broken, hostile or too slow
     ├ OutOfMemory               .needed_bytes .free_bytes
     ├ ContextExceeded           .given_tokens .limit_tokens
-    ├ QueueFull                 .retry_after_s
+    ├ QueueFull                 .retry_after_s .position
     ├ KeyRequired               no key, or none that is known
     ├ KeyForbids                .key        the key is not good for this
     ├ RateExceeded              .key .retry_after_s
@@ -113,9 +113,18 @@ class ContextExceeded(EngineError):
 class QueueFull(EngineError):
     """Too many requests wait already."""
 
-    def __init__(self, message: str, *, retry_after_s: int, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: int,
+        position: int | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.position = position
+        """Which place in the line it would have had; None: there is no line."""
 
 
 class KeyRequired(EngineError):

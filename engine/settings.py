@@ -78,6 +78,7 @@ class Settings:
     max_queue: int = 512
     """Requests that may wait, over all models."""
     max_queue_per_model: int = 128
+    max_queue_per_key: int = 64
     transfer_streams: int | None = None
     """Most connections of one transfer; None: as many as help."""
     flash_attention: bool | None = None
@@ -135,6 +136,7 @@ class Settings:
             max_queue_per_model=max(
                 1, read.count("max_queue_per_model", "MAX_QUEUE_PER_MODEL", 128)
             ),
+            max_queue_per_key=max(1, read.count("max_queue_per_key", "MAX_QUEUE_PER_KEY", 64)),
             transfer_streams=read.count("transfer_streams", "MAX_TRANSFER_STREAMS", 0) or None,
             flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
             kv_cache_type=read.choice(

@@ -22,6 +22,7 @@ VARIABLES: Final = {
     "OLM_MAX_LOADED_MODELS": "models in memory at a time (chosen by the machine)",
     "OLM_MAX_QUEUE": "requests that may wait, over all models (512)",
     "OLM_MAX_QUEUE_PER_MODEL": "requests that may wait for one model (128)",
+    "OLM_MAX_QUEUE_PER_KEY": "requests with one API key that may wait (64)",
     "OLM_MAX_TRANSFER_STREAMS": "most connections of a transfer (8 to 24, as helps)",
     "OLM_INSECURE_REGISTRIES": "hosts that may be reached over plain http; a comma list",
     "OLM_CA_BUNDLE": "file of certificates to trust besides the system's (SSL_CERT_FILE)",

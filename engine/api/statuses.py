@@ -105,6 +105,9 @@ def classify(error: Exception, *, is_streaming: bool = False) -> Failure:
         case engine.QueueFull():
             text = "server busy, please try again.  maximum pending requests exceeded"
             headers["Retry-After"] = str(error.retry_after_s)
+            if error.position is not None:
+                headers["X-Olm-Queue-Position"] = str(error.position)
+                hint = hint or f"it would be number {error.position} in the queue"
         case engine.KeyRequired():
             headers["WWW-Authenticate"] = 'Bearer realm="olm"'
         case engine.RateExceeded():

@@ -86,6 +86,15 @@ class Waiter:
     ticket: TicketId
     options: LoadOptions
     keep_alive_s: float | None
+    caller: str
+    """Name of the key that it came with; empty: none."""
+    turn: int
+    """The round in which it is served, see `turns`."""
+
+    @property
+    def order(self) -> tuple[int, TicketId]:
+        """What is least comes first."""
+        return self.turn, self.ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
+from olmkit.engine.access.caller import current
 from olmkit.engine.errors import EngineError, EngineUnusable, OutOfMemory, RunnerFailed
 from olmkit.engine.planning.admission import check_memory
 from olmkit.engine.planning.available import available_bytes, has_accelerator
@@ -123,6 +124,7 @@ class Pool:
             max_loaded=settings.max_loaded_models or DEFAULT_MAX_LOADED,
             max_queue=settings.max_queue,
             max_queue_per_model=settings.max_queue_per_model,
+            max_queue_per_key=settings.max_queue_per_key,
             keep_alive_s=settings.keep_alive_s,
         )
         self._load_timeout_s = settings.load_timeout_s
@@ -161,7 +163,12 @@ class Pool:
         try:
             self._carry_out(
                 self._scheduler.on_request(
-                    ticket, spec.model_key, options, keep_alive_s=keep_alive_s, now_s=asked_s
+                    ticket,
+                    spec.model_key,
+                    options,
+                    keep_alive_s=keep_alive_s,
+                    caller=current().name,
+                    now_s=asked_s,
                 )
             )
             tenant = await request.granted
