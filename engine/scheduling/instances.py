@@ -89,7 +89,7 @@ class Waiter:
     caller: str
     """Name of the key that it came with; empty: none."""
     turn: int
-    """The round in which it is served, see `turns`."""
+    """The round in which it is served, see `fairness`."""
 
     @property
     def order(self) -> tuple[int, TicketId]:

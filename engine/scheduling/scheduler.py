@@ -30,6 +30,7 @@ from typing import Final
 from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
+from olmkit.engine.scheduling.fairness import Turns, greediest
 from olmkit.engine.scheduling.instances import (
     Failure,
     Instance,
@@ -39,7 +40,6 @@ from olmkit.engine.scheduling.instances import (
     TicketId,
     Waiter,
 )
-from olmkit.engine.scheduling.turns import Turns, greediest
 from olmkit.registry.errors import Cancelled
 
 FIRST_BACKOFF_S: Final = 1.0
