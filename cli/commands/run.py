@@ -18,7 +18,7 @@ from olmkit.cli.chat.preload import load
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
 from olmkit.cli.flags import Insecure
-from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.settings import client_of, load_settings
 from olmkit.cli.thinkflag import ThinkCommand
 from olmkit.engine.client import Client
@@ -64,6 +64,23 @@ def run(
     reproducible: Annotated[
         bool, Option("--reproducible", help="The same bits each time; slower.")
     ] = False,
+    require_gpu: Annotated[
+        bool, Option("--require-gpu", help="All layers on graphics cards, or an error.")
+    ] = False,
+    min_ctx: Annotated[
+        int,
+        Option(
+            "--min-ctx",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="Where the context does not fit, a shorter one of N tokens will do.",
+        ),
+    ] = 0,
+    quant: Annotated[
+        str,
+        Option("--quant", metavar="NAME", help="If it must be pulled: this quantization, or auto."),
+    ] = "",
     dimensions: Annotated[
         int,
         Option(
@@ -90,7 +107,7 @@ def run(
         verbose=verbose,
         hides_thinking=hidethinking,
         truncate=truncate,
-        options={"reproducible": True} if reproducible else {},
+        options=_options(reproducible=reproducible, require_gpu=require_gpu, min_ctx=min_ctx),
     )
     terminal = Terminal()
     settings = load_settings(terminal)
@@ -100,7 +117,7 @@ def run(
     digest = local_file(client, model, terminal)
     name = digest or model
     with called(model, digest):
-        details = find_model(client, name, terminal, insecure=insecure)
+        details = find_model(client, name, terminal, insecure=insecure, quant=quant)
         if asking.think is None and "thinking" in details.capabilities:
             asking.think = True
         if "embedding" in details.capabilities:
@@ -109,9 +126,25 @@ def run(
             _chat(client, name, details, asking, terminal, settings)
         else:
             _generate(client, name, details, text, asking, terminal)
+            _say_notes(client, name, terminal)
 
 
-def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool) -> ModelDetails:
+def _options(**flags: bool | int) -> dict[str, object]:
+    """The request options of the flags that were given."""
+    return {name: value for name, value in flags.items() if value}
+
+
+def _say_notes(client: Client, name: str, terminal: Terminal) -> None:
+    """In which ways the model has less than was asked for, if it is still loaded."""
+    for model in client.running():
+        if name in (model.name, model.name.removesuffix(":latest")):
+            for note in model.notes:
+                terminal.message(f"warning: {visible(note)}\n")
+
+
+def find_model(
+    client: Client, name: str, terminal: Terminal, *, insecure: bool, quant: str = ""
+) -> ModelDetails:
     """The details of the model, which is pulled if the store lacks it, or lacks the file whose
     digest its address names."""
     wanted = None
@@ -129,7 +162,7 @@ def find_model(client: Client, name: str, terminal: Terminal, *, insecure: bool)
             raise UsageError(text, hint=hint) from error
         if error.status != 404 or name.startswith("sha256:"):
             raise
-    fetch(client, name, terminal, insecure=insecure)
+    fetch(client, name, terminal, insecure=insecure, quant=quant)
     return client.show(name)
 
 

@@ -40,6 +40,7 @@ from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
 from olmkit.engine.api.openai.responses import responses
 from olmkit.engine.api.operations.observer import ROUTE, Observer
+from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
 from olmkit.engine.api.operations.scrape import metrics
 from olmkit.engine.api.rawoutputs import parse
@@ -128,6 +129,7 @@ def _routes() -> list[Route]:
         ("/healthz", healthz, "GET HEAD", Need.NOTHING),
         ("/readyz", readyz, "GET HEAD", Need.NOTHING),
         ("/metrics", metrics, "GET", Need.READ),
+        ("/api/plan", plan, "POST", Need.LIST),
     )
     return [
         _ExactRoute(path, _asked_for_a_key(handler, need), methods=methods.split())

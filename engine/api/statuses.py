@@ -24,6 +24,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.TemplateFailed: (500, "template_failed"),
     engine.TemplateRefused: (400, "template_refused"),
     engine.OutOfMemory: (507, "out_of_memory"),
+    engine.DeviceLost: (503, "device_lost"),
     engine.ContextExceeded: (400, "context_exceeded"),
     engine.QueueFull: (503, "queue_full"),
     engine.KeyRequired: (401, "key_required"),

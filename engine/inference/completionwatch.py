@@ -6,7 +6,7 @@ from types import TracebackType
 
 from olmkit.engine.errors import EngineError
 from olmkit.engine.inference.completionevents import Finished
-from olmkit.engine.scheduling.pool import Lease
+from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.telemetry.metrics import Metrics, end_of
 from olmkit.engine.telemetry.requestrecord import current_record
 from olmkit.registry.errors import Cancelled, RegistryError

@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
@@ -30,7 +30,7 @@ from olmkit.engine.runner.protocol import (
     Room,
     TokenLogprob,
 )
-from olmkit.engine.scheduling.pool import Lease
+from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.services import Services
 from olmkit.registry.errors import Cancelled
 
@@ -106,7 +106,16 @@ def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
     ]
 
 
-def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadOptions:
+class Kind(Protocol):
+    """What must be known of a model to choose how to load it."""
+
+    @property
+    def pools(self) -> bool:
+        """Whether it generates nothing."""
+        ...
+
+
+def load_options(services: Services, spec: Kind, options: Options) -> LoadOptions:
     """How to load a model for a request with these options."""
     settings = services.settings
     defaults = LoadDefaults(
@@ -115,7 +124,7 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         prompt_cache_bytes=settings.prompt_cache_bytes,
-        has_accelerator=has_accelerator(),
+        has_accelerator=has_accelerator() or bool(settings.rpc_servers),
     )
     return options.load_options(defaults, embedding=spec.pools)
 

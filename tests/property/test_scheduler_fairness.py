@@ -37,7 +37,7 @@ class Line:
                 InstanceId(1),
                 context_tokens=4096,
                 trained_context_tokens=4096,
-                size_bytes=1,
+                taken={},
                 now_s=0,
             )
         )

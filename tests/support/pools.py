@@ -11,7 +11,8 @@ import uvloop
 
 from olmkit.engine.runner.protocol import Completed, LoadOptions, Piece
 from olmkit.engine.scheduling.bringup import StartRunner
-from olmkit.engine.scheduling.pool import Lease, Pool
+from olmkit.engine.scheduling.leases import Lease
+from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
 from olmkit.engine.supervision.localrunner import LocalRunner

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from olmkit.engine.diagnosis.enginesurvey import SurveyUnderWay
+from olmkit.engine.devices.enginesurvey import SurveyUnderWay
 from olmkit.engine.framing import printable
 from olmkit.engine.services import Services
 

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 import olmkit
 from olmkit.engine.api.state import Api, api_of
-from olmkit.engine.scheduling.pool import InstanceInfo
+from olmkit.engine.scheduling.leases import InstanceInfo
 from olmkit.engine.telemetry.series import CONTENT_TYPE, gauge_text
 
 _Values = list[tuple[dict[str, str], float]]
