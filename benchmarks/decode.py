@@ -1,103 +1,94 @@
-"""Tokens a second through the whole HTTP stack: olm against llama-server.
+"""Tokens a second and time to the first one through the whole HTTP stack, olm and llama-server.
 
-Same llama.cpp commit, model, threads, prompt and sampling; streamed; the rate is that of the
-client's clock between the first and the last chunk. Rounds alternate, medians are compared.
+Same llama.cpp libraries (set LLAMA_CPP_LIB_PATH to those of llama-server to be sure), model,
+prompt and sampling; streamed, on the client's clock. Rounds alternate, medians are compared.
 """
 
-import json
-import threading
-import time
-import urllib.request
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
-from anchors import Server, demo_home, llama_daemon, olm_daemon, weights
+from anchors import Server
+from contenders import MODEL, contenders
+from eventstreams import Call, Stream, llama_call, olm_call, together
 from report import Row, median
 
 ROUNDS = 5
-TOKENS = 128
-THREADS = 2
-PROMPT = "The history of the sea and of the people who sail it begins long before writing. " * 4
+TARGETS = {1: 0.98, 4: 1.0, 8: 1.1, 16: 1.1}
+"""Streams, and the least ratio of the rates."""
+TOKENS = {1: 128, 4: 96, 8: 64, 16: 48}
+LATER_MS = 3.0
+"""How much later than llama-server's the first token of one stream may come."""
+SENTENCE = "The history of the sea and of the people who sail it begins long before writing. "
+
+Streams = list[Stream]
 
 
-def _lines(server: Server, path: str, body: object) -> list[tuple[float, bytes]]:
-    """Lines of a streamed answer with the second at which each arrived."""
-    request = urllib.request.Request(
-        server.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    lines = []
-    with urllib.request.urlopen(request, timeout=300) as answer:
-        for line in answer:
-            if line.strip():
-                lines.append((time.perf_counter(), line))
-    return lines
+def prompts(count: int, salt: int) -> list[str]:
+    """Prompts of about 70 tokens that share nothing."""
+    return [f"[{salt}.{number}] {SENTENCE * 4}" for number in range(count)]
 
 
-def _rate(arrivals: list[float], tokens: int) -> float:
-    return (tokens - 1) / (arrivals[-1] - arrivals[0])
+def alternating(
+    olm: Server,
+    llama: Server,
+    calls: Callable[[Callable[..., Call], int], Sequence[Call]],
+    rounds: int = ROUNDS,
+) -> tuple[list[Streams], list[Streams]]:
+    """Rounds of the same calls to both, in turns, after a short one that is not counted.
+
+    `calls(make, salt)` makes a round's calls by `make(prompt, tokens, **options)`.
+    """
+
+    def ours(prompt: str, tokens: int, **options: object) -> Call:
+        return olm_call(MODEL, prompt, tokens, **options)
+
+    sides: tuple[list[Streams], list[Streams]] = ([], [])
+    for server, make in ((olm, ours), (llama, llama_call)):
+        together(server, [make(SENTENCE, 16)])
+    for round_ in range(rounds):
+        for side, server, make in zip(sides, (olm, llama), (ours, llama_call), strict=True):
+            side.append(together(server, calls(make, round_)))
+    return sides
 
 
-def olm_rate(server: Server, salt: int) -> float:
-    """Tokens a second of one olm stream."""
-    options = {"num_predict": TOKENS, "seed": 1, "temperature": 0.8, "num_ctx": 4096}
-    options |= {"num_thread": THREADS, "stop": []}
-    body = {"model": "demo", "prompt": f"[{salt}] {PROMPT}", "raw": True, "options": options}
-    lines = _lines(server, "/api/generate", body)
-    pieces = [at for at, line in lines if not json.loads(line)["done"]]
-    final = json.loads(lines[-1][1])
-    return _rate(pieces, final["eval_count"])
+def rates_and_waits(
+    olm: Server, llama: Server, streams: int, tokens: int, rounds: int = ROUNDS
+) -> tuple[float, float, float, float]:
+    """Both sides' tokens a second over all streams, then both sides' ms to the first token."""
+
+    def calls(make: Callable[..., Call], salt: int) -> list[Call]:
+        return [make(prompt, tokens) for prompt in prompts(streams, salt)]
+
+    sides = alternating(olm, llama, calls, rounds)
+    rates = [median([sum(one.rate for one in round_) for round_ in side]) for side in sides]
+    waits = [median([one.first_ms for round_ in side for one in round_]) for side in sides]
+    return rates[0], rates[1], waits[0], waits[1]
 
 
-def llama_rate(server: Server, salt: int) -> float:
-    """Tokens a second of one llama-server stream."""
-    body = {"prompt": f"[{salt}] {PROMPT}", "n_predict": TOKENS, "seed": 1, "stream": True}
-    body |= {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_penalty": 1.0}
-    lines = _lines(server, "/completion", body)
-    frames = [(at, json.loads(line[6:])) for at, line in lines if line.startswith(b"data: ")]
-    pieces = [at for at, frame in frames if not frame.get("stop")]
-    return _rate(pieces, frames[-1][1]["timings"]["predicted_n"])
-
-
-def _together(rate: Callable[[Server, int], float], server: Server, streams: int) -> float:
-    """Sum of the rates of several streams at once."""
-    rates: list[float] = []
-    threads = [
-        threading.Thread(target=lambda salt=salt: rates.append(rate(server, salt)))
-        for salt in range(streams)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(rates)
-
-
-def rows() -> list[Row]:
-    """One stream (the target) and four streams."""
-    home = demo_home()
-    arguments = ["-c", "4096", "-t", str(THREADS), "-np", "4", "--kv-unified", "--no-warmup"]
-    report = []
-    with olm_daemon(home) as olm, llama_daemon(weights(home), *arguments) as llama:
-        olm_rate(olm, -1)
-        llama_rate(llama, -1)
-        for streams, target in [(1, 0.95), (4, 0.95)]:
-            ours, theirs = [], []
-            for _ in range(ROUNDS):
-                ours.append(_together(olm_rate, olm, streams))
-                theirs.append(_together(llama_rate, llama, streams))
-            report.append(
-                Row(
-                    name=f"decode, {streams} stream{'s' * (streams > 1)}",
-                    ours=median(ours),
-                    anchor=median(theirs),
+def rows(weights: Path | None = None) -> Iterator[Row]:
+    """Rates and waits at each number of streams, as they come."""
+    for slots, counts in ((8, (1, 4, 8)), (16, (16,))):
+        with contenders(slots=slots, weights=weights) as (olm, llama):
+            for count in counts:
+                ours, theirs, wait, their_wait = rates_and_waits(olm, llama, count, TOKENS[count])
+                row = Row(
+                    name=f"decode, {count} stream{'s' * (count > 1)}",
+                    ours=ours,
+                    anchor=theirs,
                     unit="tok/s",
                     anchor_name="llama-server",
-                    target=target,
+                    target=TARGETS[count],
                     at_most=False,
                 )
-            )
-    return report
+                latest = 1 + LATER_MS / their_wait
+                first = dataclasses.replace(
+                    row, name=f"{row.name}, first token", ours=wait, anchor=their_wait, unit="ms"
+                )
+                yield row
+                yield dataclasses.replace(first, target=latest, at_most=True)
 
 
 if __name__ == "__main__":
     for row in rows():
-        print(row.text())
+        print(row.text(), flush=True)

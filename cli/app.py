@@ -41,6 +41,7 @@ COMMANDS: Final = {
     "load": "Take models out of an archive",
     "lock": "Record the digests of a project's models",
     "verify": "Hash models again, to find damage",
+    "cache": "Show, warm or remove what is kept of prompts",
     "system": "Show or reclaim disk space",
     "stop": "Unload models",
     "key": "Make, list and revoke keys for the API",

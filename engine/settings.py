@@ -101,6 +101,10 @@ class Settings:
     """Devices of other machines, `host:port`; unencrypted, and without authentication."""
     prompt_cache_bytes: int = 1 << 30
     """Main memory that a loaded model may use for what idle prompts hold."""
+    prompt_store: Path = field(default_factory=lambda: Path.home() / ".olm" / "cache" / "prompts")
+    """Where that is kept when a model is unloaded."""
+    prompt_store_bytes: int = 1 << 30
+    """What all models together may take there; 0: nothing is kept."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
     """Allowed origins of browser requests, the user's before the local ones."""
     hosts: tuple[str, ...] = ()
@@ -131,6 +135,7 @@ class Settings:
         read = _Reader(environ)
         home = _path(read.text("home", "HOME", twin=False) or "~/.olm", environ)
         models = read.text("models", "MODELS")
+        store = read.text("prompt_store", "CACHE_DIR", twin=False)
         load_timeout_s = read.seconds("load_timeout_s", "LOAD_TIMEOUT", 300)
         return cls(
             address=parse_address(read.text("address", "HOST") or ""),
@@ -165,6 +170,8 @@ class Settings:
             split_mode=read.choice("split_mode", "SPLIT_MODE", ("layer", "row", "tensor"), "layer"),
             rpc_servers=read.listed("rpc_servers", "RPC"),
             prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
+            prompt_store=_path(store, environ) if store else home / "cache" / "prompts",
+            prompt_store_bytes=read.size("prompt_store_bytes", "CACHE_DISK", 1 << 30),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
             log_level=read.log_level("log_level", "DEBUG"),

@@ -36,6 +36,8 @@ VARIABLES: Final = {
     "OLM_SPLIT_MODE": "layer, row or tensor: how a model is spread over cards (layer)",
     "OLM_RPC": "devices of other machines, unencrypted, as host:port; a comma list",
     "OLM_PROMPT_CACHE": "bytes of memory for idle prompts of a loaded model; 0: none (1073741824)",
+    "OLM_CACHE_DIR": "where prompts are kept of models that are unloaded ($OLM_HOME/cache/prompts)",
+    "OLM_CACHE_DISK": "disk space for them, such as 10G; 0: none are kept (1G)",
     "OLM_ORIGINS": "origins of browser requests to allow, besides local ones; a comma list",
     "OLM_HOSTS": "names of this machine that requests may use, besides its own; a comma list",
     "OLM_GO_TEMPLATE": "1: Go templates win over Jinja, 0: they do not (the one that does more)",

@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify system stop key serve start info doctor version completion help
+    not __fish_seen_subcommand_from run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -27,6 +27,7 @@ complete -c olm -n __olm_needs_command -a save -d 'Write models to an archive'
 complete -c olm -n __olm_needs_command -a load -d 'Take models out of an archive'
 complete -c olm -n __olm_needs_command -a lock -d 'Record the digests of a project'\''s models'
 complete -c olm -n __olm_needs_command -a verify -d 'Hash models again, to find damage'
+complete -c olm -n __olm_needs_command -a cache -d 'Show, warm or remove what is kept of prompts'
 complete -c olm -n __olm_needs_command -a system -d 'Show or reclaim disk space'
 complete -c olm -n __olm_needs_command -a stop -d 'Unload models'
 complete -c olm -n __olm_needs_command -a key -d 'Make, list and revoke keys for the API'
@@ -155,6 +156,10 @@ complete -c olm -n '__fish_seen_subcommand_from lock' -a '(olm __complete models
 complete -c olm -n '__fish_seen_subcommand_from verify' -s q -l quiet -d 'Show no progress.'
 complete -c olm -n '__fish_seen_subcommand_from verify' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from verify' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from cache' -s f -l file -r -F -d 'warm: the system message; - reads stdin.'
+complete -c olm -n '__fish_seen_subcommand_from cache' -s a -l all -d 'rm: of all models.'
+complete -c olm -n '__fish_seen_subcommand_from cache' -l format -x -a 'table json' -d 'ls, du: a table, or JSON, one object a line.'
+complete -c olm -n '__fish_seen_subcommand_from cache' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from system' -s v -l verbose -d 'df: list every item.'
 complete -c olm -n '__fish_seen_subcommand_from system' -l format -x -a 'table json' -d 'df: a table, or JSON, one object a line.'
 complete -c olm -n '__fish_seen_subcommand_from system' -s a -l all -d 'prune: also downloads that were paused lately.'
@@ -181,4 +186,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify system stop key serve start info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start info doctor version completion help'

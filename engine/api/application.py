@@ -42,6 +42,7 @@ from olmkit.engine.api.openai.responses import responses
 from olmkit.engine.api.operations.observer import ROUTE, Observer
 from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
+from olmkit.engine.api.operations.promptkeeping import forget_prompts, kept_prompts
 from olmkit.engine.api.operations.scrape import metrics
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.state import Api, api_of
@@ -130,6 +131,8 @@ def _routes() -> list[Route]:
         ("/readyz", readyz, "GET HEAD", Need.NOTHING),
         ("/metrics", metrics, "GET", Need.READ),
         ("/api/plan", plan, "POST", Need.LIST),
+        ("/api/cache", kept_prompts, "GET", Need.READ),
+        ("/api/cache", forget_prompts, "DELETE", Need.MANAGE),
     )
     return [
         _ExactRoute(path, _asked_for_a_key(handler, need), methods=methods.split())

@@ -40,6 +40,16 @@ def usage(client: Client) -> dict[str, Any]:
     return client.request("GET", "/api/usage", timeout_s=None)
 
 
+def kept_prompts(client: Client) -> dict[str, Any]:
+    """What is kept on disk of prompts, and of which models."""
+    return client.request("GET", "/api/cache", timeout_s=None)
+
+
+def forget_prompts(client: Client, model: str = "") -> dict[str, Any]:
+    """Removes what is kept of a model's prompts, or of all; says what that freed."""
+    return client.request("DELETE", "/api/cache", {"model": model}, timeout_s=None)
+
+
 def prune(
     client: Client,
     *,

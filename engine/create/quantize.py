@@ -18,7 +18,7 @@ from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.gguf.tensortypes import quantization_name, quantization_number
-from olmkit.engine.runner.protocol import Quantization
+from olmkit.engine.runner.quantization import Quantization
 from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.registry.errors import Cancelled
 

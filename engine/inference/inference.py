@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import ContextExceeded
+from olmkit.engine.framing import wire_path
 from olmkit.engine.inference.completionevents import Finished, Text
 from olmkit.engine.inference.completionwatch import CompletionWatch
 from olmkit.engine.models.options import LoadDefaults, Options
@@ -124,6 +125,8 @@ def load_options(services: Services, spec: Kind, options: Options) -> LoadOption
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         prompt_cache_bytes=settings.prompt_cache_bytes,
+        prompt_store=wire_path(settings.prompt_store),
+        prompt_store_bytes=settings.prompt_store_bytes,
         has_accelerator=has_accelerator() or bool(settings.rpc_servers),
     )
     return options.load_options(defaults, embedding=spec.pools)
@@ -280,6 +283,7 @@ async def _run(
         marks=request.marks,
         room=_room(request, may_cut=may_cut),
         reproducible=request.options.is_reproducible,
+        draft_tokens=request.options.draft_tokens,
         batch_tokens=request.options.batch_tokens if request.options.is_reproducible else 0,
     )
     async with aclosing(completion) as events:

@@ -122,6 +122,8 @@ class LoadDefaults:
     flash_attention: bool | None = None
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     prompt_cache_bytes: int = 0
+    prompt_store: str = ""
+    prompt_store_bytes: int = 0
     has_accelerator: bool = True
     """False: there is nothing that layers could be put on, whatever a request says of it."""
 
@@ -188,6 +190,11 @@ class Options:
         return self.values.get("reproducible") is True
 
     @property
+    def draft_tokens(self) -> int:
+        """Most tokens that are guessed and checked at once; -1: as many as pay, 0: none."""
+        return self._integer("draft_num_predict") if "draft_num_predict" in self.values else -1
+
+    @property
     def stop(self) -> tuple[str, ...]:
         """The texts before which the answer ends."""
         value = self.values.get("stop", ())
@@ -213,6 +220,8 @@ class Options:
             flash_attention=defaults.flash_attention,
             embedding=embedding,
             prompt_cache_bytes=defaults.prompt_cache_bytes,
+            prompt_store=defaults.prompt_store,
+            prompt_store_bytes=defaults.prompt_store_bytes,
         )
 
     def _integer(self, name: str, default: int | None = None) -> int:

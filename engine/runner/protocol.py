@@ -82,6 +82,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     will do; 0: it will not."""
     prompt_cache_bytes: int = 1 << 30
     """Main memory for what idle sequences hold, beside the KV pool."""
+    prompt_store: str = ""
+    """Directory, as `framing.wire_path` writes it, for what outlives the loaded model; empty:
+    nothing does."""
+    prompt_store_bytes: int = 0
+    """What all models together may take there."""
 
 
 class SafeMode(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,6 +200,9 @@ class Completion(_Message, frozen=True):
     are part of the text, which they are not otherwise."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
+    draft_tokens: int = -1
+    """Most next tokens that are guessed from the text before and checked in one step; -1: as many
+    as pay, 0: none. The answer is the same; a `reproducible` one is never drafted."""
     logit_bias: Mapping[int, float] = {}
     """What is added to the logits of tokens before anything else looks at them; log-probabilities
     are told without it."""
@@ -382,6 +390,10 @@ class Completed(_Message, frozen=True):
     """Tokens that were cut out of the prompt."""
     shifted_tokens: int = 0
     """Tokens that were forgotten while the answer was written."""
+    drafted_tokens: int = 0
+    """Tokens that were guessed from the text before."""
+    accepted_tokens: int = 0
+    """Those of them that the model said as well."""
 
 
 class Embedded(_Message, frozen=True):
@@ -452,20 +464,6 @@ Reply = (
     | Text
     | Healthy
 )
-
-# --- the quantizer: one order for one child process --------------------------------------
-
-
-class Quantization(msgspec.Struct, frozen=True, kw_only=True):
-    """Write the GGUF model `source` to `target` with its matrices in another type."""
-
-    source: str
-    target: str
-    file_type: int
-    """A number of llama.cpp's `enum llama_ftype`."""
-    threads: int
-    tensor_bytes: dict[str, int]
-    """Sizes of the source's tensors by name, for the progress."""
 
 
 _request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)

@@ -64,6 +64,7 @@ class CompletionOptions(TypedDict, total=False):
     room: Room
     reproducible: bool
     batch_tokens: int
+    draft_tokens: int
 
 
 class ExitReason(enum.StrEnum):

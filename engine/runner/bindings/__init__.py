@@ -29,6 +29,7 @@ from olmkit.engine.runner.bindings.library import (
     set_log_sink,
     system_info,
     take_errors,
+    version,
 )
 from olmkit.engine.runner.bindings.model import Adapter, Model, Offload, load_adapter
 from olmkit.engine.runner.bindings.quantizer import quantize
@@ -63,4 +64,5 @@ __all__ = [
     "set_log_sink",
     "system_info",
     "take_errors",
+    "version",
 ]

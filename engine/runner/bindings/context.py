@@ -36,6 +36,8 @@ class ContextOptions:
     threads: int
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     flash_attention: bool | None = None
+    draft_tokens: int = 0
+    """Outputs that a step may compute beside one a sequence."""
     kv_on_host: bool = False
     """The KV cache, and attention with it, stay in main memory."""
     pooling: Pooling | None = None
@@ -106,8 +108,9 @@ class Context:
         parameters.offload_kqv = not options.kv_on_host
         parameters.kv_unified, parameters.swa_full = True, False
         if options.pooling is None:
-            # One output a sequence: the buffer of logits for a whole batch is not needed.
-            parameters.n_outputs_max = options.sequences
+            # Few outputs: the buffer of logits for a whole batch is not needed.
+            most = max(options.sequences, options.batch_tokens)
+            parameters.n_outputs_max = min(most, options.sequences + options.draft_tokens)
         else:
             parameters.embeddings, parameters.pooling_type = True, int(options.pooling)
         self.options = options
@@ -116,6 +119,8 @@ class Context:
         if not self.handle:
             raise NativeError("the context was not created")
         self._memory = api.llama_get_memory(self.handle)
+        self.spare_outputs: int = max(0, parameters.n_outputs_max - options.sequences)
+        """Outputs that a step may compute beside one a sequence."""
         self.batch_tokens: int = api.llama_n_batch(self.handle)
         self.is_causal: bool = api.llama_get_causal_attn(self.handle)
 
@@ -180,6 +185,10 @@ class Context:
         """Positions can be moved without computing their tokens again; not with sliding windows."""
         return bool(self._memory and api.llama_memory_can_shift(self._memory))
 
+    def share(self, source: int, target: int, length: int) -> None:
+        """Lets an empty sequence have the first `length` tokens of another, in the same cells."""
+        api.llama_memory_seq_cp(self._memory, source, target, 0, length)
+
     def remove_span(self, sequence: int, start: int, count: int) -> None:
         """Forgets `count` tokens from `start` on; those behind them move up. See `can_shift`."""
         end = start + count
@@ -203,8 +212,13 @@ class Context:
         return state
 
     def restore_sequence(self, sequence: int, state: Any) -> bool:
-        """Puts a `sequence_state` in place of a sequence; False: no room, it is empty then."""
+        """Puts a `sequence_state` in place of a sequence; False: no room, it is empty then.
+
+        A state that was kept outside of memory may come as a bytearray.
+        """
         size = len(state)
+        if isinstance(state, bytearray):
+            state = (ctypes.c_uint8 * size).from_buffer(state)
         return bool(api.llama_state_seq_set_data(self.handle, state, size, sequence) == size)
 
     def first_position(self, sequence: int) -> int:

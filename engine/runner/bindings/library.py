@@ -78,6 +78,11 @@ def system_info() -> str:
     return str(api.llama_print_system_info().decode(errors="replace").strip())
 
 
+def version() -> str:
+    """The engine's version, as it says itself."""
+    return str(api.llama_version().decode(errors="replace"))
+
+
 def initialize() -> None:
     """Starts llama.cpp; to be called once, before anything else here.
 

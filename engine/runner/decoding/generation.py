@@ -13,27 +13,21 @@ Knows the protocol's messages and the bindings; nothing of frames and sockets.
 
 import time
 from collections import deque
-from collections.abc import Iterable
 from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
-from olmkit.engine.runner.constraints.constraint import GuideMaker, Preparation
-from olmkit.engine.runner.decoding.detokenizer import Detokenizer, visible_piece
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
+from olmkit.engine.runner.decoding.intake import Intake
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
-from olmkit.engine.runner.decoding.parked import LEAST_TOKENS, ParkedStates, Reach
+from olmkit.engine.runner.decoding.preparations import Preparations
 from olmkit.engine.runner.decoding.promptshare import PromptPace
-from olmkit.engine.runner.decoding.sampling import (
-    build_sampler,
-    check_logit_bias,
-    check_sampling,
-)
-from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
-from olmkit.engine.runner.decoding.settled import SettledTokens
-from olmkit.engine.runner.decoding.slots import SlotPool
-from olmkit.engine.runner.decoding.stops import StopScanner
-from olmkit.engine.runner.failures import RequestFailed, context_exceeded
+from olmkit.engine.runner.decoding.sampling import build_sampler
+from olmkit.engine.runner.decoding.sequences import Sequence, find_leader
+from olmkit.engine.runner.failures import RequestFailed
+from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, ParkedStates, Reach
+from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
+from olmkit.engine.runner.promptcache.stored import StoredStates
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -53,14 +47,8 @@ Rules of dashes and runs of blanks are far shorter, for their tokens hold many c
 _GROWTH_TOKENS: Final = 32
 """Room for each running request that must be left when another one is let in."""
 
-_LEAST_CUT_TOKENS: Final = 4
-"""A context below cannot hold what is left of a prompt that is cut."""
-
-_MOST_CONTEXTS: Final = 10
-"""An answer without a limit of its own ends after so many times the context (Ollama's figure)."""
-
-_PREPARING_WAIT_S: Final = 0.01
-"""How long a step without other work waits for a grammar, before it looks for new requests."""
+_MOST_DRAFTING: Final = 4
+"""Requests beside each other from which on nothing is guessed: a step is full without."""
 
 _NO_ROOM: Final = 1
 """llama_decode's status when the KV cache has no cells for the batch."""
@@ -77,8 +65,12 @@ class Generator:
         limit_tokens: int,
         governor: ThreadGovernor | None = None,
         prompt_cache_bytes: int = 0,
+        stored: StoredStates | None = None,
     ) -> None:
-        """`governor` None: the number of threads stays what the context was made with."""
+        """`governor` None: the number of threads stays what the context was made with.
+
+        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold.
+        """
         self._governor = governor
         self._model = model
         self._context = context
@@ -86,14 +78,13 @@ class Generator:
         self._reach = Reach(
             window_tokens=model.window_tokens, is_recurrent=model.has_recurrent_state
         )
-        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes)
+        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes, stored=stored)
         self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
+        self._intake = Intake(model, limit_tokens=limit_tokens)
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
         self._pace = PromptPace()
-        self._guides = GuideMaker(model)
-        self._preparing: list[tuple[Sequence, Preparation]] = []
-        """Requests whose grammar is still being made."""
+        self._preparing = Preparations(model)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self.steps = 0
@@ -113,47 +104,25 @@ class Generator:
         """Tokens in the KV pool."""
         return self._slots.held_tokens
 
+    def save_prompts(self, *, until_s: float) -> None:
+        """Writes what prompts left behind to disk, until a moment of `time.monotonic`."""
+        self._slots.save(until_s=until_s)
+
     def submit(self, request: Completion) -> None:
         """Queues a completion.
 
         Raises:
             RequestFailed: its options or its prompt are wrong, or the prompt is too long.
         """
-        check_sampling(request.sampling)
-        check_logit_bias(self._model, request.logit_bias)
-        given = self._prompt_tokens(request.prompt)
-        room = request.room
-        limit = min(room.context_tokens or self._limit_tokens, self._limit_tokens)
-        kept = len(given) if room.keep_tokens < 0 else room.keep_tokens + self._model.adds_bos
-        kept = max(0, min(kept, limit - 2))
-        tokens = given
-        if len(given) + 1 > limit:
-            if not room.truncate or limit < _LEAST_CUT_TOKENS:
-                raise context_exceeded(len(given), limit)
-            tokens = without_middle(given, kept=kept, limit=limit)
-        most = _MOST_CONTEXTS * limit if request.max_tokens < 0 else request.max_tokens
-        sequence = Sequence(
-            request=request,
-            tokens=tokens,
-            limit_tokens=limit,
-            most_tokens=most,
-            kept_tokens=kept,
-            prompt_tokens=len(tokens),
-            dropped_tokens=len(given) - len(tokens),
-            detokenizer=Detokenizer(visible_piece(self._model, request.marks)),
-            stops=StopScanner(request.stop),
-            settled=SettledTokens(),
-            stop_tokens=self._stop_tokens(request.stop),
-        )
+        sequence = self._intake.sequence(request)
         if request.constraint is None:
             self._waiting.append(sequence)
         else:
-            self._preparing.append((sequence, self._guides.prepare(request.constraint)))
+            self._preparing.add(sequence, request.constraint)
 
     def cancel(self, request_id: int) -> list[Reply]:
         """Ends a request, wherever it is; nothing for an unknown id."""
-        preparing = [sequence for sequence, _ in self._preparing]
-        for sequence in (*self._running, *self._waiting, *preparing):
+        for sequence in (*self._running, *self._waiting, *self._preparing.sequences):
             if sequence.id == request_id:
                 return [self._complete(sequence, EndReason.CANCELLED)]
         return []
@@ -161,11 +130,17 @@ class Generator:
     def step(self) -> list[Reply]:
         """Decodes one batch, if there is work, and returns all replies that come of it."""
         was_idle = not self._running
-        replies = self._take_prepared() + self._admit()
+        is_at_rest = not self._running and not self._waiting
+        ready, replies = self._preparing.take(may_wait=is_at_rest)
+        self._waiting += ready
+        replies += self._admit()
         if not self._running:
             return replies
-        if self._governor and was_idle:
-            self._context.use_threads(self._threads())
+        if self._governor and not self._runs_alone:
+            governor = self._governor
+            self._context.use_threads(governor.wake() if was_idle else governor.refresh())
+        elif self._governor:
+            self._context.use_threads(self._governor.most)
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
         prompt_tokens = self._fill_batch(started_ns)
@@ -175,7 +150,8 @@ class Generator:
         if status != 0:
             return replies + self._recover(status)
         self._batch_tokens = self._context.batch_tokens
-        if self._governor and not prompt_tokens and not self._runs_alone:
+        is_plain = not prompt_tokens and not any(one.draft for one in self._running)
+        if self._governor and is_plain and not self._runs_alone:
             elapsed_ns = time.monotonic_ns() - started_ns
             self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
         for sequence in [one for one in self._running if one.chunk]:
@@ -190,58 +166,6 @@ class Generator:
         """The one that runs must not be disturbed."""
         return any(sequence.request.reproducible for sequence in self._running)
 
-    def _threads(self) -> int:
-        """The threads to begin with after a rest."""
-        assert self._governor is not None
-        return self._governor.most if self._runs_alone else self._governor.wake()
-
-    def _prompt_tokens(self, prompt: str | list[int]) -> list[int]:
-        if isinstance(prompt, str):
-            tokens = self._model.tokenize(prompt, add_special=True, parse_special=True)
-        else:
-            tokens = list(prompt)
-            size = self._model.vocabulary_tokens
-            if not all(0 <= token < size for token in tokens):
-                raise RequestFailed(
-                    FailureKind.BAD_REQUEST, f"a token of the prompt is not in 0 to {size - 1}"
-                )
-        if not tokens:
-            raise RequestFailed(FailureKind.BAD_REQUEST, "the prompt is empty")
-        return tokens
-
-    def _stop_tokens(self, stops: Iterable[str]) -> dict[int, str]:
-        found = {}
-        for stop in stops:
-            tokens = self._model.tokenize(stop, add_special=False, parse_special=True)
-            if len(tokens) == 1 and self._model.is_control(tokens[0]):
-                found[tokens[0]] = stop
-        return found
-
-    def _take_prepared(self) -> list[Reply]:
-        """Queues the requests whose grammar is ready; waits a little where nothing else is to do.
-
-        Not in the queue before: those behind need not wait for it.
-        """
-        if not self._preparing:
-            return []
-        if not self._running and not self._waiting:
-            self._preparing[0][1].wait(_PREPARING_WAIT_S)
-        replies: list[Reply] = []
-        for sequence, preparation in [one for one in self._preparing if one[1].is_done]:
-            self._preparing.remove((sequence, preparation))
-            try:
-                sequence.guide = preparation.guide()
-            except RequestFailed as error:
-                replies.append(error.reply(sequence.id))
-            except Exception as error:
-                log.write_exception("constraint", error)
-                message = f"the constraint failed: {type(error).__name__}"
-                failure = RequestFailed(FailureKind.INTERNAL, message)
-                replies.append(failure.reply(sequence.id))
-            else:
-                self._waiting.append(sequence)
-        return replies
-
     def _admit(self) -> list[Reply]:
         """Lets waiting requests in, in order, while there are slots and room."""
         replies: list[Reply] = []
@@ -249,23 +173,27 @@ class Generator:
             sequence = self._waiting[0]
             if sequence.request.reproducible and self._running:
                 break
-            demand = self._demand_tokens() + len(sequence.tokens)
+            can_share = not sequence.request.reproducible and not self._reach.is_recurrent
+            leader, common = find_leader(self._running if can_share else [], sequence.tokens)
+            demand = self._demand_tokens() + len(sequence.tokens) - common
             growth = _GROWTH_TOKENS * (len(self._running) + 1)
             if self._running and demand + growth > self._limit_tokens:
                 break
             self._waiting.popleft()
             self._running.append(sequence)
             try:
-                self._enter(sequence)
+                self._enter(sequence, leader, common)
             except Exception as error:
                 replies.append(self._fail_unforeseen(sequence, "admission", error))
         return replies
 
-    def _enter(self, sequence: Sequence) -> None:
+    def _enter(self, sequence: Sequence, leader: Sequence | None, common: int) -> None:
         """Gives a request a slot and, the first time, its sampler."""
         is_alone = sequence.request.reproducible
         acquire = self._slots.acquire_alone if is_alone else self._slots.acquire
         sequence.slot = acquire(sequence.tokens)
+        is_ahead = common >= sequence.slot.length + LEAST_TOKENS
+        sequence.leader, sequence.common_tokens = (leader, common) if is_ahead else (None, 0)
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
             sequence.sampler = build_sampler(
@@ -274,7 +202,8 @@ class Generator:
 
     def _demand_tokens(self) -> int:
         """Tokens of the pool that the running requests have or are about to take."""
-        return sum(len(sequence.tokens) for sequence in self._running)
+        missing = sum(sequence.missing_tokens for sequence in self._running)
+        return self._slots.busy_tokens + missing
 
     def _suspend_youngest_over_pool(self) -> None:
         while self._demand_tokens() > self._limit_tokens:
@@ -295,15 +224,21 @@ class Generator:
         left = self._batch_tokens
         is_generating = False
         prompts = []
+        drafts = self._context.spare_outputs if len(self._running) <= _MOST_DRAFTING else 0
         for sequence in self._running:
-            sequence.chunk, sequence.output_index = 0, -1
+            sequence.chunk, sequence.output_index, sequence.draft = 0, -1, []
             sequence.started_ns = sequence.started_ns or now_ns
+            if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
+                continue
             if len(sequence.tokens) - self._held(sequence) > 1:
                 prompts.append(sequence)
             elif left:
                 is_generating = is_generating or sequence.generated_tokens > 0
+                if drafts and sequence.lookup is not None and sequence.generated_tokens:
+                    sequence.draft = self._draft(sequence, min(drafts, left - len(self._running)))
                 self._add(sequence, 1)
-                left -= 1
+                drafts -= len(sequence.draft)
+                left -= sequence.chunk
         if is_generating:
             left = min(left, self._pace.limit_tokens(self._batch_tokens))
         prompt_tokens = 0
@@ -315,6 +250,24 @@ class Generator:
                 self._add(sequence, chunk)
                 prompt_tokens += chunk
         return prompt_tokens
+
+    def _waits_for(self, sequence: Sequence, leader: Sequence) -> bool:
+        """Whether the prefix is still being computed; takes it over once it is there."""
+        if self._held(leader) < sequence.common_tokens:
+            return True
+        self._take_over(sequence, leader)
+        return False
+
+    def _take_over(self, sequence: Sequence, leader: Sequence) -> None:
+        """Lets a request that waits for another's prefix have what there is of it."""
+        sequence.leader = None
+        source, target = leader.slot, sequence.slot
+        assert source is not None and target is not None
+        length = min(source.length, sequence.common_tokens)
+        if length > target.length and self._slots.can_share(source, length):
+            self._slots.share(source, target, length)
+            if not sequence.generated_tokens:
+                sequence.cached_tokens = length
 
     def _ends_apart(self, sequence: Sequence) -> bool:
         """The last token of the prompt gets a step of its own, before which the state is copied:
@@ -330,18 +283,30 @@ class Generator:
     def _held(self, sequence: Sequence) -> int:
         return sequence.slot.length if sequence.slot else 0
 
+    def _draft(self, sequence: Sequence, most: int) -> list[int]:
+        """Guesses at the next tokens, as far as the request and the pool have room for them."""
+        assert sequence.lookup is not None
+        wanted = sequence.request.draft_tokens
+        most = min(
+            most if wanted < 0 else wanted,
+            most,
+            sequence.most_tokens - sequence.generated_tokens - 1,
+            sequence.limit_tokens - len(sequence.tokens) - 1,
+        )
+        draft = sequence.lookup.draft(sequence.tokens, most) if most > 0 else []
+        return draft[: max(0, self._limit_tokens - self._demand_tokens())] if draft else draft
+
     def _add(self, sequence: Sequence, chunk: int) -> None:
         assert sequence.slot is not None
         start = sequence.slot.length
         is_last = start + chunk == len(sequence.tokens)
+        tokens = sequence.tokens[start : start + chunk] + sequence.draft
+        outputs = 1 + len(sequence.draft) if is_last else 0
         index = self._batch.add(
-            sequence.tokens[start : start + chunk],
-            position=start,
-            sequence=sequence.slot.index,
-            outputs=int(is_last),
+            tokens, position=start, sequence=sequence.slot.index, outputs=outputs
         )
-        sequence.chunk = chunk
-        sequence.output_index = index if is_last else -1
+        sequence.chunk = len(tokens)
+        sequence.output_index = index + 1 - outputs if is_last else -1
 
     # --- after a step ------------------------------------------------------------------------
 
@@ -363,7 +328,7 @@ class Generator:
     def _advance(self, sequence: Sequence) -> list[Reply]:
         """Takes in what the step did for one request."""
         assert sequence.slot is not None
-        sequence.slot.length += sequence.chunk
+        sequence.slot.length += sequence.chunk - len(sequence.draft)
         if sequence.output_index < 0:
             if sequence.generated_tokens:
                 return []
@@ -374,11 +339,33 @@ class Generator:
             return [PromptProgress(id=sequence.id, processed_tokens=done, total_tokens=total)]
         sequence.prompt_ended_ns = sequence.prompt_ended_ns or time.monotonic_ns()
         try:
+            if sequence.draft:
+                return self._check_draft(sequence, sequence.slot)
             return self._sample(sequence)
         except RequestFailed as error:
             return [self._fail(sequence, error)]
         except Exception as error:
             return [self._fail_unforeseen(sequence, "sampling", error)]
+
+    def _check_draft(self, sequence: Sequence, slot: Slot) -> list[Reply]:
+        """Samples behind the last token, and behind those of the draft as long as it is right."""
+        replies: list[Reply] = []
+        draft, lookup, first = sequence.draft, sequence.lookup, sequence.output_index
+        accepted = 0
+        sequence.drafted_tokens += len(draft)
+        while True:
+            sequence.output_index = first + accepted
+            replies += self._sample(sequence)
+            is_over = sequence.slot is None or accepted == len(draft)
+            if is_over or sequence.tokens[-1] != draft[accepted]:
+                break
+            accepted += 1
+            sequence.accepted_tokens += 1
+            slot.length += 1
+        self._slots.drop_behind(slot)
+        if lookup is not None:
+            lookup.record(len(draft), accepted)
+        return replies
 
     def _sample(self, sequence: Sequence) -> list[Reply]:
         """Samples the next token of a request, and ends the request where that ends it."""
@@ -453,6 +440,8 @@ class Generator:
             cached_tokens=sequence.cached_tokens,
             dropped_tokens=sequence.dropped_tokens,
             shifted_tokens=sequence.shifted_tokens,
+            drafted_tokens=sequence.drafted_tokens,
+            accepted_tokens=sequence.accepted_tokens,
             prompt_ns=prompt_ended_ns - started_ns,
             completion_tokens=sequence.generated_tokens,
             completion_ns=now_ns - prompt_ended_ns,
@@ -478,16 +467,17 @@ class Generator:
         elif sequence in self._running:
             self._leave(sequence)
         else:
-            for _, preparation in (one for one in self._preparing if one[0] is sequence):
-                preparation.cancel()
-            self._preparing = [one for one in self._preparing if one[0] is not sequence]
+            self._preparing.remove(sequence)
         if sequence.sampler is not None:
             sequence.sampler.close()
 
     def _leave(self, sequence: Sequence) -> None:
         """Takes a running request out of its slot."""
         self._running.remove(sequence)
+        sequence.leader = None
         if sequence.slot is not None:
+            for follower in [one for one in self._running if one.leader is sequence]:
+                self._take_over(follower, sequence)
             if sequence.shifted_tokens:
                 # What is behind the cut was computed with what is gone now in view.
                 self._slots.cut(sequence.slot, sequence.kept_tokens)

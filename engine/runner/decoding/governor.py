@@ -3,8 +3,9 @@
 llama.cpp's threads meet at a barrier after every operation and spin while they wait. When another
 process takes one of their cores, all wait for the one that does not run: 172 tokens a second become
 26, while one thread less keeps 95. The kernel counts how often
-it took the processor away, so the governor tries one thread less when that happens in most steps,
-keeps whichever was faster, and tries more again now and then.
+it took the processor away, so the governor tries one thread less when that happens in most steps
+and somebody else wants a core for good, keeps whichever was faster, and tries more again now and
+then.
 
 Knows neither llama.cpp nor requests: it is told how long like steps took.
 """
@@ -13,6 +14,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 WINDOW_STEPS: Final = 6
@@ -24,6 +26,12 @@ WORTHWHILE_GAIN: Final = 0.95
 FIRST_PAUSE_S: Final = 2.0
 LAST_PAUSE_S: Final = 30.0
 """Between two tries; doubles with each try that was in vain."""
+_LOOKS_S: Final = (0, 0.0003, 0.0003, 0.001)
+"""Pauses before looks at the neighbours."""
+GLANCE_PAUSE_S: Final = 0.02
+"""Between two looks while there are fewer threads than there may be."""
+CLEAR_GLANCES: Final = 2
+"""So many looks in a row without neighbours bring all threads back."""
 
 
 def preemptions() -> int:
@@ -31,16 +39,49 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def runnable_neighbours() -> int:
-    """Threads of the whole machine that run or could run now, the caller not counted.
+def lasting_neighbours() -> int | None:
+    """Threads of other processes that want a core for good; None where the system does not tell.
 
-    Source: proc(5), /proc/loadavg, fourth field. 0 where that cannot be read.
+    Clients run for some tenths of a millisecond at a token: whoever is gone at one of several
+    looks is no neighbour.
+    """
+    fewest: int | None = None
+    for pause_s in _LOOKS_S:
+        time.sleep(pause_s)
+        count = runnable_neighbours()
+        if count is None or count == 0:
+            return count
+        fewest = count if fewest is None else min(fewest, count)
+    return fewest
+
+
+def runnable_neighbours() -> int | None:
+    """Threads that run or could run now, but for those of this process and of its daemon.
+
+    Source: proc(5), /proc/loadavg, fourth field, and /proc/PID/task.
     """
     try:
         with open("/proc/loadavg", encoding="ascii") as file:
-            return int(file.read().split()[3].partition("/")[0]) - 1
+            runnable = int(file.read().split()[3].partition("/")[0])
+        own = sum(_runs(f"/proc/self/task/{one}") for one in os.listdir("/proc/self/task"))
     except (OSError, ValueError, IndexError):
-        return 0
+        return None
+    if not runnable:
+        return None
+    neighbours = runnable - max(1, own)
+    if neighbours > 0:
+        parent = f"/proc/{os.getppid()}/task"
+        with suppress(OSError):
+            neighbours -= sum(_runs(f"{parent}/{one}") for one in os.listdir(parent))
+    return max(0, neighbours)
+
+
+def _runs(task: str) -> bool:
+    try:
+        with open(f"{task}/stat", encoding="utf-8", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] == "R"
+    except (OSError, IndexError):
+        return False  # it has ended
 
 
 class ThreadGovernor:
@@ -51,7 +92,8 @@ class ThreadGovernor:
         most: int,
         *,
         count_preemptions: Callable[[], int] = preemptions,
-        count_neighbours: Callable[[], int] = runnable_neighbours,
+        count_neighbours: Callable[[], int | None] = lasting_neighbours,
+        glance: Callable[[], int | None] = runnable_neighbours,
         cores: int | None = None,
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,6 +102,9 @@ class ThreadGovernor:
         self._cores = max(most, cores or os.cpu_count() or 1)
         self._count_preemptions = count_preemptions
         self._count_neighbours = count_neighbours
+        self._glance = glance
+        self._glanced_s = 0.0
+        self._clear_glances = 0
         self._clock_s = clock_s
         self._counted = count_preemptions()
         self._shape = 0
@@ -82,7 +127,24 @@ class ThreadGovernor:
         """
         self._give_up_trial()
         self._counted = self._count_preemptions()
-        self.threads = min(self._most, max(1, self._cores - self._count_neighbours()))
+        neighbours = self._count_neighbours() or 0
+        self.threads = min(self._most, max(1, self._cores - neighbours))
+        return self.threads
+
+    def refresh(self) -> int:
+        """The threads for a step that is about to begin: all again once nobody needs the others.
+
+        One look at waking may have met a client that was gone a moment later.
+        """
+        now_s = self._clock_s()
+        if self.threads == self._most or now_s - self._glanced_s < GLANCE_PAUSE_S:
+            return self.threads
+        self._glanced_s = now_s
+        self._clear_glances = self._clear_glances + 1 if self._glance() == 0 else 0
+        if self._clear_glances >= CLEAR_GLANCES:
+            self._give_up_trial()
+            self._clear_glances = 0
+            self.threads = self._most
         return self.threads
 
     def record(self, shape: int, elapsed_ns: int) -> int:
@@ -121,7 +183,11 @@ class ThreadGovernor:
             if now_s < self._quiet_until_s:
                 return
             if is_crowded and self.threads > 1:
-                self._try(self.threads - 1, step_ns)
+                # The daemon takes a core for a moment at each token, which is no reason.
+                if self._count_neighbours() == 0:
+                    self._quiet_until_s = now_s + FIRST_PAUSE_S
+                else:
+                    self._try(self.threads - 1, step_ns)
             elif self.threads < self._most:
                 self._try(self.threads + 1, step_ns)
             return

@@ -5,16 +5,19 @@ it is written: the first `num_keep` tokens stay, half of the rest goes. Source: 
 runner/llamarunner/runner.go (`inputs`, `ShiftDiscard`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final
 
 from olmkit.engine.runner.bindings import Sampler
 from olmkit.engine.runner.constraints.constraint import Guide
 from olmkit.engine.runner.decoding.detokenizer import Detokenizer
 from olmkit.engine.runner.decoding.settled import SettledTokens
-from olmkit.engine.runner.decoding.slots import Slot
 from olmkit.engine.runner.decoding.stops import StopScanner
+from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, common_prefix
+from olmkit.engine.runner.promptcache.slots import Slot
 from olmkit.engine.runner.protocol import Completion
+from olmkit.engine.runner.speculation.promptlookup import PromptLookup
 
 _LONGEST_PERIOD_TOKENS: Final = 256
 
@@ -58,6 +61,16 @@ class Sequence:
     """Where in the batch its next token comes out; -1: not in this step."""
     repeats: int = 0
     """How many times in a row the last token came."""
+    lookup: PromptLookup | None = None
+    """What drafts come from; None: nothing is drafted."""
+    draft: list[int] = field(default_factory=list)
+    """Tokens behind its last one in the step at hand that are only guessed."""
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
+    leader: "Sequence | None" = None
+    """The request that is computing a prefix of both prompts, for which this one waits."""
+    common_tokens: int = 0
+    """Length of that prefix."""
 
     @property
     def id(self) -> int:
@@ -71,12 +84,32 @@ class Sequence:
         periods = range(1, min(len(tail) // 3, _LONGEST_PERIOD_TOKENS) + 1)
         return any(tail[period:] == tail[:-period] for period in periods)
 
+    @property
+    def missing_tokens(self) -> int:
+        """Tokens that are not in the pool yet, and that nobody else is about to put there."""
+        held = self.slot.length if self.slot else 0
+        return len(self.tokens) - max(held, self.common_tokens if self.leader else 0)
+
     def forget_half(self) -> int:
         """Forgets half of what may go, from `kept_tokens` on; returns how many tokens."""
         count = max(1, (len(self.tokens) - self.kept_tokens) // 2)
         del self.tokens[self.kept_tokens : self.kept_tokens + count]
         self.shifted_tokens += count
+        self.lookup = PromptLookup() if self.lookup else None
         return count
+
+
+def find_leader(running: Iterable[Sequence], tokens: list[int]) -> tuple[Sequence | None, int]:
+    """The running request that has or will have most of a prompt's beginning in the pool, and how
+    much of it: all but the last token at the most, for there must be an output.
+    """
+    best, most = None, 0
+    for one in running:
+        limit = min(len(one.tokens), len(tokens)) - 1
+        common = min(common_prefix(one.tokens, tokens), limit)
+        if common > most:
+            best, most = one, common
+    return (best, most) if most >= LEAST_TOKENS else (None, 0)
 
 
 def without_middle(tokens: list[int], *, kept: int, limit: int) -> list[int]:

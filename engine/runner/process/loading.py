@@ -31,6 +31,7 @@ from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.offloading import connect, offload_of
+from olmkit.engine.runner.process.promptstore import stored_states
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
     Buffer,
@@ -40,6 +41,7 @@ from olmkit.engine.runner.protocol import (
     LoadOperation,
     LoadOptions,
 )
+from olmkit.engine.runner.speculation.promptlookup import MOST_DEPTH
 
 _MAGIC: Final = b"GGUF"
 _PROBE_TOKENS: Final = 32
@@ -257,6 +259,7 @@ class _Loading:
                 limit_tokens=limit,
                 governor=governor,
                 prompt_cache_bytes=options.prompt_cache_bytes,
+                stored=None if self._is_dry else stored_states(self._request),
             )
             embedder = Embedder(model, plan, embedding_context)
         else:
@@ -288,6 +291,7 @@ class _Loading:
             context_tokens=limit_tokens,
             batch_tokens=batch,
             sequences=1 if options.embedding else options.sequences,
+            draft_tokens=0 if options.embedding else MOST_DEPTH,
             threads=self._threads,
             kv_cache_type=options.kv_cache_type,
             flash_attention=options.flash_attention,

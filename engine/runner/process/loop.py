@@ -45,6 +45,9 @@ from olmkit.engine.runner.protocol import (
 _TOKENIZING_WAIT_S: Final = 0.01
 """How long the loop waits for a text without other work, before it looks for new requests."""
 
+_SAVING_S: Final = 0.5
+"""From the end of the stream on; the daemon sends SIGTERM after 1 s."""
+
 _PROGRESS_STEP: Final = 0.01
 _PROGRESS_PAUSE_NS: Final = 50_000_000
 
@@ -80,6 +83,11 @@ class Loop:
             if not self._peer.is_congested:
                 replies += self._step()
             self._peer.send(replies)
+
+    def save_prompts(self) -> None:
+        """Writes what prompts left behind to disk, in the time that the daemon waits anyway."""
+        if self._instance is not None and self._instance.generator is not None:
+            self._instance.generator.save_prompts(until_s=time.monotonic() + _SAVING_S)
 
     @property
     def _has_work(self) -> bool:

@@ -72,9 +72,12 @@ def _serve(peer: socket.socket, log_level: str) -> int:
         set_log_sink(log.write_native)
         if warning := engine_warning(libraries(), system_info=system_info()):
             log.write(LogLevel.WARN, warning)
-        Loop(FrameSocket(peer)).run()
-    except PeerGone:
-        return EXIT_DONE
+        loop = Loop(FrameSocket(peer))
+        try:
+            loop.run()
+        except PeerGone:
+            loop.save_prompts()
+            return EXIT_DONE
     except ProtocolViolation as error:
         log.write(LogLevel.ERROR, f"protocol violation: {error}")
         return EXIT_VIOLATION

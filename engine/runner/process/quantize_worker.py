@@ -11,7 +11,8 @@ from typing import Final
 from olmkit.engine import childjob
 from olmkit.engine.childjob import Reporter
 from olmkit.engine.framing import path_of
-from olmkit.engine.runner.protocol import EXIT_NO_ENGINE, Quantization
+from olmkit.engine.runner.protocol import EXIT_NO_ENGINE
+from olmkit.engine.runner.quantization import Quantization
 
 _TENSOR: Final = re.compile(r"\[ *\d+/ *\d+\] +(\S+) +-")
 """llama.cpp's log line for each tensor that it begins."""

@@ -29,6 +29,7 @@ class Machine:
             self.cores,
             count_preemptions=lambda: self.switches,
             count_neighbours=lambda: self.neighbours,
+            glance=lambda: self.neighbours,
             cores=self.cores,
             clock_s=lambda: self.now_s,
         )
@@ -63,6 +64,50 @@ def test_busy_neighbours_get_their_cores(cores: int, neighbours: int) -> None:
 @pytest.mark.parametrize(("neighbours", "threads"), [(0, 8), (1, 7), (9, 1)])
 def test_after_a_rest_the_neighbours_are_counted(neighbours: int, threads: int) -> None:
     assert Machine(cores=8, neighbours=neighbours).governor().wake() == threads
+
+
+def test_a_daemon_that_takes_a_core_for_a_moment_at_each_token_is_no_neighbour() -> None:
+    machine = Machine(cores=2)
+    used = set()
+    governor = machine.governor()
+    for _ in range(3000):
+        machine.switches += 1
+        used.add(governor.record(1, machine.step_ns(governor.threads)))
+    assert used == {2}
+
+
+def test_where_neighbours_cannot_be_counted_preemptions_alone_decide() -> None:
+    machine = Machine(cores=2, neighbours=1)
+    governor = ThreadGovernor(
+        2,
+        count_preemptions=lambda: machine.switches,
+        count_neighbours=lambda: None,
+        glance=lambda: None,
+        cores=2,
+        clock_s=lambda: machine.now_s,
+    )
+    run(machine, governor, 100)
+    assert governor.threads == 1
+
+
+def test_whoever_was_gone_a_moment_later_costs_no_thread() -> None:
+    machine = Machine(cores=2, neighbours=1)
+    governor = machine.governor()
+    assert governor.wake() == 1
+    machine.neighbours = 0
+    for _ in range(20):
+        machine.now_s += 0.01
+        governor.refresh()
+    assert governor.threads == 2
+
+
+def test_a_neighbour_that_stays_keeps_its_core() -> None:
+    machine = Machine(cores=2, neighbours=1)
+    governor = machine.governor()
+    governor.wake()
+    for _ in range(200):
+        machine.now_s += 0.01
+        assert governor.refresh() == 1
 
 
 def test_threads_come_back_when_the_neighbour_leaves() -> None:

@@ -10,11 +10,14 @@ the longer one is enough. A sliding window or a recurrent state goes back only a
 holds: of those models the state at the end of each prompt is kept beside that of its answer.
 """
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from olmkit.engine.runner.bindings import Context, NativeError
+from olmkit.engine.runner.promptcache.stored import LEAST_TOKENS as LEAST_STORED_TOKENS
+from olmkit.engine.runner.promptcache.stored import StoredState, StoredStates
 
 LEAST_TOKENS: Final = 32
 """Shorter texts are computed again as fast."""
@@ -53,9 +56,18 @@ class Parked:
 
 
 class ParkedStates:
-    """Up to `budget_bytes` of states; the ones unused for the longest time go first."""
+    """Up to `budget_bytes` of states; the ones unused for the longest time go first, to disk."""
 
-    def __init__(self, context: Context, reach: Reach, *, budget_bytes: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        reach: Reach,
+        *,
+        budget_bytes: int,
+        stored: StoredStates | None = None,
+    ) -> None:
+        """`stored`: the states on disk; None: there are none."""
+        self._stored = stored
         self._context = context
         self._reach = reach
         self._budget_bytes = budget_bytes
@@ -85,7 +97,9 @@ class ParkedStates:
         if self._reach.is_full:
             self._states = [one for one in self._states if not _begins(text, one.tokens)]
         while self.size_bytes + size_bytes > self._budget_bytes:
-            self._states.pop(0)
+            gone = self._states.pop(0)
+            if self._stored is not None and not self._is_stored(gone.tokens):
+                self._stored.keep(gone.tokens, gone.first_position, gone.state)
         first_position = self._context.first_position(sequence)
         try:
             state = self._context.sequence_state(sequence)
@@ -94,10 +108,11 @@ class ParkedStates:
         self._states.append(Parked(tokens=text, first_position=first_position, state=state))
         return True
 
-    def find(self, tokens: Sequence[int]) -> tuple[Parked | None, int]:
+    def find(self, tokens: Sequence[int]) -> tuple[Parked | StoredState | None, int]:
         """The state that spares most of a prompt, and how many tokens of it."""
-        best, most = None, 0
-        for parked in self._states:
+        best: Parked | StoredState | None = None
+        most = 0
+        for parked in (*self._states, *(self._stored.states if self._stored else ())):
             shared = min(common_prefix(parked.tokens, tokens), len(tokens) - 1)
             length = self._reach.reusable(
                 shared, held=len(parked.tokens), first_position=parked.first_position
@@ -106,10 +121,47 @@ class ParkedStates:
                 best, most = parked, length
         return best, most
 
-    def restore(self, parked: Parked, sequence: int) -> bool:
-        """Puts a copy of a state into a sequence; False: no room, and the sequence is empty."""
-        self._touch(parked)
-        return self._context.restore_sequence(sequence, parked.state)
+    def restore(self, parked: Parked | StoredState, sequence: int) -> bool:
+        """Puts a copy of a state into a sequence; False: it cannot be, the sequence is empty."""
+        if isinstance(parked, Parked):
+            self._touch(parked)
+            return self._context.restore_sequence(sequence, parked.state)
+        assert self._stored is not None
+        state = self._stored.load(parked)
+        return state is not None and self._context.restore_sequence(sequence, state)
+
+    def save(self, idle: Sequence[tuple[int, Sequence[int]]], *, until_s: float) -> None:
+        """Writes to disk what is not there, the last used first, until a moment of `monotonic`.
+
+        `idle`: sequences in the pool and the tokens that they hold, the last used first.
+        """
+        if self._stored is None:
+            return
+        for sequence, tokens in idle:
+            text = tuple(tokens)
+            if time.monotonic() < until_s and self._is_worth_storing(text):
+                first_position = self._context.first_position(sequence)
+                try:
+                    state = self._context.sequence_state(sequence)
+                except (NativeError, MemoryError):
+                    continue
+                self._stored.keep_now(text, first_position, state)
+        for parked in reversed(self._states):
+            if time.monotonic() < until_s and self._is_worth_storing(parked.tokens):
+                self._stored.keep_now(parked.tokens, parked.first_position, parked.state)
+
+    def _is_worth_storing(self, text: tuple[int, ...]) -> bool:
+        return len(text) >= LEAST_STORED_TOKENS and not self._is_stored(text)
+
+    def _is_stored(self, text: tuple[int, ...]) -> bool:
+        """Whether the disk has this text, or one that it is the beginning of; shorter ones go."""
+        assert self._stored is not None
+        for known in self._stored.states:
+            if known.tokens == text or (self._reach.is_full and _begins(known.tokens, text)):
+                return True
+            if self._reach.is_full and _begins(text, known.tokens):
+                self._stored.drop(known)
+        return False
 
     def _touch(self, parked: Parked) -> None:
         self._states.remove(parked)

@@ -3,13 +3,18 @@
 A slot is one of llama.cpp's sequence ids. What it holds stays when its request ends, so that the
 next request with the same beginning need not compute it again; when another request comes first,
 it leaves the pool for main memory (`parked`).
+
+A prefix that requests have in common lies in the pool once: a slot takes it over from another by
+having its id added to the same cells. Each slot remembers from which one it has how much, so that
+cells are counted once and no position that others rely on is moved.
 """
 
 from dataclasses import dataclass, field
 from typing import Final
 
 from olmkit.engine.runner.bindings import Context
-from olmkit.engine.runner.decoding.parked import Parked, ParkedStates, Reach, common_prefix
+from olmkit.engine.runner.promptcache.parked import Parked, ParkedStates, Reach, common_prefix
+from olmkit.engine.runner.promptcache.stored import StoredState
 
 _LEAST_SHARED_PART: Final = 0.1
 """Part of a prompt that a slot must share to be taken for it (llama-server's figure)."""
@@ -28,6 +33,9 @@ class Slot:
     last_used: int = 0
     """Step in which its last request ended."""
     is_free: bool = True
+    shared_with: "Slot | None" = None
+    """The slot in whose cells its first `shared` tokens lie; they are counted there."""
+    shared: int = 0
 
     @property
     def held(self) -> list[int]:
@@ -54,24 +62,36 @@ class SlotPool:
 
     @property
     def held_tokens(self) -> int:
-        """Tokens in the pool, of running and of ended requests."""
-        return sum(slot.length for slot in self._slots)
+        """Tokens in the pool, of running and of ended requests; a shared prefix counts once."""
+        return sum(slot.length - slot.shared for slot in self._slots)
+
+    @property
+    def busy_tokens(self) -> int:
+        """Tokens in the pool that running requests use; a shared prefix counts once."""
+        busy = [slot for slot in self._slots if not slot.is_free]
+        shared = sum(one.shared for one in busy if one.shared_with and not one.shared_with.is_free)
+        return sum(slot.length for slot in busy) - shared
 
     def acquire(self, tokens: list[int]) -> Slot:
         """A free slot for these tokens; its `length` says how many of them it holds already.
 
-        The slot or the parked state that spares most of the prompt; else the slot unused for the
-        longest time. At least one token is left to compute, for there must be an output. What
-        the other idle slots hold leaves the pool.
+        The idle slot, the parked state or the running request that spares most of the prompt;
+        else the slot unused for the longest time. At least one token is left to compute, for
+        there must be an output. What the other idle slots hold leaves the pool.
         """
         free = [slot for slot in self._slots if slot.is_free]
         spared = {slot.index: self._spared(slot, tokens) for slot in free}
         slot = max(free, key=lambda slot: spared[slot.index])
         length = spared[slot.index]
         parked, parked_length = self._parked.find(tokens)
-        if max(length, parked_length) < _LEAST_SHARED_PART * len(tokens):
-            length, parked = 0, None
-        if parked is not None and parked_length > length:
+        busy, busy_length = self._busiest(tokens)
+        if max(length, parked_length, busy_length) < _LEAST_SHARED_PART * len(tokens):
+            length, parked, busy = 0, None, None
+        if busy is not None and busy_length > max(length, parked_length):
+            slot, length = self._vacated(free), 0
+            self.share(busy, slot, busy_length)
+            length = slot.length
+        elif parked is not None and parked_length > length:
             slot, length = self._restored(free, parked, parked_length)
         elif not length:
             slot = _oldest(free)
@@ -90,7 +110,7 @@ class SlotPool:
         slot = self._slots[0]
         for one in self._slots:
             self._parked.park(one.index, one.held)
-            one.length = 0
+            self._shrink(one, 0)
         self._context.clear_memory()
         slot.tokens, slot.is_free = tokens, False
         return slot
@@ -98,6 +118,10 @@ class SlotPool:
     def release(self, slot: Slot, step: int) -> None:
         """Takes a slot back; its tokens stay in the pool for now."""
         slot.is_free, slot.last_used = True, step
+
+    def drop_behind(self, slot: Slot) -> None:
+        """Takes tokens that were only tried out of the pool: all behind what the slot holds."""
+        self._context.truncate(slot.index, slot.length)
 
     def keep_beginning(self, slot: Slot) -> None:
         """Copies what a slot holds where it could not be cut back to this later."""
@@ -109,9 +133,13 @@ class SlotPool:
 
         Where the cache cannot move what is behind them, that must be computed again.
         """
-        if self._context.can_shift and start + count <= slot.length:
+        end = start + count
+        may_move = self._context.can_shift and self._shared_end(slot) <= end
+        if may_move and end <= slot.length:
+            length = slot.length
             self._context.remove_span(slot.index, start, count)
-            slot.length -= count
+            self._shrink(slot, start)
+            slot.length = length - count
         else:
             self.cut(slot, start)
 
@@ -122,6 +150,11 @@ class SlotPool:
         self._cut(
             slot, self._reach.reusable(length, held=slot.length, first_position=first_position)
         )
+
+    def save(self, *, until_s: float) -> None:
+        """Writes what slots hold and what left them to disk, as far as the time suffices."""
+        held = sorted(self._slots, key=lambda slot: slot.last_used, reverse=True)
+        self._parked.save([(one.index, one.held) for one in held], until_s=until_s)
 
     def make_room(self, tokens: int) -> bool:
         """Empties idle slots, the oldest first, until the pool has room; False: it has not."""
@@ -143,7 +176,21 @@ class SlotPool:
     def forget(self, slot: Slot) -> None:
         """Empties a slot."""
         self._context.truncate(slot.index, 0)
-        slot.length = 0
+        self._shrink(slot, 0)
+
+    def can_share(self, source: Slot, length: int) -> bool:
+        """Whether another slot can have the first `length` tokens of this one as they are."""
+        if self._reach.is_recurrent or not 0 < length <= source.length:
+            return False
+        first_position = self._context.first_position(source.index)
+        held = source.length
+        return bool(self._reach.reusable(length, held=held, first_position=first_position))
+
+    def share(self, source: Slot, target: Slot, length: int) -> None:
+        """Puts the first `length` tokens of one slot into another, in place of what that holds."""
+        self.forget(target)
+        self._context.share(source.index, target.index, length)
+        target.shared_with, target.shared, target.length = source, length, length
 
     def _spared(self, slot: Slot, tokens: list[int]) -> int:
         """How many of a prompt's tokens the slot has, so that it can go on behind them."""
@@ -153,16 +200,34 @@ class SlotPool:
         first_position = self._context.first_position(slot.index)
         return self._reach.reusable(shared, held=slot.length, first_position=first_position)
 
-    def _restored(self, free: list[Slot], parked: Parked, length: int) -> tuple[Slot, int]:
+    def _restored(
+        self, free: list[Slot], parked: Parked | StoredState, length: int
+    ) -> tuple[Slot, int]:
         """A slot into which the state was put, and how much of it counts: 0 without room."""
-        slot = _oldest(free)
-        self._parked.park(slot.index, slot.held)
-        self.forget(slot)
+        slot = self._vacated(free)
         if not self.make_room(len(parked.tokens)) or not self._parked.restore(parked, slot.index):
             self.forget(slot)
             return slot, 0
         slot.tokens, slot.length = list(parked.tokens), len(parked.tokens)
         return slot, length
+
+    def _vacated(self, free: list[Slot]) -> Slot:
+        """The slot unused for the longest time, empty."""
+        slot = _oldest(free)
+        self._parked.park(slot.index, slot.held)
+        self.forget(slot)
+        return slot
+
+    def _busiest(self, tokens: list[int]) -> tuple[Slot | None, int]:
+        """The running request's slot that has most of a prompt, and how much of it."""
+        best, most = None, 0
+        for slot in self._slots:
+            if slot.is_free or not slot.length:
+                continue
+            length = min(common_prefix(slot.held, tokens), len(tokens) - 1)
+            if length > most and self.can_share(slot, length):
+                best, most = slot, length
+        return best, most
 
     def _park_idle(self, *, but: Slot) -> None:
         """Takes what idle slots hold out of the pool, as far as there is memory for it."""
@@ -175,9 +240,31 @@ class SlotPool:
         if length == slot.length:
             return
         if length and self._context.truncate(slot.index, length):
-            slot.length = length
+            self._shrink(slot, length)
         else:
             self.forget(slot)
+
+    def _shared_end(self, slot: Slot) -> int:
+        """How many of a slot's first tokens lie in cells that other slots use as well."""
+        return max(slot.shared, *(one.shared for one in self._slots if one.shared_with is slot), 0)
+
+    def _shrink(self, slot: Slot, length: int) -> None:
+        """Notes that a slot holds only `length` tokens any more.
+
+        Slots that have more than that in common with it have it in common with each other still:
+        the one with most takes its place for them.
+        """
+        slot.length = length
+        slot.shared = min(slot.shared, length)
+        sharers = [one for one in self._slots if one.shared_with is slot and one.shared > length]
+        if sharers:
+            heir = max(sharers, key=lambda one: one.shared)
+            for one in sharers:
+                one.shared_with = heir
+            heir.shared_with, heir.shared = slot, length
+        for one in (slot, *sharers):
+            if not one.shared:
+                one.shared_with = None
 
 
 def _oldest(free: list[Slot]) -> Slot:

@@ -1,0 +1,1 @@
+"""What prompts leave behind: in the KV pool, in main memory, on disk."""
