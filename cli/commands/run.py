@@ -185,6 +185,7 @@ def _chat(
         imports = threading.Thread(target=_import_repl)
         imports.start()
         load(client, name, asking, terminal)
+        _say_notes(client, name, terminal)
         imports.join()
         from olmkit.cli.chat import repl
         from olmkit.cli.chat.lineeditor import LineEditor

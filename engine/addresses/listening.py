@@ -25,8 +25,17 @@ PREDECESSOR_TIMEOUT_S: Final = 30.0
 
 @contextmanager
 def listening(settings: Settings) -> Iterator[socket.socket]:
-    """A socket that listens at the settings' address; see `listen` and `public_socket`."""
+    """A socket that listens at the settings' address; see `listen` and `public_socket`.
+
+    Raises:
+        AddressInUse, DaemonError: as they do, and for https.
+    """
     address = settings.address
+    if address.scheme == "https":
+        raise DaemonError(
+            f"cannot listen at {address.url}: the daemon speaks no TLS",
+            hint="listen at an http:// address, and let a proxy with TLS pass requests on",
+        )
     if address.is_unix:
         with public_socket(
             Path(address.path), mode=settings.socket_mode, backlog=BACKLOG

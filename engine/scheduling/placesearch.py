@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from olmkit.engine.devices.enumeration import Found
-from olmkit.engine.errors import DeviceLost, OutOfMemory
+from olmkit.engine.errors import DeviceLost, InvalidRequest, OutOfMemory
 from olmkit.engine.planning.admission import check_memory
 from olmkit.engine.planning.attempts import Attempts
 from olmkit.engine.planning.contexts import (
@@ -243,6 +243,13 @@ class PlaceSearch:
                 attempts.refuse(layout, error.device)
                 continue
             return self._placed(options, layout, buffers, key, attempts)
+        if layout is None and previous is not None and not self._options.require_gpu:
+            raise OutOfMemory(
+                f"{self._spec.name} was refused by every device that it was tried on, and by main"
+                " memory, though all said that there was room",
+                missing={HOST: _NEVER},
+                hint="see what else takes memory, or use a smaller num_ctx or model",
+            )
         raise self._never(options)
 
     async def _fitted(self, runner: Runner, options: LoadOptions, layout: Layout) -> list[Buffer]:
@@ -393,9 +400,21 @@ class PlaceSearch:
         return self._spec.gguf.context_length
 
     def _main_device(self) -> str | None:
+        """The name of the device that `main_gpu` counts to.
+
+        Raises:
+            InvalidRequest: there are not so many.
+        """
         number = self._options.main_gpu
-        if number is None or not 0 <= number < len(self._devices):
+        if number is None or not self._devices:
             return None
+        if number >= len(self._devices):
+            names = ", ".join(device.name for device in self._devices)
+            raise InvalidRequest(
+                f'option "main_gpu" is {number}, but the devices end at {len(self._devices) - 1}',
+                field="main_gpu",
+                hint=f"they are, from 0 on: {names}",
+            )
         return self._devices[number].name
 
 

@@ -5,7 +5,9 @@ cache and buffers on them as on cards, with sizes of their own. They have all of
 memory, so budgets are made small by `OLM_GPU_OVERHEAD`.
 """
 
+import asyncio
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,15 +15,16 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.devices.enginesurvey import SurveyUnderWay
+from olmkit.engine.devices.enumeration import Enumerator, Found
 from olmkit.engine.devices.inventory import usable_devices
 from olmkit.engine.gguf.header import read_header
-from olmkit.engine.planning.modelcosts import as_loaded
+from olmkit.engine.planning.modelcosts import as_loaded, model_cost
 from olmkit.engine.runner import protocol as p
 from olmkit.engine.runner.layouts import DeviceShare, Layout
 from support.daemon import Daemon, running_daemon
 from support.models import gemma3, minilm_gguf, qwen_coder, smollm2
 from support.olm import olm, out
-from support.randommodel import write_mamba
+from support.randommodel import write_mamba, write_mixture
 from support.rpcservers import RpcServer, rpc_environment, rpc_servers
 from support.runner import RunnerClient, RunnerFailure
 
@@ -121,6 +124,30 @@ def test_a_kv_cache_in_main_memory_takes_none_of_the_device(servers: list[RpcSer
     assert by_device["CPU"].kv_bytes > 0
 
 
+def test_experts_that_stay_in_main_memory_are_planned_there(
+    servers: list[RpcServer], tmp_path: Path
+) -> None:
+    path = write_mixture(tmp_path / "mixture.gguf")
+    cost = model_cost(read_header(path), p.LoadOptions(context_tokens=512))
+    texts, on_device = [], []
+    for kept in (0, 2):
+        shares = layout_of(servers, 4).shares
+        layout = Layout(shares=shares, cpu_expert_layers=kept)
+        with RunnerClient() as runner:
+            fitted = ask(runner, path, "fit", layout)
+            planned = as_loaded(read_header(path), layout, fitted, is_mapped=True)
+            real = ask(runner, path, "commit", layout)
+            texts.append(runner.complete([1, 70, 71], max_tokens=6, ignore_eos=True).tokens)
+        for plan, truth in zip(planned, real, strict=True):
+            assert abs(total(plan) - total(truth)) <= MIB
+        by_device = {one.device: one.weights_bytes for one in real}
+        on_device.append(by_device[servers[0].device])
+    experts = sum(layer.expert_bytes for layer in cost.layers[:2])
+    assert experts > MIB
+    assert abs(on_device[0] - on_device[1] - experts) < MIB / 16
+    assert texts[0] == texts[1]
+
+
 def test_two_and_three_devices_give_the_same_text_as_one(servers: list[RpcServer]) -> None:
     texts = []
     for counts in ((31,), (15, 16), (10, 10, 11)):
@@ -159,6 +186,34 @@ def test_a_server_that_is_not_there_is_an_error_with_its_name() -> None:
     with RunnerClient() as runner, pytest.raises(RunnerFailure, match=r"127\.0\.0\.1:1") as caught:
         ask(runner, smollm2(), "fit", layout)
     assert caught.value.failed.kind is p.FailureKind.DEVICE_LOST
+
+
+def test_a_server_that_does_not_answer_costs_nobody_the_others(servers: list[RpcServer]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"127.0.0.1:{silent.getsockname()[1]}"
+        enumerator = Enumerator(servers=[endpoint, servers[0].endpoint])
+        found = asyncio.run(enumerator.devices())
+    assert [device.name for device in found.devices] == [servers[0].device]
+    assert any(endpoint in problem for problem in found.problems)
+
+
+def test_devices_that_do_not_answer_in_time_are_none(servers: list[RpcServer]) -> None:
+    enumerator = Enumerator(servers=[servers[0].endpoint], answer_s=0.001)
+    found = asyncio.run(enumerator.devices())
+    assert found.devices == ()
+    assert "did not answer within" in found.problems[0]
+
+
+def test_a_server_that_our_runner_uses_keeps_its_place(servers: list[RpcServer]) -> None:
+    async def listed_twice() -> tuple[Found, Found]:
+        enumerator = Enumerator(servers=[servers[0].endpoint])
+        first = await enumerator.devices()
+        with RunnerClient() as runner:
+            ask(runner, smollm2(), "commit", layout_of(servers, 31))
+            return first, await enumerator.devices(used=frozenset([servers[0].device]))
+
+    first, second = asyncio.run(listed_twice())
+    assert first.devices == second.devices != ()
 
 
 # --- the daemon ------------------------------------------------------------------------------
@@ -239,6 +294,18 @@ def test_a_larger_one_takes_both_devices_and_ps_shows_the_parts(machine: Machine
     assert all(server.device in said for server in machine.servers)
 
 
+def test_a_plan_says_who_would_leave_and_nobody_does(machine: Machine) -> None:
+    machine.unload_all()
+    machine.answer("one")
+    machine.answer("two")
+    said = json.loads(out(olm(machine.daemon.environ, "plan", "big", "--json", "--ctx", "1024")))
+    assert set(said["evicts"]) == {"one:latest", "two:latest"}
+    layers = {device["name"]: device["layers"] for device in said["devices"]}
+    assert sum(layers.values()) == said["layers"]
+    assert layers["CPU"] == 0
+    assert machine.loaded().keys() == {"one", "two"}
+
+
 def test_a_third_one_evicts_the_one_that_was_used_longest_ago(machine: Machine) -> None:
     machine.unload_all()
     machine.answer("one")
@@ -253,6 +320,12 @@ def test_a_model_that_must_be_on_cards_and_does_not_fit_is_refused(machine: Mach
     status, reply = machine.ask("big", require_gpu=True, main_gpu=0)
     assert status == 507, reply
     assert "does not fit on the graphics cards" in json.loads(reply)["error"]
+
+
+def test_a_main_card_that_is_not_there_is_a_wrong_request(machine: Machine) -> None:
+    status, reply = machine.ask("one", main_gpu=7)
+    assert status == 400, reply
+    assert "main_gpu" in json.loads(reply)["error"]
 
 
 def test_less_context_will_do_where_that_is_allowed(machine: Machine) -> None:

@@ -16,10 +16,17 @@ KEYS = ("a", "b", "c", "d")
 CONTEXTS = (1024, 2048, 4096)
 CALLERS = ("", "ann", "bob")
 DATA = st.data()
-
-
-def _on_cpu(size_bytes: int | None) -> dict[str, int] | None:
-    return None if size_bytes is None else {"CPU": size_bytes}
+TAKEN = ({"CPU": 100}, {"GPU0": 100}, {"GPU1": 100}, {"GPU0": 60, "GPU1": 60, "CPU": 20})
+"""What models give back, by device."""
+MISSING = (
+    "not memory",
+    None,
+    {"CPU": 50},
+    {"CPU": 150},
+    {"GPU0": 50},
+    {"GPU0": 90, "GPU1": 90},
+    {"GPU1": 10_000},
+)
 
 
 class SchedulerMachine(RuleBasedStateMachine):
@@ -128,24 +135,22 @@ class SchedulerMachine(RuleBasedStateMachine):
                 instance,
                 context_tokens=self.ready[instance][1].context_tokens,
                 trained_context_tokens=8192,
-                taken={"CPU": 100},
+                taken=TAKEN[instance % len(TAKEN)],
                 now_s=self.now_s,
             )
         )
 
     @precondition(lambda self: self.loading)
-    @rule(data=DATA, missing=st.sampled_from(["not memory", None, 50, 150, 10_000]))
-    def fail_load(self, data: st.DataObject, missing: int | str | None) -> None:
+    @rule(data=DATA, missing=st.sampled_from(MISSING))
+    def fail_load(self, data: st.DataObject, missing: dict[str, int] | str | None) -> None:
         instance = data.draw(st.sampled_from(sorted(self.loading)))
         del self.loading[instance]
-        missing_bytes = missing if isinstance(missing, int) else None
+        short = missing if isinstance(missing, dict) else None
         error: EngineError = OutOfMemory("too little memory")
         if missing == "not memory":
             error = ModelUnloadable("corrupt", model="m")
         self.carry_out(
-            self.scheduler.on_load_failed(
-                instance, error, missing=_on_cpu(missing_bytes), now_s=self.now_s
-            )
+            self.scheduler.on_load_failed(instance, error, missing=short, now_s=self.now_s)
         )
 
     @precondition(lambda self: self.stopping)

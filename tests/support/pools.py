@@ -1,7 +1,7 @@
 """A pool of runner processes that leaves nothing behind, and what its tests ask of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,8 @@ from typing import Any
 import psutil
 import uvloop
 
+from olmkit.engine.devices.enumeration import Found
+from olmkit.engine.devices.inventory import Device
 from olmkit.engine.runner.protocol import Completed, LoadOptions, Piece
 from olmkit.engine.scheduling.bringup import StartRunner
 from olmkit.engine.scheduling.leases import Lease
@@ -32,12 +34,22 @@ async def open_pool(
     *,
     start_runner: StartRunner = start_program,
     free_bytes: Callable[[], int] = lambda: PLENTY,
+    devices: Sequence[Device] = (),
     **settings: Any,
 ) -> AsyncIterator[Pool]:
     """A pool that must leave no instance, process, task or descriptor behind."""
     await (await start_program("warm up")).close()  # what the event loop opens once
     descriptors, tasks = psutil.Process().num_fds(), len(asyncio.all_tasks())
-    pool = Pool(Settings(**settings), start_runner=start_runner, free_bytes=free_bytes)
+
+    async def listed() -> Found:
+        return Found(devices=tuple(devices))
+
+    pool = Pool(
+        Settings(**settings),
+        start_runner=start_runner,
+        free_bytes=free_bytes,
+        list_devices=(lambda used: listed()) if devices else None,
+    )
     try:
         yield pool
     finally:

@@ -78,6 +78,28 @@ def write_llama(path: Path, *, layers: int = 2, width: int = 128, rows: int = VO
     return path
 
 
+def write_mixture(path: Path, *, layers: int = 3, width: int = 128, experts: int = 4) -> Path:
+    """A mixture of experts, of which each token uses two."""
+    heads, inner = 4, 4 * width
+    writer = _Writer(path, "llama", layers=layers, width=width)
+    writer.gguf.add_feed_forward_length(inner)
+    writer.gguf.add_head_count(heads)
+    writer.gguf.add_layer_norm_rms_eps(1e-5)
+    writer.gguf.add_expert_count(experts)
+    writer.gguf.add_expert_used_count(2)
+    for block in (f"blk.{index}." for index in range(layers)):
+        writer.fill(block + "attn_norm.weight", width)
+        writer.fill(block + "ffn_norm.weight", width)
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            writer.add(f"{block}{name}.weight", width, width)
+        writer.add(block + "ffn_gate_inp.weight", experts, width)
+        writer.add(block + "ffn_gate_exps.weight", experts, inner, width)
+        writer.add(block + "ffn_up_exps.weight", experts, inner, width)
+        writer.add(block + "ffn_down_exps.weight", experts, width, inner)
+    writer.close()
+    return path
+
+
 def write_mamba(path: Path, *, layers: int = 2, width: int = 64) -> Path:
     """A recurrent model: its state cannot go back to an earlier token."""
     inner, state, kernel, rank = 2 * width, 8, 4, 4

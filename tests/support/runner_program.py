@@ -7,6 +7,8 @@ only by accident. Its model file is a JSON object:
     load_s, token_s              how long the load and one token take
     fail                         a `FailureKind` that the load ends with
     fail_while                   the load fails with OUT_OF_MEMORY while this path exists
+    fail_commits                 so many loads (lines of `started_log`) end with OUT_OF_MEMORY,
+                                 though dry runs and proofs of memory went well
     stall                        the load makes no progress for ever
     die                          exit status to end with in the midst of the load
     started_log                  a file that gets one line a process
@@ -38,6 +40,7 @@ class Program:
         self.channel = channel
         self.active: dict[int, tuple[p.Completion, int]] = {}
         self.context_tokens = 0
+        self.trained_tokens = 0
         self.embedding = False
         self.token_s = 0.0
         self.steps = 0
@@ -106,9 +109,15 @@ class Program:
         except (OSError, ValueError) as error:
             self.fail(request.id, p.FailureKind.BAD_MODEL, f"the model file is broken: {error}")
             return
+        if request.operation in (p.LoadOperation.FIT, p.LoadOperation.ALLOC):
+            self.send(self.loaded(request, started_ns))
+            return
         if log := model.get("started_log"):
             with open(log, "a") as file:
                 file.write(f"{os.getpid()}\n")
+            if len(Path(log).read_text().splitlines()) <= model.get("fail_commits", 0):
+                self.fail(request.id, p.FailureKind.OUT_OF_MEMORY, "the card has less than it said")
+                return
         for step in range(10):
             self.send(p.LoadProgress(id=request.id, fraction=step / 10))
             self.pass_time(model.get("load_s", 0) / 10)
@@ -129,22 +138,28 @@ class Program:
         self.token_s = model.get("token_s", 0)
         trained = model.get("context_tokens", 8192)
         self.context_tokens = min(trained, request.options.context_tokens)
-        self.send(
-            p.Loaded(
-                id=request.id,
-                buffers=[p.Buffer(device="CPU", weights_bytes=1000, kv_bytes=self.context_tokens)],
-                context_tokens=self.context_tokens,
-                trained_context_tokens=trained,
-                vocabulary_tokens=0x110000,
-                embedding_length=2,
-                has_encoder_only=False,
-                adds_bos=False,
-                adds_eos=False,
-                bos_token="",
-                eos_token="",
-                threads=1,
-                load_ns=time.monotonic_ns() - started_ns,
-            )
+        self.trained_tokens = trained
+        self.send(self.loaded(request, started_ns))
+
+    def loaded(self, request: p.Load, started_ns: int) -> p.Loaded:
+        """What a load, or a dry run, takes: 1000 bytes in main memory, and 1000 a device."""
+        buffers = [p.Buffer(device="CPU", weights_bytes=1000, kv_bytes=self.context_tokens)]
+        for share in request.layout.shares if request.layout else ():
+            buffers.append(p.Buffer(device=share.device, weights_bytes=1000))
+        return p.Loaded(
+            id=request.id,
+            buffers=buffers,
+            context_tokens=self.context_tokens,
+            trained_context_tokens=self.trained_tokens,
+            vocabulary_tokens=0x110000,
+            embedding_length=2,
+            has_encoder_only=False,
+            adds_bos=False,
+            adds_eos=False,
+            bos_token="",
+            eos_token="",
+            threads=1,
+            load_ns=time.monotonic_ns() - started_ns,
         )
 
     def pass_time(self, seconds: float) -> None:
