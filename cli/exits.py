@@ -46,6 +46,7 @@ CODES: dict[type[Exception], ExitCode] = {
     engine.InvalidRequest: ExitCode.USAGE,
     engine.KeyRequired: ExitCode.UNAUTHORIZED,
     engine.KeyForbids: ExitCode.UNAUTHORIZED,
+    engine.ResponseNotStored: ExitCode.NOT_FOUND,
     engine.OutOfMemory: ExitCode.OUT_OF_MEMORY,
     engine.DaemonNotRunning: ExitCode.DAEMON_UNREACHABLE,
     engine.DaemonStartFailed: ExitCode.DAEMON_UNREACHABLE,

@@ -6,6 +6,7 @@
     ├ ModelUnloadable           .model      bad file, unknown architecture
     ├ UnsupportedCapability     .model .capability
     ├ ModelNotCreatable
+    ├ ResponseNotStored
     ├ TemplateFailed            a chat template is broken, hostile or too slow
     ├ OutOfMemory               .needed_bytes .free_bytes
     ├ DeviceLost                .model      a card or server that a model lies on is gone
@@ -76,6 +77,10 @@ class UnsupportedCapability(EngineError):
 
 class ModelNotCreatable(EngineError):
     """The parts given to `create` make no model."""
+
+
+class ResponseNotStored(EngineError):
+    """No response of this id is kept."""
 
 
 class TemplateFailed(EngineError):

@@ -101,6 +101,8 @@ class Settings:
     """Devices of other machines, `host:port`; unencrypted, and without authentication."""
     prompt_cache_bytes: int = 1 << 30
     """Main memory that a loaded model may use for what idle prompts hold."""
+    stored_responses: int = 0
+    """Responses of OpenAI's API that are kept, so that others can go on from them; 0: none."""
     prompt_store: Path = field(default_factory=lambda: Path.home() / ".olm" / "cache" / "prompts")
     """Where that is kept when a model is unloaded."""
     prompt_store_bytes: int = 1 << 30
@@ -170,6 +172,7 @@ class Settings:
             split_mode=read.choice("split_mode", "SPLIT_MODE", ("layer", "row", "tensor"), "layer"),
             rpc_servers=read.listed("rpc_servers", "RPC"),
             prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
+            stored_responses=read.count("stored_responses", "STORED_RESPONSES", 0),
             prompt_store=_path(store, environ) if store else home / "cache" / "prompts",
             prompt_store_bytes=read.size("prompt_store_bytes", "CACHE_DISK", 1 << 30),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,

@@ -148,6 +148,11 @@ def _add_part(
 
 
 def _require_name(text: str) -> None:
+    if text.startswith(("oci:", "oci-archive:")):
+        raise CliError(
+            f"{text!r} is a layout, which holds models under names of their own",
+            hint=f"`olm pull {text}` brings them; then FROM takes one by its name",
+        )
     try:
         Reference.parse(text)
     except InvalidReference as error:

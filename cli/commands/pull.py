@@ -58,6 +58,8 @@ def pull(
         from olmkit.cli.building.archiveinput import load_from
 
         names = load_from(client, str(location.path), terminal, only=location.name, quiet=quiet)
+        if not quiet:
+            terminal.data("".join(f"Loaded model: {name}\n" for name in names))
     else:
         fetch(
             client,

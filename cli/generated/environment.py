@@ -36,6 +36,7 @@ VARIABLES: Final = {
     "OLM_SPLIT_MODE": "layer, row or tensor: how a model is spread over cards (layer)",
     "OLM_RPC": "devices of other machines, unencrypted, as host:port; a comma list",
     "OLM_PROMPT_CACHE": "bytes of memory for idle prompts of a loaded model; 0: none (1073741824)",
+    "OLM_STORED_RESPONSES": "responses of OpenAI's API kept in memory; 0: none (0)",
     "OLM_CACHE_DIR": "where prompts are kept of models that are unloaded ($OLM_HOME/cache/prompts)",
     "OLM_CACHE_DISK": "disk space for them, such as 10G; 0: none are kept (1G)",
     "OLM_ORIGINS": "origins of browser requests to allow, besides local ones; a comma list",

@@ -38,7 +38,7 @@ from olmkit.engine.api.openai.completions import completions
 from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
-from olmkit.engine.api.openai.responses import responses
+from olmkit.engine.api.openai.responses import responses, stored_input_items, stored_response
 from olmkit.engine.api.operations.observer import ROUTE, Observer
 from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
@@ -133,6 +133,8 @@ def _routes() -> list[Route]:
         ("/api/plan", plan, "POST", Need.LIST),
         ("/api/cache", kept_prompts, "GET", Need.READ),
         ("/api/cache", forget_prompts, "DELETE", Need.MANAGE),
+        ("/v1/responses/{id}", stored_response, "GET DELETE", Need.INFER),
+        ("/v1/responses/{id}/input_items", stored_input_items, "GET", Need.INFER),
     )
     return [
         _ExactRoute(path, _asked_for_a_key(handler, need), methods=methods.split())

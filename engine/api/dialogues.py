@@ -1,7 +1,6 @@
 """A request for the next turn of a conversation, checked against its model: for every API alike."""
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,7 +13,6 @@ from olmkit.engine.api.checks import (
     require_model,
     settle_think,
 )
-from olmkit.engine.api.native.chat import with_stored
 from olmkit.engine.api.state import Api
 from olmkit.engine.chat.conversation import (
     Conversation,
@@ -28,7 +26,13 @@ from olmkit.engine.chat.conversation import (
 from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.errors import UnsupportedCapability
 from olmkit.engine.inference.answering import AnswerRequest, answer
-from olmkit.engine.inference.inference import CompletionRequest, Constraint, Finished, History
+from olmkit.engine.inference.inference import (
+    CompletionRequest,
+    Constraint,
+    Finished,
+    History,
+    PromptCounts,
+)
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
 
@@ -53,6 +57,9 @@ class DialogueRequest:
     keep_alive: Any = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    truncate: bool = True
+    """See `CompletionRequest`, as for `shift`."""
+    shift: bool = True
 
 
 async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
@@ -60,6 +67,28 @@ async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
 
     Raises:
         InvalidRequest, ModelNotFound, UnsupportedCapability: it cannot be answered.
+    """
+    return await prepare_answer(api, wanted, await prepare_completion(api, wanted))
+
+
+async def prepare_answer(
+    api: Api, wanted: DialogueRequest, completion: CompletionRequest
+) -> AnswerRequest:
+    """How the completion is to be read. Raises: InvalidRequest, EngineError."""
+    return AnswerRequest(
+        completion=completion,
+        output_format=await api.output_format(completion.spec),
+        tools=wanted.tools,
+        tool_choice=wanted.tool_choice,
+        thinking_budget=wanted.thinking_budget,
+    )
+
+
+async def prepare_completion(api: Api, wanted: DialogueRequest) -> CompletionRequest:
+    """The completion that gives the next turn, however its text is to be read.
+
+    Raises:
+        InvalidRequest, ModelNotFound, UnsupportedCapability: it cannot be computed.
     """
     name = require_model(wanted.name)
     keep_alive_s = parse_keep_alive(wanted.keep_alive)
@@ -73,7 +102,7 @@ async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
     think = None if wanted.drops_think and "thinking" not in found else wanted.think
     think = settle_think(think, name, spec, found)
     conversation = Conversation(
-        messages=with_stored(spec, wanted.messages),
+        messages=_with_stored(spec, wanted.messages),
         tools=wanted.tools if offers else (),
         think=think,
     )
@@ -82,26 +111,35 @@ async def prepare(api: Api, wanted: DialogueRequest) -> AnswerRequest:
         facts = await api.catalog.template_facts(spec)
         return (await api.renderer.render(spec, turns, go_facts=facts)).text
 
-    return AnswerRequest(
-        completion=CompletionRequest(
-            spec=spec,
-            options=Options.layered(spec.parameters, wanted.options),
-            render=render,
-            began_ns=wanted.began_ns,
-            keep_alive_s=keep_alive_s,
-            top_logprobs=top_logprobs,
-            constraint=wanted.constraint,
-            history=History(
-                cuts=conversation.cuts,
-                render_from=lambda turn: render(conversation.since(turn)),
-            ),
-        ),
-        output_format=await api.output_format(spec),
-        tools=wanted.tools,
-        tool_choice=wanted.tool_choice,
+    return CompletionRequest(
+        spec=spec,
+        options=Options.layered(spec.parameters, wanted.options),
+        render=render,
+        began_ns=wanted.began_ns,
+        keep_alive_s=keep_alive_s,
+        top_logprobs=top_logprobs,
+        constraint=wanted.constraint,
         thinks=bool(think),
-        thinking_budget=wanted.thinking_budget,
+        history=History(
+            cuts=conversation.cuts,
+            render_from=lambda turn: render(conversation.since(turn)),
+        ),
+        truncate=wanted.truncate,
+        shift=wanted.shift,
     )
+
+
+def _with_stored(spec: ModelSpec, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The request's turns behind those that the model starts with.
+
+    The system prompt comes before both: the request's, when it begins with one, else the model's.
+    """
+    stored = tuple(Message(role=turn.role, content=turn.content) for turn in spec.messages)
+    begin = next((i for i, one in enumerate(messages) if one.role != "system"), len(messages))
+    system = messages[:begin]
+    if spec.system and not system:
+        system = (Message(role="system", content=spec.system),)
+    return system + stored + messages[begin:]
 
 
 def _require_text(spec: ModelSpec, messages: tuple[Message, ...]) -> None:
@@ -116,28 +154,52 @@ def _require_text(spec: ModelSpec, messages: tuple[Message, ...]) -> None:
                 )
 
 
+Told = tuple[str, dict[str, Any]]
+"""Name and members of one event of a stream."""
+
+
 class Assembly(Protocol):
     """A reply that is put together of an answer's events, and tells what each of them changes."""
 
-    def add(self, event: OutputEvent) -> Iterator[object]:
+    def begin(self, prompt: PromptCounts | None) -> Iterator[Told]:
+        """The reply before its first part. `prompt` None: how long it was is not known."""
+        ...
+
+    def add(self, event: OutputEvent) -> Iterator[Told]:
         """Take an event in."""
         ...
 
-    def close(self) -> Iterator[object]:
-        """End what is still open."""
+    def finish(self, end: Finished) -> Iterator[Told]:
+        """End what is still open, and the reply."""
         ...
 
 
-async def assemble(api: Api, wanted: AnswerRequest, reply: Assembly) -> Finished:
-    """Take a whole answer into `reply`; returns how it ended. Raises: as `answer`."""
-    end: Finished | None = None
+async def told(
+    api: Api, wanted: AnswerRequest, reply: Assembly
+) -> AsyncGenerator[Sequence[Told], None]:
+    """What to tell of an answer, by the steps in which it comes.
+
+    Raises:
+        EngineError: as `answer`.
+    """
+    has_begun = False
     async with aclosing(answer(api.services, wanted)) as parts:
         async for part in parts:
+            events: list[Told] = []
+            if not has_begun:
+                has_begun = True
+                events += reply.begin(None if isinstance(part, Finished) else part.prompt)
             if isinstance(part, Finished):
-                end = part
-                continue
-            for event in part.events:
-                deque(reply.add(event), maxlen=0)
-    deque(reply.close(), maxlen=0)
-    assert end is not None
-    return end
+                events += reply.finish(part)
+            else:
+                for event in part.events:
+                    events += reply.add(event)
+            if events:
+                yield events
+
+
+async def assemble(api: Api, wanted: AnswerRequest, reply: Assembly) -> None:
+    """Take a whole answer into `reply`. Raises: as `answer`."""
+    async with aclosing(told(api, wanted, reply)) as steps:
+        async for _ in steps:
+            pass

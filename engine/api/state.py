@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from olmkit.engine.access.doorkeeper import Doorkeeper
 from olmkit.engine.access.keyfile import KeyFile
+from olmkit.engine.api.openai.responsestore import ResponseStore
 from olmkit.engine.api.operations.readiness import Readiness
 from olmkit.engine.api.storework import Transfers
 from olmkit.engine.chat.output.formats import OutputFormat
@@ -37,6 +38,7 @@ class Api:
             inspect_template=self.renderer.inspect,
         )
         self.transfers = Transfers()
+        self.responses = ResponseStore(limit=services.settings.stored_responses)
         self.vocabularies = Vocabularies(services.safeguard)
         self.readiness = Readiness(services)
         self.loads = 0

@@ -33,6 +33,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.KeysUnusable: (500, "keys_unusable"),
     engine.LoadTimeout: (504, "load_timeout"),
     engine.RunnerFailed: (500, "runner_failed"),
+    engine.ResponseNotStored: (404, "response_not_found"),
     engine.RunnerDied: (500, "runner_died"),
     engine.EngineUnusable: (500, "engine_unusable"),
     engine.DaemonError: (500, "daemon"),

@@ -31,8 +31,11 @@ class Tool:
         """A tool in the form that OpenAI's and Ollama's APIs share.
 
         Raises:
-            ValueError: it has no name, or parameters that are no object.
+            ValueError: it is no function, has no name, or parameters that are no object.
         """
+        kind = given.get("type")
+        if kind is not None and kind != "function":
+            raise ValueError(f"tools of type {str(kind)[:80]!r} are not supported, only functions")
         function = given.get("function", given)
         if not isinstance(function, Mapping):
             raise ValueError("a tool's function is no object")

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 
 from olmkit.engine.chat.conversation import Tool, ToolChoice, ToolChoiceMode
-from olmkit.engine.chat.output.deltas import AnswerDelta, OutputEvent
+from olmkit.engine.chat.output.deltas import AnswerDelta, OutputEvent, ThoughtDelta
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat
 from olmkit.engine.chat.output.grammar import calls_constraint
 from olmkit.engine.chat.output.stage import OutputStage
@@ -20,6 +20,7 @@ from olmkit.engine.inference.inference import (
     CompletionRequest,
     Finished,
     History,
+    PromptCounts,
     Text,
     compute,
     watch_of,
@@ -39,18 +40,20 @@ class AnswerRequest:
     output_format: OutputFormat = PLAIN
     tools: tuple[Tool, ...] = ()
     tool_choice: ToolChoice = field(default_factory=ToolChoice)
-    thinks: bool = False
-    """The model may think before it answers."""
     thinking_budget: int | None = None
     """Most tokens of the thought; then it is closed and the answer begins. None: no limit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Output:
-    """What a piece of the model's text amounts to; may be nothing but log-probabilities."""
+    """What a piece of the model's text amounts to; may be nothing but log-probabilities.
 
-    events: tuple[OutputEvent, ...]
+    The first one of an answer only tells how long the prompt was.
+    """
+
+    events: tuple[OutputEvent, ...] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
+    prompt: PromptCounts | None = None
 
 
 Outputs = AsyncGenerator[Output | Finished, None]
@@ -87,6 +90,10 @@ class _Answer:
         self._stage: OutputStage | None = None
         self._is_new = True
         """The stage has not seen yet what the prompt was begun with."""
+        self._has_told_prompt = False
+        self._is_thinking = False
+        """The last thing that came out of the stage was a thought."""
+        self._thought_tokens = 0
         calls = None
         own = wanted.completion.constraint
         is_bound = wanted.tool_choice.is_bound
@@ -137,7 +144,9 @@ class _Answer:
         """A thought comes first that ends by rules of its own."""
         has_budget = self._wanted.thinking_budget is not None
         is_bound = self._completion.constraint is not None
-        return (has_budget or is_bound) and self._wanted.thinks and self._format.can_think
+        return (
+            (has_budget or is_bound) and self._wanted.completion.thinks and self._format.can_think
+        )
 
     @property
     def _closing(self) -> str:
@@ -227,6 +236,11 @@ class _Answer:
         has_begun = False
         async with aclosing(compute(self._services, request, self._watch)) as pieces:
             async for piece in pieces:
+                if isinstance(piece, PromptCounts):
+                    if not self._has_told_prompt:
+                        self._has_told_prompt = True
+                        yield Output(prompt=piece)
+                    continue
                 events: list[OutputEvent] = []
                 if not has_begun and self._stage is not None and self._is_new:
                     events += self._stage.feed(self._begun)
@@ -234,12 +248,20 @@ class _Answer:
                 has_begun = True
                 if isinstance(piece, Text):
                     events += self._feed(piece.text)
+                    self._count(events, piece.tokens)
                     if events or piece.logprobs:
                         yield Output(events=tuple(events), logprobs=piece.logprobs)
                     continue
                 if events:
                     yield Output(events=tuple(events))
-                yield piece
+                yield replace(piece, thought_tokens=self._thought_tokens)
+
+    def _count(self, events: list[OutputEvent], tokens: int) -> None:
+        """Tokens belong to a thought as long as nothing else has come out of them."""
+        if events:
+            self._is_thinking = isinstance(events[-1], ThoughtDelta)
+        if self._is_thinking:
+            self._thought_tokens += tokens
 
 
 def _keepable(tool: Tool) -> Tool:

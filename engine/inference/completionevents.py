@@ -1,8 +1,16 @@
-"""What comes out of a completion: pieces of text, then its end."""
+"""What comes out of a completion: the length of its prompt, pieces of text, then its end."""
 
 from dataclasses import dataclass
 
 from olmkit.engine.runner.protocol import EndReason, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCounts:
+    """How long the prompt was, known before the first token of the answer."""
+
+    prompt_tokens: int
+    cached_tokens: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -11,6 +19,8 @@ class Text:
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    tokens: int = 0
+    """How many tokens were sampled for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +37,8 @@ class Finished:
     prompt_ns: int
     completion_tokens: int
     completion_ns: int
+    thought_tokens: int = 0
+    """Of the tokens sampled, those of a thought."""
     tokens: tuple[int, ...] = ()
     dropped_turns: int = 0
     """Turns that were left out of the prompt, which was too long."""
@@ -34,3 +46,6 @@ class Finished:
     """Tokens that were cut out of the middle of the prompt."""
     shifted_tokens: int = 0
     """Tokens that were forgotten while the answer was written."""
+
+
+CompletionEvent = PromptCounts | Text | Finished

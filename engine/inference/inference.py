@@ -16,7 +16,12 @@ from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import ContextExceeded
 from olmkit.engine.framing import wire_path
-from olmkit.engine.inference.completionevents import Finished, Text
+from olmkit.engine.inference.completionevents import (
+    CompletionEvent,
+    Finished,
+    PromptCounts,
+    Text,
+)
 from olmkit.engine.inference.completionwatch import CompletionWatch
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
@@ -28,6 +33,7 @@ from olmkit.engine.runner.protocol import (
     EndReason,
     LoadOptions,
     Piece,
+    PromptRead,
     Room,
     TokenLogprob,
 )
@@ -42,6 +48,7 @@ __all__ = [
     "EndReason",
     "Finished",
     "History",
+    "PromptCounts",
     "Text",
     "TokenLogprob",
     "complete",
@@ -79,6 +86,8 @@ class CompletionRequest:
     """`time.perf_counter_ns()` when the request came in."""
     keep_alive_s: float | None = None
     top_logprobs: int | None = None
+    thinks: bool = False
+    """The model may think before it answers."""
     constraint: Constraint | None = None
     """The grammar or schema that the answer follows."""
     marks: tuple[str, ...] = ()
@@ -146,8 +155,8 @@ async def load(
 
 async def complete(
     services: Services, request: CompletionRequest
-) -> AsyncGenerator[Text | Finished, None]:
-    """The pieces of the answer as they come, then `Finished`.
+) -> AsyncGenerator[CompletionEvent, None]:
+    """How long the prompt was, the pieces of the answer as they come, then `Finished`.
 
     Raises:
         EngineError: the model cannot be loaded, the template fails, the prompt is too long, the
@@ -168,7 +177,7 @@ def watch_of(services: Services, request: CompletionRequest) -> CompletionWatch:
 
 async def compute(
     services: Services, request: CompletionRequest, watch: CompletionWatch
-) -> AsyncGenerator[Text | Finished, None]:
+) -> AsyncGenerator[CompletionEvent, None]:
     """As `complete`, for one of several completions that make one answer; `watch` is told."""
     rendering = asyncio.ensure_future(request.render())
     try:
@@ -205,7 +214,7 @@ async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | 
     return [*request.earlier_tokens, *tokens]
 
 
-async def _answered(work: _Work, prompt: str | list[int]) -> AsyncGenerator[Text | Finished, None]:
+async def _answered(work: _Work, prompt: str | list[int]) -> AsyncGenerator[CompletionEvent, None]:
     """The answer to a prompt, or to what is left of its history when that is too long.
 
     The runner says whether it is, so that prompts that fit cost nothing.
@@ -269,7 +278,7 @@ def _room(request: CompletionRequest, *, may_cut: bool) -> Room:
 
 async def _run(
     work: _Work, prompt: str | list[int], *, may_cut: bool
-) -> AsyncGenerator[Text | Finished, None]:
+) -> AsyncGenerator[CompletionEvent, None]:
     request, lease, watch = work.request, work.lease, work.watch
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
@@ -293,7 +302,15 @@ async def _run(
                     watch.token()
                     tokens += event.tokens if request.wants_tokens else []
                     if event.text or event.logprobs:
-                        yield Text(text=event.text, logprobs=tuple(event.logprobs))
+                        yield Text(
+                            text=event.text,
+                            logprobs=tuple(event.logprobs),
+                            tokens=len(event.tokens),
+                        )
+                case PromptRead():
+                    yield PromptCounts(
+                        prompt_tokens=event.prompt_tokens, cached_tokens=event.cached_tokens
+                    )
                 case Completed(reason=EndReason.CANCELLED):
                     raise Cancelled("request canceled")
                 case Completed():

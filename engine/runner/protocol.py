@@ -172,7 +172,9 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Completion(_Message, frozen=True):
-    """Complete a prompt. Answered by `PromptProgress`*, `Piece`*, then `Completed` or `Failed`.
+    """Complete a prompt.
+
+    Answered by `PromptProgress`*, `PromptRead`, `Piece`*, then `Completed`, or by `Failed`.
 
     `prompt` is text, tokenized with special tokens recognised and BOS/EOS added as the model
     asks, or token ids taken as they are. A prompt (plus one token) longer than the context is
@@ -352,6 +354,14 @@ class PromptProgress(_Message, frozen=True):
     total_tokens: int
 
 
+class PromptRead(_Message, frozen=True):
+    """The prompt of a completion is read; comes with its first token, before the `Piece`."""
+
+    prompt_tokens: int
+    cached_tokens: int
+    """As in `Completed`, both."""
+
+
 class TokenLogprob(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """Log-probability of one token under the model's own distribution, before sampling."""
 
@@ -441,6 +451,7 @@ class StepOutput(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only
         | LoadProgress
         | Loaded
         | PromptProgress
+        | PromptRead
         | Piece
         | Completed
         | Embedded
@@ -456,6 +467,7 @@ Reply = (
     | LoadProgress
     | Loaded
     | PromptProgress
+    | PromptRead
     | Piece
     | Completed
     | Embedded

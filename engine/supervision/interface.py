@@ -41,6 +41,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    PromptRead,
     Ranked,
     Room,
     Sampling,
@@ -144,7 +145,7 @@ class Runner(Protocol):
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
-    ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
+    ) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
         """The pieces of a completion as they come, then one `Completed`, always the last item.
 
         Nothing is sent before the first item is

@@ -48,6 +48,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    PromptRead,
     Ranked,
     Ranking,
     Reply,
@@ -212,7 +213,7 @@ class LocalRunner:
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
-    ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
+    ) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
         """See `Runner.complete`."""
         request = Completion(
             id=self._stream.next_id(),
@@ -221,7 +222,7 @@ class LocalRunner:
         )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:
-                if isinstance(reply, PromptProgress | Piece):
+                if isinstance(reply, PromptProgress | PromptRead | Piece):
                     yield reply
                 else:
                     yield self._expect(reply, Completed)

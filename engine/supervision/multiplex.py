@@ -18,6 +18,7 @@ from olmkit.engine.runner.protocol import (
     LoadProgress,
     Piece,
     PromptProgress,
+    PromptRead,
     Reply,
     Request,
     decode_replies,
@@ -182,7 +183,7 @@ class Multiplex:
 
 
 def _is_last(reply: Reply) -> bool:
-    return not isinstance(reply, LoadProgress | PromptProgress | Piece)
+    return not isinstance(reply, LoadProgress | PromptProgress | PromptRead | Piece)
 
 
 def _encode(request: Request) -> bytes:

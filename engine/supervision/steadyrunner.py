@@ -24,6 +24,7 @@ from olmkit.engine.runner.protocol import (
     ModelFiles,
     Piece,
     PromptProgress,
+    PromptRead,
     Ranked,
 )
 from olmkit.engine.safemode.safeguard import Known, Safeguard
@@ -110,7 +111,7 @@ class SteadyRunner:
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
-    ) -> AsyncGenerator[PromptProgress | Piece | Completed, None]:
+    ) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
         """See `Runner.complete`."""
         has_answered = False
         while True:

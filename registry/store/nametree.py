@@ -136,6 +136,10 @@ class NameTree:
                     )
         return path
 
+    def _entry(self, parts: Sequence[str]) -> Path:
+        """As `path`, but the last component may be a link: it is looked at, not followed."""
+        return self.path(parts[:-1]) / parts[-1]
+
     def read(self, parts: Sequence[str]) -> ManifestFile | None:
         """The manifest's bytes; `None` when there is none.
 
@@ -153,9 +157,14 @@ class NameTree:
         return wanted if self._is_file(wanted) else self._folded(wanted, ())
 
     def _is_file(self, parts: Parts) -> bool:
-        path = self.path(parts)
+        """Something is there that a manifest could be; a link or a pipe too, so that its name can
+        be removed."""
+        path = self._entry(parts)
         with store_errors(path, "read"):
-            return path.is_file()
+            try:
+                return not stat.S_ISDIR(os.lstat(path).st_mode)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
 
     def _folded(self, wanted: Parts, found: Parts) -> Parts | None:
         if len(found) == LEVELS:
@@ -239,7 +248,7 @@ class NameTree:
         Raises:
             StoreError: it cannot be removed.
         """
-        path = self.path(parts)
+        path = self._entry(parts)
         with store_errors(path, "remove"):
             os.unlink(path)
             sync_folder(path.parent)

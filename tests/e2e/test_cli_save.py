@@ -287,9 +287,14 @@ def test_layouts_on_this_machine_are_pulled(daemon: Daemon, store: Store, tmp_pa
     pulled = out(olm(daemon.environ, "pull", "-q", f"oci:{folder}:ghcr.io/team/big:v2"))
     assert pulled == "ghcr.io/team/big:v2\n"
     assert [model.reference.short for model in store.list()] == ["ghcr.io/team/big:v2"]
-    out(olm(daemon.environ, "pull", "-q", f"oci-archive:{path}"))
+    told = out(olm(daemon.environ, "pull", f"oci-archive:{path}"))
+    assert told == "Loaded model: small:latest\nLoaded model: ghcr.io/team/big:v2\n"
     assert raw_manifests(store) == before
     assert olm(daemon.environ, "pull", f"oci:{folder}:absent").returncode == 1
     run = olm(daemon.environ, "run", f"oci:{folder}", "hi")
     assert run.returncode == 2
     assert f"hint: `olm pull oci:{folder}` brings them".encode() in run.stderr
+    (tmp_path / "Modelfile").write_text(f"FROM oci:{folder}\n")
+    create = olm(daemon.environ, "create", "--check", "-f", str(tmp_path / "Modelfile"))
+    assert create.returncode == 1
+    assert b"is a layout, which holds models under names of their own" in create.stdout

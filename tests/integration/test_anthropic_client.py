@@ -74,6 +74,18 @@ def test_the_order_of_events(api: Api) -> None:
     assert told[-2]["delta"]["stop_reason"] == "max_tokens"
 
 
+def test_a_stream_tells_the_length_of_the_prompt_first(api: Api) -> None:
+    long = [{"role": "user", "content": "Count: " + "one two three " * 20}]
+    body = {"model": "smol", "max_tokens": 2, "messages": long, "stream": True}
+    counted = api.post("/v1/messages/count_tokens", body).json["input_tokens"]
+    for is_cached in (False, True):
+        told = events(api.post("/v1/messages", body).body)
+        first = told[0]["message"]["usage"]
+        assert first["input_tokens"] + first["cache_read_input_tokens"] == counted
+        assert (first["cache_read_input_tokens"] > counted - 9) is is_cached
+        assert told[-2]["usage"] == first | {"output_tokens": 2}
+
+
 def test_a_stop_sequence_is_told(client: Any) -> None:
     wanted = GREEDY | {"max_tokens": 64}
     whole = client.messages.create(messages=QUESTION, **wanted, **COLD)

@@ -218,6 +218,20 @@ def test_a_thought_ends_when_its_budget_is_spent_and_the_answer_follows(api: Api
     assert last["eval_count"] >= len(answers)
 
 
+def test_tokens_of_the_thought_are_counted(api: Api) -> None:
+    body = {
+        "model": "thinker",
+        "messages": [{"role": "user", "content": "Count to a hundred."}],
+        "reasoning_effort": "low",
+        "response_format": {"type": "grammar", "syntax": "regex", "definition": "yes|no"},
+        "max_tokens": 8,
+        "temperature": 0,
+    }
+    usage = api.post("/v1/chat/completions", body).json["usage"]
+    thought = usage["completion_tokens_details"]["reasoning_tokens"]
+    assert 0 < thought <= usage["completion_tokens"] <= 8
+
+
 def test_the_thought_is_free_where_the_answer_is_bound(api: Api) -> None:
     wanted = {"type": "object", "properties": {"wet": {"type": "boolean"}}, "required": ["wet"]}
     for fields in ({"thinking_budget": 6}, {"options": {"num_predict": 200}}):

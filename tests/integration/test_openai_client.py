@@ -211,6 +211,7 @@ def test_a_response_and_its_stream(client: Any) -> None:
     whole = client.responses.create(**wanted, max_output_tokens=8)
     assert (whole.status, whole.incomplete_details.reason) == ("incomplete", "max_output_tokens")
     assert whole.output_text
+    assert [item.status for item in whole.output] == ["incomplete"]
     events = list(client.responses.create(**wanted, max_output_tokens=8, stream=True))
     assert [event.sequence_number for event in events] == list(range(len(events)))
     assert [events[0].type, events[1].type] == ["response.created", "response.in_progress"]
@@ -265,6 +266,20 @@ def test_errors_have_openais_form(
     error = answer.json["error"]
     assert (error["type"], error["param"]) == (type_, None)
     assert words in error["message"]
+
+
+def test_a_hosted_tool_is_refused_by_its_type(api: Api) -> None:
+    tools = [{"type": "file_search"}]
+    messages = {"messages": QUESTION, "max_tokens": 1}
+    for path, body in (
+        ("/v1/chat/completions", messages),
+        ("/v1/responses", {"input": "x"}),
+        ("/v1/messages", messages),
+        ("/api/chat", {"messages": QUESTION}),
+    ):
+        answer = api.post(path, {"model": "smol", "tools": tools, **body})
+        assert answer.status == 400
+        assert "tools of type 'file_search' are not supported" in json.dumps(answer.json)
 
 
 def test_an_endpoint_that_does_not_exist_names_those_that_do(api: Api) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from olmkit.engine.api.dialogues import Told
 from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallArguments,
@@ -18,9 +19,6 @@ from olmkit.engine.chat.output.deltas import (
     OutputEvent,
     ThoughtDelta,
 )
-
-Event = tuple[str, dict[str, Any]]
-"""Name and members of one event of a stream."""
 
 
 @dataclass(slots=True)
@@ -32,7 +30,7 @@ class Blocks:
     _open: dict[str, Any] | None = None
     _text: list[str] = field(default_factory=list)
 
-    def add(self, event: OutputEvent) -> Iterator[Event]:
+    def add(self, event: OutputEvent) -> Iterator[Told]:
         """Take a part of the answer in."""
         match event:
             case ThoughtDelta():
@@ -58,7 +56,7 @@ class Blocks:
             case _:
                 pass
 
-    def close(self) -> Iterator[Event]:
+    def close(self) -> Iterator[Told]:
         """End the block that is open, if one is."""
         block, text = self._open, "".join(self._text)
         if block is None:
@@ -81,17 +79,17 @@ class Blocks:
     def _is_open(self, kind: str) -> bool:
         return self._open is not None and self._open["type"] == kind
 
-    def _require(self, block: dict[str, Any]) -> Iterator[Event]:
+    def _require(self, block: dict[str, Any]) -> Iterator[Told]:
         if not self._is_open(block["type"]):
             yield from self.close()
             yield from self._begin(block)
 
-    def _begin(self, block: dict[str, Any]) -> Iterator[Event]:
+    def _begin(self, block: dict[str, Any]) -> Iterator[Told]:
         self._open = block
         members = {"index": len(self.finished), "content_block": dict(block)}
         yield ("content_block_start", members)
 
-    def _delta(self, delta: dict[str, Any], text: str) -> Event:
+    def _delta(self, delta: dict[str, Any], text: str) -> Told:
         self._text.append(text)
         return ("content_block_delta", {"index": len(self.finished), "delta": delta})
 

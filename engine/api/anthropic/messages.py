@@ -4,7 +4,8 @@ Source: https://docs.anthropic.com/en/api/messages, …/messages-count-tokens
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -26,13 +27,14 @@ from olmkit.engine.api.anthropic.messagesbody import (
 )
 from olmkit.engine.api.checks import parse_format, schema_headers
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.dialogues import DialogueRequest, assemble, prepare
+from olmkit.engine.api.dialogues import DialogueRequest, Told, assemble, prepare, told
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
-from olmkit.engine.inference.answering import AnswerRequest, answer
-from olmkit.engine.inference.inference import Constraint, EndReason, Finished
+from olmkit.engine.chat.output.deltas import OutputEvent
+from olmkit.engine.inference.answering import AnswerRequest
+from olmkit.engine.inference.inference import Constraint, EndReason, Finished, PromptCounts
 
 _REASONS: Final = {EndReason.LENGTH: "max_tokens"}
 
@@ -99,7 +101,7 @@ class _Reply:
     blocks: Blocks = field(default_factory=Blocks)
     end: Finished | None = None
 
-    def head(self) -> dict[str, Any]:
+    def _head(self) -> dict[str, Any]:
         """The message before its first block."""
         return {
             "id": self.id,
@@ -111,7 +113,28 @@ class _Reply:
             "stop_sequence": None,
         }
 
-    def stop(self) -> dict[str, Any]:
+    def whole(self) -> dict[str, Any]:
+        """The message at its end."""
+        return self._head() | {"content": self.blocks.finished} | self._stop() | self._usage()
+
+    def begin(self, prompt: PromptCounts | None) -> Iterator[Told]:
+        """See `Assembly`."""
+        counts = _prompt_usage(prompt.prompt_tokens, prompt.cached_tokens) if prompt else {}
+        usage = {"input_tokens": 0, "output_tokens": 0} | counts
+        yield ("message_start", {"message": self._head() | {"usage": usage}})
+
+    def add(self, event: OutputEvent) -> Iterator[Told]:
+        """See `Assembly`."""
+        return self.blocks.add(event)
+
+    def finish(self, end: Finished) -> Iterator[Told]:
+        """See `Assembly`."""
+        self.end = end
+        yield from self.blocks.close()
+        yield ("message_delta", {"delta": self._stop(), **self._usage()})
+        yield ("message_stop", {})
+
+    def _stop(self) -> dict[str, Any]:
         """Why the message ended."""
         assert self.end is not None
         reason = _REASONS.get(self.end.reason, "end_turn")
@@ -121,45 +144,27 @@ class _Reply:
             reason = "tool_use"
         return {"stop_reason": reason, "stop_sequence": None}
 
-    def usage(self) -> dict[str, Any]:
-        """Token counts; those of the prompt that came from the cache stand apart."""
+    def _usage(self) -> dict[str, Any]:
         assert self.end is not None
-        return {
-            "input_tokens": self.end.prompt_tokens - self.end.cached_tokens,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": self.end.cached_tokens,
-            "output_tokens": self.end.completion_tokens,
-        }
+        prompt = _prompt_usage(self.end.prompt_tokens, self.end.cached_tokens)
+        return {"usage": prompt | {"output_tokens": self.end.completion_tokens}}
+
+
+def _prompt_usage(prompt_tokens: int, cached_tokens: int) -> dict[str, int]:
+    """Counts of the prompt; tokens that came from the cache stand apart."""
+    return {
+        "input_tokens": prompt_tokens - cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": cached_tokens,
+    }
 
 
 async def _frames(api: Api, answering: AnswerRequest, reply: _Reply) -> AsyncGenerator[bytes, None]:
-    def frame(name: str, members: dict[str, Any]) -> bytes:
-        return event_frame(name, {"type": name} | members)
-
-    parts = answer(api.services, answering)
-    try:
-        begun = False
-        async for part in parts:
-            if not begun:
-                begun = True
-                usage = {"input_tokens": 0, "output_tokens": 0}
-                yield frame("message_start", {"message": reply.head() | {"usage": usage}})
-            if isinstance(part, Finished):
-                reply.end = part
-                continue
-            for event in part.events:
-                for name, members in reply.blocks.add(event):
-                    yield frame(name, members)
-        for name, members in reply.blocks.close():
-            yield frame(name, members)
-        yield frame("message_delta", {"delta": reply.stop(), "usage": reply.usage()})
-        yield frame("message_stop", {})
-    finally:
-        await parts.aclose()
+    async with aclosing(told(api, answering, reply)) as steps:
+        async for events in steps:
+            yield b"".join(event_frame(name, {"type": name} | members) for name, members in events)
 
 
 async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[str, Any]:
-    reply.end = await assemble(api, answering, reply.blocks)
-    return (
-        reply.head() | {"content": reply.blocks.finished} | reply.stop() | {"usage": reply.usage()}
-    )
+    await assemble(api, answering, reply)
+    return reply.whole()

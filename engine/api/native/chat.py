@@ -15,14 +15,11 @@ from olmkit.engine.api.checks import (
     find_model,
     parse_tool_choice,
     parse_tools,
-    require_capability,
-    require_extras,
     require_model,
-    require_no_images,
     schema_headers,
-    settle_think,
 )
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.dialogues import DialogueRequest, prepare_answer, prepare_completion
 from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import (
     answer_text,
@@ -33,14 +30,13 @@ from olmkit.engine.api.native.endings import (
     tool_calls,
 )
 from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
-from olmkit.engine.api.state import Api, api_of
+from olmkit.engine.api.state import api_of
 from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
-from olmkit.engine.chat.conversation import Conversation, Message, ToolCall, ToolChoiceMode
+from olmkit.engine.chat.conversation import Message, Part, PartKind, ToolCall
 from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.answering import AnswerRequest, Output, answer
-from olmkit.engine.inference.inference import CompletionRequest, Finished, History
-from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.inference.answering import Output, answer
+from olmkit.engine.inference.inference import Finished
 
 
 async def chat(request: Request) -> Response:
@@ -50,79 +46,44 @@ async def chat(request: Request) -> Response:
     require_model(body.model)
     tools = parse_tools(body.tools or ())
     choice = parse_tool_choice(body.tool_choice, tools)
-    messages = tuple(_message(given) for given in body.messages or ())
-    spec = await find_model(api, common.name, not_found=f"model '{common.name}' not found")
-    if not messages and common.keep_alive_s == 0:
+    if not body.messages and common.keep_alive_s == 0:
+        spec = await find_model(api, common.name, not_found=f"model '{common.name}' not found")
         api.services.pool.unload(spec.model_key)
         return _idle_reply(common, "unload")
-    found = await api.catalog.capabilities(spec)
-    require_capability(spec, common.name, found, verb="chat")
-    require_extras(spec, ["tools"] if body.tools else [], found)
-    for given in body.messages or ():
-        require_no_images(given.images, spec)
-    think = settle_think(common.think, common.name, spec, found)
-    options = common.options(spec)
-    if not messages:
-        loading = inference.load(api.services, spec, options, common.keep_alive_s)
-        await until_disconnect(request.receive, loading)
-        return _idle_reply(common, "load")
-    conversation = Conversation(
-        messages=with_stored(spec, messages),
-        tools=() if choice.mode is ToolChoiceMode.NONE else tools,
-        think=think,
-    )
-    if body.debug_render_only:
-        prompt = await _render(api, spec, conversation)
-        return debug_reply(common.name, {"message": {"role": "", "content": ""}}, prompt)
-    completion = CompletionRequest(
-        spec=spec,
-        options=options,
-        render=lambda: _render(api, spec, conversation),
+    wanted = DialogueRequest(
+        name=common.name,
         began_ns=common.began_ns,
-        keep_alive_s=common.keep_alive_s,
-        top_logprobs=common.top_logprobs,
+        messages=tuple(_message(given) for given in body.messages or ()),
+        tools=tools,
+        tool_choice=choice,
+        think=common.think,
+        thinking_budget=common.thinking_budget,
         constraint=common.constraint,
-        history=History(
-            cuts=conversation.cuts,
-            render_from=lambda turn: _render(api, spec, conversation.since(turn)),
-        ),
+        options=common.given_options,
+        keep_alive=body.keep_alive,
+        logprobs=body.logprobs,
+        top_logprobs=body.top_logprobs,
         truncate=body.truncate is not False,
         shift=body.shift is not False,
     )
-    wanted = AnswerRequest(
-        completion=completion,
-        output_format=await api.output_format(spec),
-        tools=tools,
-        tool_choice=choice,
-        thinks=bool(think),
-        thinking_budget=common.thinking_budget,
-    )
-    replies = _replies(answer(api.services, wanted), common.name)
+    completion = await prepare_completion(api, wanted)
+    if not body.messages:
+        loading = inference.load(
+            api.services, completion.spec, completion.options, common.keep_alive_s
+        )
+        await until_disconnect(request.receive, loading)
+        return _idle_reply(common, "load")
+    if body.debug_render_only:
+        empty = {"message": {"role": "", "content": ""}}
+        return debug_reply(common.name, empty, await completion.render())
+    answering = await prepare_answer(api, wanted, completion)
     return await reply_with(
         request,
-        replies,
+        _replies(answer(api.services, answering), common.name),
         stream=body.stream is not False,
         collect=_collect,
         headers=schema_headers(common.ignored),
     )
-
-
-def with_stored(spec: ModelSpec, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The request's turns behind those that the model starts with.
-
-    The system prompt comes before both: the request's, when it begins with one, else the model's.
-    """
-    stored = tuple(Message(role=turn.role, content=turn.content) for turn in spec.messages)
-    begin = next((i for i, one in enumerate(messages) if one.role != "system"), len(messages))
-    system = messages[:begin]
-    if spec.system and not system:
-        system = (Message(role="system", content=spec.system),)
-    return system + stored + messages[begin:]
-
-
-async def _render(api: Api, spec: ModelSpec, conversation: Conversation) -> str:
-    facts = await api.catalog.template_facts(spec)
-    return (await api.renderer.render(spec, conversation, go_facts=facts)).text
 
 
 def _message(given: types.Message) -> Message:
@@ -130,6 +91,7 @@ def _message(given: types.Message) -> Message:
     return Message(
         role=(given.role or "").lower(),
         content=given.content or "",
+        parts=_parts(given),
         thinking=given.thinking or "",
         tool_calls=tuple(
             ToolCall(
@@ -144,6 +106,14 @@ def _message(given: types.Message) -> Message:
         tool_name=given.tool_name or "",
         tool_call_id=given.tool_call_id or "",
     )
+
+
+def _parts(given: types.Message) -> tuple[Part, ...]:
+    """The message's text and images; none where it is a text alone."""
+    if not given.images:
+        return ()
+    images = (Part(kind=PartKind.IMAGE) for _ in given.images)
+    return (Part(kind=PartKind.TEXT, text=given.content or ""), *images)
 
 
 def _idle_reply(common: CommonParameters, reason: str) -> Response:

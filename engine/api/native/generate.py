@@ -65,6 +65,7 @@ async def generate(request: Request) -> Response:
         keep_alive_s=common.keep_alive_s,
         top_logprobs=common.top_logprobs,
         constraint=common.constraint,
+        thinks=bool(think),
         earlier_tokens=tuple(body.context or ()),
         wants_tokens=not body.raw,
         history=_history(api, spec, body, think),
@@ -74,7 +75,6 @@ async def generate(request: Request) -> Response:
     wanted = AnswerRequest(
         completion=completion,
         output_format=PLAIN if body.raw or body.suffix else await api.output_format(spec),
-        thinks=bool(think),
         thinking_budget=common.thinking_budget,
     )
     replies = _replies(answer(api.services, wanted), common.name)

@@ -112,20 +112,24 @@ async def _frames(
     has_calls: set[int] = set()
     async for choice in several([partial(answer, api.services, wanted) for wanted in answers]):
         index, part = choice.index, choice.event
+        frames: list[bytes] = []
         if index not in has_role:
             has_role.add(index)
-            yield chunk(index, {"role": "assistant", "content": ""})
+            frames.append(chunk(index, {"role": "assistant", "content": ""}))
         if isinstance(part, Finished):
             ends.append(part)
-            yield chunk(index, {}, finish_reason=finish_reason(part, index in has_calls))
-            continue
-        if part.logprobs:
-            yield chunk(index, {}, logprobs={"content": logprob_entries(part.logprobs)})
-        for event in part.events:
-            if isinstance(event, CallStarted):
-                has_calls.add(index)
-            if (delta := _delta(event)) is not None:
-                yield chunk(index, delta)
+            frames.append(chunk(index, {}, finish_reason=finish_reason(part, index in has_calls)))
+        else:
+            if part.logprobs:
+                entries = {"content": logprob_entries(part.logprobs)}
+                frames.append(chunk(index, {}, logprobs=entries))
+            for event in part.events:
+                if isinstance(event, CallStarted):
+                    has_calls.add(index)
+                if (delta := _delta(event)) is not None:
+                    frames.append(chunk(index, delta))
+        if frames:
+            yield b"".join(frames)
     if wants_usage:
         yield data_frame(head | {"choices": [], "usage": usage(ends)})
     yield DONE

@@ -11,25 +11,49 @@ from olmkit.engine.api.openai.conversation import (
     parse_messages,
     requested_format,
 )
+from olmkit.engine.api.openai.responsestore import Item
+from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.chat.conversation import Message, Tool, ToolCall
 from olmkit.engine.errors import InvalidRequest
 
 _IGNORED: Final = {"web_search_call", "item_reference"}
 
 
-def parse_input(given: Any, instructions: str | None) -> tuple[Message, ...]:
-    """The turns that an input stands for, behind the instructions as a system message.
+def input_items(given: Any) -> tuple[Item, ...]:
+    """The items of an input, each with an id.
 
     Raises:
-        InvalidRequest: it is neither a text nor items, or an item is malformed; names its place.
+        InvalidRequest: it is neither a text nor an array of objects.
     """
-    system = (Message(role="system", content=instructions),) if instructions else ()
     if isinstance(given, str):
-        return (*system, Message(role="user", content=given))
+        given = [{"role": "user", "content": [{"type": "input_text", "text": given}]}]
     if not isinstance(given, list):
         raise InvalidRequest("input must be a string or array", field="input")
-    reader = _Reader()
     for place, item in enumerate(given):
+        if not isinstance(item, dict):
+            raise InvalidRequest(f"input[{place}]: an item must be an object", field="input")
+    return tuple(map(_identified, given))
+
+
+def _identified(item: Item) -> Item:
+    kind = item.get("type") or ("message" if "role" in item else None)
+    item_id = item.get("id") or new_id("msg_" if kind == "message" else "item_")
+    return {**item, "id": item_id, **({"type": kind} if kind else {})}
+
+
+def parse_input(
+    items: Sequence[Item], instructions: str | None, *, earlier: int = 0
+) -> tuple[Message, ...]:
+    """The turns that items stand for, behind the instructions as a system message.
+
+    The first `earlier` ones are those of stored responses.
+
+    Raises:
+        InvalidRequest: an item is malformed; names its place in the request.
+    """
+    system = (Message(role="system", content=instructions),) if instructions else ()
+    reader = _Reader()
+    for place, item in enumerate(items, start=-earlier):
         reader.add(item, f"input[{place}]")
     messages = reader.messages()
     if not messages:
@@ -52,11 +76,9 @@ class _Reader:
         self._flush()
         return tuple(self._messages)
 
-    def add(self, item: Any, place: str) -> None:
+    def add(self, item: Item, place: str) -> None:
         """Take one item in. Raises: InvalidRequest."""
-        if not isinstance(item, dict):
-            raise InvalidRequest(f"{place}: an item must be an object", field="input")
-        kind = item.get("type") or ("message" if "role" in item else None)
+        kind = item.get("type")
         match kind:
             case "message":
                 self._message(item, place)

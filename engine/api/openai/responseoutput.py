@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from olmkit.engine.api.dialogues import Told
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
@@ -18,9 +19,6 @@ from olmkit.engine.chat.output.deltas import (
     ThoughtDelta,
 )
 
-Event = tuple[str, dict[str, Any]]
-"""Name and members of one event of a stream."""
-
 
 @dataclass(slots=True)
 class ResponseItems:
@@ -30,7 +28,7 @@ class ResponseItems:
     _open: dict[str, Any] | None = None
     _text: list[str] = field(default_factory=list)
 
-    def add(self, event: OutputEvent) -> Iterator[Event]:
+    def add(self, event: OutputEvent) -> Iterator[Told]:
         """Take a part of the answer in."""
         match event:
             case ThoughtDelta():
@@ -70,7 +68,7 @@ class ResponseItems:
             case _:
                 pass
 
-    def close(self, *, is_cut: bool = False) -> Iterator[Event]:
+    def close(self, *, is_cut: bool = False) -> Iterator[Told]:
         """End the item that is open, if one is."""
         item, text = self._open, "".join(self._text)
         if item is None:
@@ -114,7 +112,7 @@ class ResponseItems:
     def _is_open(self, kind: str) -> bool:
         return self._open is not None and self._open["type"] == kind
 
-    def _require(self, kind: str) -> Iterator[Event]:
+    def _require(self, kind: str) -> Iterator[Told]:
         if self._is_open(kind):
             return
         yield from self.close()
@@ -131,7 +129,7 @@ class ResponseItems:
             part = _output_text("")
             yield ("response.content_part.added", self._at({"content_index": 0, "part": part}))
 
-    def _begin(self, item: dict[str, Any]) -> Iterator[Event]:
+    def _begin(self, item: dict[str, Any]) -> Iterator[Told]:
         self._open = item
         yield ("response.output_item.added", {"output_index": len(self.finished), "item": item})
 

@@ -1,44 +1,53 @@
-"""POST /v1/responses, without a state between requests.
+"""POST /v1/responses, GET and DELETE /v1/responses/{id}, GET /v1/responses/{id}/input_items.
 
-Source: https://platform.openai.com/docs/api-reference/responses. What would need stored answers
-(`previous_response_id`, `conversation`, `background`) is refused.
+Source: https://platform.openai.com/docs/api-reference/responses. Responses are stored only where
+`OLM_STORED_RESPONSES` says so; else `previous_response_id` is refused. `conversation` and
+`background` always are.
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.checks import parse_format, parse_tool_choice, schema_headers
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.dialogues import DialogueRequest, assemble, prepare
+from olmkit.engine.api.dialogues import DialogueRequest, Told, assemble, prepare, told
 from olmkit.engine.api.openai.bodies import ResponseBody
 from olmkit.engine.api.openai.conversation import parse_effort
 from olmkit.engine.api.openai.failures import error_object
 from olmkit.engine.api.openai.responseinput import (
+    input_items,
     parse_input,
     parse_response_tools,
     requested_text_format,
 )
-from olmkit.engine.api.openai.responseoutput import Event, ResponseItems
+from olmkit.engine.api.openai.responseoutput import ResponseItems
+from olmkit.engine.api.openai.responsestore import Item, ResponseStore, StoredResponse
 from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame, event_stream
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import json_reply, until_disconnect
+from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.inference.answering import AnswerRequest, answer
-from olmkit.engine.inference.inference import EndReason, Finished
+from olmkit.engine.inference.answering import AnswerRequest
+from olmkit.engine.inference.inference import EndReason, Finished, PromptCounts
+
+DEFAULT_PAGE: Final = 20
+MOST_PAGE: Final = 100
 
 
 async def responses(request: Request) -> Response:
     """Answer an input."""
     began_ns = time.perf_counter_ns()
     api, body = api_of(request), await decode_body(request, ResponseBody)
-    _refuse_state(body)
+    earlier = _earlier_items(api, body)
+    items = (*earlier, *input_items(body.input))
     tools = parse_response_tools(body.tools)
     choice = parse_tool_choice(body.tool_choice, tools)
     constraint, ignored = parse_format(requested_text_format(body.text))
@@ -46,7 +55,7 @@ async def responses(request: Request) -> Response:
     wanted = DialogueRequest(
         name=body.model or "",
         began_ns=began_ns,
-        messages=parse_input(body.input, body.instructions),
+        messages=parse_input(items, body.instructions, earlier=len(earlier)),
         tools=tools,
         tool_choice=choice
         if body.parallel_tool_calls is not False
@@ -57,7 +66,8 @@ async def responses(request: Request) -> Response:
         keep_alive=body.keep_alive,
     )
     answering = await prepare(api, wanted)
-    reply = _Reply(body=body)
+    stores = api.responses.is_on and body.store is not False
+    reply = _Reply(body=body, keeper=api.responses if stores else None, input=items)
     if body.stream:
         stream = _Stream(reply)
         frames = _frames(api, answering, reply, stream)
@@ -66,12 +76,25 @@ async def responses(request: Request) -> Response:
     return json_reply(await until_disconnect(request.receive, work), headers=headers)
 
 
-def _refuse_state(body: ResponseBody) -> None:
-    for name in ("previous_response_id", "conversation", "background"):
+def _earlier_items(api: Api, body: ResponseBody) -> tuple[Item, ...]:
+    """The conversation that the request goes on with.
+
+    Raises:
+        InvalidRequest: it needs a state that is not kept.
+        ResponseNotStored: the response that it names is not, or no longer.
+    """
+    for name in ("conversation", "background"):
         if getattr(body, name):
-            raise InvalidRequest(
-                f"{name} is not supported: no response is stored; send the whole input", field=name
-            )
+            raise InvalidRequest(f"{name} is not supported; send the whole input", field=name)
+    if not body.previous_response_id:
+        return ()
+    if not api.responses.is_on:
+        raise InvalidRequest(
+            "previous_response_id is not supported: no response is stored; send the whole input",
+            field="previous_response_id",
+            hint="OLM_STORED_RESPONSES=100 makes the daemon keep so many",
+        )
+    return api.responses.get(body.previous_response_id).items
 
 
 def _options(body: ResponseBody) -> dict[str, Any]:
@@ -91,6 +114,9 @@ class _Reply:
     """The response object, from its beginning to its end."""
 
     body: ResponseBody
+    keeper: ResponseStore | None
+    """Where it is stored; None: nowhere."""
+    input: tuple[Item, ...]
     id: str = field(default_factory=lambda: new_id("resp_"))
     created_at: int = field(default_factory=lambda: int(time.time()))
     items: ResponseItems = field(default_factory=ResponseItems)
@@ -114,9 +140,9 @@ class _Reply:
             "model": body.model,
             "output": list(self.items.finished),
             "parallel_tool_calls": body.parallel_tool_calls is not False,
-            "previous_response_id": None,
+            "previous_response_id": body.previous_response_id,
             "reasoning": body.reasoning,
-            "store": False,
+            "store": self.keeper is not None,
             "background": False,
             "temperature": body.temperature,
             "text": body.text or {"format": {"type": "text"}},
@@ -127,6 +153,24 @@ class _Reply:
             "metadata": body.metadata or {},
             "usage": _usage(end) if end else None,
         }
+
+    def begin(self, prompt: PromptCounts | None) -> Iterator[Told]:
+        """See `Assembly`."""
+        for name in ("response.created", "response.in_progress"):
+            yield (name, {"response": self.object("in_progress")})
+
+    def add(self, event: OutputEvent) -> Iterator[Told]:
+        """See `Assembly`."""
+        return self.items.add(event)
+
+    def finish(self, end: Finished) -> Iterator[Told]:
+        """See `Assembly`."""
+        yield from self.items.close(is_cut=end.reason is EndReason.LENGTH)
+        self.end = end
+        whole = self.object(self.status)
+        if self.keeper is not None:
+            self.keeper.put(StoredResponse(response=whole, input=self.input))
+        yield (f"response.{self.status}", {"response": whole})
 
     @property
     def status(self) -> str:
@@ -140,7 +184,7 @@ def _usage(end: Finished) -> dict[str, Any]:
         "input_tokens": end.prompt_tokens,
         "input_tokens_details": {"cached_tokens": end.cached_tokens},
         "output_tokens": end.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": end.thought_tokens},
         "total_tokens": end.prompt_tokens + end.completion_tokens,
     }
 
@@ -152,7 +196,7 @@ class _Stream:
         self._reply = reply
         self._sequence = 0
 
-    def frame(self, event: Event) -> bytes:
+    def frame(self, event: Told) -> bytes:
         """One event as a frame."""
         name, members = event
         numbered = {"type": name, "sequence_number": self._sequence} | members
@@ -170,28 +214,66 @@ class _Stream:
 async def _frames(
     api: Api, answering: AnswerRequest, reply: _Reply, stream: _Stream
 ) -> AsyncGenerator[bytes, None]:
-    parts = answer(api.services, answering)
-    try:
-        begun = False
-        async for part in parts:
-            if not begun:
-                begun = True
-                for name in ("response.created", "response.in_progress"):
-                    yield stream.frame((name, {"response": reply.object("in_progress")}))
-            if isinstance(part, Finished):
-                reply.end = part
-                continue
-            for event in part.events:
-                for told in reply.items.add(event):
-                    yield stream.frame(told)
-        for told in reply.items.close():
-            yield stream.frame(told)
-        name = f"response.{reply.status}"
-        yield stream.frame((name, {"response": reply.object(reply.status)}))
-    finally:
-        await parts.aclose()
+    async with aclosing(told(api, answering, reply)) as steps:
+        async for events in steps:
+            yield b"".join(map(stream.frame, events))
 
 
 async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[str, Any]:
-    reply.end = await assemble(api, answering, reply.items)
+    await assemble(api, answering, reply)
     return reply.object(reply.status)
+
+
+# --- stored responses ------------------------------------------------------------------------
+
+
+async def stored_response(request: Request) -> Response:
+    """The response as it was sent, or word that it is kept no longer."""
+    response_id, kept = request.path_params["id"], api_of(request).responses
+    if request.method == "DELETE":
+        kept.remove(response_id)
+        return json_reply({"id": response_id, "object": "response", "deleted": True})
+    if request.query_params.get("stream") == "true":
+        raise InvalidRequest("a stored response is not streamed again", field="stream")
+    return json_reply(kept.get(response_id).response)
+
+
+async def stored_input_items(request: Request) -> Response:
+    """A page of what the model was asked, the latest first unless `order` is `asc`."""
+    stored = api_of(request).responses.get(request.path_params["id"])
+    order = request.query_params.get("order", "desc")
+    if order not in ("asc", "desc"):
+        raise InvalidRequest("order must be asc or desc", field="order")
+    items = list(stored.input if order == "asc" else reversed(stored.input))
+    page, has_more = _page(
+        items, request.query_params.get("after"), _limit(request.query_params.get("limit"))
+    )
+    ids = [item["id"] for item in page]
+    return json_reply(
+        {
+            "object": "list",
+            "data": page,
+            "first_id": ids[0] if ids else None,
+            "last_id": ids[-1] if ids else None,
+            "has_more": has_more,
+        }
+    )
+
+
+def _limit(given: str | None) -> int:
+    if given is None:
+        return DEFAULT_PAGE
+    if not (given.isascii() and given.isdigit() and 1 <= int(given[:9]) <= MOST_PAGE):
+        raise InvalidRequest(f"limit must be between 1 and {MOST_PAGE}", field="limit")
+    return int(given)
+
+
+def _page(items: list[Item], after: str | None, limit: int) -> tuple[list[Item], bool]:
+    """The items behind the one with the id `after`, and whether there are more of them."""
+    start = 0
+    if after is not None:
+        ids = [item["id"] for item in items]
+        if after not in ids:
+            raise InvalidRequest(f"no item has the id {after[:80]!r}", field="after")
+        start = ids.index(after) + 1
+    return items[start : start + limit], len(items) > start + limit

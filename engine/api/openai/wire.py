@@ -30,6 +30,9 @@ def usage(ends: Sequence[Finished]) -> dict[str, Any]:
         "completion_tokens": completion,
         "total_tokens": prompt + completion,
         "prompt_tokens_details": {"cached_tokens": ends[0].cached_tokens if ends else 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": sum(end.thought_tokens for end in ends),
+        },
     }
 
 

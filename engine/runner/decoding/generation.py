@@ -35,6 +35,7 @@ from olmkit.engine.runner.protocol import (
     FailureKind,
     Piece,
     PromptProgress,
+    PromptRead,
     Reply,
 )
 
@@ -337,11 +338,15 @@ class Generator:
                 self._slots.keep_beginning(sequence.slot)
             total = sequence.prompt_tokens
             return [PromptProgress(id=sequence.id, processed_tokens=done, total_tokens=total)]
-        sequence.prompt_ended_ns = sequence.prompt_ended_ns or time.monotonic_ns()
+        replies: list[Reply] = []
+        if not sequence.prompt_ended_ns:
+            sequence.prompt_ended_ns = time.monotonic_ns()
+            prompt, cached = sequence.prompt_tokens, sequence.cached_tokens
+            replies = [PromptRead(id=sequence.id, prompt_tokens=prompt, cached_tokens=cached)]
         try:
             if sequence.draft:
-                return self._check_draft(sequence, sequence.slot)
-            return self._sample(sequence)
+                return replies + self._check_draft(sequence, sequence.slot)
+            return replies + self._sample(sequence)
         except RequestFailed as error:
             return [self._fail(sequence, error)]
         except Exception as error:

@@ -253,6 +253,24 @@ def test_a_manifest_of_absurd_length_is_not_read(store: Store) -> None:
         store.load(parse("big"))
 
 
+def test_what_is_no_manifest_loses_its_name_and_nothing_else(store: Store, tmp_path: Path) -> None:
+    put_model(store, "good")
+    folder = store.root / "manifests/registry.ollama.ai/library/odd"
+    folder.mkdir()
+    target = tmp_path / "target"
+    target.write_text("{}")
+    (folder / "link").symlink_to(target)
+    (folder / "dangling").symlink_to("/nowhere")
+    os.mkfifo(folder / "pipe")
+    for name in ("odd:link", "odd:dangling", "odd:pipe"):
+        store.remove(parse(name))
+        with pytest.raises(ModelNotFound):
+            store.remove(parse(name))
+    assert not folder.exists()
+    assert target.exists()
+    assert names_in(store) == ["good:latest"]
+
+
 def test_links_below_manifests_are_not_followed(store: Store, tmp_path: Path) -> None:
     made = put_model(store, "good")
     outside = tmp_path / "outside"
@@ -268,8 +286,8 @@ def test_links_below_manifests_are_not_followed(store: Store, tmp_path: Path) ->
         for act in (
             store.load,
             lambda r: store.put(r, made),
-            store.remove,
             lambda r: store.copy(parse("good"), r),
+            *(() if name == "good:file" else (store.remove,)),
         ):
             with pytest.raises(StoreError, match="is a link, and those are not followed"):
                 act(reference)
