@@ -4,17 +4,28 @@ import asyncio
 import base64
 import os
 import stat
+from collections.abc import Callable
+from contextvars import copy_context
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from olmkit.engine.access.caller import Caller, enter
 from olmkit.engine.access.doorkeeper import Doorkeeper
 from olmkit.engine.access.keyfile import KeyFile, find_key, new_key
 from olmkit.engine.access.modelpatterns import matches, parse_pattern
 from olmkit.engine.access.rates import Bucket, parse_rate
 from olmkit.engine.access.scopes import Need, Scope
-from olmkit.engine.errors import KeyForbids, KeyRequired, KeysUnusable, RateExceeded
+from olmkit.engine.api.openai.responsestore import ResponseStore, StoredResponse
+from olmkit.engine.errors import (
+    KeyForbids,
+    KeyRequired,
+    KeysUnusable,
+    RateExceeded,
+    ResponseNotStored,
+)
 from olmkit.registry.oci.reference import Reference
 
 
@@ -210,3 +221,24 @@ def test_a_use_is_written_down(tmp_path: Path) -> None:
     (key,) = KeyFile(tmp_path).read()
     assert list(KeyFile(tmp_path).uses()) == [key.sha256]
     assert stat.S_IMODE((tmp_path / "keys-used.json").stat().st_mode) == 0o600
+
+
+def test_a_stored_response_is_for_the_key_that_it_was_made_with() -> None:
+    store = ResponseStore(limit=2)
+
+    def as_key(name: str, work: Callable[[], object]) -> object:
+        def run() -> object:
+            enter(Caller(name=name))
+            return work()
+
+        return copy_context().run(run)
+
+    def keep() -> None:
+        store.put(StoredResponse(response={"id": "resp_1", "output": []}, input=()))
+
+    as_key("ann", keep)
+    for name in ("bob", ""):
+        for work in (store.get, store.remove):
+            with pytest.raises(ResponseNotStored):
+                as_key(name, partial(work, "resp_1"))
+    as_key("ann", partial(store.remove, "resp_1"))
