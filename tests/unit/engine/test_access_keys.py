@@ -87,7 +87,7 @@ def test_uses_are_kept_for_keys_that_there_are(tmp_path: Path) -> None:
     make(tmp_path)
     file = KeyFile(tmp_path)
     (key,) = file.read()
-    now = datetime.now(UTC).replace(microsecond=0)
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
     file.note_uses({key.sha256: now, "0" * 64: now})
     assert file.uses() == {key.sha256: now}
     (tmp_path / "keys-used.json").write_text("no JSON")
