@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import shutil
+import tempfile
 from pathlib import Path
 
 _COPY_BYTES = 1 << 20
@@ -60,6 +61,30 @@ def replace_mounted(staged: Path, target: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.unlink(staged)
+
+
+def write_in_place(path: Path, text: str) -> None:
+    """Give a file of the user's a new text in one step; one that is new is for its owner alone.
+
+    A link is followed, so that a dotfile manager's link stays one; an existing mode is kept.
+
+    Raises:
+        OSError: it cannot be written; what was there still is.
+    """
+    target = Path(os.path.realpath(path))
+    target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
+    handle, staged = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
+    try:
+        with open(handle, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        replace_mounted(Path(staged), target)
+    except BaseException:
+        os.unlink(staged)
+        raise
 
 
 def _copy(source: Path, target: Path) -> None:

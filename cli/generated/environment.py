@@ -9,6 +9,7 @@ VARIABLES: Final = {
     "OLM_HOME": "directory of logs, history and settings (~/.olm)",
     "OLM_MODELS": "the store; may be Ollama's ($OLM_HOME/models)",
     "OLM_HOST": "address of the daemon, also unix:///PATH (127.0.0.1:11434)",
+    "OLM_API_KEY": "API key for the daemon, given to agents that `olm launch` starts",
     "OLM_SOCKET_MODE": "mode of the Unix socket that OLM_HOST names (0600)",
     "OLM_INSECURE": "1: other machines may use the daemon without a key",
     "OLM_API_KEY": "key that commands send to a daemon that asks for one",

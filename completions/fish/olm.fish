@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start info doctor version completion help
+    not __fish_seen_subcommand_from run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -33,6 +33,9 @@ complete -c olm -n __olm_needs_command -a stop -d 'Unload models'
 complete -c olm -n __olm_needs_command -a key -d 'Make, list and revoke keys for the API'
 complete -c olm -n __olm_needs_command -a serve -d 'Run the daemon in the foreground, or stop it'
 complete -c olm -n __olm_needs_command -a start -d 'Run the daemon in the foreground, or stop it'
+complete -c olm -n __olm_needs_command -a launch -d 'Start a coding agent on a local model'
+complete -c olm -n __olm_needs_command -a service -d 'Make the daemon a service of the system, or undo it'
+complete -c olm -n __olm_needs_command -a export -d 'Print a file that serves a model elsewhere'
 complete -c olm -n __olm_needs_command -a info -d 'Show versions, engine, devices, places and settings'
 complete -c olm -n __olm_needs_command -a doctor -d 'Check this installation and say what to do'
 complete -c olm -n __olm_needs_command -a version -d 'Show the versions of olm and its daemon'
@@ -177,6 +180,17 @@ complete -c olm -n '__fish_seen_subcommand_from serve start' -l host -x -d 'List
 complete -c olm -n '__fish_seen_subcommand_from serve start' -l insecure -d 'Let other machines use the daemon without a key.'
 complete -c olm -n '__fish_seen_subcommand_from serve start' -l stop -d 'End the daemon that runs, and the models it has loaded.'
 complete -c olm -n '__fish_seen_subcommand_from serve start' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from launch' -l model -x -d 'A model; else the one of the last time.'
+complete -c olm -n '__fish_seen_subcommand_from launch' -l config-only -d 'Write the agent'\''s own settings, start nothing.'
+complete -c olm -n '__fish_seen_subcommand_from launch' -l restore -d 'Take out of the agent'\''s settings what olm put in.'
+complete -c olm -n '__fish_seen_subcommand_from launch' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from service' -l on-demand -d 'Let systemd hold the address, and start olm when it is used.'
+complete -c olm -n '__fish_seen_subcommand_from service' -l dry-run -d 'Only print the files and commands.'
+complete -c olm -n '__fish_seen_subcommand_from service' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from export' -l to -x -a 'systemd compose kubernetes quadlet' -d 'What to print the text for.'
+complete -c olm -n '__fish_seen_subcommand_from export' -l image -x -d 'Container image (docker build -t olm .).'
+complete -c olm -n '__fish_seen_subcommand_from export' -l port -x -d 'Port on this machine.'
+complete -c olm -n '__fish_seen_subcommand_from export' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from info' -l json -d 'Print one JSON object.'
 complete -c olm -n '__fish_seen_subcommand_from info' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from doctor' -l json -d 'Print one JSON object.'
@@ -186,4 +200,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help'

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
+from olmkit.engine.addresses.activation import take_sockets
 from olmkit.engine.addresses.address import Address
 from olmkit.engine.addresses.localsocket import public_socket
 from olmkit.engine.client.launch import port_holder
@@ -27,16 +28,21 @@ PREDECESSOR_TIMEOUT_S: Final = 30.0
 def listening(settings: Settings) -> Iterator[socket.socket]:
     """A socket that listens at the settings' address; see `listen` and `public_socket`.
 
+    Where a service manager has opened one, that is taken.
+
     Raises:
         AddressInUse, DaemonError: as they do, and for https.
     """
     address = settings.address
-    if address.scheme == "https":
+    if passed := take_sockets():
+        with passed[0]:
+            yield passed[0]
+    elif address.scheme == "https":
         raise DaemonError(
             f"cannot listen at {address.url}: the daemon speaks no TLS",
             hint="listen at an http:// address, and let a proxy with TLS pass requests on",
         )
-    if address.is_unix:
+    elif address.is_unix:
         with public_socket(
             Path(address.path), mode=settings.socket_mode, backlog=BACKLOG
         ) as listener:

@@ -10,9 +10,7 @@ Source: docker/cli, `config.json` and "Credential helpers"; containers-auth.json
 import base64
 import binascii
 import json
-import os
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any, Final
 
 from olmkit.registry.errors import CredentialError
 from olmkit.registry.oci.reference import Reference
-from olmkit.registry.replacing import replace_mounted
+from olmkit.registry.replacing import write_in_place
 
 DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_KEY: Final = "https://index.docker.io/v1/"
@@ -257,25 +255,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, config: dict[str, Any]) -> None:
-    """Replace the file in one step, 0600 when new, in Docker's form (tabs, no last newline).
-
-    A link is followed, so that a dotfile manager's link stays one; an existing mode is kept.
-    """
-    target = Path(os.path.realpath(path))
+    """Replace the file in one step, in Docker's form (tabs, no last newline)."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o600
-        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        try:
-            with open(handle, "w", encoding="utf-8") as file:
-                os.fchmod(file.fileno(), mode)
-                json.dump(config, file, indent="\t", ensure_ascii=False)
-                file.flush()
-                os.fsync(file.fileno())
-            replace_mounted(Path(temporary), target)
-        except BaseException:
-            os.unlink(temporary)
-            raise
+        write_in_place(path, json.dumps(config, indent="\t", ensure_ascii=False))
     except OSError as error:
         raise CredentialError(f"cannot write {path}: {error.strerror}") from error
 
