@@ -32,12 +32,16 @@ def contenders(*, slots: int, weights: Path | None = None) -> Iterator[tuple[Ser
     }
     home = BUILD / "contender-home"
     with olm_daemon(home, **variables) as olm, llama_daemon(path, *arguments) as llama:
-        command = [OLM, "create", MODEL, "-f", "-"]
-        subprocess.run(
-            command,
-            input=f"FROM {path}\n".encode(),
-            env=olm.environ,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
+        create(olm, path)
         yield olm, llama
+
+
+def create(olm: Server, path: Path) -> None:
+    """Gives a GGUF file the name MODEL."""
+    subprocess.run(
+        [OLM, "create", MODEL, "-f", "-"],
+        input=f"FROM {path}\n".encode(),
+        env=olm.environ,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )

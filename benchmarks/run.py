@@ -14,10 +14,10 @@ ALL = [
     "api",
     "serving",
     "drafting",
-    "embedding",
+    "restart",
     "transfer",
 ]
-"""`graphics_card` needs one, and is run by its name."""
+"""`graphics_card` needs one and `embedding` a model: they are run by their names."""
 
 
 def main(names: list[str]) -> int:
