@@ -1,6 +1,7 @@
 # olm with an engine for every x86-64 or 64-bit Arm processor:
 #
 #     docker build -t olm .
+#     docker run --rm -v olm:/var/lib/olm olm key create me
 #     docker run -p 11434:11434 -v olm:/var/lib/olm olm
 #     docker run -it --rm -v olm:/var/lib/olm olm run demo
 FROM debian:12-slim AS build
@@ -22,7 +23,7 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --system --create-home --home-dir /var/lib/olm olm
 COPY --from=build /opt/olm /opt/olm
-ENV PATH=/opt/olm/bin:$PATH OLM_HOME=/var/lib/olm OLM_HOST=0.0.0.0:11434
+ENV PATH=/opt/olm/bin:$PATH OLM_HOME=/var/lib/olm
 RUN python -m olmkit.engine.runner.selftest && olm --version
 USER olm
 VOLUME /var/lib/olm
@@ -30,4 +31,5 @@ EXPOSE 11434
 HEALTHCHECK --interval=30s --timeout=3s --start-period=10s CMD ["python", "-c", \
     "from urllib.request import urlopen; urlopen('http://127.0.0.1:11434/healthz', timeout=2)"]
 ENTRYPOINT ["olm"]
-CMD ["serve"]
+# Other machines may reach what listens there: it starts when there is a key, or OLM_INSECURE=1.
+CMD ["serve", "--host", "0.0.0.0:11434"]

@@ -74,7 +74,8 @@ attack: dev    ## every attack of docs/security.md on daemons of its own, and a 
 	    tests/integration/test_hostile_clients.py tests/integration/test_hostile_registries.py \
 	    tests/integration/test_runner_bounds.py tests/integration/test_children.py \
 	    tests/integration/test_chat_worker.py tests/integration/test_pip_limits.py \
-	    tests/integration/test_localsocket.py tests/e2e/test_terminal_escapes.py
+	    tests/integration/test_localsocket.py tests/integration/test_unix_socket.py \
+	    tests/integration/test_access_api.py tests/e2e/test_terminal_escapes.py
 
 fuzz: dev       ## the property tests again and again with new seeds: make fuzz MINUTES=60
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); rounds=0; \

@@ -44,6 +44,7 @@ COMMANDS: Final = {
     "cache": "Show, warm or remove what is kept of prompts",
     "system": "Show or reclaim disk space",
     "stop": "Unload models",
+    "key": "Make, list and revoke keys for the API",
     "serve": "Run the daemon in the foreground, or stop it",
     "launch": "Start a coding agent on a local model",
     "service": "Make the daemon a service of the system, or undo it",

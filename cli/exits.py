@@ -44,6 +44,8 @@ CODES: dict[type[Exception], ExitCode] = {
     NotFound: ExitCode.NOT_FOUND,
     engine.EngineError: ExitCode.FAILED,
     engine.InvalidRequest: ExitCode.USAGE,
+    engine.KeyRequired: ExitCode.UNAUTHORIZED,
+    engine.KeyForbids: ExitCode.UNAUTHORIZED,
     engine.ResponseNotStored: ExitCode.NOT_FOUND,
     engine.OutOfMemory: ExitCode.OUT_OF_MEMORY,
     engine.DaemonNotRunning: ExitCode.DAEMON_UNREACHABLE,

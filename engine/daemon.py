@@ -25,11 +25,13 @@ import uvicorn
 import uvloop
 
 from olmkit.engine import logs
+from olmkit.engine.access.keyfile import KeyFile
 from olmkit.engine.addresses.listening import BACKLOG, announced, listening, tell_supervisor
 from olmkit.engine.addresses.localsocket import listen_locally, socket_path
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.devices.enumeration import Enumerator, Found
+from olmkit.engine.errors import DaemonError
 from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
 from olmkit.engine.safemode.safeguard import Safeguard
@@ -64,6 +66,7 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
     """
     os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
     logs.configure(settings.log_level, rotated=settings.log_file)
+    _require_keys(settings)
     with listening(settings) as listener:
         if not settings.address.is_unix:
             port = listener.getsockname()[1]
@@ -77,6 +80,20 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
             ):
                 runner.run(_serve(settings, [listener, *own], make_app or _own_app, drain_s))
     log.info("ended")
+
+
+def _require_keys(settings: Settings) -> None:
+    """Refuse to be open to other machines unless that was asked for. Raises: DaemonError."""
+    where = settings.address.netloc
+    if settings.is_exposed and not KeyFile(settings.home).read():
+        raise DaemonError(
+            f"other machines reach {where}, and there is no key to ask them for",
+            hint="make one with `olm key create NAME`, or say --insecure or OLM_INSECURE=1",
+        )
+    if settings.is_insecure and not settings.address.is_loopback:
+        log.warning(
+            "whoever reaches the address may use, pull and delete models", extra={"address": where}
+        )
 
 
 @contextmanager

@@ -11,7 +11,11 @@
     ├ OutOfMemory               .needed_bytes .free_bytes
     ├ DeviceLost                .model      a card or server that a model lies on is gone
     ├ ContextExceeded           .given_tokens .limit_tokens
-    ├ QueueFull                 .retry_after_s
+    ├ QueueFull                 .retry_after_s .position
+    ├ KeyRequired               no key, or none that is known
+    ├ KeyForbids                .key        the key is not good for this
+    ├ RateExceeded              .key .retry_after_s
+    ├ KeysUnusable              the file of the keys
     ├ LoadTimeout               .timeout_s
     ├ RunnerFailed              .model      a defect in the runner; it lives on
     ├ RunnerDied                .model .exit_status .log_tail
@@ -135,9 +139,46 @@ class ContextExceeded(EngineError):
 class QueueFull(EngineError):
     """Too many requests wait already."""
 
-    def __init__(self, message: str, *, retry_after_s: int, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retry_after_s: int,
+        position: int | None = None,
+        hint: str | None = None,
+    ) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+        self.position = position
+        """Which place in the line it would have had; None: there is no line."""
+
+
+class KeyRequired(EngineError):
+    """The request carries no key, or one that is not known."""
+
+
+class KeyForbids(EngineError):
+    """The key of the request is not good for what it asks."""
+
+    def __init__(self, message: str, *, key: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+        """Its name."""
+
+
+class RateExceeded(EngineError):
+    """The key of the request was used too often."""
+
+    def __init__(
+        self, message: str, *, key: str, retry_after_s: int, hint: str | None = None
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.key = key
+        self.retry_after_s = retry_after_s
+
+
+class KeysUnusable(EngineError):
+    """The file of the keys cannot be read or written."""
 
 
 class LoadTimeout(EngineError):

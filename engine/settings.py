@@ -65,6 +65,10 @@ class Settings:
     """How long a load may go on without progress; `math.inf`: without limit."""
     min_free_bytes: int = 0
     """What the store leaves free on its disk."""
+    is_insecure: bool = False
+    """Other machines may use the daemon without a key."""
+    api_key: str | None = field(default=None, repr=False)
+    """What clients say who they are by."""
     socket_mode: int = 0o600
     """Of the Unix socket that `address` names: who may connect to it."""
     stall_timeout_s: float = 60.0
@@ -79,6 +83,7 @@ class Settings:
     max_queue: int = 512
     """Requests that may wait, over all models."""
     max_queue_per_model: int = 128
+    max_queue_per_key: int = 64
     transfer_streams: int | None = None
     """Most connections of one transfer; None: as many as help."""
     flash_attention: bool | None = None
@@ -153,6 +158,8 @@ class Settings:
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
             load_timeout_s=load_timeout_s if load_timeout_s > 0 else math.inf,
             min_free_bytes=read.size("min_free_bytes", "MIN_FREE", 0),
+            is_insecure=read.flag("is_insecure", "INSECURE", twin=False) or False,
+            api_key=read.text("api_key", "API_KEY"),
             socket_mode=read.mode("socket_mode", "SOCKET_MODE", 0o600),
             stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
             max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
@@ -163,6 +170,7 @@ class Settings:
             max_queue_per_model=max(
                 1, read.count("max_queue_per_model", "MAX_QUEUE_PER_MODEL", 128)
             ),
+            max_queue_per_key=max(1, read.count("max_queue_per_key", "MAX_QUEUE_PER_KEY", 64)),
             transfer_streams=read.count("transfer_streams", "MAX_TRANSFER_STREAMS", 0) or None,
             flash_attention=read.flag("flash_attention", "FLASH_ATTENTION"),
             on_overflow=read.choice("on_overflow", "ON_OVERFLOW", OVERFLOWS, "shift"),
@@ -194,6 +202,11 @@ class Settings:
             sources=read.sources,
             warnings=tuple(read.warnings),
         )
+
+    @property
+    def is_exposed(self) -> bool:
+        """Whether other machines reach the daemon, and nobody said that it shall be open."""
+        return not self.is_insecure and not self.address.is_loopback
 
     @property
     def daemon_file(self) -> Path:
@@ -298,9 +311,9 @@ class _Reader:
         except ValueError:
             return self._reject(field_name, value, default, "no duration")
 
-    def flag(self, field_name: str, name: str) -> bool | None:
+    def flag(self, field_name: str, name: str, *, twin: bool = True) -> bool | None:
         """A Go bool; any other text counts as true, as it does in Ollama."""
-        value = self.text(field_name, name)
+        value = self.text(field_name, name, twin=twin)
         return None if value is None else parse_boolean(value) is not False
 
     def choice(self, field_name: str, name: str, allowed: tuple[str, ...], default: str) -> str:

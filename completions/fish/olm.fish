@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop serve start launch service export info doctor version completion help
+    not __fish_seen_subcommand_from run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -30,6 +30,7 @@ complete -c olm -n __olm_needs_command -a verify -d 'Hash models again, to find 
 complete -c olm -n __olm_needs_command -a cache -d 'Show, warm or remove what is kept of prompts'
 complete -c olm -n __olm_needs_command -a system -d 'Show or reclaim disk space'
 complete -c olm -n __olm_needs_command -a stop -d 'Unload models'
+complete -c olm -n __olm_needs_command -a key -d 'Make, list and revoke keys for the API'
 complete -c olm -n __olm_needs_command -a serve -d 'Run the daemon in the foreground, or stop it'
 complete -c olm -n __olm_needs_command -a start -d 'Run the daemon in the foreground, or stop it'
 complete -c olm -n __olm_needs_command -a launch -d 'Start a coding agent on a local model'
@@ -170,6 +171,13 @@ complete -c olm -n '__fish_seen_subcommand_from system' -l dry-run -d 'prune: on
 complete -c olm -n '__fish_seen_subcommand_from system' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from stop' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from stop' -a '(olm __complete running (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from key' -l scope -x -a 'infer read manage' -d 'create: infer (the default), read or manage, which is all; several add up.'
+complete -c olm -n '__fish_seen_subcommand_from key' -l models -x -d 'create: only these models, such as qwen*.'
+complete -c olm -n '__fish_seen_subcommand_from key' -l rate -x -d 'create: at most so many answers.'
+complete -c olm -n '__fish_seen_subcommand_from key' -l format -x -a 'table json' -d 'list: a table, or one JSON object a line.'
+complete -c olm -n '__fish_seen_subcommand_from key' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from serve start' -l host -x -d 'Listen there instead of at OLM_HOST.'
+complete -c olm -n '__fish_seen_subcommand_from serve start' -l insecure -d 'Let other machines use the daemon without a key.'
 complete -c olm -n '__fish_seen_subcommand_from serve start' -l stop -d 'End the daemon that runs, and the models it has loaded.'
 complete -c olm -n '__fish_seen_subcommand_from serve start' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from launch' -l model -x -d 'A model; else the one of the last time.'
@@ -192,4 +200,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop serve start launch service export info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help'

@@ -70,9 +70,18 @@ class Address:
         """Whether a daemon at this address is on this machine."""
         if self.is_unix:
             return True
+        if self.scheme != "http" or self.path:
+            return False
         host = self.connect_host
-        is_loopback = host in ("localhost", "::1") or (_ip(host) == host and host[:4] == "127.")
-        return is_loopback and not self.path
+        return host in ("localhost", "::1") or (_ip(host) == host and host[:4] == "127.")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine reaches what listens there."""
+        if self.is_unix or self.host == "localhost":
+            return True
+        host = _ip(self.host) or ""
+        return host == "::1" or (host[:4] == "127." and ":" not in host)
 
     def _url(self, netloc: str) -> str:
         return f"{self.scheme}://{netloc}" + ("" if self.is_unix else self.path)

@@ -29,11 +29,19 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
     """A socket that listens at the settings' address; see `listen` and `public_socket`.
 
     Where a service manager has opened one, that is taken.
+
+    Raises:
+        AddressInUse, DaemonError: as they do, and for https.
     """
     address = settings.address
     if passed := take_sockets():
         with passed[0]:
             yield passed[0]
+    elif address.scheme == "https":
+        raise DaemonError(
+            f"cannot listen at {address.url}: the daemon speaks no TLS",
+            hint="listen at an http:// address, and let a proxy with TLS pass requests on",
+        )
     elif address.is_unix:
         with public_socket(
             Path(address.path), mode=settings.socket_mode, backlog=BACKLOG

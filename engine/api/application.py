@@ -14,11 +14,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import olmkit
+from olmkit.engine.access.caller import enter
+from olmkit.engine.access.scopes import Need
 from olmkit.engine.api import dialects
+from olmkit.engine.api.connections import PRIVATE
 from olmkit.engine.api.guard import Guard
 from olmkit.engine.api.operations.endpoints import ENDPOINTS, Handler
 from olmkit.engine.api.operations.observer import Observer
-from olmkit.engine.api.state import Api
+from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.statuses import KNOWN_ERRORS
 from olmkit.engine.services import Services
 from olmkit.engine.telemetry.requestrecord import current_record
@@ -62,7 +65,23 @@ def create_app(services: Services) -> ASGIApp:
 
 def routes() -> list[Route]:
     """A route for each endpoint."""
-    return [_ExactRoute(each.path, each.handler, methods=list(each.methods)) for each in ENDPOINTS]
+    return [
+        _ExactRoute(
+            each.path, _asked_for_a_key(each.handler, each.need), methods=list(each.methods)
+        )
+        for each in ENDPOINTS
+    ]
+
+
+def _asked_for_a_key(handler: Handler, need: Need) -> Handler:
+    """The handler, for those whom the doorkeeper lets in."""
+
+    async def handle(request: Request) -> Response:
+        is_private = request.scope.get(PRIVATE) is True
+        enter(api_of(request).doorkeeper.admit(need, request.headers, is_private=is_private))
+        return await handler(request)
+
+    return handle
 
 
 class _ModelConvertor(PathConvertor):

@@ -26,6 +26,7 @@ PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",
     "Access-Control-Allow-Headers": (
         "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Request-Id,X-Api-Key,"
+        "Api-Key,"
         "Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,Openai-Beta,"
         + ",".join(
             f"X-Stainless-{name}"
@@ -56,7 +57,7 @@ class Guard:
         self._app = app
         self._origins = Origins(origins)
         self._server = server
-        self._hosts = Hosts(hosts) if _is_loopback(address.host) else None
+        self._hosts = Hosts(hosts) if address.is_loopback and not address.is_unix else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; answer preflights and refuse what is not allowed here."""
@@ -150,15 +151,6 @@ def _without_port(host: str) -> str:
     if host.startswith("["):
         return host.partition("]")[0] + "]"
     return host.partition(":")[0]
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _refuse(text: str, hint: str, headers: dict[str, str]) -> Response:

@@ -6,6 +6,8 @@ from typing import Final, cast
 
 from starlette.requests import Request
 
+from olmkit.engine.access.doorkeeper import Doorkeeper
+from olmkit.engine.access.keyfile import KeyFile
 from olmkit.engine.api.openai.responsestore import ResponseStore
 from olmkit.engine.api.operations.readiness import Readiness
 from olmkit.engine.api.storework import Transfers
@@ -26,6 +28,8 @@ class Api:
 
     def __init__(self, services: Services) -> None:
         self.services = services
+        settings = services.settings
+        self.doorkeeper = Doorkeeper(KeyFile(settings.home), is_exposed=settings.is_exposed)
         self.renderer = Renderer(services.templates, prefers_go=services.settings.go_template)
         self.formats = OutputFormats(self.renderer)
         self.catalog = Catalog(
@@ -43,7 +47,7 @@ class Api:
             weakref.WeakValueDictionary()
         )
         """Held while a blob comes in that an upload can go on with."""
-        self._warming: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
 
     async def output_format(self, spec: ModelSpec) -> OutputFormat:
         """How the model writes thoughts and calls."""
@@ -51,7 +55,10 @@ class Api:
 
     def start(self) -> None:
         """Begin what goes on beside requests."""
-        self._warming = asyncio.create_task(self._warm())
+        self._beside = [
+            asyncio.create_task(self._warm()),
+            asyncio.create_task(self.doorkeeper.note_uses()),
+        ]
 
     async def _warm(self) -> None:
         await asyncio.sleep(WARM_AFTER_S)  # the request that started the daemon comes first
@@ -59,9 +66,10 @@ class Api:
 
     async def close(self) -> None:
         """End what the API started itself."""
-        if self._warming is not None:
-            self._warming.cancel()
-            await asyncio.gather(self._warming, return_exceptions=True)
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        await self.doorkeeper.write_uses()
         await self.transfers.close()
 
 

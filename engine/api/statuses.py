@@ -28,6 +28,10 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.DeviceLost: (503, "device_lost"),
     engine.ContextExceeded: (400, "context_exceeded"),
     engine.QueueFull: (503, "queue_full"),
+    engine.KeyRequired: (401, "key_required"),
+    engine.KeyForbids: (403, "key_forbids"),
+    engine.RateExceeded: (429, "rate_exceeded"),
+    engine.KeysUnusable: (500, "keys_unusable"),
     engine.LoadTimeout: (504, "load_timeout"),
     engine.RunnerFailed: (500, "runner_failed"),
     engine.ResponseNotStored: (404, "response_not_found"),
@@ -103,6 +107,13 @@ def classify(error: Exception, *, is_streaming: bool = False) -> Failure:
             text = text or "request canceled"
         case engine.QueueFull():
             text = "server busy, please try again.  maximum pending requests exceeded"
+            headers["Retry-After"] = str(error.retry_after_s)
+            if error.position is not None:
+                headers["X-Olm-Queue-Position"] = str(error.position)
+                hint = hint or f"it would be number {error.position} in the queue"
+        case engine.KeyRequired():
+            headers["WWW-Authenticate"] = 'Bearer realm="olm"'
+        case engine.RateExceeded():
             headers["Retry-After"] = str(error.retry_after_s)
         case engine.ContextExceeded():
             text = (

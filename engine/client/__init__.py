@@ -51,9 +51,10 @@ def connect(
             start_daemon(settings)
 
     if not settings.address.is_local:
-        return Client(settings.address)
+        return Client(settings.address, api_key=settings.api_key)
     return Client(
         settings.address,
+        api_key=settings.api_key,
         starter=starter,
         own_socket=socket_path(settings.home, settings.address),
         may_be_foreign=settings.source_of("address") != "default",
@@ -73,12 +74,15 @@ class Client:
         starter: Callable[[], None] | None = None,
         own_socket: Path | None = None,
         may_be_foreign: bool = True,
+        api_key: str | None = None,
     ) -> None:
-        """`own_socket`: tried first. `may_be_foreign`: another user's daemon will do."""
+        """`own_socket`: tried first, and needs no key. `may_be_foreign`: another user's daemon will
+        do. `api_key`: sent with every request."""
         self.address = address
         self._starter = starter
         self._own_socket = own_socket
         self._may_be_foreign = may_be_foreign
+        self._api_key = api_key
 
     # --- models in the store
 
@@ -318,6 +322,8 @@ class Client:
             "Content-Type": "application/json",
             **(headers or {}),
         }
+        if self._api_key and not connection.is_private:
+            all_headers["Authorization"] = f"Bearer {self._api_key}"
         try:
             return http1.send(
                 connection,
@@ -344,8 +350,8 @@ class Client:
 
     def _dial(self) -> http1.Connection:
         connection = http1.connect(self.address, self._own_socket)
-        is_own = connection.socket.family == socket.AF_UNIX
-        if not is_own and not self._may_be_foreign:
+        is_tcp = connection.socket.family != socket.AF_UNIX
+        if is_tcp and not self._may_be_foreign:
             user = foreign_listener(self.address.port)
             if user is not None:
                 connection.socket.close()

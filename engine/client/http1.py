@@ -43,6 +43,8 @@ class Connection(NamedTuple):
     socket: socket.socket
     address: Address
     proxy: Proxy | None
+    is_private: bool = False
+    """Through the private door of this user's own daemon."""
 
 
 def connect(address: Address, own_socket: Path | None = None) -> Connection:
@@ -52,7 +54,7 @@ def connect(address: Address, own_socket: Path | None = None) -> Connection:
         DaemonNotRunning: nothing listens there, or the host cannot be found or reached.
     """
     if own_socket is not None and (own := _dial_own(own_socket)) is not None:
-        return Connection(own, address, None)
+        return Connection(own, address, None, is_private=True)
     proxy = find_proxy(address)
     try:
         return Connection(_dial(address, proxy), address, proxy)

@@ -23,7 +23,7 @@ _OTHERS: Final = frozenset(
 _SECRET: Final = re.compile(r"TOKEN|KEY(?!_)|SECRET|PASSWORD", re.IGNORECASE)
 _NO_SECRETS: Final = frozenset({"OLM_KEEP_ALIVE", "OLLAMA_KEEP_ALIVE"})
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]*@")
-_HIDDEN_FIELDS: Final = frozenset({"remotes", "sources", "warnings"})
+_HIDDEN_FIELDS: Final = frozenset({"api_key", "remotes", "sources", "warnings"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from olmkit.engine.access.caller import require_access, require_access_to_all
 from olmkit.engine.errors import EngineError
 from olmkit.engine.framing import path_of
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
@@ -63,11 +64,13 @@ class Catalog:
     def resolve(self, text: str) -> Reference:
         """The reference that a name stands for: a stored model's, else a short name's.
 
-        Blocking. Raises: InvalidReference, StoreError.
+        Blocking. Raises: InvalidReference, StoreError, KeyForbids.
         """
         text = text.strip()
         stored = self._find(text)
-        return stored or Reference.parse(shortnames.expand(text, path=self._shortnames_path))
+        found = stored or Reference.parse(shortnames.expand(text, path=self._shortnames_path))
+        require_access(found)
+        return found
 
     def _find(self, text: str) -> Reference | None:
         expanded = shortnames.expand(text, path=self._shortnames_path)
@@ -110,6 +113,7 @@ class Catalog:
         return self.spec_of(self.load(text))
 
     def _spec_of_file(self, digest: Digest) -> ModelSpec:
+        require_access_to_all()
         if not self._store.blobs.has(digest):
             raise ModelNotFound(f"model '{digest}' not found", name=str(digest))
         return self._remember(str(digest), lambda: spec_of_file(self._store, digest))

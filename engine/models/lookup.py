@@ -6,6 +6,7 @@ A name wins over an ID that is spelled the same. All of it is blocking file work
 import re
 from typing import Final
 
+from olmkit.engine.access.caller import current
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.models.catalog import Catalog
 from olmkit.registry.errors import InvalidReference, ModelNotFound
@@ -28,7 +29,7 @@ def find_models(catalog: Catalog, store: Store, text: str) -> list[StoredModel]:
     except (InvalidReference, ModelNotFound):
         if _ID.fullmatch(text) is None:
             raise
-    models = store.with_id(text)
+    models = [model for model in store.with_id(text) if current().may_use(model.reference)]
     if not models:
         raise ModelNotFound(f"model '{text}' not found", name=text)
     if len({model.manifest_digest for model in models}) > 1:

@@ -14,6 +14,8 @@ from olmkit.registry.errors import Cancelled
 TicketId = NewType("TicketId", int)
 """A request for a lease, and then the lease; ascending in the order of arrival."""
 InstanceId = NewType("InstanceId", int)
+Order = tuple[int, TicketId]
+"""Round and ticket of a request: what is least comes first."""
 
 
 class State(enum.StrEnum):
@@ -95,6 +97,15 @@ class Waiter:
     ticket: TicketId
     options: LoadOptions
     keep_alive_s: float | None
+    caller: str
+    """Name of the key that it came with; empty: none."""
+    turn: int
+    """The round in which it is served, see `fairness`."""
+
+    @property
+    def order(self) -> Order:
+        """When its turn comes."""
+        return self.turn, self.ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,6 @@
 """What the pool hands out: leases on loaded models, and what it says of them."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -56,3 +57,8 @@ class InstanceInfo:
     """One sentence for each way in which this is less than what was asked for."""
     devices: Mapping[str, int]
     """Bytes by device, main memory as `CPU`; empty while it is starting."""
+
+    @property
+    def end_s(self) -> float:
+        """`expires_at` in seconds of the epoch; infinite for never."""
+        return math.inf if self.expires_at is None else self.expires_at.timestamp()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
+from olmkit.engine.access.caller import current
 from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.errors import EngineError, EngineUnusable, OutOfMemory, RunnerFailed
 from olmkit.engine.planning.available import available_bytes, total_bytes
@@ -102,6 +103,7 @@ class Pool:
             max_loaded=settings.max_loaded_models or DEFAULT_MAX_LOADED,
             max_queue=settings.max_queue,
             max_queue_per_model=settings.max_queue_per_model,
+            max_queue_per_key=settings.max_queue_per_key,
             keep_alive_s=settings.keep_alive_s,
         )
         self._list_devices = list_devices
@@ -147,11 +149,11 @@ class Pool:
         self._forget_the_dead()
         request = self._requests[ticket] = _Request(spec=spec)
         try:
-            self._carry_out(
-                self._scheduler.on_request(
-                    ticket, spec.model_key, options, keep_alive_s=keep_alive_s, now_s=asked_s
-                )
+            key, caller = spec.model_key, current().name
+            effects = self._scheduler.on_request(
+                ticket, key, options, keep_alive_s=keep_alive_s, caller=caller, now_s=asked_s
             )
+            self._carry_out(effects)
             tenant = await request.granted
             assert tenant.runner is not None
             assert tenant.loaded is not None
@@ -170,7 +172,7 @@ class Pool:
     def instances(self) -> list[InstanceInfo]:
         """What is loaded now, the one that stays longest first."""
         infos = [self._info(instance) for instance in self._scheduler.instances]
-        return sorted(infos, key=_end_s, reverse=True)
+        return sorted(infos, key=lambda info: info.end_s, reverse=True)
 
     async def plan(
         self, spec: Loadable, options: LoadOptions, *, devices: frozenset[str] = frozenset()
@@ -489,10 +491,6 @@ class Pool:
             notes=tenant.placed.notes if tenant.placed else (),
             devices=bytes_by_name(loaded.buffers if loaded else ()),
         )
-
-
-def _end_s(info: InstanceInfo) -> float:
-    return math.inf if info.expires_at is None else info.expires_at.timestamp()
 
 
 def _missing(error: EngineError | Cancelled) -> Mapping[str, int] | None:

@@ -24,16 +24,18 @@ what is kept for ever only when nothing else is left.
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
+from olmkit.engine.scheduling.fairness import Turns, greediest
 from olmkit.engine.scheduling.instances import (
     Failure,
     Instance,
     InstanceId,
+    Order,
     Shortage,
     State,
     TicketId,
@@ -56,15 +58,18 @@ class Scheduler:
         max_loaded: int,
         max_queue: int,
         max_queue_per_model: int,
+        max_queue_per_key: int,
         keep_alive_s: float,
     ) -> None:
         self._max_loaded = max_loaded
         self._max_queue = max_queue
         self._max_queue_per_model = max_queue_per_model
+        self._max_queue_per_key = max_queue_per_key
         self._keep_alive_s = keep_alive_s
         self._instances: dict[InstanceId, Instance] = {}
         self._by_key: dict[str, Instance] = {}
         self._queues: dict[str, dict[TicketId, Waiter]] = {}
+        self._turns = Turns()
         self._leases: dict[TicketId, Instance] = {}
         self._failures: dict[tuple[str, LoadOptions], Failure] = {}
         self._shortages: dict[str, Shortage] = {}
@@ -100,24 +105,34 @@ class Scheduler:
         options: LoadOptions,
         *,
         keep_alive_s: float | None,
+        caller: str = "",
         now_s: float,
     ) -> list[Effect]:
-        """A request wants a lease on `key`. `ticket` is greater than all before it."""
+        """A request wants a lease on `key`. `ticket` is greater than all before it.
+
+        `caller`: who takes turns with others; empty for all who have no name.
+        """
         if self._is_closed:
             return [Refuse(ticket, _closing())]
         queue = self._queues.setdefault(key, {})
-        waiter = Waiter(ticket=ticket, options=options, keep_alive_s=keep_alive_s)
         instance = self._by_key.get(key)
         at_once = not queue and instance and instance.has_slot and instance.can_serve(options)
-        if not at_once and (full := self._full(queue)):
-            return [Refuse(ticket, full)]
-        queue[ticket] = waiter
+        if not at_once and (full := self._make_way(queue, caller)):
+            return [*self._take_effects(), Refuse(ticket, full)]
+        queue[ticket] = Waiter(
+            ticket=ticket,
+            options=options,
+            keep_alive_s=keep_alive_s,
+            caller=caller,
+            turn=self._turns.next(caller, self._waiters()),
+        )
         return self._settle(now_s)
 
     def on_leave(self, ticket: TicketId, *, now_s: float) -> list[Effect]:
         """The request no longer waits, or its lease has ended. Harmless when repeated."""
         for queue in self._queues.values():
-            queue.pop(ticket, None)
+            if waiter := queue.pop(ticket, None):
+                self._turns.give_back(waiter.caller, self._waiters())
         instance = self._leases.pop(ticket, None)
         if instance is not None:
             instance.leases.discard(ticket)
@@ -212,23 +227,23 @@ class Scheduler:
     def _settle(self, now_s: float) -> list[Effect]:
         """Do all that can be done now: serve queues, expire, then load what is wanted."""
         self._queues = {key: queue for key, queue in self._queues.items() if queue}
-        for key in self._keys_by_age():
+        for key in self._keys_in_turn():
             self._serve(key, now_s)
         for instance in self._instances.values():
             if instance.deadline_s <= now_s:
                 self._stop(instance)
-        for key in self._keys_by_age():
+        for key in self._keys_in_turn():
             if key not in self._by_key and not self._try_start(key, now_s):
                 break
         self._shortages = {k: s for k, s in self._shortages.items() if self._queues.get(k)}
         return self._take_effects()
 
     def _serve(self, key: str, now_s: float) -> None:
-        """Answer requests for `key` from the oldest on, as long as they can be answered."""
+        """Answer requests for `key` in their turn, as long as they can be answered."""
         queue = self._queues[key]
         instance = self._by_key.get(key)
         while queue:
-            waiter = next(iter(queue.values()))
+            waiter = _first(queue)
             if instance is None:
                 failure = self._failures.get((key, waiter.options))
                 if failure is None or failure.until_s <= now_s:
@@ -246,12 +261,12 @@ class Scheduler:
             del queue[waiter.ticket]
 
     def _try_start(self, key: str, now_s: float) -> bool:
-        """Load `key` for its oldest request, or see to it that room is made; False: not yet."""
-        waiter = next(iter(self._queues[key].values()))
+        """Load `key` for its first request, or see to it that room is made; False: not yet."""
+        waiter = _first(self._queues[key])
         if not self._has_memory(key, waiter):
             return False
         if len(self._instances) >= self._max_loaded:
-            self._evict(None, waiter.ticket)
+            self._evict(None, waiter.order)
             return False
         self._last_id += 1
         instance = Instance(
@@ -271,17 +286,17 @@ class Scheduler:
         shortage = self._shortages.get(key)
         if shortage is None:
             return True
-        if shortage.options == waiter.options and self._is_short(shortage, waiter.ticket):
+        if shortage.options == waiter.options and self._is_short(shortage, waiter):
             return False
         del self._shortages[key]
         return True
 
-    def _is_short(self, shortage: Shortage, ticket: TicketId) -> bool:
+    def _is_short(self, shortage: Shortage, waiter: Waiter) -> bool:
         """Whether nothing has ended yet that could have given the memory back."""
         if shortage.loads:
             return shortage.loads <= self._loads()
         if not shortage.leaving:
-            shortage.leaving = self._evict(shortage.missing, ticket)
+            shortage.leaving = self._evict(shortage.missing, waiter.order)
         still_there = shortage.leaving & self._instances.keys()
         holders = [one for one in self._instances.values() if one.has_any(shortage.missing)]
         return bool(still_there or (holders and not shortage.leaving))
@@ -297,16 +312,16 @@ class Scheduler:
 
     def would_leave(self, missing: Mapping[str, int] | None) -> set[InstanceId]:
         """Who would leave for a request that came now and found that missing."""
-        newest = TicketId(1 << 62)
+        newest = (1 << 62, TicketId(1 << 62))
         return {one.id for one in [*self._leaving(missing), *self._victims(missing, newest)]}
 
-    def _evict(self, missing: Mapping[str, int] | None, ticket: TicketId) -> set[InstanceId]:
+    def _evict(self, missing: Mapping[str, int] | None, order: Order) -> set[InstanceId]:
         """Make instances leave until enough is freed, or one leaves when that is not known.
 
         Those that leave already count, and those that have nothing of what is missing stay, as
-        does an instance that requests older than `ticket` wait for. Returns all that leave.
+        does an instance that requests before `order` wait for. Returns all that leave.
         """
-        victims = self._victims(missing, ticket)
+        victims = self._victims(missing, order)
         leaving = self._leaving(missing)
         for victim in victims:
             self._drain(victim)
@@ -318,7 +333,7 @@ class Scheduler:
         instances = self._instances.values()
         return [one for one in instances if one.is_leaving and one.has_any(missing)]
 
-    def _victims(self, missing: Mapping[str, int] | None, ticket: TicketId) -> list[Instance]:
+    def _victims(self, missing: Mapping[str, int] | None, order: Order) -> list[Instance]:
         """Those that must leave beside those that do already."""
         going = self._leaving(missing)
         victims: list[Instance] = []
@@ -326,8 +341,7 @@ class Scheduler:
             short = _short(missing, going)
             if going and not short:
                 break
-            is_wanted = ticket > min(self._queues.get(one.key, ()), default=math.inf)
-            if not is_wanted and one.has_any(None if missing is None else short):
+            if self._is_before(order, one.key) and one.has_any(None if missing is None else short):
                 going.append(one)
                 victims.append(one)
         return victims
@@ -340,6 +354,15 @@ class Scheduler:
         if missing is None:
             return any(any(other.taken.values()) for other in others)
         return bool(others) and not _short(missing, others)
+
+    def _is_before(self, order: Order, key: str) -> bool:
+        """Whether that turn is before that of all that wait for `key`."""
+        queue = self._queues.get(key)
+        return not queue or order < _first(queue).order
+
+    def _waiters(self) -> Iterator[Waiter]:
+        for queue in self._queues.values():
+            yield from queue.values()
 
     # --- changes of state -------------------------------------------------------------------
 
@@ -388,20 +411,39 @@ class Scheduler:
         until_s = now_s + min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (count - 1))
         self._failures[load] = Failure(error=error, until_s=until_s, count=count)
 
-    def _full(self, queue: dict[TicketId, Waiter]) -> QueueFull | None:
-        """Why no request more may wait in this queue; None when it may."""
+    def _make_way(self, queue: dict[TicketId, Waiter], caller: str) -> QueueFull | None:
+        """Why one more request of the caller may not wait in this queue; None when it may.
+
+        Where the line is full, the last request of who fills it goes for one who has fewer.
+        """
+        if caller and self._count(caller) >= self._max_queue_per_key:
+            text = f"server busy: {self._max_queue_per_key} requests with this key wait already"
+            return _queue_full(text, self._max_queue_per_key)
         if len(queue) >= self._max_queue_per_model:
-            text = f"server busy: {len(queue)} requests wait for this model already"
+            line = list(queue.values())
+            text = f"server busy: {len(line)} requests wait for this model already"
         elif self.waiting >= self._max_queue:
-            text = f"server busy: {self.waiting} requests wait already"
+            line = list(self._waiters())
+            text = f"server busy: {len(line)} requests wait already"
         else:
             return None
-        return QueueFull(text, retry_after_s=min(60, 1 + len(queue) // 4))
+        last = greediest(line, caller)
+        if last is None:
+            return _queue_full(text, len(line))
+        for other in self._queues.values():
+            other.pop(last.ticket, None)
+        self._turns.give_back(last.caller, self._waiters())
+        self._effects.append(Refuse(last.ticket, _queue_full(text, len(line))))
+        return None
 
-    def _keys_by_age(self) -> list[str]:
-        """Keys that requests wait for, the one that waits longest first."""
+    def _count(self, caller: str) -> int:
+        """Requests of the caller that wait."""
+        return sum(waiter.caller == caller for waiter in self._waiters())
+
+    def _keys_in_turn(self) -> list[str]:
+        """Keys that requests wait for, the one whose turn it is first."""
         waiting = {key: queue for key, queue in self._queues.items() if queue}
-        return sorted(waiting, key=lambda key: min(waiting[key]))
+        return sorted(waiting, key=lambda key: _first(waiting[key]).order)
 
     def _take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
@@ -420,3 +462,11 @@ def _short(missing: Mapping[str, int] | None, leaving: Iterable[Instance]) -> di
 
 def _closing() -> Cancelled:
     return Cancelled("the daemon is shutting down")
+
+
+def _first(queue: dict[TicketId, Waiter]) -> Waiter:
+    return min(queue.values(), key=lambda waiter: waiter.order)
+
+
+def _queue_full(text: str, waiting: int) -> QueueFull:
+    return QueueFull(text, retry_after_s=min(60, 1 + waiting // 4), position=waiting + 1)

@@ -14,6 +14,7 @@ from olmkit.engine.scheduling.scheduler import Scheduler
 
 KEYS = ("a", "b", "c", "d")
 CONTEXTS = (1024, 2048, 4096)
+CALLERS = ("", "ann", "bob")
 DATA = st.data()
 TAKEN = ({"CPU": 100}, {"GPU0": 100}, {"GPU1": 100}, {"GPU0": 60, "GPU1": 60, "CPU": 20})
 """What models give back, by device."""
@@ -45,6 +46,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             max_loaded=max_loaded,
             max_queue=max_queue,
             max_queue_per_model=max(1, max_queue // 2),
+            max_queue_per_key=max(1, max_queue // 3),
             keep_alive_s=keep_alive_s,
         )
         self.last_ticket = 0
@@ -54,6 +56,7 @@ class SchedulerMachine(RuleBasedStateMachine):
         self.ready: dict[InstanceId, tuple[str, LoadOptions]] = {}
         self.stopping: dict[InstanceId, tuple[str, LoadOptions]] = {}
         self.keys: dict[TicketId, tuple[str, LoadOptions]] = {}
+        self.callers: dict[TicketId, str] = {}
 
     # --- the pool's side --------------------------------------------------------------------
 
@@ -91,15 +94,24 @@ class SchedulerMachine(RuleBasedStateMachine):
         key=st.sampled_from(KEYS),
         context_tokens=st.sampled_from(CONTEXTS),
         keep_alive_s=st.sampled_from([None, 0.0, 3.0, math.inf]),
+        caller=st.sampled_from(CALLERS),
     )
-    def request(self, key: str, context_tokens: int, keep_alive_s: float | None) -> None:
+    def request(
+        self, key: str, context_tokens: int, keep_alive_s: float | None, caller: str
+    ) -> None:
         self.last_ticket += 1
         ticket = TicketId(self.last_ticket)
         options = LoadOptions(context_tokens=context_tokens, sequences=self.sequences)
         self.waiting[ticket] = self.keys[ticket] = (key, options)
+        self.callers[ticket] = caller
         self.carry_out(
             self.scheduler.on_request(
-                ticket, key, options, keep_alive_s=keep_alive_s, now_s=self.now_s
+                ticket,
+                key,
+                options,
+                keep_alive_s=keep_alive_s,
+                caller=caller,
+                now_s=self.now_s,
             )
         )
 
@@ -221,7 +233,12 @@ class SchedulerMachine(RuleBasedStateMachine):
                 ticket = min(self.leases)
                 del self.leases[ticket]
                 key, options = self.keys[ticket]
-                self.request(key=key, context_tokens=options.context_tokens, keep_alive_s=None)
+                self.request(
+                    key=key,
+                    context_tokens=options.context_tokens,
+                    keep_alive_s=None,
+                    caller=self.callers[ticket],
+                )
                 self.carry_out(self.scheduler.on_leave(ticket, now_s=self.now_s))
         assert not waiting & self.waiting.keys()
         self.carry_out_close()

@@ -12,6 +12,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.access.caller import current, require_access_to_all
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.state import Api, api_of
@@ -77,7 +78,8 @@ def _inspection(api: Api, text: str) -> dict[str, Any]:
     store = api.services.store
     models = find_models(api.catalog, store, text)
     model = models[0]
-    names = {m.reference.short: m for m in store.with_id(model.manifest_digest.hex)}
+    same = store.with_id(model.manifest_digest.hex)
+    names = {m.reference.short: m for m in same if current().may_use(m.reference)}
     pushed = {
         name: found
         for name, m in names.items()
@@ -137,6 +139,7 @@ def _source_json(source: Any) -> dict[str, Any]:
 
 async def used(request: Request) -> Response:
     """What the store's disk space goes to."""
+    require_access_to_all()
     api = api_of(request)
     found = await asyncio.to_thread(usage, api.services.store)
     loaded = {instance.name for instance in api.services.pool.instances()}
@@ -184,6 +187,7 @@ def _partial(partial: Unfinished) -> dict[str, Any]:
 
 async def prune(request: Request) -> Response:
     """Remove blobs that no model needs, and downloads that nobody goes on with."""
+    require_access_to_all()
     api, body = api_of(request), await decode_body(request, PruneRequest)
     done: list[dict[str, Any]] = []
 
@@ -222,6 +226,8 @@ def _prune(
 async def verify(request: Request) -> Response:
     """Hash blobs again; each that is not what its digest says is one line of the reply."""
     api, body = api_of(request), await decode_body(request, VerifyRequest)
+    if not body.models:
+        require_access_to_all()
     users = await asyncio.to_thread(_users, api, body.models)
     faults: list[VerifyLine] = []
 

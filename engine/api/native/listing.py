@@ -10,6 +10,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.access.caller import current, require_access
 from olmkit.engine.api.checks import require_model
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.jsontext import encode_json
@@ -38,7 +39,9 @@ async def tags(request: Request) -> Response:
     """The stored models, the last modified first; without details those that cannot be read."""
     api = api_of(request)
     listed = [
-        await _entry(api, stored) for stored in await asyncio.to_thread(api.services.store.list)
+        await _entry(api, stored)
+        for stored in await asyncio.to_thread(api.services.store.list)
+        if current().may_use(stored.reference)
     ]
     return json_reply({"models": listed})
 
@@ -148,6 +151,7 @@ async def copy(request: Request) -> Response:
     except ModelNotFound as error:
         raise ModelNotFound(f'model "{source}" not found', name=source) from error
     target = Reference.parse(destination)
+    require_access(target)
     await asyncio.to_thread(api.services.store.put, target, stored.manifest)
     return Response()
 

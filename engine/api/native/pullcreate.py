@@ -15,6 +15,7 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.access.caller import require_access, require_access_to_all
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native.listing import template_notes
 from olmkit.engine.api.native.recipes import recipe_of
@@ -48,6 +49,10 @@ async def pull(request: Request) -> Response:
     wanted = without_scheme(body.wanted, insecure=body.insecure is True)
     name = await asyncio.to_thread(lambda: shortnames.expand(wanted, path=path))
     source = name if is_address(name) else Reference.parse(name)
+    if isinstance(source, str):
+        require_access_to_all()
+    else:
+        require_access(source)
     insecure, quantization = bool(body.insecure), body.quantization or None
     revision = body.revision or None
 

@@ -9,6 +9,7 @@ import threading
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.access.caller import require_access
 from olmkit.engine.api.checks import require_model
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native.pullcreate import without_scheme
@@ -30,6 +31,7 @@ async def push(request: Request) -> Response:
     if body.format not in (None, *FORMATS):
         raise InvalidRequest(f"format must be one of {', '.join(FORMATS)}", field="format")
     reference = Reference.parse(without_scheme(body.wanted, insecure=body.insecure is True))
+    require_access(reference)
     how = (bool(body.insecure), body.format, body.compress, body.all_quantizations)
 
     def work(on_event: EventSink, cancelled: threading.Event) -> None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from olmkit.engine.access.caller import require_access
 from olmkit.engine.api.native.types import CreateRequest
 from olmkit.engine.api.state import Api
 from olmkit.engine.create.assembly import Recipe
@@ -35,6 +36,7 @@ async def recipe_of(api: Api, body: CreateRequest) -> Recipe:
     if not body.wanted:
         raise InvalidReference("no name was given", text="")
     name = Reference.parse(body.wanted)
+    require_access(name)
     _require_supported(body)
     parent = None
     files, adapters = _digests(body.files), _digests(body.adapters)

@@ -14,6 +14,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from olmkit.engine.access.caller import require_access_to_all
 from olmkit.engine.api.decoding import body_pieces, decode_body
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import (
@@ -136,6 +137,7 @@ async def load(request: Request) -> Response:
     `?only=` takes one of them, `?name=` gives it another name. What is left to do when all of the
     archive is there goes on in lines of progress; `?stream=false` gives the last one alone.
     """
+    require_access_to_all()
     api, query = api_of(request), request.query_params
     text = query.get("name")
     name = Reference.parse(text) if text else None

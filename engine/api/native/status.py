@@ -9,12 +9,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 import olmkit
+from olmkit.engine.access.caller import current
 from olmkit.engine.api.native.types import Details, RunningModel, RunningModels
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
 from olmkit.engine.models.catalog import Summary
 from olmkit.engine.scheduling.leases import InstanceInfo
-from olmkit.registry.errors import RegistryError
+from olmkit.registry.errors import InvalidReference, RegistryError
+from olmkit.registry.oci.reference import Reference
 
 API_VERSION = "0.32.15"
 """The release of Ollama whose native API this one follows."""
@@ -60,8 +62,23 @@ async def me(request: Request) -> Response:
 async def ps(request: Request) -> Response:
     """The loaded models, the one that stays longest first."""
     api = api_of(request)
-    running = [await _running(api, instance) for instance in api.services.pool.instances()]
+    running = [
+        await _running(api, instance)
+        for instance in api.services.pool.instances()
+        if _may_see(instance)
+    ]
     return json_reply(RunningModels(models=running))
+
+
+def _may_see(instance: InstanceInfo) -> bool:
+    """Whether the model is one of the caller's."""
+    caller = current()
+    if caller.models is None:
+        return True
+    try:
+        return caller.may_use(Reference.parse(instance.name))
+    except InvalidReference:
+        return False  # a file, which has no name that a pattern could cover
 
 
 async def _running(api: Api, instance: InstanceInfo) -> RunningModel:

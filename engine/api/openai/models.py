@@ -11,6 +11,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.access.caller import current
 from olmkit.engine.api.native.listing import listed_model
 from olmkit.engine.api.native.types import ListedModel
 from olmkit.engine.api.state import Api, api_of
@@ -23,7 +24,8 @@ async def list_models(request: Request) -> Response:
     """All models of the store, the last modified first."""
     api = api_of(request)
     stored = await asyncio.to_thread(api.services.store.list)
-    data = [_as_object(await listed_model(api, model)) for model in stored]
+    allowed = [model for model in stored if current().may_use(model.reference)]
+    data = [_as_object(await listed_model(api, model)) for model in allowed]
     return json_reply({"object": "list", "data": data})
 
 

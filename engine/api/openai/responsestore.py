@@ -4,9 +4,10 @@ They are kept in memory, only while the daemon runs and only where `OLM_STORED_R
 many; the oldest go first.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from olmkit.engine.access.caller import current
 from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.errors import ResponseNotStored
 
@@ -24,6 +25,8 @@ class StoredResponse:
     """The object as it was sent."""
     input: tuple[Item, ...]
     """What the model was asked: the items of all earlier responses and of this request."""
+    owner: str = field(default_factory=lambda: current().name)
+    """Name of the key that it was asked for with; nobody else gets it."""
 
     @property
     def id(self) -> str:
@@ -58,18 +61,20 @@ class ResponseStore:
         self._kept[stored.id] = (stored, size_bytes)
         self._bytes += size_bytes
         while len(self._kept) > self._limit or self._bytes > self._limit_bytes:
-            self.remove(next(iter(self._kept)))
+            self._drop(next(iter(self._kept)))
 
     def get(self, response_id: str) -> StoredResponse:
         """A response that is kept. Raises: ResponseNotStored."""
-        if response_id not in self._kept:
+        stored, _ = self._kept.get(response_id, (None, 0))
+        if stored is None or stored.owner != current().name:
             raise _not_found(response_id)
-        return self._kept[response_id][0]
+        return stored
 
     def remove(self, response_id: str) -> None:
         """Keep a response no longer. Raises: ResponseNotStored."""
-        if response_id not in self._kept:
-            raise _not_found(response_id)
+        self._drop(self.get(response_id).id)
+
+    def _drop(self, response_id: str) -> None:
         self._bytes -= self._kept.pop(response_id)[1]
 
 

@@ -8,6 +8,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.access.scopes import Need
 from olmkit.engine.api.anthropic.messages import count_tokens, messages
 from olmkit.engine.api.anthropic.messagesbody import MessagesBody
 from olmkit.engine.api.native import (
@@ -58,6 +59,8 @@ class Endpoint:
     """As starlette writes it: `{name}` or `{name:convertor}` for what varies."""
     handler: Handler
     methods: tuple[str, ...]
+    need: Need
+    """What it asks of a key."""
     body: Body | None = None
     """What the handler decodes; None: nothing, or bytes."""
     takes: str = ""
@@ -71,39 +74,50 @@ class Endpoint:
 
 
 def _of(
-    path: str, handler: Handler, methods: str, body: Body | None = None, **more: Any
+    path: str, handler: Handler, methods: str, need: Need, body: Body | None = None, **more: Any
 ) -> Endpoint:
-    return Endpoint(path=path, handler=handler, methods=tuple(methods.split()), body=body, **more)
+    words = tuple(methods.split())
+    return Endpoint(path=path, handler=handler, methods=words, need=need, body=body, **more)
 
 
 ENDPOINTS: Final = (
-    _of("/", status.root, "GET HEAD", gives=TEXT),
-    _of("/api/version", status.version, "GET HEAD"),
-    _of("/api/status", status.status, "GET"),
-    _of("/api/me", status.me, "POST"),
-    _of("/api/ps", status.ps, "GET", reply=types.RunningModels),
-    _of("/api/tags", listing.tags, "GET HEAD", reply=types.ListedModels),
-    _of("/api/show", listing.show, "POST", types.ShowRequest),
-    _of("/api/copy", listing.copy, "POST", types.CopyRequest, gives=""),
-    _of("/api/delete", listing.delete, "DELETE", types.DeleteRequest, gives=""),
+    _of("/", status.root, "GET HEAD", Need.NOTHING, gives=TEXT),
+    _of("/api/version", status.version, "GET HEAD", Need.NOTHING),
+    _of("/api/status", status.status, "GET", Need.LIST),
+    _of("/api/me", status.me, "POST", Need.LIST),
+    _of("/api/ps", status.ps, "GET", Need.READ, reply=types.RunningModels),
+    _of("/api/tags", listing.tags, "GET HEAD", Need.LIST, reply=types.ListedModels),
+    _of("/api/show", listing.show, "POST", Need.LIST, types.ShowRequest),
+    _of("/api/copy", listing.copy, "POST", Need.MANAGE, types.CopyRequest, gives=""),
+    _of("/api/delete", listing.delete, "DELETE", Need.MANAGE, types.DeleteRequest, gives=""),
     _of(
         "/api/generate",
         generate,
         "POST",
+        Need.INFER,
         types.GenerateRequest,
         reply=types.GenerateReply,
         streams=NDJSON,
     ),
-    _of("/api/chat", chat, "POST", types.ChatRequest, reply=types.ChatReply, streams=NDJSON),
-    _of("/api/embed", embed, "POST", types.EmbedRequest, reply=types.EmbedReply),
-    _of("/api/embeddings", embeddings, "POST", types.EmbeddingsRequest),
-    _of("/api/rerank", native_rerank, "POST", bodies.RerankBody),
-    _of("/api/parse", parse, "POST", types.ParseRequest, reply=types.ParseReply),
-    _of("/api/plan", plan, "POST", types.PlanRequest),
+    _of(
+        "/api/chat",
+        chat,
+        "POST",
+        Need.INFER,
+        types.ChatRequest,
+        reply=types.ChatReply,
+        streams=NDJSON,
+    ),
+    _of("/api/embed", embed, "POST", Need.INFER, types.EmbedRequest, reply=types.EmbedReply),
+    _of("/api/embeddings", embeddings, "POST", Need.INFER, types.EmbeddingsRequest),
+    _of("/api/rerank", native_rerank, "POST", Need.INFER, bodies.RerankBody),
+    _of("/api/parse", parse, "POST", Need.INFER, types.ParseRequest, reply=types.ParseReply),
+    _of("/api/plan", plan, "POST", Need.LIST, types.PlanRequest),
     _of(
         "/api/tokenize",
         tokenize.tokenize,
         "POST",
+        Need.INFER,
         types.TokenizeRequest,
         reply=types.TokenizeReply,
     ),
@@ -111,6 +125,7 @@ ENDPOINTS: Final = (
         "/api/detokenize",
         tokenize.detokenize,
         "POST",
+        Need.INFER,
         types.DetokenizeRequest,
         reply=types.DetokenizeReply,
     ),
@@ -118,15 +133,25 @@ ENDPOINTS: Final = (
         "/api/pull",
         pullcreate.pull,
         "POST",
+        Need.MANAGE,
         types.PullRequest,
         reply=types.Progress,
         streams=NDJSON,
     ),
-    _of("/api/push", push.push, "POST", types.PushRequest, reply=types.Progress, streams=NDJSON),
+    _of(
+        "/api/push",
+        push.push,
+        "POST",
+        Need.MANAGE,
+        types.PushRequest,
+        reply=types.Progress,
+        streams=NDJSON,
+    ),
     _of(
         "/api/create",
         pullcreate.create_model,
         "POST",
+        Need.MANAGE,
         types.CreateRequest,
         reply=types.Progress,
         streams=NDJSON,
@@ -135,39 +160,62 @@ ENDPOINTS: Final = (
         "/api/import",
         pullcreate.import_file,
         "POST",
+        Need.MANAGE,
         types.ImportRequest,
         reply=types.Progress,
         streams=NDJSON,
     ),
-    _of("/api/inspect", housekeeping.inspect, "POST", housekeeping.InspectRequest),
-    _of("/api/usage", housekeeping.used, "GET"),
-    _of("/api/prune", housekeeping.prune, "POST", housekeeping.PruneRequest, streams=NDJSON),
-    _of("/api/verify", housekeeping.verify, "POST", housekeeping.VerifyRequest, gives=NDJSON),
-    _of("/api/cache", kept_prompts, "GET"),
-    _of("/api/cache", forget_prompts, "DELETE", ForgetRequest),
-    _of("/api/save", saveload.save, "POST", saveload.SaveRequest, gives=TAR),
-    _of("/api/load", saveload.load, "POST", takes=TAR, gives=NDJSON),
-    _of("/api/blobs/{digest}", blobuploads.blob, "HEAD POST", takes=BYTES, gives=""),
+    _of("/api/inspect", housekeeping.inspect, "POST", Need.READ, housekeeping.InspectRequest),
+    _of("/api/usage", housekeeping.used, "GET", Need.READ),
+    _of(
+        "/api/prune",
+        housekeeping.prune,
+        "POST",
+        Need.MANAGE,
+        housekeeping.PruneRequest,
+        streams=NDJSON,
+    ),
+    _of(
+        "/api/verify",
+        housekeeping.verify,
+        "POST",
+        Need.MANAGE,
+        housekeeping.VerifyRequest,
+        gives=NDJSON,
+    ),
+    _of("/api/cache", kept_prompts, "GET", Need.READ),
+    _of("/api/cache", forget_prompts, "DELETE", Need.MANAGE, ForgetRequest),
+    _of("/api/save", saveload.save, "POST", Need.MANAGE, saveload.SaveRequest, gives=TAR),
+    _of("/api/load", saveload.load, "POST", Need.MANAGE, takes=TAR, gives=NDJSON),
+    _of("/api/blobs/{digest}", blobuploads.blob, "HEAD POST", Need.MANAGE, takes=BYTES, gives=""),
     _of(
         "/v1/chat/completions",
         chat_completions,
         "POST",
+        Need.INFER,
         bodies.ChatCompletionBody,
         streams=EVENT_STREAM,
     ),
-    _of("/v1/completions", completions, "POST", bodies.CompletionBody, streams=EVENT_STREAM),
-    _of("/v1/embeddings", openai_embeddings, "POST", bodies.EmbeddingBody),
-    _of("/v1/rerank", rerank, "POST", bodies.RerankBody),
-    _of("/v1/models", list_models, "GET"),
-    _of("/v1/models/{name:model}", get_model, "GET"),
-    _of("/v1/responses", responses, "POST", bodies.ResponseBody, streams=EVENT_STREAM),
-    _of("/v1/responses/{id}", stored_response, "GET DELETE"),
-    _of("/v1/responses/{id}/input_items", stored_input_items, "GET"),
-    _of("/v1/messages", messages, "POST", MessagesBody, streams=EVENT_STREAM),
-    _of("/v1/messages/count_tokens", count_tokens, "POST", MessagesBody),
-    _of("/healthz", healthz, "GET HEAD"),
-    _of("/readyz", readyz, "GET HEAD"),
-    _of("/metrics", metrics, "GET", gives=TEXT),
-    _of("/openapi.json", openapi, "GET"),
-    _of("/docs", docs, "GET", gives=HTML),
+    _of(
+        "/v1/completions",
+        completions,
+        "POST",
+        Need.INFER,
+        bodies.CompletionBody,
+        streams=EVENT_STREAM,
+    ),
+    _of("/v1/embeddings", openai_embeddings, "POST", Need.INFER, bodies.EmbeddingBody),
+    _of("/v1/rerank", rerank, "POST", Need.INFER, bodies.RerankBody),
+    _of("/v1/models", list_models, "GET", Need.LIST),
+    _of("/v1/models/{name:model}", get_model, "GET", Need.LIST),
+    _of("/v1/responses", responses, "POST", Need.INFER, bodies.ResponseBody, streams=EVENT_STREAM),
+    _of("/v1/responses/{id}", stored_response, "GET DELETE", Need.INFER),
+    _of("/v1/responses/{id}/input_items", stored_input_items, "GET", Need.INFER),
+    _of("/v1/messages", messages, "POST", Need.INFER, MessagesBody, streams=EVENT_STREAM),
+    _of("/v1/messages/count_tokens", count_tokens, "POST", Need.INFER, MessagesBody),
+    _of("/healthz", healthz, "GET HEAD", Need.NOTHING),
+    _of("/readyz", readyz, "GET HEAD", Need.NOTHING),
+    _of("/metrics", metrics, "GET", Need.READ, gives=TEXT),
+    _of("/openapi.json", openapi, "GET", Need.NOTHING),
+    _of("/docs", docs, "GET", Need.NOTHING, gives=HTML),
 )

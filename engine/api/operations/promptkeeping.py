@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from olmkit.engine.access.caller import require_access_to_all
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
@@ -28,6 +29,7 @@ class ForgetRequest(msgspec.Struct, kw_only=True, frozen=True):
 
 async def kept_prompts(request: Request) -> Response:
     """What is kept of which models, and within what bounds."""
+    require_access_to_all()
     api = api_of(request)
     settings = api.services.settings
     found = await asyncio.to_thread(prompt_folders, settings.prompt_store)
@@ -46,7 +48,9 @@ async def forget_prompts(request: Request) -> Response:
     """Remove what is kept of a model, or all; loaded models keep what they have in memory."""
     api, body = api_of(request), await decode_body(request, ForgetRequest)
     found = await asyncio.to_thread(prompt_folders, api.services.settings.prompt_store)
-    if body.model:
+    if not body.model:
+        require_access_to_all()
+    else:
         weights = _weights(await api.catalog.spec(body.model))
         found = [one for one in found if one.weights == weights]
     freed = await asyncio.to_thread(lambda: sum(map(remove_prompts, found)))

@@ -28,12 +28,14 @@ class Bench:
         max_loaded: int = 3,
         max_queue: int = 100,
         max_queue_per_model: int = 50,
+        max_queue_per_key: int = 50,
         keep_alive_s: float = 300,
     ) -> None:
         self.scheduler = Scheduler(
             max_loaded=max_loaded,
             max_queue=max_queue,
             max_queue_per_model=max_queue_per_model,
+            max_queue_per_key=max_queue_per_key,
             keep_alive_s=keep_alive_s,
         )
         self.now_s = 0.0
@@ -46,11 +48,17 @@ class Bench:
         context: int = 4096,
         sequences: int = 4,
         keep_alive_s: float | None = None,
+        caller: str = "",
     ) -> list[Effect]:
         self.tickets += 1
         options = LoadOptions(context_tokens=context, sequences=sequences)
         return self.scheduler.on_request(
-            TicketId(self.tickets), key, options, keep_alive_s=keep_alive_s, now_s=self.now_s
+            TicketId(self.tickets),
+            key,
+            options,
+            keep_alive_s=keep_alive_s,
+            caller=caller,
+            now_s=self.now_s,
         )
 
     def loaded(self, instance: int, *, context: int = 4096, size_bytes: int = 100) -> list[Effect]:
@@ -351,3 +359,63 @@ def test_closing_refuses_stops_and_stays_closed() -> None:
     assert bench.gone(1) == []
     assert bench.gone(2) == []
     assert [type(error) for _, error in refusals(bench.ask("a"))] == [Cancelled]
+
+
+def test_a_caller_with_one_request_is_behind_one_of_each_other() -> None:
+    bench = Bench()
+    bench.use("a", 1)
+    for _ in range(4):
+        bench.ask("a", caller="ann")  # 2 to 5: all slots
+    for _ in range(40):
+        assert bench.ask("a", caller="ann") == []
+    assert bench.ask("a", caller="bob") == []
+    assert bench.ask("a", caller="cid") == []
+    assert bench.ask("a", caller="bob") == []
+    order = [grants(bench.leave(ticket))[0][0] for ticket in (2, 3, 4, 5, 6)]
+    assert order == [6, 46, 47, 7, 48]
+
+
+def test_turns_count_over_all_models() -> None:
+    bench = Bench(max_loaded=1)
+    bench.use("a", 1)
+    for _ in range(4):
+        bench.ask("a", caller="ann")
+    for _ in range(10):
+        bench.ask("a", caller="ann")
+    bench.ask("b", caller="bob")
+    assert grants(bench.leave(2)) == [(6, 1)]
+    # Now it is bob's turn: the model of ann's other requests takes no more of them.
+    for ticket in (3, 4, 5):
+        assert bench.leave(ticket) == []
+    assert bench.leave(6) == [Stop(InstanceId(1))]
+    assert starts(bench.gone(1)) == [2]
+
+
+def test_a_full_line_sends_away_the_last_of_who_fills_it() -> None:
+    bench = Bench(max_queue_per_model=4)
+    for _ in range(4):
+        bench.ask("a", caller="ann")
+    (refusal,) = bench.ask("a", caller="bob")
+    assert isinstance(refusal, Refuse)
+    assert refusal.ticket == 4
+    assert isinstance(refusal.error, QueueFull)
+    assert refusal.error.position == 5
+    (refusal,) = bench.ask("a", caller="bob")
+    assert isinstance(refusal, Refuse)
+    assert refusal.ticket == 3
+    (refusal,) = bench.ask("a", caller="bob")
+    assert isinstance(refusal, Refuse)
+    assert refusal.ticket == 7  # two each
+    assert bench.scheduler.waiting == 4
+
+
+def test_a_key_has_a_line_of_its_own_length() -> None:
+    bench = Bench(max_queue_per_key=2)
+    bench.ask("a", caller="ann")
+    bench.ask("b", caller="ann")
+    (refusal,) = bench.ask("c", caller="ann")
+    assert isinstance(refusal, Refuse)
+    assert "with this key" in str(refusal.error)
+    assert not any(isinstance(effect, Refuse) for effect in bench.ask("c", caller="bob"))
+    for _ in range(5):  # who has no key shares no key's line
+        assert not any(isinstance(effect, Refuse) for effect in bench.ask("c"))

@@ -1,0 +1,1 @@
+"""Who may use the daemon: keys, what each may do, and how the daemon asks for them."""
