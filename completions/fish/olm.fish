@@ -1,11 +1,14 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run pull push login logout create show prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help
+    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
 complete -c olm -n __olm_needs_command -s h -l help -d 'Show help'
 complete -c olm -n __olm_needs_command -a run -d 'Run a model: answer a prompt, or chat'
+complete -c olm -n __olm_needs_command -a embed -d 'Print the vectors of texts'
+complete -c olm -n __olm_needs_command -a rerank -d 'Sort documents by how well they answer a query'
+complete -c olm -n __olm_needs_command -a replay -d 'Ask a recorded question again'
 complete -c olm -n __olm_needs_command -a pull -d 'Fetch a model from a registry or package index'
 complete -c olm -n __olm_needs_command -a push -d 'Send a model to a registry'
 complete -c olm -n __olm_needs_command -a login -d 'Log in to a registry'
@@ -40,6 +43,18 @@ complete -c olm -n '__fish_seen_subcommand_from run' -l verbose -d 'Show timings
 complete -c olm -n '__fish_seen_subcommand_from run' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l nowordwrap -d 'Let the terminal break lines anywhere.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l format -x -d '`json`, or a JSON schema.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l schema -r -F -d 'Answer in JSON of the schema in a file.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l grammar -r -F -d 'Answer by a .gbnf, .lark or .regex file.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l system -x -d 'A system message in place of the model'\''s own.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l set -x -d 'A parameter, as in a Modelfile; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l seed -x -d 'Start of the random choices.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l max-tokens -x -d 'Cut the answer here, and exit with 9.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l timeout -x -d 'End all of it, and exit with 10: 90s, 5m.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l no-pull -d 'Fail if the store lacks the model.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l json -d 'Print one JSON object: text, calls, tokens, timings, end.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l jsonl -d 'Print a JSON object a piece, and that of --json at last.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l image -r -F -d 'An image to look at; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l record -r -F -d 'Write a file for `olm replay`.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l think -x -d 'true, false, low, medium, high or max.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l hidethinking -d 'Do not show what the model thinks.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l truncate -l no-truncate -d 'Shorten what the context cannot hold, or fail.'
@@ -48,6 +63,26 @@ complete -c olm -n '__fish_seen_subcommand_from run' -l dimensions -x -d 'Embedd
 complete -c olm -n '__fish_seen_subcommand_from run' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from run' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from run' -F
+complete -c olm -n '__fish_seen_subcommand_from embed' -l lines -d 'Each line of standard input is a text.'
+complete -c olm -n '__fish_seen_subcommand_from embed' -l dimensions -x -d 'Length of vectors.'
+complete -c olm -n '__fish_seen_subcommand_from embed' -l truncate -l no-truncate -d 'Shorten what the context cannot hold, or fail.'
+complete -c olm -n '__fish_seen_subcommand_from embed' -l no-pull -d 'Fail if the store lacks the model.'
+complete -c olm -n '__fish_seen_subcommand_from embed' -l json -d 'Print one JSON object: vectors, tokens, timings.'
+complete -c olm -n '__fish_seen_subcommand_from embed' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from embed' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from embed' -F
+complete -c olm -n '__fish_seen_subcommand_from rerank' -s n -l top -x -d 'Only the best N.'
+complete -c olm -n '__fish_seen_subcommand_from rerank' -l raw-scores -d 'What the classifier says, not a number from 0 to 1.'
+complete -c olm -n '__fish_seen_subcommand_from rerank' -l truncate -d 'Cut documents that the context cannot hold.'
+complete -c olm -n '__fish_seen_subcommand_from rerank' -l no-pull -d 'Fail if the store lacks the model.'
+complete -c olm -n '__fish_seen_subcommand_from rerank' -l json -d 'Print one JSON object: results, tokens, timings.'
+complete -c olm -n '__fish_seen_subcommand_from rerank' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from rerank' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from rerank' -F
+complete -c olm -n '__fish_seen_subcommand_from replay' -l diff -d 'Print how the answer differs; exit with 14 if it does.'
+complete -c olm -n '__fish_seen_subcommand_from replay' -l json -d 'Print one JSON object, as `olm run`.'
+complete -c olm -n '__fish_seen_subcommand_from replay' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from replay' -F
 complete -c olm -n '__fish_seen_subcommand_from pull' -s q -l quiet -d 'Show no progress; print the name at the end.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l progress -x -a 'auto plain json' -d 'How to show progress; `json` is a line an event, on stderr.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
@@ -159,4 +194,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run pull push login logout create show prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help'
