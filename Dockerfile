@@ -27,5 +27,7 @@ RUN python -m olmkit.engine.runner.selftest && olm --version
 USER olm
 VOLUME /var/lib/olm
 EXPOSE 11434
+HEALTHCHECK --interval=30s --timeout=3s --start-period=10s CMD ["python", "-c", \
+    "from urllib.request import urlopen; urlopen('http://127.0.0.1:11434/healthz', timeout=2)"]
 ENTRYPOINT ["olm"]
 CMD ["serve"]

@@ -1,6 +1,8 @@
 # Every habit of the project. `make demo` and `make test` need nothing set up before.
 VENV ?= .venv
 MINUTES ?= 10
+# Tests at a time: many of them wait for processes and sockets while others compute.
+WORKERS ?= 3
 BIN := $(VENV)/bin
 # What the engine is built for: make demo GPU=cuda, make demo BUILD=portable (docs/install.md).
 ifdef GPU
@@ -52,8 +54,8 @@ imports: dev    ## which part may import which
 unit: dev       ## the quick tests, without models or processes: make unit ARGS="-k store"
 	$(BIN)/pytest tests/unit tests/property $(ARGS)
 
-tests: dev      ## all tests: make tests ARGS="tests/e2e -k pull"
-	$(BIN)/pytest $(ARGS)
+tests: dev      ## all tests: make tests ARGS="tests/e2e -k pull" WORKERS=0
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 generated: dev  ## write again what is generated: man pages, completions, tables of the grammars
 	$(BIN)/python -m olmkit.cli.generated.manpages

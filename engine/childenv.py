@@ -12,7 +12,7 @@ _NAMES: Final = frozenset(
     {
         *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LANGUAGE", "TERM"),
         *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LD_PRELOAD", "VIRTUAL_ENV"),
-        *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "GPU_DEVICE_ORDINAL"),
+        *("XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "GPU_DEVICE_ORDINAL", "OLM_RPC"),
     }
 )
 _PREFIXES: Final = (

@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -29,11 +29,15 @@ from olmkit.engine.addresses.listening import BACKLOG, announced, listening, tel
 from olmkit.engine.addresses.localsocket import listen_locally, socket_path
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
+from olmkit.engine.devices.enumeration import Enumerator, Found
+from olmkit.engine.planning.available import has_accelerator
+from olmkit.engine.planning.measuredcosts import MeasuredCosts
 from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.steadyrunner import SteadyRunner
+from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.registry.store.store import Store
 
 DRAIN_S: Final = 3.0
@@ -110,6 +114,17 @@ async def _serve(
     async def start_runner(model: str) -> SteadyRunner:
         return await SteadyRunner.start(model, safeguard)
 
+    enumerator = Enumerator(
+        servers=settings.rpc_servers,
+        environ=lambda: safeguard.environment(safeguard.known().mode),
+    )
+
+    def list_devices(used: frozenset[str]) -> Awaitable[Found] | None:
+        """The devices, asked for whenever a model is placed: drivers come late, cards go."""
+        has_card = has_accelerator() and safeguard.libraries.has_device_backend
+        return enumerator.devices(used=used) if has_card or settings.rpc_servers else None
+
+    metrics = Metrics()
     services = Services(
         settings=settings,
         store=Store(
@@ -117,10 +132,18 @@ async def _serve(
             keeps_replaced=settings.no_prune,
             kept_free_bytes=settings.min_free_bytes,
         ),
-        pool=Pool(settings, start_runner=start_runner),
+        pool=Pool(
+            settings,
+            start_runner=start_runner,
+            metrics=metrics,
+            list_devices=list_devices,
+            costs=MeasuredCosts(settings.measured_costs_file),
+            engine=lambda: safeguard.libraries.fingerprint,
+        ),
         safeguard=safeguard,
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
+        metrics=metrics,
     )
     services.rename_old_blobs()
     try:

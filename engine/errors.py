@@ -8,6 +8,7 @@
     ├ ModelNotCreatable
     ├ TemplateFailed            a chat template is broken, hostile or too slow
     ├ OutOfMemory               .needed_bytes .free_bytes
+    ├ DeviceLost                .model      a card or server that a model lies on is gone
     ├ ContextExceeded           .given_tokens .limit_tokens
     ├ QueueFull                 .retry_after_s
     ├ LoadTimeout               .timeout_s
@@ -26,6 +27,8 @@ Work that nobody waits for raises `Cancelled` of `registry/errors.py`.
 what to do next, shown apart from it. `api/errors.py` maps each class to a status and a wire
 form, `cli/exits.py` to an exit code; a test walks the tree and fails where one is missing.
 """
+
+from collections.abc import Mapping
 
 
 class EngineError(Exception):
@@ -88,11 +91,25 @@ class OutOfMemory(EngineError):
         *,
         needed_bytes: int | None = None,
         free_bytes: int | None = None,
+        device: str = "",
+        missing: Mapping[str, int] | None = None,
         hint: str | None = None,
     ) -> None:
         super().__init__(message, hint=hint)
         self.needed_bytes = needed_bytes
         self.free_bytes = free_bytes
+        self.device = device
+        """The one that refused an allocation; empty: not known."""
+        self.missing = missing
+        """Bytes that others would have to give up, by device; None: not known."""
+
+
+class DeviceLost(EngineError):
+    """A device that the model was to go to is not there, or does not answer."""
+
+    def __init__(self, message: str, *, model: str, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.model = model
 
 
 class ContextExceeded(EngineError):

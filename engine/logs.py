@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final, TextIO
 
 from olmkit.engine.settings import DEBUG, TRACE, WARNING
+from olmkit.engine.telemetry.requestrecord import current_record
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _PLAIN: Final = frozenset(
@@ -84,6 +85,8 @@ class LogfmtFormatter(logging.Formatter):
             datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
         )
         facts = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        if (request := current_record()) is not None:
+            facts["request"] = request.id
         if record.exc_info:
             facts["error"] = self.formatException(record.exc_info)
         pairs = {

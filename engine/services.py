@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
@@ -10,6 +10,7 @@ from olmkit.engine.facts.suitability import engine_warning
 from olmkit.engine.safemode.safeguard import Safeguard, rebuild_command
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
+from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.registry.errors import StoreError
 from olmkit.registry.store.store import Store
 
@@ -30,6 +31,7 @@ class Services:
     """Renders chat templates outside of this process."""
     started_at: datetime
     """Aware, local time."""
+    metrics: Metrics = field(default_factory=Metrics)
 
     def rename_old_blobs(self) -> None:
         """Make the blobs of a store of an old Ollama readable; a warning where that fails."""

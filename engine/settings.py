@@ -79,6 +79,21 @@ class Settings:
     flash_attention: bool | None = None
     """None: llama.cpp decides."""
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
+    gpu_overhead_bytes: int = 0
+    """What is left to others on every card."""
+    spreads: bool = False
+    """Whether a model is spread over all cards, even where fewer would do."""
+    degrade: str = "warn"
+    """What becomes of a model that does not fit as asked: `warn` loads it with less and says so,
+    `error` refuses it."""
+    kv_offload: bool = True
+    """Whether the KV cache is where its layers are; else it is in main memory."""
+    cpu_expert_layers: int | None = None
+    """The experts of so many first layers stay in main memory; None: as few as possible."""
+    split_mode: str = "layer"
+    """How a model is spread over cards: by `layer`, `row` or `tensor`."""
+    rpc_servers: tuple[str, ...] = ()
+    """Devices of other machines, `host:port`; unencrypted, and without authentication."""
     prompt_cache_bytes: int = 1 << 30
     """Main memory that a loaded model may use for what idle prompts hold."""
     origins: tuple[str, ...] = LOCAL_ORIGINS
@@ -134,6 +149,13 @@ class Settings:
             kv_cache_type=read.choice(
                 "kv_cache_type", "KV_CACHE_TYPE", tuple(KV_CACHE_TYPES), DEFAULT_KV_CACHE_TYPE
             ),
+            gpu_overhead_bytes=read.size("gpu_overhead_bytes", "GPU_OVERHEAD", 0),
+            spreads=read.flag("spreads", "SCHED_SPREAD") or False,
+            degrade=read.choice("degrade", "DEGRADE", ("warn", "error"), "warn"),
+            kv_offload=read.flag("kv_offload", "KV_OFFLOAD") is not False,
+            cpu_expert_layers=read.count("cpu_expert_layers", "CPU_MOE", 0) or None,
+            split_mode=read.choice("split_mode", "SPLIT_MODE", ("layer", "row", "tensor"), "layer"),
+            rpc_servers=read.listed("rpc_servers", "RPC"),
             prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
@@ -157,6 +179,11 @@ class Settings:
     def findings_file(self) -> Path:
         """Where it is kept in which safe mode an engine runs on this machine."""
         return self.home / "cache" / "engine-findings.json"
+
+    @property
+    def measured_costs_file(self) -> Path:
+        """Where it is kept what models took of each device."""
+        return self.home / "cache" / "measured-costs.json"
 
     @property
     def log_file(self) -> Path:

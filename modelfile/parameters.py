@@ -79,6 +79,8 @@ _ROWS = (
     _Row("num_keep", INTEGER, 4, "kept in front when the context overflows", "tokens", -1),
     _Row("num_batch", INTEGER, 512, "prompt tokens computed at once", "tokens", 1, None, True),
     _Row("num_gpu", INTEGER, -1, "layers on the GPU; -1: what fits", "layers", -1, None, True),
+    _Row("require_gpu", BOOLEAN, False, "all layers on cards, or none", is_load_time=True),
+    _Row("min_ctx", INTEGER, 0, "least context that will do; 0: all", "tokens", 0, None, True),
     _Row("main_gpu", INTEGER, None, "the GPU that holds what is not split", "", 0, None, True),
     _Row("num_thread", INTEGER, 0, "CPU threads; 0: chosen", "threads", 0, None, True),
     _Row("use_mmap", BOOLEAN, None, "map the file instead of reading it", is_load_time=True),

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,18 @@ settings.load_profile("olm")
 # A shell that starts the tests in the background ignores Ctrl-C for them, and so for every program
 # that they start; tests that interrupt programs need the ordinary disposition.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Tests run side by side. Threads of llama.cpp that spin while they wait for one another take the
+# processor from a neighbour, which makes both several times slower; these sleep.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+def pytest_sessionfinish() -> None:
+    """Closes the two files of /dev/null that llama-cpp-python opens when it is imported."""
+    bindings = sys.modules.get("llama_cpp._utils")
+    if bindings is not None:
+        bindings.outnull_file.close()
+        bindings.errnull_file.close()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,13 @@ from olmkit.engine.errors import ApiError
 
 
 def find_model(
-    client: Client, name: str, terminal: Terminal, *, insecure: bool = False, pulls: bool = True
+    client: Client,
+    name: str,
+    terminal: Terminal,
+    *,
+    insecure: bool = False,
+    quant: str = "",
+    pulls: bool = True,
 ) -> ModelDetails:
     """The details of the model, which is pulled if the store lacks it, or lacks the file whose
     digest its address names; with `pulls` false, what the store lacks is an error."""
@@ -30,7 +36,7 @@ def find_model(
             raise UsageError(text, hint=hint) from error
         if error.status != 404 or name.startswith("sha256:") or not pulls:
             raise
-    fetch(client, name, terminal, insecure=insecure)
+    fetch(client, name, terminal, insecure=insecure, quant=quant)
     return client.show(name)
 
 

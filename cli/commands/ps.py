@@ -1,5 +1,6 @@
 """`olm ps`: the models in memory."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -42,6 +43,9 @@ def ps(
         terminal.data(table(HEADER, [row(model, now, in_full=no_trunc) for model in models]))
         for caveat in dict.fromkeys(model.safe_mode for model in models if model.safe_mode):
             terminal.message(f"warning: {caveat}\n")
+        for model in models:
+            for note in model.notes:
+                terminal.message(f"warning: {visible(model.name)}: {visible(note)}\n")
 
 
 def loaded(terminal: Terminal) -> list[RunningModel]:
@@ -66,7 +70,7 @@ def row(model: RunningModel, now: datetime, *, in_full: bool = False) -> tuple[s
         visible(model.name),
         model.digest if in_full else model.digest[:ID_DIGITS],
         size_text(model.size_bytes),
-        processor(model.size_bytes, model.vram_bytes),
+        processor(model.size_bytes, model.vram_bytes) + cards(model.devices),
         str(model.context_tokens),
         "Stopping..." if is_going else age_text(model.expires_at, now),
     )
@@ -84,9 +88,20 @@ def processor(size_bytes: int, vram_bytes: int) -> str:
     return f"{cpu_percent}%/{100 - cpu_percent}% CPU/GPU"
 
 
+def cards(devices: Mapping[str, int]) -> str:
+    """What each of several cards has: ` (CUDA0 52%, CUDA1 48%)`; empty for one or none."""
+    on_cards = {visible(name): size for name, size in devices.items() if name != "CPU"}
+    total = sum(on_cards.values())
+    if len(on_cards) < 2 or not total:
+        return ""
+    parts = (f"{name} {round(100 * size / total)}%" for name, size in on_cards.items())
+    return f" ({', '.join(parts)})"
+
+
 def as_json(model: RunningModel) -> dict[str, object]:
     """One object of the JSON output, in the API's words."""
     safe_mode = {"safe_mode": model.safe_mode} if model.safe_mode else {}
+    notes = {"notes": list(model.notes)} if model.notes else {}
     return {
         "name": model.name,
         "digest": model.digest,
@@ -94,5 +109,7 @@ def as_json(model: RunningModel) -> dict[str, object]:
         "size_vram": model.vram_bytes,
         "context_length": model.context_tokens,
         "expires_at": model.expires_at.isoformat() if model.expires_at else None,
+        "devices": dict(model.devices),
+        **notes,
         **safe_mode,
     }

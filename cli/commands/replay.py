@@ -6,8 +6,8 @@ from typer import Argument, Option
 
 from olmkit.cli.chat.asking import Asking
 from olmkit.cli.errors import ExpectationFailed
-from olmkit.cli.oneshot.answering import Form, show
 from olmkit.cli.oneshot.oneanswer import OneAnswer
+from olmkit.cli.oneshot.onerequest import Form, show
 from olmkit.cli.oneshot.recording import read_recording
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon

@@ -12,9 +12,9 @@ from olmkit.cli.chat.preload import load
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
 from olmkit.cli.flags import Insecure
-from olmkit.cli.oneshot.answering import Form, Request, embed, generate
 from olmkit.cli.oneshot.constraints import parse_assignments, read_format
 from olmkit.cli.oneshot.deadline import deadline, parse_timeout
+from olmkit.cli.oneshot.onerequest import Form, Request, embed, generate
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import client_of, load_settings
 from olmkit.cli.thinkflag import ThinkCommand
@@ -102,6 +102,23 @@ def run(
     reproducible: Annotated[
         bool, Option("--reproducible", help="The same bits each time; slower.")
     ] = False,
+    require_gpu: Annotated[
+        bool, Option("--require-gpu", help="All layers on graphics cards, or an error.")
+    ] = False,
+    min_ctx: Annotated[
+        int,
+        Option(
+            "--min-ctx",
+            metavar="N",
+            min=0,
+            show_default=False,
+            help="Where the context does not fit, a shorter one of N tokens will do.",
+        ),
+    ] = 0,
+    quant: Annotated[
+        str,
+        Option("--quant", metavar="NAME", help="If it must be pulled: this quantization, or auto."),
+    ] = "",
     dimensions: Annotated[
         int,
         Option(
@@ -138,7 +155,13 @@ def run(
         truncate=truncate,
         options=parse_assignments(set_ or []),
     )
-    given = {"seed": seed, "num_predict": max_tokens, "reproducible": reproducible or None}
+    given = {
+        "seed": seed,
+        "num_predict": max_tokens,
+        "reproducible": reproducible or None,
+        "require_gpu": require_gpu or None,
+        "min_ctx": min_ctx or None,
+    }
     asking.options |= {name: value for name, value in given.items() if value is not None}
     form = Form.JSON if json else Form.JSON_LINES if jsonl else Form.TEXT
     timeout_s = parse_timeout(timeout)
@@ -154,7 +177,9 @@ def run(
         digest = local_file(client, model, terminal)
         name = digest or model
         with called(model, digest):
-            details = find_model(client, name, terminal, insecure=insecure, pulls=not no_pull)
+            details = find_model(
+                client, name, terminal, insecure=insecure, quant=quant, pulls=not no_pull
+            )
             if asking.think is None and "thinking" in details.capabilities:
                 asking.think = True
             if "embedding" in details.capabilities:

@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help
+    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -15,6 +15,7 @@ complete -c olm -n __olm_needs_command -a login -d 'Log in to a registry'
 complete -c olm -n __olm_needs_command -a logout -d 'Log out of a registry'
 complete -c olm -n __olm_needs_command -a create -d 'Build a model from a Modelfile'
 complete -c olm -n __olm_needs_command -a show -d 'Show what is known of a model'
+complete -c olm -n __olm_needs_command -a plan -d 'Show where a model would go, without loading it'
 complete -c olm -n __olm_needs_command -a prompt -d 'Show the exact prompt that a model would get'
 complete -c olm -n __olm_needs_command -a parse -d 'Show what the API makes of a model'\''s raw output'
 complete -c olm -n __olm_needs_command -a ls -d 'List models'
@@ -59,6 +60,9 @@ complete -c olm -n '__fish_seen_subcommand_from run' -l think -x -d 'true, false
 complete -c olm -n '__fish_seen_subcommand_from run' -l hidethinking -d 'Do not show what the model thinks.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l truncate -l no-truncate -d 'Shorten what the context cannot hold, or fail.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l reproducible -d 'The same bits each time; slower.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l require-gpu -d 'All layers on graphics cards, or an error.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l min-ctx -x -d 'Where the context does not fit, a shorter one of N tokens will do.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l quant -x -d 'If it must be pulled: this quantization, or auto.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l dimensions -x -d 'Embeddings: length of the vector.'
 complete -c olm -n '__fish_seen_subcommand_from run' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from run' -a '(olm __complete models (commandline -ct))'
@@ -120,6 +124,16 @@ complete -c olm -n '__fish_seen_subcommand_from show' -l system -d 'Only the sys
 complete -c olm -n '__fish_seen_subcommand_from show' -s v -l verbose -d 'All metadata and tensors as well.'
 complete -c olm -n '__fish_seen_subcommand_from show' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from show' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l ctx -x -d 'Tokens of context.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l parallel -x -d 'Requests side by side.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l kv -x -d 'Type of the KV cache, such as q8_0.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l device -x -d 'Use this one, such as CUDA0 or cpu; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l quant -x -d 'Of one not pulled: this quantization, or auto.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l require-gpu -d 'All layers on cards, or an error.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l min-ctx -x -d 'A shorter context of so much will do.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -l json -d 'Print one JSON object.'
+complete -c olm -n '__fish_seen_subcommand_from plan' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from prompt' -l messages -r -F -d 'Turns before: a JSON array of messages.'
 complete -c olm -n '__fish_seen_subcommand_from prompt' -l tools -r -F -d 'Tools to offer: a JSON array.'
 complete -c olm -n '__fish_seen_subcommand_from prompt' -l system -x -d 'A system message in place of the model'\''s own.'
@@ -194,4 +208,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify system stop serve start info doctor version completion help'

@@ -10,8 +10,8 @@ from starlette.convertors import PathConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.routing import Match, Route
+from starlette.types import ASGIApp, Scope
 
 import olmkit
 from olmkit.engine.api import dialects
@@ -36,6 +36,10 @@ from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
 from olmkit.engine.api.openai.responses import responses
+from olmkit.engine.api.operations.observer import ROUTE, Observer
+from olmkit.engine.api.operations.plan import plan
+from olmkit.engine.api.operations.probes import healthz, readyz
+from olmkit.engine.api.operations.scrape import metrics
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.state import Api
 from olmkit.engine.api.statuses import KNOWN_ERRORS
@@ -69,14 +73,15 @@ def create_app(services: Services) -> ASGIApp:
     app.router.redirect_slashes = False
     app.state.api = api
     settings = services.settings
-    # Outermost, so that also an internal error carries the server's name.
-    return Guard(
+    # Both outside of the app, so that also an internal error carries the server's name and an id.
+    guard = Guard(
         app,
         address=settings.address,
         origins=settings.origins,
         hosts=settings.hosts,
         server=f"olm/{olmkit.__version__}",
     )
+    return Observer(guard, services.metrics)
 
 
 def _routes() -> list[Route]:
@@ -96,6 +101,7 @@ def _routes() -> list[Route]:
         ("/api/embeddings", embeddings, "POST"),
         ("/api/rerank", native_rerank, "POST"),
         ("/api/parse", parse, "POST"),
+        ("/api/plan", plan, "POST"),
         ("/api/tokenize", tokenize.tokenize, "POST"),
         ("/api/detokenize", tokenize.detokenize, "POST"),
         ("/api/pull", pullcreate.pull, "POST"),
@@ -118,6 +124,9 @@ def _routes() -> list[Route]:
         ("/v1/responses", responses, "POST"),
         ("/v1/messages", messages, "POST"),
         ("/v1/messages/count_tokens", count_tokens, "POST"),
+        ("/healthz", healthz, "GET HEAD"),
+        ("/readyz", readyz, "GET HEAD"),
+        ("/metrics", metrics, "GET"),
     )
     return [_ExactRoute(path, handler, methods=methods.split()) for path, handler, methods in table]
 
@@ -132,11 +141,16 @@ register_url_convertor("model", _ModelConvertor())
 
 
 class _ExactRoute(Route):
-    """A route whose methods are those given: Starlette's own adds HEAD to every GET."""
+    """A route with exactly the methods that are given: Starlette's own adds HEAD to every GET."""
 
     def __init__(self, path: str, endpoint: Handler, *, methods: list[str]) -> None:
         super().__init__(path, endpoint, methods=methods)
         self.methods = set(methods)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether the route is that of a request; the scope is told which one it is."""
+        match, found = super().matches(scope)
+        return match, {**found, ROUTE: self.path_format}
 
 
 async def _not_found(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from olmkit.engine.api.native.types import CommonRequest
+from olmkit.engine.api.operations.replyheaders import SCHEMA_IGNORED
 from olmkit.engine.api.state import Api
 from olmkit.engine.chat.conversation import Think, Tool, ToolChoice
 from olmkit.engine.errors import InvalidRequest, UnsupportedCapability
@@ -22,7 +23,6 @@ from olmkit.registry.errors import ModelNotFound
 LEVELS: Final = ("high", "medium", "low", "max")
 MAX_TOP_LOGPROBS: Final = 20
 GRAMMARS: Final = ("lark", "regex", "gbnf")
-SCHEMA_IGNORED_HEADER: Final = "Olm-Schema-Ignored"
 MOST_IGNORED_TOLD: Final = 20
 _HINTS: Final = {
     "embedding": "it computes embeddings: use /api/embed",
@@ -218,7 +218,7 @@ def schema_headers(ignored: tuple[str, ...]) -> dict[str, str]:
     more = (f"and {len(rest)} more",) if rest else ()
     text = "; ".join((*(one[:200] for one in told), *more))
     plain = json.dumps(text)[1:-1].replace('\\"', '"')
-    return {SCHEMA_IGNORED_HEADER: plain}
+    return {SCHEMA_IGNORED: plain}
 
 
 def require_no_images(images: list[str] | None, spec: ModelSpec) -> None:

@@ -17,13 +17,14 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from olmkit.engine.addresses.address import Address
+from olmkit.engine.api.operations.replyheaders import EXPOSED
 from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import JSON
 
 PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",
     "Access-Control-Allow-Headers": (
-        "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Api-Key,"
+        "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Request-Id,X-Api-Key,"
         "Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,Openai-Beta,"
         + ",".join(
             f"X-Stainless-{name}"
@@ -107,9 +108,10 @@ class Origins:
 
     def headers(self, origin: str) -> dict[str, str]:
         """What the reply tells the browser."""
+        exposed = {"Access-Control-Expose-Headers": ",".join(EXPOSED)}
         if self._allows_all:
-            return {"Access-Control-Allow-Origin": "*"}
-        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"}
+            return {"Access-Control-Allow-Origin": "*"} | exposed
+        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} | exposed
 
 
 class Hosts:

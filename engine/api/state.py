@@ -6,6 +6,7 @@ from typing import Final, cast
 
 from starlette.requests import Request
 
+from olmkit.engine.api.operations.readiness import Readiness
 from olmkit.engine.api.storework import Transfers
 from olmkit.engine.chat.output.formats import OutputFormat
 from olmkit.engine.chat.outputformats import OutputFormats
@@ -33,6 +34,7 @@ class Api:
         )
         self.transfers = Transfers()
         self.vocabularies = Vocabularies(services.safeguard)
+        self.readiness = Readiness(services)
         self.loads = 0
         """Archives that are coming in."""
         self.uploads: weakref.WeakValueDictionary[Digest, asyncio.Lock] = (

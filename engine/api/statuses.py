@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from olmkit.engine import errors as engine
 from olmkit.engine.api.jsontext import encode_json
+from olmkit.engine.telemetry.requestrecord import current_record
 from olmkit.registry import errors as registry
 
 ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
@@ -23,6 +24,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.TemplateFailed: (500, "template_failed"),
     engine.TemplateRefused: (400, "template_refused"),
     engine.OutOfMemory: (507, "out_of_memory"),
+    engine.DeviceLost: (503, "device_lost"),
     engine.ContextExceeded: (400, "context_exceeded"),
     engine.QueueFull: (503, "queue_full"),
     engine.LoadTimeout: (504, "load_timeout"),
@@ -68,12 +70,14 @@ class Failure:
 
     @property
     def body(self) -> bytes:
-        """The native form: Ollama's `error`, olm's `code`, `http_status` and `hint` beside it."""
+        """The native form: Ollama's `error`, olm's own members beside it."""
         members: dict[str, Any] = {"error": self.text, "code": self.code}
         # No `status`: Go's client reads a text from it, and shows the bare JSON for a number.
         members["http_status"] = self.status
         if self.hint:
             members["hint"] = self.hint
+        if (record := current_record()) is not None:
+            members["request_id"] = record.id
         return encode_json(members)
 
 

@@ -168,6 +168,10 @@ class Client:
         body = {"model": model, "prompt": prompt}
         return replies.tokens(self.request("POST", "/api/tokenize", body, timeout_s=None))
 
+    def plan(self, body: Body) -> Mapping[str, Any]:
+        """Where a model would go; see `POST /api/plan`."""
+        return self.request("POST", "/api/plan", body, timeout_s=None)
+
     def parse(self, body: Mapping[str, object]) -> Mapping[str, object]:
         """The message that the API would return for a raw output."""
         return replies.parsed_message(self.request("POST", "/api/parse", body))
@@ -282,7 +286,7 @@ class Client:
     def _answer(self, path: str, body: Body) -> Generator[Chunk, None, None]:
         chunk = None
         with self.open(path, {**body, "stream": True}) as reply:
-            ignored = reply.headers.get("olm-schema-ignored", "")
+            ignored = reply.headers.get("x-olm-schema-ignored", "")
             for value in self.lines(reply):
                 chunk = replies.chunk(value, schema_ignored=ignored)
                 yield chunk

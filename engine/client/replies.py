@@ -114,6 +114,10 @@ class RunningModel(NamedTuple):
     expires_at: datetime | None
     safe_mode: str = ""
     """What the engine does without, and why."""
+    devices: Mapping[str, int] = {}
+    """Bytes by device, main memory as `CPU`."""
+    notes: tuple[str, ...] = ()
+    """In which ways the model has less than was asked for."""
 
 
 def running_models(reply: Object) -> list[RunningModel]:
@@ -127,6 +131,12 @@ def running_models(reply: Object) -> list[RunningModel]:
             context_tokens=_count(model, "context_length"),
             expires_at=_instant(model, "expires_at"),
             safe_mode=_text(model, "safe_mode"),
+            devices={
+                name: size
+                for name, size in _object(model, "devices").items()
+                if isinstance(size, int)
+            },
+            notes=tuple(map(str, model.get("notes") or ())),
         )
         for model in _objects(reply, "models")
     ]

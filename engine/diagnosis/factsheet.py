@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Final
 
 import olmkit
+from olmkit.engine.devices.enginesurvey import EngineSurvey, SurveyUnderWay
 from olmkit.engine.diagnosis.daemonstate import DaemonState, ask_daemon
 from olmkit.engine.diagnosis.drivers import Driver, find_drivers
-from olmkit.engine.diagnosis.enginesurvey import EngineSurvey, SurveyUnderWay
 from olmkit.engine.diagnosis.places import Place, look_at
 from olmkit.engine.diagnosis.processlimits import Limits, read_limits_of_process
 from olmkit.engine.diagnosis.variables import SettingFact, settings_of, variables_of

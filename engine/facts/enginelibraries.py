@@ -6,12 +6,16 @@ Source: llama-cpp-python, llama_cpp/llama_cpp.py and _ctypes_extensions.py.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Final
 
 VARIABLE: Final = "LLAMA_CPP_LIB_PATH"
+_BACKENDS: Final = re.compile(
+    r"libggml-(cann|cuda|hip|metal|musa|opencl|openvino|rpc|sycl|vulkan|webgpu)\b"
+)
 _MOST_FILES: Final = 1000
 """Files of one directory that are looked at."""
 
@@ -34,6 +38,11 @@ class EngineLibraries:
     def has_fallback(self) -> bool:
         """Whether there are others than those that the user chose."""
         return self.chosen is not None and self.installed not in (None, self.chosen)
+
+    @property
+    def has_device_backend(self) -> bool:
+        """Whether it can compute on anything but the processor of this machine."""
+        return any(_BACKENDS.match(path.name) for path in self.files())
 
     @property
     def fingerprint(self) -> str:

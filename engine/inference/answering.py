@@ -15,7 +15,15 @@ from olmkit.engine.chat.output.deltas import AnswerDelta, OutputEvent
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat
 from olmkit.engine.chat.output.grammar import calls_constraint
 from olmkit.engine.chat.output.stage import OutputStage
-from olmkit.engine.inference.inference import CompletionRequest, Finished, History, Text, complete
+from olmkit.engine.inference.completionwatch import CompletionWatch
+from olmkit.engine.inference.inference import (
+    CompletionRequest,
+    Finished,
+    History,
+    Text,
+    compute,
+    watch_of,
+)
 from olmkit.engine.jsonschema.rewriting import rewrite
 from olmkit.engine.models.options import Options, OptionValue
 from olmkit.engine.runner.protocol import EndReason, TokenLogprob
@@ -54,16 +62,20 @@ async def answer(services: Services, wanted: AnswerRequest) -> Outputs:
     Raises:
         EngineError: as `complete`; InvalidRequest for a tool choice that cannot be kept.
     """
-    async with aclosing(_Answer(services, wanted).run()) as outputs:
-        async for output in outputs:
-            yield output
+    with watch_of(services, wanted.completion) as watch:
+        async with aclosing(_Answer(services, wanted, watch).run()) as outputs:
+            async for output in outputs:
+                if isinstance(output, Finished):
+                    watch.finished(output)
+                yield output
 
 
 class _Answer:
     """One answer in the making."""
 
-    def __init__(self, services: Services, wanted: AnswerRequest) -> None:
+    def __init__(self, services: Services, wanted: AnswerRequest, watch: CompletionWatch) -> None:
         self._services = services
+        self._watch = watch
         self._wanted = wanted
         self._format = wanted.output_format
         self._offers_calls = bool(wanted.tools) and (
@@ -213,7 +225,7 @@ class _Answer:
 
     async def _pieces(self, request: CompletionRequest) -> Outputs:
         has_begun = False
-        async with aclosing(complete(self._services, request)) as pieces:
+        async with aclosing(compute(self._services, request, self._watch)) as pieces:
             async for piece in pieces:
                 events: list[OutputEvent] = []
                 if not has_begun and self._stage is not None and self._is_new:

@@ -10,11 +10,13 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, Protocol
 
 from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
 from olmkit.engine.errors import ContextExceeded
+from olmkit.engine.inference.completionevents import Finished, Text
+from olmkit.engine.inference.completionwatch import CompletionWatch
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.planning.available import has_accelerator
@@ -28,7 +30,7 @@ from olmkit.engine.runner.protocol import (
     Room,
     TokenLogprob,
 )
-from olmkit.engine.scheduling.pool import Lease
+from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.services import Services
 from olmkit.registry.errors import Cancelled
 
@@ -42,9 +44,11 @@ __all__ = [
     "Text",
     "TokenLogprob",
     "complete",
+    "compute",
     "load",
     "load_options",
     "repeated",
+    "watch_of",
 ]
 
 
@@ -91,37 +95,6 @@ class CompletionRequest:
     whether a single text that is too long may lose its middle."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Text:
-    """A piece of the answer."""
-
-    text: str
-    logprobs: tuple[TokenLogprob, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Finished:
-    """The answer's end, always the last event."""
-
-    reason: EndReason
-    stop_string: str | None
-    total_ns: int
-    load_ns: int
-    """From the request's arrival until the model was ready."""
-    prompt_tokens: int
-    cached_tokens: int
-    prompt_ns: int
-    completion_tokens: int
-    completion_ns: int
-    tokens: tuple[int, ...] = ()
-    dropped_turns: int = 0
-    """Turns that were left out of the prompt, which was too long."""
-    dropped_tokens: int = 0
-    """Tokens that were cut out of the middle of the prompt."""
-    shifted_tokens: int = 0
-    """Tokens that were forgotten while the answer was written."""
-
-
 def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
     """The request `count` times, with seeds that follow each other where it has one."""
     seed = request.options.sampling.seed
@@ -133,7 +106,16 @@ def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
     ]
 
 
-def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadOptions:
+class Kind(Protocol):
+    """What must be known of a model to choose how to load it."""
+
+    @property
+    def pools(self) -> bool:
+        """Whether it generates nothing."""
+        ...
+
+
+def load_options(services: Services, spec: Kind, options: Options) -> LoadOptions:
     """How to load a model for a request with these options."""
     settings = services.settings
     defaults = LoadDefaults(
@@ -142,7 +124,7 @@ def load_options(services: Services, spec: ModelSpec, options: Options) -> LoadO
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         prompt_cache_bytes=settings.prompt_cache_bytes,
-        has_accelerator=has_accelerator(),
+        has_accelerator=has_accelerator() or bool(settings.rpc_servers),
     )
     return options.load_options(defaults, embedding=spec.pools)
 
@@ -168,18 +150,47 @@ async def complete(
         EngineError: the model cannot be loaded, the template fails, the prompt is too long, the
             runner dies, before or after the first piece.
     """
+    with watch_of(services, request) as watch:
+        async with aclosing(compute(services, request, watch)) as events:
+            async for event in events:
+                if isinstance(event, Finished):
+                    watch.finished(event)
+                yield event
+
+
+def watch_of(services: Services, request: CompletionRequest) -> CompletionWatch:
+    """What measures the answer to a request."""
+    return CompletionWatch(services.metrics, model=request.spec.name, began_ns=request.began_ns)
+
+
+async def compute(
+    services: Services, request: CompletionRequest, watch: CompletionWatch
+) -> AsyncGenerator[Text | Finished, None]:
+    """As `complete`, for one of several completions that make one answer; `watch` is told."""
     rendering = asyncio.ensure_future(request.render())
     try:
         settings = load_options(services, request.spec, request.options)
         async with services.pool.lease(request.spec, settings, request.keep_alive_s) as lease:
             load_ns = time.perf_counter_ns() - request.began_ns
+            watch.leased(lease, context_tokens=request.options.context_tokens)
             prompt = await _prompt(request, lease, await rendering)
-            async with aclosing(_answered(request, lease, prompt, load_ns)) as events:
+            work = _Work(request=request, lease=lease, load_ns=load_ns, watch=watch)
+            async with aclosing(_answered(work, prompt)) as events:
                 async for event in events:
                     yield event
     finally:
         rendering.cancel()
         await asyncio.gather(rendering, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """A request whose model is there."""
+
+    request: CompletionRequest
+    lease: Lease
+    load_ns: int
+    watch: CompletionWatch
 
 
 async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | list[int]:
@@ -191,26 +202,25 @@ async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | 
     return [*request.earlier_tokens, *tokens]
 
 
-async def _answered(
-    request: CompletionRequest, lease: Lease, prompt: str | list[int], load_ns: int
-) -> AsyncGenerator[Text | Finished, None]:
+async def _answered(work: _Work, prompt: str | list[int]) -> AsyncGenerator[Text | Finished, None]:
     """The answer to a prompt, or to what is left of its history when that is too long.
 
     The runner says whether it is, so that prompts that fit cost nothing.
     """
-    dropped_turns = 0
+    request, lease, dropped_turns = work.request, work.lease, 0
     may_cut = request.truncate and request.shift
     history = request.history if request.truncate and not request.earlier_tokens else None
     if history is not None and history.cuts:
         try:
-            async with aclosing(_run(request, lease, prompt, load_ns, may_cut=False)) as events:
+            async with aclosing(_run(work, prompt, may_cut=False)) as events:
                 async for event in events:
                     yield event
             return
         except ContextExceeded as error:
             limit = error.limit_tokens
         dropped_turns, prompt = await _shortened(request, history, lease, limit)
-    async with aclosing(_run(request, lease, prompt, load_ns, may_cut=may_cut)) as events:
+        work.watch.shortened(dropped_turns)
+    async with aclosing(_run(work, prompt, may_cut=may_cut)) as events:
         async for event in events:
             if isinstance(event, Finished):
                 event = replace(event, dropped_turns=dropped_turns)
@@ -255,13 +265,9 @@ def _room(request: CompletionRequest, *, may_cut: bool) -> Room:
 
 
 async def _run(
-    request: CompletionRequest,
-    lease: Lease,
-    prompt: str | list[int],
-    load_ns: int,
-    *,
-    may_cut: bool,
+    work: _Work, prompt: str | list[int], *, may_cut: bool
 ) -> AsyncGenerator[Text | Finished, None]:
+    request, lease, watch = work.request, work.lease, work.watch
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
         prompt,
@@ -280,6 +286,7 @@ async def _run(
         async for event in events:
             match event:
                 case Piece():
+                    watch.token()
                     tokens += event.tokens if request.wants_tokens else []
                     if event.text or event.logprobs:
                         yield Text(text=event.text, logprobs=tuple(event.logprobs))
@@ -292,7 +299,7 @@ async def _run(
                         reason=event.reason,
                         stop_string=event.stop_string,
                         total_ns=time.perf_counter_ns() - request.began_ns,
-                        load_ns=load_ns,
+                        load_ns=work.load_ns,
                         prompt_tokens=event.prompt_tokens,
                         cached_tokens=event.cached_tokens,
                         prompt_ns=event.prompt_ns,

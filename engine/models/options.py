@@ -24,10 +24,11 @@ OptionValue = int | float | bool | tuple[str, ...]
 
 _INT32: Final = range(-(2**31), 2**31)
 _INT64: Final = range(-(2**63), 2**63)
-_AT_LEAST: Final = {"num_ctx": 0, "num_batch": 1, "num_thread": 0, "main_gpu": 0}
+_AT_LEAST: Final = {"num_ctx": 0, "min_ctx": 0, "num_batch": 1, "num_thread": 0, "main_gpu": 0}
 """Smallest values that mean something; others have none, or a negative number means a default."""
 _AT_MOST: Final = {
     "num_ctx": 1 << 24,
+    "min_ctx": 1 << 24,
     "num_batch": 1 << 16,
     "num_thread": 512,
     "num_gpu": 1 << 16,
@@ -206,6 +207,8 @@ class Options:
             main_gpu=main_gpu if isinstance(main_gpu, int) and defaults.has_accelerator else None,
             use_mmap=use_mmap if isinstance(use_mmap, bool) else None,
             threads=self._integer("num_thread"),
+            require_gpu=self.values.get("require_gpu") is True,
+            least_context_tokens=self._integer("min_ctx"),
             kv_cache_type=defaults.kv_cache_type,
             flash_attention=defaults.flash_attention,
             embedding=embedding,

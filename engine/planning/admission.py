@@ -1,18 +1,8 @@
-"""Whether a model may be loaded now, and with how long a context."""
-
-from typing import Final
+"""Whether main memory has room for a model."""
 
 from olmkit.engine.errors import OutOfMemory
 from olmkit.engine.planning.footprint import MemoryPlan
-
-DEFAULT_CONTEXT_TOKENS: Final = 4096
-"""Where neither the request, the model nor the settings say."""
-
-
-def choose_context_tokens(asked: int, *, trained: int | None) -> int:
-    """The context length to load with; `asked` 0: automatic. Never over what was trained."""
-    tokens = asked or DEFAULT_CONTEXT_TOKENS
-    return min(tokens, trained) if trained else tokens
+from olmkit.engine.planning.ledger import HOST
 
 
 def check_memory(name: str, plan: MemoryPlan, *, context_tokens: int, free_bytes: int) -> None:
@@ -30,6 +20,7 @@ def check_memory(name: str, plan: MemoryPlan, *, context_tokens: int, free_bytes
         f"but only {_size(max(0, free_bytes))} is free",
         needed_bytes=plan.total_bytes,
         free_bytes=free_bytes,
+        missing={HOST: plan.total_bytes - free_bytes},
         hint="use a smaller num_ctx or model, or stop other programs",
     )
 

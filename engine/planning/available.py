@@ -7,6 +7,7 @@ from typing import Final
 from olmkit.engine.cgroups import read_limits
 
 _ACCELERATORS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
+_RENDER_NODES: Final = Path("/dev/dri")
 
 
 def available_bytes() -> int:
@@ -35,5 +36,10 @@ def total_bytes() -> int:
 
 
 def has_accelerator() -> bool:
-    """Whether weights may go to a card, whose memory only the runner can ask for."""
-    return sys.platform == "darwin" or any(path.exists() for path in _ACCELERATORS)
+    """Whether weights may go to a card, if the engine has a backend for it."""
+    if sys.platform == "darwin" or any(path.exists() for path in _ACCELERATORS):
+        return True
+    try:
+        return any(_RENDER_NODES.glob("renderD*"))
+    except OSError:
+        return False

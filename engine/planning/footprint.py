@@ -63,7 +63,12 @@ def plan_memory(
 
 
 def kv_cache_bytes(header: GgufHeader, options: LoadOptions) -> int:
-    """Bytes of the KV cache and of recurrent states, over all layers.
+    """Bytes of the KV cache and of recurrent states, over all layers."""
+    return sum(kv_layer_bytes(header, options))
+
+
+def kv_layer_bytes(header: GgufHeader, options: LoadOptions) -> list[int]:
+    """The same by layer.
 
     A layer of full attention: context x KV heads x (key length + value length) x bytes of an
     element. A sliding layer: the same, with `window x sequences + batch` cells if that is less
@@ -74,7 +79,7 @@ def kv_cache_bytes(header: GgufHeader, options: LoadOptions) -> int:
     (n_embd_r, n_embd_s).
     """
     if header.metadata.get(f"{header.architecture}.attention.causal") is False:
-        return 0
+        return [0] * (header.block_count or 0)
     heads = header.own_integer("attention.head_count") or 0
     head_length = (header.embedding_length or 0) // heads if heads else 0
     key_length = header.own_integer("attention.key_length") or head_length
@@ -82,14 +87,15 @@ def kv_cache_bytes(header: GgufHeader, options: LoadOptions) -> int:
     cache_type = KV_CACHE_TYPES.get(options.kv_cache_type)
     element_bytes = cache_type.element_bytes if cache_type else 4.0
     full_cells, sliding_cells = _cells(header, options)
-    total = 0.0
+    by_layer = []
     for layer in range(header.block_count or 0):
         kv_heads = _kv_heads(header, layer, heads)
         cells = sliding_cells if _is_sliding(header, layer) else full_cells
-        total += cells * kv_heads * (key_length + value_length) * element_bytes
-        if not kv_heads:
-            total += options.sequences * _recurrent_bytes(header)
-    return int(total)
+        if kv_heads:
+            by_layer.append(int(cells * kv_heads * (key_length + value_length) * element_bytes))
+        else:
+            by_layer.append(options.sequences * _recurrent_bytes(header))
+    return by_layer
 
 
 def compute_bytes(header: GgufHeader, options: LoadOptions) -> int:

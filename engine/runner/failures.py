@@ -16,8 +16,10 @@ class RequestFailed(Exception):
         *,
         given_tokens: int | None = None,
         limit_tokens: int | None = None,
+        device: str = "",
     ) -> None:
         super().__init__(message)
+        self.device = device
         self.kind = kind
         self.given_tokens = given_tokens
         self.limit_tokens = limit_tokens
@@ -30,6 +32,7 @@ class RequestFailed(Exception):
             message=str(self),
             given_tokens=self.given_tokens,
             limit_tokens=self.limit_tokens,
+            device=self.device,
         )
 
 

@@ -15,6 +15,7 @@ import msgspec
 
 from olmkit.engine.framing import decode_payload
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
+from olmkit.engine.runner.layouts import Layout
 
 EXIT_NO_ENGINE: Final = 3
 """Exit status of a process that needs llama.cpp: its libraries cannot be loaded, or are not those
@@ -33,6 +34,9 @@ class LoadOperation(enum.StrEnum):
 
     FIT = "fit"
     """Dry run: report the bytes that the model would take; allocate nothing."""
+    ALLOC = "alloc"
+    """Take the memory of `Load.proof` from its devices and give it back at once, without the model:
+    shows that it can be had now."""
     COMMIT = "commit"
     """Load the weights and create the context; the runner is ready afterwards."""
     VOCABULARY = "vocabulary"
@@ -71,6 +75,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     Without it a model that generates embeds too, in a second context that is made when a request
     comes and freed after it: for now and then, not for many. An encoder is loaded as one anyway.
     """
+    require_gpu: bool = False
+    """The model is loaded with all its layers on cards, or not at all."""
+    least_context_tokens: int = 0
+    """Where the context that was asked for does not fit, a shorter one of at least so many tokens
+    will do; 0: it will not."""
     prompt_cache_bytes: int = 1 << 30
     """Main memory for what idle sequences hold, beside the KV pool."""
 
@@ -94,6 +103,10 @@ class Load(_Message, frozen=True):
     files: ModelFiles
     options: LoadOptions
     mode: SafeMode = SafeMode()
+    layout: Layout | None = None
+    """None: llama.cpp decides, by the memory that it finds free."""
+    proof: list["Buffer"] = []
+    """What ALLOC takes."""
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
@@ -263,6 +276,8 @@ class FailureKind(enum.StrEnum):
     BAD_MODEL = "bad_model"
     """The file is corrupt, truncated or of an unknown architecture."""
     OUT_OF_MEMORY = "out_of_memory"
+    DEVICE_LOST = "device_lost"
+    """A device that the layout names is not there, or does not answer."""
     CONTEXT_EXCEEDED = "context_exceeded"
     """The prompt does not fit; `Failed` carries both numbers."""
     UNSUPPORTED = "unsupported"
@@ -280,6 +295,8 @@ class Failed(_Message, frozen=True):
     """One sentence for the user, lower case, no full stop."""
     given_tokens: int | None = None
     limit_tokens: int | None = None
+    device: str = ""
+    """The one that has too little memory, where that is known."""
 
 
 class LoadProgress(_Message, frozen=True):
@@ -296,6 +313,8 @@ class Buffer(msgspec.Struct, frozen=True, kw_only=True):
     weights_bytes: int = 0
     kv_bytes: int = 0
     compute_bytes: int = 0
+    repacked_bytes: int = 0
+    """The part of the weights that is kept in another order than the file's."""
 
 
 class Loaded(_Message, frozen=True):

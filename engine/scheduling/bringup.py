@@ -14,8 +14,8 @@ import msgspec
 from olmkit.engine.errors import LoadTimeout, ModelUnloadable
 from olmkit.engine.framing import path_of, printable
 from olmkit.engine.gguf.header import GgufHeader
-from olmkit.engine.planning.admission import choose_context_tokens
 from olmkit.engine.planning.footprint import MemoryPlan, plan_memory
+from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions, ModelFiles
 from olmkit.engine.supervision.interface import Runner
 
@@ -55,12 +55,6 @@ class Loadable(Protocol):
         ...
 
 
-def effective_options(spec: Loadable, options: LoadOptions) -> LoadOptions:
-    """The options with the context length that the model gets."""
-    tokens = choose_context_tokens(options.context_tokens, trained=spec.gguf.context_length)
-    return msgspec.structs.replace(options, context_tokens=tokens)
-
-
 def within_memory(options: LoadOptions, *, free_bytes: int) -> LoadOptions:
     """The options with a prompt cache that leaves most of the free memory to others."""
     most_bytes = max(0, free_bytes) // PROMPT_CACHE_SHARE
@@ -85,11 +79,18 @@ def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
     return plan_memory(spec.gguf, options, extra_weights_bytes=extra_bytes)
 
 
-async def load(runner: Runner, spec: Loadable, options: LoadOptions, *, timeout_s: float) -> Loaded:
+async def load(
+    runner: Runner,
+    spec: Loadable,
+    options: LoadOptions,
+    *,
+    layout: Layout | None = None,
+    timeout_s: float,
+) -> Loaded:
     """Load the model; give up when for `timeout_s` no more of it was read.
 
     Raises:
-        LoadTimeout, ModelUnloadable, OutOfMemory, RunnerDied: close the runner then.
+        LoadTimeout, ModelUnloadable, OutOfMemory, DeviceLost, RunnerDied: close the runner then.
     """
     loop = asyncio.get_running_loop()
     furthest = 0.0
@@ -102,7 +103,7 @@ async def load(runner: Runner, spec: Loadable, options: LoadOptions, *, timeout_
                     furthest = fraction
                     limit.reschedule(loop.time() + timeout_s)
 
-            return await runner.load(spec.files, options, on_progress=on_progress)
+            return await runner.load(spec.files, options, layout=layout, on_progress=on_progress)
     except TimeoutError as error:
         text = f"loading {spec.name} made no progress for {timeout_s:g} s"
         hint = "OLM_LOAD_TIMEOUT sets how long to wait"

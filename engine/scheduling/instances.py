@@ -2,6 +2,7 @@
 
 import enum
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -42,7 +43,10 @@ class Instance:
     leases: set[TicketId] = field(default_factory=set)
     context_tokens: int = 0
     trained_context_tokens: int = 0
-    size_bytes: int = 0
+    taken: Mapping[str, int] = field(default_factory=dict)
+    """Bytes by device that its end gives back; main memory is `CPU`."""
+    is_whole: bool = True
+    """Every layer is where layers are computed fastest: on cards, if there are any."""
 
     @property
     def is_idle(self) -> bool:
@@ -64,6 +68,10 @@ class Instance:
         """When keep-alive ends; infinite while it is in use."""
         return self.used_at_s + self.keep_alive_s if self.is_idle else math.inf
 
+    def has_any(self, missing: Mapping[str, int] | None) -> bool:
+        """Whether its end gives back some of what is missing; not known: perhaps."""
+        return missing is None or any(self.taken.get(device, 0) for device in missing)
+
     @property
     def has_slot(self) -> bool:
         """Whether one more request would be decoded at once."""
@@ -76,6 +84,7 @@ class Instance:
             options,
             context_tokens=self.context_tokens,
             trained_context_tokens=self.trained_context_tokens,
+            is_whole=self.is_whole,
         )
 
 
@@ -103,8 +112,8 @@ class Shortage:
     were counted in full, or if there were none when others have left for it."""
 
     options: LoadOptions
-    missing_bytes: int | None
-    """None: not known."""
+    missing: Mapping[str, int] | None
+    """Bytes by device; None: not known."""
     loads: set[InstanceId]
     """Under way when the memory was counted."""
     leaving: set[InstanceId] = field(default_factory=set)

@@ -6,11 +6,12 @@ counts as wholly there, as it does in Ollama.
 Source: llama.cpp, src/llama-arch.cpp, LLM_TENSOR_LAYER_INPUT; src/llama-model.cpp, `dev_input`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from olmkit.engine.gguf.header import GgufHeader
+from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.runner.protocol import Buffer
 from olmkit.engine.scheduling.bringup import buffer_bytes, is_on_card
 
@@ -35,6 +36,15 @@ class Placement:
     total_bytes: int
     card_bytes: int
     """The part on cards; all of it where every layer is there."""
+
+
+def bytes_by_name(buffers: Iterable[Buffer]) -> dict[str, int]:
+    """What lies on each device; host buffers of cards are main memory, `CPU`."""
+    sizes: dict[str, int] = {}
+    for buffer in buffers:
+        name = buffer.device if is_on_card(buffer) else HOST
+        sizes[name] = sizes.get(name, 0) + buffer_bytes(buffer)
+    return sizes
 
 
 def placement_of(buffers: Sequence[Buffer], header: GgufHeader) -> Placement:

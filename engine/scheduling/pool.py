@@ -6,63 +6,49 @@ Lives in the daemon's event loop; nothing here may be called from another thread
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from olmkit.engine.errors import EngineError, OutOfMemory, RunnerFailed
-from olmkit.engine.planning.admission import check_memory
-from olmkit.engine.planning.available import available_bytes, has_accelerator
-from olmkit.engine.planning.footprint import MemoryPlan
-from olmkit.engine.runner.protocol import Loaded, LoadOptions
+from olmkit.engine.devices.enumeration import Found
+from olmkit.engine.errors import EngineError, EngineUnusable, OutOfMemory, RunnerFailed
+from olmkit.engine.planning.available import available_bytes, total_bytes
+from olmkit.engine.planning.footprint import PROCESS_BYTES
+from olmkit.engine.planning.ledger import HOST
+from olmkit.engine.planning.measuredcosts import MeasuredCosts
+from olmkit.engine.planning.modelcosts import as_loaded
+from olmkit.engine.runner.protocol import Loaded, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import Instance, InstanceId, TicketId
-from olmkit.engine.scheduling.placement import placement_of
+from olmkit.engine.scheduling.leases import InstanceInfo, Lease
+from olmkit.engine.scheduling.modelplaces import (
+    MainMemory,
+    Placed,
+    Plan,
+    Rehearsal,
+    placing_rules,
+    settled,
+)
+from olmkit.engine.scheduling.placement import bytes_by_name, placement_of
+from olmkit.engine.scheduling.placing import ListDevices, Placer
 from olmkit.engine.scheduling.scheduler import Scheduler
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
 from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.engine.telemetry.metrics import Metrics, end_of
 from olmkit.registry.errors import Cancelled
 
+MOST_ATTEMPTS: Final = 4
+"""Runners that are started for one load, when devices refuse what they said was free."""
 DEFAULT_MAX_LOADED: Final = 3
 """Where the settings do not say: memory is the true limit, this keeps the list short."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Lease:
-    """The right to use a loaded model until the context manager ends."""
-
-    runner: Runner
-    loaded: Loaded
-    load_ns: int
-    """How long the request waited for this lease, loading included."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceInfo:
-    """One loaded model, as `ps` shows it."""
-
-    name: str
-    digest: str
-    model_key: str
-    state: str
-    """`starting`, `ready`, `draining` or `stopping`."""
-    size_bytes: int
-    """All that the model takes (`Placement`); while it is starting, what was planned."""
-    size_vram_bytes: int
-    """The part on cards."""
-    context_tokens: int
-    expires_at: datetime | None
-    """When it is unloaded if nobody asks for it; None: never. Aware, local time."""
-    leases: int
-    caveat: str
-    """What the engine does without on this machine, and why; empty: nothing."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,7 +58,12 @@ class _Tenant:
     id: InstanceId
     spec: Loadable
     options: LoadOptions
-    plan: MemoryPlan | None = None
+    placed: Placed | None = None
+    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
+    began_s: float
+    """When its load began, by the event loop's clock."""
+    loaded_s: float = 0.0
+    """When it was loaded."""
     runner: Runner | None = None
     loaded: Loaded | None = None
     life: asyncio.Task[None] | None = None
@@ -97,23 +88,43 @@ class Pool:
         *,
         start_runner: StartRunner = LocalRunner.start,
         free_bytes: Callable[[], int] = available_bytes,
+        list_devices: ListDevices | None = None,
+        costs: MeasuredCosts | None = None,
+        engine: Callable[[], str] = lambda: "",
+        metrics: Metrics | None = None,
     ) -> None:
-        """Made in a running event loop. `free_bytes`: main memory that can be had now."""
+        """Made in a running event loop.
+
+        `free_bytes`: main memory that can be had now; `list_devices`: None, where there is nothing
+        but the processor; `engine`: which build of the engine runs.
+        """
         self._scheduler = Scheduler(
             max_loaded=settings.max_loaded_models or DEFAULT_MAX_LOADED,
             max_queue=settings.max_queue,
             max_queue_per_model=settings.max_queue_per_model,
             keep_alive_s=settings.keep_alive_s,
         )
+        self._list_devices = list_devices
+        self._costs = costs or MeasuredCosts()
+        self._placer = Placer(
+            placing_rules(settings),
+            list_devices=list_devices,
+            free_host_bytes=free_bytes,
+            costs=self._costs,
+            engine=engine,
+        )
         self._load_timeout_s = settings.load_timeout_s
         self._start_runner = start_runner
         self._free_bytes = free_bytes
+        self._metrics = metrics or Metrics()
         self._loop = asyncio.get_running_loop()
         self._requests: dict[TicketId, _Request] = {}
         self._tenants: dict[InstanceId, _Tenant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last_ticket = 0
+        self.engine_failure = ""
+        """Why the engine could not run the model that was loaded last; empty: it could."""
 
     @asynccontextmanager
     async def lease(
@@ -144,8 +155,14 @@ class Pool:
             tenant = await request.granted
             assert tenant.runner is not None
             assert tenant.loaded is not None
-            waited_ns = int((self._loop.time() - asked_s) * 1e9)
-            yield Lease(runner=tenant.runner, loaded=tenant.loaded, load_ns=waited_ns)
+            waited_s = self._loop.time() - asked_s
+            loading_s = max(0.0, tenant.loaded_s - max(asked_s, tenant.began_s))
+            yield Lease(
+                runner=tenant.runner,
+                loaded=tenant.loaded,
+                load_ns=int(waited_s * 1e9),
+                queued_ns=int((waited_s - loading_s) * 1e9),
+            )
         finally:
             del self._requests[ticket]
             self._carry_out(self._scheduler.on_leave(ticket, now_s=self._loop.time()))
@@ -154,6 +171,79 @@ class Pool:
         """What is loaded now, the one that stays longest first."""
         infos = [self._info(instance) for instance in self._scheduler.instances]
         return sorted(infos, key=_end_s, reverse=True)
+
+    async def plan(
+        self, spec: Loadable, options: LoadOptions, *, devices: frozenset[str] = frozenset()
+    ) -> Plan:
+        """Where the model would go if it were asked for now; nothing is loaded, nobody leaves.
+
+        `devices`: those to choose from; empty: all.
+
+        Raises:
+            OutOfMemory: nowhere, whoever left.
+            ModelUnloadable, DeviceLost, RunnerDied: the dry run failed.
+        """
+        options = bringup.within_memory(options, free_bytes=self._free_bytes())
+        now_s = self._loop.time()
+        tenant = _Tenant(id=InstanceId(0), spec=spec, options=options, began_s=now_s)
+        start = self._starting(tenant)
+        gone: set[InstanceId] = set()
+        try:
+            placed = None
+            while placed is None:
+                try:
+                    placed = await self._place(
+                        tenant, options, start, rehearsal=self._rehearsal(gone, devices)
+                    )
+                except OutOfMemory as error:
+                    leaving = self._scheduler.would_leave(error.missing) - gone
+                    if not leaving or error.missing is None:
+                        raise
+                    gone |= leaving
+            if not placed.buffers:
+                placed = await self._fitted_on_host(placed, spec, await start())
+        finally:
+            if tenant.runner is not None:
+                await tenant.runner.close()
+        names = [self._tenants[one].spec.name for one in sorted(gone) if one in self._tenants]
+        return Plan(placed=placed, evicted=tuple(names))
+
+    def main_memory(self) -> MainMemory:
+        """Main memory, as plans count it."""
+        return MainMemory(
+            free=self._placer.free_host_bytes(), total=total_bytes(), process=PROCESS_BYTES
+        )
+
+    async def model_memory_bytes(self) -> int:
+        """Memory that this machine has for one model: of its cards, if there are any."""
+        listing = self._list_devices(frozenset()) if self._list_devices else None
+        found = await listing if listing is not None else Found()
+        own = [device for device in found.devices if not device.is_remote]
+        return sum(device.total_bytes for device in own) or total_bytes()
+
+    def _rehearsal(self, gone: set[InstanceId], devices: frozenset[str]) -> Rehearsal:
+        freed = (one.taken.get(HOST, 0) for one in self._scheduler.instances if one.id in gone)
+        return Rehearsal(gone=frozenset(gone), freed_host_bytes=sum(freed), only=devices)
+
+    async def _fitted_on_host(self, placed: Placed, spec: Loadable, runner: Runner) -> Placed:
+        layout = placed.layout
+        fitted = await runner.load(
+            spec.files, placed.options, operation=LoadOperation.FIT, layout=layout
+        )
+        is_mapped = placed.options.use_mmap is not False
+        buffers = as_loaded(spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
+        return replace(placed, buffers=tuple(buffers))
+
+    def waiting(self) -> Counter[str]:
+        """How many requests wait for a lease, by the name of their model."""
+        return Counter(
+            request.spec.name for request in self._requests.values() if not request.granted.done()
+        )
+
+    @property
+    def evictions(self) -> int:
+        """How many models had to make room for others so far."""
+        return self._scheduler.evictions
 
     def unload(self, model_key: str) -> bool:
         """Unload the model as soon as no lease is held; False when it was not loaded.
@@ -210,8 +300,9 @@ class Pool:
             granted.set_result(answer)
 
     def _start(self, instance: InstanceId, spec: Loadable, options: LoadOptions) -> None:
-        options = bringup.effective_options(spec, options)
-        tenant = self._tenants[instance] = _Tenant(id=instance, spec=spec, options=options)
+        tenant = self._tenants[instance] = _Tenant(
+            id=instance, spec=spec, options=options, began_s=self._loop.time()
+        )
         tenant.life = self._spawn(self._live(tenant))
 
     def _stop(self, tenant: _Tenant) -> None:
@@ -250,68 +341,124 @@ class Pool:
             error = None
         if tenant.runner is not None:
             await tenant.runner.close()
+        self._placer.ledger.release(tenant.id)
         del self._tenants[tenant.id]
         now_s = self._loop.time()
         if error is None:
             self._carry_out(self._scheduler.on_gone(tenant.id, now_s=now_s))
             return
         log.error(str(error), extra={"model": tenant.spec.name})
+        self._metrics.loads.of(self._metrics.model(tenant.spec.name), end_of(error)).add()
+        if isinstance(error, EngineUnusable):
+            self.engine_failure = str(error)
         self._carry_out(
-            self._scheduler.on_load_failed(
-                tenant.id, error, missing_bytes=_missing_bytes(error), now_s=now_s
-            )
+            self._scheduler.on_load_failed(tenant.id, error, missing=_missing(error), now_s=now_s)
         )
 
     async def _bring_up(self, tenant: _Tenant) -> EngineError | Cancelled | None:
         """Plan, start and load, and tell the scheduler; or why that did not work."""
-        spec, options = tenant.spec, tenant.options
+        spec = tenant.spec
         try:
-            # Off the loop: it reads files, and how long it takes the model's own header decides.
-            plan = await asyncio.to_thread(bringup.plan_for, spec, options)
-            options = bringup.within_memory(options, free_bytes=self._free_bytes())
-            self._admit(spec, plan, options)
-            tenant.plan = plan
-            tenant.runner = await self._start_runner(spec.name)
-            loaded = await bringup.load(
-                tenant.runner, spec, options, timeout_s=self._load_timeout_s
-            )
+            loaded = await self._load(tenant)
         except (EngineError, Cancelled) as error:
             return error
         except Exception:  # a defect: those who wait must hear of it all the same
             log.exception("loading failed", extra={"model": spec.name})
             text = f"loading {spec.name} failed for a reason that only the log tells"
             return RunnerFailed(text, model=spec.name)
-        tenant.loaded = loaded
+        tenant.loaded, tenant.loaded_s = loaded, self._loop.time()
+        self.engine_failure = ""
+        label = self._metrics.model(spec.name)
+        self._metrics.loads.of(label, "loaded").add()
+        self._metrics.load_s.of(label).observe(tenant.loaded_s - tenant.began_s)
+        assert tenant.placed is not None
         took_s = round(loaded.load_ns / 1e9, 3)
         facts = {"model": spec.name, "context": loaded.context_tokens, "took_s": took_s}
         log.info("loaded", extra=facts)
+        for note in tenant.placed.notes:
+            log.warning(note, extra={"model": spec.name})
         self._carry_out(
             self._scheduler.on_loaded(
                 tenant.id,
                 context_tokens=loaded.context_tokens,
                 trained_context_tokens=loaded.trained_context_tokens,
-                size_bytes=plan.process_bytes + bringup.host_bytes(loaded),
+                taken=self._settle(tenant.id, tenant.placed, loaded),
+                is_whole=tenant.placed.is_whole,
                 now_s=self._loop.time(),
             )
         )
         return None
 
-    def _admit(self, spec: Loadable, plan: MemoryPlan, options: LoadOptions) -> None:
-        """Nothing when there is memory for the plan. Raises: OutOfMemory.
+    async def _load(self, tenant: _Tenant) -> Loaded:
+        """Place the model and load it there; elsewhere when an allocation fails all the same."""
 
-        What a card holds only the runner can tell. Loads under way have their memory reserved;
-        mapped weights of loaded models are wanted, though the system counts them as free.
-        """
-        if options.gpu_layers != 0 and has_accelerator():
-            return
-        reserved_bytes = 0
-        for other in self._tenants.values():
-            if other.loaded is None:
-                reserved_bytes += other.plan.total_bytes if other.plan else 0
-            elif other.options.use_mmap is not False:
-                reserved_bytes += bringup.host_weights_bytes(other.loaded)
-        free_bytes = self._free_bytes() - reserved_bytes
-        check_memory(spec.name, plan, context_tokens=options.context_tokens, free_bytes=free_bytes)
+        start = self._starting(tenant)
+        options = bringup.within_memory(tenant.options, free_bytes=self._free_bytes())
+        for _ in range(MOST_ATTEMPTS - 1):
+            tenant.placed = placed = await self._place(tenant, options, start)
+            try:
+                return await self._commit(placed, tenant.spec, await start())
+            except OutOfMemory as error:
+                if placed.attempts is None:
+                    raise
+                log.warning(str(error), extra={"model": tenant.spec.name})
+                placed.attempts.refuse(placed.layout, error.device)
+                self._costs.forget(placed.key)
+            runner, tenant.runner = tenant.runner, None
+            if runner is not None:
+                await runner.close()
+        tenant.placed = placed = await self._place(tenant, options, start)
+        return await self._commit(placed, tenant.spec, await start())
+
+    def _starting(self, tenant: _Tenant) -> Callable[[], Awaitable[Runner]]:
+        """Gives the tenant's runner, started when it is asked for first."""
+
+        async def start() -> Runner:
+            async with tenant.starting:
+                if tenant.runner is None:
+                    tenant.runner = await self._start_runner(tenant.spec.name)
+                return tenant.runner
+
+        return start
+
+    async def _place(
+        self,
+        tenant: _Tenant,
+        options: LoadOptions,
+        start: Callable[[], Awaitable[Runner]],
+        *,
+        rehearsal: Rehearsal | None = None,
+    ) -> Placed:
+        def victims() -> list[int]:
+            leaving = [one.id for one in self._scheduler.instances if one.is_leaving]
+            return [*leaving, *(one.id for one in self._scheduler.eviction_order())]
+
+        return await self._placer.place(
+            tenant.id,
+            tenant.spec,
+            options,
+            start=start,
+            victims=victims,
+            previous=tenant.placed,
+            rehearsal=rehearsal,
+        )
+
+    async def _commit(self, placed: Placed, spec: Loadable, runner: Runner) -> Loaded:
+        return await bringup.load(
+            runner,
+            spec,
+            placed.options,
+            layout=placed.layout,
+            timeout_s=self._load_timeout_s,
+        )
+
+    def _settle(self, owner: InstanceId, placed: Placed, loaded: Loaded) -> dict[str, int]:
+        """Claim what the model has really taken; what its end will give back, by device."""
+        claimed, given_back = settled(placed, loaded)
+        self._placer.ledger.settle(owner, claimed)
+        if placed.buffers:
+            self._costs.remember(placed.key, loaded.buffers)
+        return given_back
 
     def _info(self, instance: Instance) -> InstanceInfo:
         tenant = self._tenants[instance.id]
@@ -319,8 +466,8 @@ class Pool:
         loaded = runner.loaded if runner else None
         placed = placement_of(loaded.buffers if loaded else [], tenant.spec.gguf)
         size_bytes = placed.total_bytes
-        if loaded is None and tenant.plan is not None:
-            size_bytes = tenant.plan.total_bytes
+        if loaded is None and tenant.placed is not None:
+            size_bytes = sum(tenant.placed.taken.values())
         left_s = min(instance.deadline_s - self._loop.time(), instance.keep_alive_s)
         expires_at = None
         if not math.isinf(left_s):
@@ -332,10 +479,14 @@ class Pool:
             state=instance.state,
             size_bytes=size_bytes,
             size_vram_bytes=placed.card_bytes,
-            context_tokens=instance.context_tokens or tenant.options.context_tokens,
+            planned_bytes=sum(tenant.placed.taken.values()) if tenant.placed else 0,
+            context_tokens=instance.context_tokens
+            or (tenant.placed.options if tenant.placed else tenant.options).context_tokens,
             expires_at=expires_at,
             leases=len(instance.leases),
             caveat=runner.caveat if runner else "",
+            notes=tenant.placed.notes if tenant.placed else (),
+            devices=bytes_by_name(loaded.buffers if loaded else ()),
         )
 
 
@@ -343,8 +494,6 @@ def _end_s(info: InstanceInfo) -> float:
     return math.inf if info.expires_at is None else info.expires_at.timestamp()
 
 
-def _missing_bytes(error: EngineError | Cancelled) -> int | None:
-    """What must be freed before another attempt; None when that is not known."""
-    if not isinstance(error, OutOfMemory) or error.needed_bytes is None:
-        return None
-    return None if error.free_bytes is None else error.needed_bytes - error.free_bytes
+def _missing(error: EngineError | Cancelled) -> Mapping[str, int] | None:
+    """What must be freed before another attempt, by device; None when that is not known."""
+    return error.missing if isinstance(error, OutOfMemory) else None

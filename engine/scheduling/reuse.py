@@ -1,11 +1,16 @@
 """Whether a model loaded with some options can serve a request that asks for others."""
 
-from olmkit.engine.planning.admission import choose_context_tokens
+from olmkit.engine.planning.contexts import choose_context_tokens
 from olmkit.engine.runner.protocol import LoadOptions
 
 
 def can_serve(
-    has: LoadOptions, wants: LoadOptions, *, context_tokens: int, trained_context_tokens: int
+    has: LoadOptions,
+    wants: LoadOptions,
+    *,
+    context_tokens: int,
+    trained_context_tokens: int,
+    is_whole: bool = True,
 ) -> bool:
     """True when a request that `wants` these options needs no reload of what `has` those.
 
@@ -14,12 +19,17 @@ def can_serve(
     of its own. What a request leaves to olm (-1, 0, None) is what olm would choose, not what an
     earlier request asked for: an automatic context is the default one, and threads or layers
     that somebody named are not automatic ones. Only how weights are read (`use_mmap`) changes
-    nothing once they are there. `context_tokens` is what the loaded context really holds; nobody
-    gets more than the model was trained on.
+    nothing once they are there. Where less than asked for is allowed, what is there will do.
+    `context_tokens` is what the loaded context really holds; nobody gets more than the model was
+    trained on.
     """
     wanted_context = choose_context_tokens(
         wants.context_tokens, trained=trained_context_tokens or None
     )
+    if not wants.context_tokens and not has.context_tokens:
+        wanted_context = 0  # both leave it to olm, which has chosen already
+    elif wants.least_context_tokens:
+        wanted_context = min(wanted_context, wants.least_context_tokens)
     fits_side_by_side = (
         has.sequences >= wants.sequences and has.batch_tokens >= wants.batch_tokens
         if has.embedding == wants.embedding
@@ -28,6 +38,7 @@ def can_serve(
     return (
         fits_side_by_side
         and context_tokens >= wanted_context
+        and (is_whole or not wants.require_gpu)
         and (wants.use_mmap is None or has.use_mmap == wants.use_mmap)
         and (has.gpu_layers, has.main_gpu, has.threads, has.kv_cache_type, has.flash_attention)
         == (

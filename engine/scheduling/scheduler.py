@@ -24,6 +24,7 @@ what is kept for ever only when nothing else is left.
 """
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull
@@ -70,6 +71,8 @@ class Scheduler:
         self._effects: list[Effect] = []
         self._last_id = 0
         self._is_closed = False
+        self.evictions = 0
+        """Instances that had to make room for others so far."""
 
     # --- what is known ----------------------------------------------------------------------
 
@@ -129,16 +132,18 @@ class Scheduler:
         *,
         context_tokens: int,
         trained_context_tokens: int,
-        size_bytes: int,
+        taken: Mapping[str, int],
+        is_whole: bool = True,
         now_s: float,
     ) -> list[Effect]:
-        """The model is loaded."""
+        """The model is loaded; `taken`: bytes by device that its end gives back."""
         instance = self._instances.get(instance_id)
         if instance is not None and instance.state is State.STARTING:
             instance.state = State.READY
             instance.context_tokens = context_tokens
             instance.trained_context_tokens = trained_context_tokens
-            instance.size_bytes = size_bytes
+            instance.taken = taken
+            instance.is_whole = is_whole
             instance.used_at_s = now_s
             self._failures.pop((instance.key, instance.options), None)
         return self._settle(now_s)
@@ -148,21 +153,22 @@ class Scheduler:
         instance_id: InstanceId,
         error: EngineError | Cancelled,
         *,
-        missing_bytes: int | None = None,
+        missing: Mapping[str, int] | None = None,
         now_s: float,
     ) -> list[Effect]:
         """The model was not loaded, and nothing is left of the attempt.
 
-        Out of memory means that others must leave, `missing_bytes` if that is known; anything
-        else fails all requests for this load, and those to come for a while.
+        Out of memory means that others must leave, until `missing` is covered if that is known
+        (bytes by device); anything else fails all requests for this load, and those to come for a
+        while.
         """
         instance = self._forget(instance_id)
         if instance is None:
             return self._settle(now_s)
         if isinstance(error, OutOfMemory):
-            if self._can_free(missing_bytes):
+            if self._can_free(missing):
                 self._shortages[instance.key] = Shortage(
-                    options=instance.options, missing_bytes=missing_bytes, loads=self._loads()
+                    options=instance.options, missing=missing, loads=self._loads()
                 )
             else:
                 self._refuse(instance.key, instance.options, error)
@@ -275,41 +281,65 @@ class Scheduler:
         if shortage.loads:
             return shortage.loads <= self._loads()
         if not shortage.leaving:
-            shortage.leaving = self._evict(shortage.missing_bytes, ticket)
+            shortage.leaving = self._evict(shortage.missing, ticket)
         still_there = shortage.leaving & self._instances.keys()
-        return bool(still_there or (self._instances and not shortage.leaving))
+        holders = [one for one in self._instances.values() if one.has_any(shortage.missing)]
+        return bool(still_there or (holders and not shortage.leaving))
 
     def _loads(self) -> set[InstanceId]:
         """Instances that are being loaded."""
         return {i.id for i in self._instances.values() if i.state is State.STARTING}
 
-    def _evict(self, missing_bytes: int | None, ticket: TicketId) -> set[InstanceId]:
+    def eviction_order(self) -> list[Instance]:
+        """Ready instances, in the order in which they go when memory is short."""
+        ready = [one for one in self._instances.values() if one.state is State.READY]
+        return sorted(ready, key=lambda one: (one.is_pinned, not one.is_idle, one.used_at_s))
+
+    def would_leave(self, missing: Mapping[str, int] | None) -> set[InstanceId]:
+        """Who would leave for a request that came now and found that missing."""
+        newest = TicketId(1 << 62)
+        return {one.id for one in [*self._leaving(missing), *self._victims(missing, newest)]}
+
+    def _evict(self, missing: Mapping[str, int] | None, ticket: TicketId) -> set[InstanceId]:
         """Make instances leave until enough is freed, or one leaves when that is not known.
 
-        Those that leave already count. An instance that requests older than `ticket` wait for
-        stays. Returns all that leave.
+        Those that leave already count, and those that have nothing of what is missing stay, as
+        does an instance that requests older than `ticket` wait for. Returns all that leave.
         """
-        leaving = [instance for instance in self._instances.values() if instance.is_leaving]
-        victims = [
-            instance
-            for instance in self._instances.values()
-            if instance.state is State.READY
-            and ticket < min(self._queues.get(instance.key, ()), default=math.inf)
-        ]
-        victims.sort(key=lambda victim: (victim.is_pinned, not victim.is_idle, victim.used_at_s))
+        victims = self._victims(missing, ticket)
+        leaving = self._leaving(missing)
         for victim in victims:
-            freed_bytes = sum(instance.size_bytes for instance in leaving)
-            if leaving and freed_bytes >= (missing_bytes or 0):
-                break
             self._drain(victim)
-            leaving.append(victim)
-        return {instance.id for instance in leaving}
+        self.evictions += len(victims)
+        return {instance.id for instance in [*leaving, *victims]}
 
-    def _can_free(self, missing_bytes: int | None) -> bool:
+    def _leaving(self, missing: Mapping[str, int] | None) -> list[Instance]:
+        """Those on their way out that have some of what is missing."""
+        instances = self._instances.values()
+        return [one for one in instances if one.is_leaving and one.has_any(missing)]
+
+    def _victims(self, missing: Mapping[str, int] | None, ticket: TicketId) -> list[Instance]:
+        """Those that must leave beside those that do already."""
+        going = self._leaving(missing)
+        victims: list[Instance] = []
+        for one in self.eviction_order():
+            short = _short(missing, going)
+            if going and not short:
+                break
+            is_wanted = ticket > min(self._queues.get(one.key, ()), default=math.inf)
+            if not is_wanted and one.has_any(None if missing is None else short):
+                going.append(one)
+                victims.append(one)
+        return victims
+
+    def _can_free(self, missing: Mapping[str, int] | None) -> bool:
         """Whether unloading everything else might give that many bytes."""
-        others = self._instances.values()
-        others_bytes = sum(other.size_bytes for other in others)
-        return bool(self._loads()) or others_bytes >= (missing_bytes or 1)
+        others = list(self._instances.values())
+        if self._loads():
+            return True
+        if missing is None:
+            return any(any(other.taken.values()) for other in others)
+        return bool(others) and not _short(missing, others)
 
     # --- changes of state -------------------------------------------------------------------
 
@@ -376,6 +406,16 @@ class Scheduler:
     def _take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
+
+
+def _short(missing: Mapping[str, int] | None, leaving: Iterable[Instance]) -> dict[str, int]:
+    """What is still missing, by device, when all of `leaving` have gone."""
+    found = {}
+    for device, size_bytes in (missing or {}).items():
+        rest = size_bytes - sum(instance.taken.get(device, 0) for instance in leaving)
+        if rest > 0:
+            found[device] = rest
+    return found
 
 
 def _closing() -> Cancelled:

@@ -28,7 +28,9 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypedDict, Unpack
 
+from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import (
+    Buffer,
     Completed,
     Constraint,
     Embedded,
@@ -119,16 +121,21 @@ class Runner(Protocol):
         options: LoadOptions,
         *,
         operation: LoadOperation = LoadOperation.COMMIT,
+        layout: Layout | None = None,
+        proof: Sequence[Buffer] = (),
         on_progress: Callable[[float], None] | None = None,
     ) -> Loaded:
         """Load the model (COMMIT, once), or say what it would take (FIT, any time before).
 
-        After VOCABULARY, which only reads the vocabulary, `tokenize` and `detokenize` work.
+        `layout`: where the layers go; None leaves it to llama.cpp. ALLOC shows that the memory of
+        `proof` can be had. After VOCABULARY, which only reads the vocabulary, `tokenize` and
+        `detokenize` work.
 
         `on_progress` gets the fraction of the weights read, 0.0 to 1.0, in the event loop.
 
         Raises:
-            ModelUnloadable, OutOfMemory, RunnerDied: and the runner can only be closed.
+            ModelUnloadable, OutOfMemory, DeviceLost, RunnerDied: after a COMMIT the runner can only
+                be closed.
         """
         ...
 

@@ -18,6 +18,7 @@ from typing import Final, TypeVar, Unpack
 from olmkit.engine.childenv import child_environment
 from olmkit.engine.errors import (
     ContextExceeded,
+    DeviceLost,
     EngineError,
     InvalidRequest,
     ModelUnloadable,
@@ -27,7 +28,9 @@ from olmkit.engine.errors import (
     UnsupportedCapability,
 )
 from olmkit.engine.oomkills import offer, oom_kills
+from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import (
+    Buffer,
     Completed,
     Completion,
     Detokenize,
@@ -179,6 +182,8 @@ class LocalRunner:
         options: LoadOptions,
         *,
         operation: LoadOperation = LoadOperation.COMMIT,
+        layout: Layout | None = None,
+        proof: Sequence[Buffer] = (),
         on_progress: Callable[[float], None] | None = None,
     ) -> Loaded:
         """See `Runner.load`."""
@@ -188,6 +193,8 @@ class LocalRunner:
             files=files,
             options=options,
             mode=self._mode,
+            layout=layout,
+            proof=list(proof),
         )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:
@@ -196,7 +203,7 @@ class LocalRunner:
                         on_progress(reply.fraction)
                 else:
                     loaded = self._expect(reply, Loaded)
-                    if operation is not LoadOperation.FIT:
+                    if operation in (LoadOperation.COMMIT, LoadOperation.VOCABULARY):
                         self.loaded = loaded
                     return loaded
         raise AssertionError("a load ends with a reply or raises")
@@ -294,6 +301,8 @@ class LocalRunner:
                 return ModelUnloadable(text, model=self.model)
             case FailureKind.OUT_OF_MEMORY:
                 return OutOfMemory(text)
+            case FailureKind.DEVICE_LOST:
+                return DeviceLost(text, model=self.model)
             case FailureKind.CONTEXT_EXCEEDED:
                 return ContextExceeded(
                     text,

@@ -12,7 +12,9 @@ from contextlib import aclosing
 from typing import TypeVar, Unpack
 
 from olmkit.engine.errors import RunnerDied, RunnerFailed
+from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import (
+    Buffer,
     Completed,
     Embedded,
     Healthy,
@@ -75,22 +77,33 @@ class SteadyRunner:
         options: LoadOptions,
         *,
         operation: LoadOperation = LoadOperation.COMMIT,
+        layout: Layout | None = None,
+        proof: Sequence[Buffer] = (),
         on_progress: Callable[[float], None] | None = None,
     ) -> Loaded:
         """See `Runner.load`."""
 
+        is_lasting = operation in (LoadOperation.COMMIT, LoadOperation.VOCABULARY)
+
         async def work(process: LocalRunner) -> Loaded:
             loaded = await process.load(
-                files, options, operation=operation, on_progress=on_progress
+                files,
+                options,
+                operation=operation,
+                layout=layout,
+                proof=proof,
+                on_progress=on_progress,
             )
-            if operation is not LoadOperation.FIT:
+            if is_lasting:
                 self._loaded_in = process
             return loaded
 
         loaded = await self._steadily(work)
-        if operation is not LoadOperation.FIT:
+        if is_lasting:
             self.loaded = loaded
-            self._load = lambda process: process.load(files, options, operation=operation)
+            self._load = lambda process: process.load(
+                files, options, operation=operation, layout=layout
+            )
         return loaded
 
     async def complete(

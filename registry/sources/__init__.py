@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from olmkit.registry.events import EventSink
 from olmkit.registry.oci.modelconfig import ModelConfig
@@ -23,6 +23,10 @@ refuse the file: then the pull ends with that error and nothing is stored."""
 
 Source = Callable[..., StoredModel]
 
+AUTO: Final = "auto"
+"""The quantization that is the largest for which this machine has memory."""
+MEMORY_SHARE: Final = 0.8
+"""Largest share of the memory for weights; more would leave too little for the context."""
 HUGGING_FACE_HOSTS = ("hf.co", "huggingface.co")
 """Host names of Hugging Face, whose models are files of a repository."""
 

@@ -32,7 +32,7 @@ from olmkit.registry.oci.manifest import Descriptor, Manifest
 from olmkit.registry.oci.modelconfig import ModelSource, SourceFile
 from olmkit.registry.oci.reference import DEFAULT_TAG, Reference
 from olmkit.registry.shardnames import parse_shard_name
-from olmkit.registry.sources import Describe, PullOptions
+from olmkit.registry.sources import AUTO, MEMORY_SHARE, Describe, PullOptions
 from olmkit.registry.store.store import Store, StoredModel
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
@@ -97,11 +97,13 @@ def pull(
         insecure=options.insecure and access.hub_address is not None,
         hint=_HINT,
     ) as host:
-        revision, files = _listing(host, reference, options.revision, cancelled)
+        revision, files = listing(host, reference, options.revision, cancelled)
         base = f"/{reference.repository}/resolve/{revision}/"
         files = [file for file in files if not _is_importance_matrix(host, base, file)]
         tag = options.quantization or reference.tag
-        weights = choose_weights(files, tag, reference)
+        weights, why = choose_weights(files, tag, reference, memory_bytes=options.memory_bytes)
+        if why:
+            on_event(Status(text=why))
         projector = choose_projector(files, weights[0])
         chosen = [*weights, *([projector] if projector else [])]
         fetch(
@@ -130,7 +132,7 @@ def pull(
     return store.load(reference)
 
 
-def _listing(
+def listing(
     host: WebHost, reference: Reference, wanted: str | None, cancelled: threading.Event
 ) -> tuple[str, list[HubFile]]:
     """The commit that is wanted, or that `main` is now, and its files."""
@@ -193,11 +195,13 @@ def _is_importance_matrix(host: WebHost, base: str, file: HubFile) -> bool:
     return ggufhead.general_texts(head).get("general.type") == "imatrix"
 
 
-def choose_weights(files: Sequence[HubFile], tag: str, reference: Reference) -> list[HubFile]:
-    """The GGUF file that `tag` means, or all its shards in order.
+def choose_weights(
+    files: Sequence[HubFile], tag: str, reference: Reference, *, memory_bytes: int | None = None
+) -> tuple[list[HubFile], str]:
+    """The GGUF file that `tag` means, or all its shards in order; and why, where olm chose.
 
     The tag is a quantization, in any case, or a file's name. `latest` is the first of `USUAL` that
-    is there, else the smallest file.
+    is there, else the smallest file; `auto` the largest that this memory has room for.
 
     Raises:
         ModelNotFound: none of that name.
@@ -210,18 +214,42 @@ def choose_weights(files: Sequence[HubFile], tag: str, reference: Reference) -> 
     ]
     if not models:
         raise SourceError(f"hf.co/{reference.repository} holds no GGUF file")
+    if tag.lower() == AUTO:
+        return _best_fit(models, memory_bytes)
     wanted = USUAL if tag == DEFAULT_TAG else (tag,)
     for name in wanted:
         if found := _named(models, name):
-            return _shards(models, found)
+            return _shards(models, found), ""
     if tag == DEFAULT_TAG:
-        return _shards(models, min(models, key=lambda f: (f.size_bytes, f.path)))
+        return _shards(models, min(models, key=lambda f: (f.size_bytes, f.path))), ""
     names = ", ".join(sorted(file.name for file in models)[:20])
     raise ModelNotFound(
         f"hf.co/{reference.repository} has no quantization {tag}",
         name=reference.short,
         hint=f"it has: {names[:600]}",
     )
+
+
+def _best_fit(models: Sequence[HubFile], memory_bytes: int | None) -> tuple[list[HubFile], str]:
+    """The largest weights that the memory has room for, else the smallest."""
+    choices: dict[str, list[HubFile]] = {}
+    for model in models:
+        shard = parse_shard_name(model.path)
+        choices.setdefault(shard.stem if shard else model.path, []).append(model)
+
+    def size(stem: str) -> tuple[int, str]:
+        return sum(file.size_bytes for file in choices[stem]), stem
+
+    by_size = sorted(choices, key=size)
+    room = int((memory_bytes or 0) * MEMORY_SHARE)
+    fitting = [stem for stem in by_size if size(stem)[0] <= room]
+    best = fitting[-1] if fitting else by_size[0]
+    reason = "the largest that fits" if fitting else "the smallest, though it may not fit"
+    why = (
+        f"taking {PurePosixPath(best).name} ({size(best)[0] / 1e9:.1f} GB) of {len(choices)}: "
+        f"{reason} into {(memory_bytes or 0) / 1e9:.1f} GB of memory"
+    )
+    return _shards(models, choices[best][0]), why
 
 
 def _named(models: Sequence[HubFile], tag: str) -> HubFile | None:

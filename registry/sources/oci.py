@@ -28,11 +28,9 @@ from olmkit.registry.oci.modelconfig import CONFIG_LIMIT_BYTES
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.push import transfer
 from olmkit.registry.push.quantizations import QUANTIZATION, WEIGHT_BYTES
-from olmkit.registry.sources import Describe, PullOptions
+from olmkit.registry.sources import AUTO, MEMORY_SHARE, Describe, PullOptions
 from olmkit.registry.store.store import Store, StoredModel
 
-MEMORY_SHARE: Final = 0.8
-"""Largest share of the memory for weights; more would leave too little for the context."""
 DEPTH_LIMIT: Final = 4
 _INDEXES: Final = (mediatypes.OCI_INDEX, mediatypes.DOCKER_MANIFEST_LIST)
 _SYSTEM: Final = platform.system()
@@ -72,9 +70,10 @@ def pull(
     with RemoteRepository(reference, access, insecure=options.insecure) as repository:
         target = transfer.target_of(reference)
         found = patiently(lambda: repository.get_manifest(target), cancelled)
-        manifest = _manifest(repository, found, options, on_event)
-        if options.quantization and not _is_index(found):
-            _require_quantization(repository, manifest, options.quantization)
+        manifest = manifest_of(repository, found, options, on_event)
+        wanted = options.quantization
+        if wanted and wanted.lower() != AUTO and not _is_index(found):
+            _require_quantization(repository, manifest, wanted)
         transfer.pull_blobs(
             repository,
             [*manifest.layers, manifest.config],
@@ -96,12 +95,13 @@ def pull(
     return store.load(reference)
 
 
-def _manifest(
+def manifest_of(
     repository: RemoteRepository,
     found: RemoteManifest,
     options: PullOptions,
     on_event: EventSink,
 ) -> Manifest:
+    """The manifest of one model: what was found, or what is chosen from it where it is an index."""
     for _ in range(DEPTH_LIMIT):
         if not _is_index(found):
             return Manifest.parse(found.raw)
@@ -152,7 +152,7 @@ def choose(
     if not models:
         raise ModelNotFound(f"the index of {name} lists no model", name=name)
     quantized = [entry for entry in models if entry.annotations.get(QUANTIZATION)]
-    if options.quantization:
+    if options.quantization and options.quantization.lower() != AUTO:
         return _asked_for(quantized, options.quantization, name)
     if quantized:
         return _best_fit(quantized, options.memory_bytes)

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,16 @@ from support.wheels import write_wheel
 
 @pytest.fixture
 def python(tmp_path: Path) -> Path:
+    """An environment of this test's own, to install an engine into."""
     return environment_without_engine(tmp_path / "venv")
+
+
+@pytest.fixture(scope="module")
+def bare_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An environment in which nothing may get installed."""
+    python = environment_without_engine(tmp_path_factory.mktemp("bare") / "venv")
+    yield python
+    assert prove(str(python)).lacks_engine
 
 
 def _install(
@@ -64,8 +74,8 @@ def test_libraries_that_cannot_be_loaded_are_a_reason(tmp_path: Path) -> None:
     assert "libllama.so" in proof.failure
 
 
-def test_an_environment_without_an_engine_is_told_from_a_broken_one(python: Path) -> None:
-    proof = prove(str(python))
+def test_an_environment_without_an_engine_is_told_from_a_broken_one(bare_python: Path) -> None:
+    proof = prove(str(bare_python))
     assert proof.lacks_engine
     assert proof.failure == "llama-cpp-python is not installed"
 
@@ -103,22 +113,26 @@ def test_a_prebuilt_wheel_is_used_as_it_is(python: Path, tmp_path: Path) -> None
     assert not (_libraries(python) / "olm-engine.json").exists()
 
 
-def test_without_a_network_the_reason_and_what_to_do_are_said(python: Path, tmp_path: Path) -> None:
-    done = _install(python, tmp_path, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+def test_without_a_network_the_reason_and_what_to_do_are_said(
+    bare_python: Path, tmp_path: Path
+) -> None:
+    done = _install(bare_python, tmp_path, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
     assert done.returncode == 1
     assert "engine: pip could not get the sources of llama-cpp-python" in done.stderr
     assert "engine: hint: check the network and pip's index" in done.stderr
 
 
 def test_a_toolkit_that_is_not_there_is_refused_before_anything_is_compiled(
-    python: Path, tmp_path: Path
+    bare_python: Path, tmp_path: Path
 ) -> None:
-    done = _install(python, tmp_path, PATH="/nonexistent", OLM_GPU="rocm", ROCM_PATH="/nonexistent")
+    done = _install(
+        bare_python, tmp_path, PATH="/nonexistent", OLM_GPU="rocm", ROCM_PATH="/nonexistent"
+    )
     assert done.returncode == 1
     assert done.stderr.startswith("engine: ROCm cannot be built for: its toolkit was not found")
 
 
-def test_an_unknown_kind_is_named(python: Path, tmp_path: Path) -> None:
-    done = _install(python, tmp_path, OLM_GPU="abacus")
+def test_an_unknown_kind_is_named(bare_python: Path, tmp_path: Path) -> None:
+    done = _install(bare_python, tmp_path, OLM_GPU="abacus")
     assert done.returncode == 2
     assert "unknown --gpu 'abacus': one of auto, none, cuda" in done.stderr

@@ -131,10 +131,10 @@ def test_what_a_schema_is_not_held_to_is_told(api: Api, stream: bool, path: str)
     body = {"model": "smol", **rest, "stream": stream, "format": schema, "options": OPTIONS}
     answer = api.post(f"/api/{path}", body)
     assert answer.status == 200, answer.body
-    told = answer.headers["olm-schema-ignored"]
+    told = answer.headers["x-olm-schema-ignored"]
     assert told == (r'uniqueItems at #/properties/tags; format "path" at #/properties/\u00e4\n')
     kept = api.post(f"/api/{path}", {**body, "format": CITY})
-    assert "olm-schema-ignored" not in kept.headers
+    assert "x-olm-schema-ignored" not in kept.headers
 
 
 EDGES = {

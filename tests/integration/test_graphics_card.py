@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.engine.diagnosis.enginesurvey import SurveyUnderWay
+from olmkit.engine.devices.enginesurvey import SurveyUnderWay
 from support.daemon import Daemon, running_daemon
 from support.models import minilm_gguf, smollm2
 from support.olm import olm, out

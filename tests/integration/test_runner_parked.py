@@ -25,9 +25,9 @@ def topics(client: RunnerClient, count: int, *, lines: int) -> list[list[int]]:
 
 def test_a_prompt_from_many_requests_ago_computes_one_token_and_gives_the_same_text() -> None:
     with loaded_runner(smollm2(), sequences=2, context_tokens=1024) as client:
-        prompts = topics(client, 5, lines=60)
-        first = [client.complete(prompt, max_tokens=12) for prompt in prompts]
-        again = [client.complete(prompt, max_tokens=12) for prompt in prompts]
+        prompts = topics(client, 4, lines=30)
+        first = [client.complete(prompt, max_tokens=6) for prompt in prompts]
+        again = [client.complete(prompt, max_tokens=6) for prompt in prompts]
         assert all(
             one.end.cached_tokens == len(p) - 1 for one, p in zip(again, prompts, strict=True)
         )
@@ -83,16 +83,16 @@ def test_the_oldest_states_go_when_the_budget_is_spent(tiny: Path) -> None:
 
 def test_a_sliding_window_comes_back_to_the_end_of_a_prompt_with_the_same_text() -> None:
     """Gemma 3 keeps 512 tokens in most layers: the state behind a prompt is copied."""
-    with loaded_runner(gemma3(), sequences=2, context_tokens=1536) as client:
-        prompts = topics(client, 3, lines=180)
+    with loaded_runner(gemma3(), sequences=1, context_tokens=1536) as client:
+        prompts = topics(client, 2, lines=150)
         assert all(len(prompt) > 600 for prompt in prompts)
-        first = [client.complete(prompt, max_tokens=24) for prompt in prompts]
-        again = [client.complete(prompt, max_tokens=24) for prompt in prompts]
-        assert [one.end.cached_tokens for one in first] == [0, 0, 0]
+        first = [client.complete(prompt, max_tokens=12) for prompt in prompts]
+        again = [client.complete(prompt, max_tokens=12) for prompt in prompts]
+        assert [one.end.cached_tokens for one in first] == [0, 0]
         assert [one.end.cached_tokens for one in again] == [len(prompt) - 1 for prompt in prompts]
         assert [one.text for one in again] == [one.text for one in first]
         onward = [*prompts[0], *again[0].tokens]
-        longer = client.complete(onward, max_tokens=24)
+        longer = client.complete(onward, max_tokens=12)
         assert longer.end.cached_tokens >= len(prompts[0]) - 1
     with loaded_runner(gemma3(), sequences=1, context_tokens=1536) as client:
-        assert client.complete(onward, max_tokens=24).text == longer.text
+        assert client.complete(onward, max_tokens=12).text == longer.text

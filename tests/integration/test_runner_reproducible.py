@@ -7,16 +7,26 @@ from support.models import gemma3, smollm2
 from support.runner import Completion, RunnerClient, loaded_runner
 
 SEEDED = p.Sampling(seed=7, temperature=0.8)
-STORY = "Once upon a time there was a lighthouse keeper who counted the waves: " + ", ".join(
-    f"{number * 37 % 101} waves on day {number}" for number in range(1, 21)
-)
 
 
-def ask(client: RunnerClient, *, seeded: bool = True) -> int:
+def story(days: int) -> str:
+    """About 14 tokens a day."""
+    return "Once upon a time there was a lighthouse keeper who counted the waves: " + ", ".join(
+        f"{number * 37 % 101} waves on day {number}" for number in range(1, days + 1)
+    )
+
+
+SHORT = story(5)
+"""Three batches of what is asked for; a run takes a second."""
+LONG = story(20)
+"""With half of it once more it is longer than the window of Gemma 3."""
+
+
+def ask(client: RunnerClient, *, text: str = SHORT, seeded: bool = True) -> int:
     """Starts the request whose answer must not change."""
     sampling = SEEDED if seeded else p.Sampling(temperature=0)
     return client.start(
-        STORY, sampling=sampling, max_tokens=6, top_logprobs=2, reproducible=True, batch_tokens=64
+        text, sampling=sampling, max_tokens=6, top_logprobs=2, reproducible=True, batch_tokens=32
     )
 
 
@@ -26,21 +36,21 @@ def bits(one: Completion) -> tuple[object, ...]:
     return (one.tokens, one.text, [entry.logprob for entry in one.logprobs], rivals)
 
 
-def disturb(client: RunnerClient, choice: random.Random) -> list[int]:
+def disturb(client: RunnerClient, choice: random.Random, text: str) -> list[int]:
     """Brings the cache into another state; returns requests that still run."""
-    length = choice.randrange(20, len(STORY))
+    length = choice.randrange(20, len(text))
     match choice.randrange(5):
         case 0:
-            client.complete(STORY[:length], max_tokens=4, ignore_eos=True)
+            client.complete(text[:length], max_tokens=4, ignore_eos=True)
         case 1:
-            client.complete(STORY + STORY[:length], max_tokens=2, ignore_eos=True)
+            client.complete(text + text[:length], max_tokens=2, ignore_eos=True)
         case 2:
-            client.complete(STORY[length:], max_tokens=2, ignore_eos=True)
+            client.complete(text[length:], max_tokens=2, ignore_eos=True)
         case 3:
-            client.complete_all([STORY[:length], STORY[length:], "hello"], max_tokens=3)
+            client.complete_all([text[:length], text[length:], "hello"], max_tokens=3)
         case _:
             return [
-                client.start(STORY[:length], max_tokens=12, ignore_eos=True),
+                client.start(text[:length], max_tokens=12, ignore_eos=True),
                 client.start("Roses are red", max_tokens=12, ignore_eos=True),
             ]
     return []
@@ -51,9 +61,9 @@ def test_fifty_runs_in_every_state_of_the_cache_give_the_same_bits() -> None:
     with loaded_runner(smollm2(), context_tokens=4096) as client:
         found = set()
         for _ in range(50):
-            others = disturb(client, choice)
+            others = disturb(client, choice, SHORT)
             mine = ask(client)
-            late = client.start(STORY[:99], max_tokens=2)
+            late = client.start(SHORT[:99], max_tokens=2)
             replies = client.replies(mine, late, *others)
             one = Completion(replies[mine])
             assert one.end.cached_tokens == 0
@@ -69,8 +79,8 @@ def test_a_sliding_window_gives_the_same_bits_too() -> None:
     with loaded_runner(gemma3(), context_tokens=2048) as client:
         found = set()
         for _ in range(6):
-            others = disturb(client, choice)
-            mine = ask(client, seeded=False)
+            others = disturb(client, choice, LONG)
+            mine = ask(client, text=LONG, seeded=False)
             found.add(repr(bits(Completion(client.replies(mine, *others)[mine]))))
     assert len(found) == 1
 

@@ -17,6 +17,10 @@ CONTEXTS = (1024, 2048, 4096)
 DATA = st.data()
 
 
+def _on_cpu(size_bytes: int | None) -> dict[str, int] | None:
+    return None if size_bytes is None else {"CPU": size_bytes}
+
+
 class SchedulerMachine(RuleBasedStateMachine):
     """Plays the pool: knows which loads and stops are under way and ends them in any order."""
 
@@ -112,7 +116,7 @@ class SchedulerMachine(RuleBasedStateMachine):
                 instance,
                 context_tokens=self.ready[instance][1].context_tokens,
                 trained_context_tokens=8192,
-                size_bytes=100,
+                taken={"CPU": 100},
                 now_s=self.now_s,
             )
         )
@@ -128,7 +132,7 @@ class SchedulerMachine(RuleBasedStateMachine):
             error = ModelUnloadable("corrupt", model="m")
         self.carry_out(
             self.scheduler.on_load_failed(
-                instance, error, missing_bytes=missing_bytes, now_s=self.now_s
+                instance, error, missing=_on_cpu(missing_bytes), now_s=self.now_s
             )
         )
 

@@ -25,6 +25,7 @@ import struct
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -68,7 +69,7 @@ class Program:
     def send(self, *replies: p.Reply) -> None:
         self.channel.sendall(framing.encode_frame(p.StepOutput(replies=list(replies))))
 
-    def fail(self, request_id: int, kind: p.FailureKind, message: str, **numbers: int) -> None:
+    def fail(self, request_id: int, kind: p.FailureKind, message: str, **numbers: Any) -> None:
         self.send(p.Failed(id=request_id, kind=kind, message=message, **numbers))
 
     def answer(self, request: p.Request) -> None:

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 from starlette.responses import Response
 
-from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.sse import event_frame
 from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import json_reply
+from olmkit.engine.telemetry.requestrecord import current_record
 
 _TYPES: Final = {
     400: "invalid_request_error",
@@ -27,7 +27,8 @@ _TYPES: Final = {
 def _body(failure: Failure) -> dict[str, Any]:
     text = failure.text if not failure.hint else f"{failure.text} ({failure.hint})"
     error = {"type": _TYPES.get(failure.status, "api_error"), "message": text}
-    return {"type": "error", "error": error, "request_id": new_id("req_")}
+    record = current_record()
+    return {"type": "error", "error": error, "request_id": record.id if record else None}
 
 
 def error_reply(failure: Failure) -> Response:

@@ -29,6 +29,7 @@ from olmkit.engine.inference import inference
 from olmkit.engine.inference.inference import load_options
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.telemetry.requestrecord import current_record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,7 +134,12 @@ async def embedded(
             hint=hint_for("rerank") if spec.ranks else None,
         )
     settings = load_options(api.services, spec, options)
+    metrics = api.services.metrics
+    label = metrics.model(spec.name)
     async with api.services.pool.lease(spec, settings, keep_alive_s) as lease:
+        metrics.queue_s.of(label).observe(lease.queued_ns / 1e9)
+        if (record := current_record()) is not None:
+            record.device = lease.device
         load_ns = time.perf_counter_ns() - began_ns
         _check_dimensions(spec, dimensions, lease.loaded.embedding_length)
         try:
@@ -144,6 +150,8 @@ async def embedded(
             text = "the input length exceeds the context length"
             numbers = f"({error.given_tokens} tokens, {error.limit_tokens} fit)"
             raise InvalidRequest(f"{text} {numbers}", field="input") from error
+    metrics.embeddings.of(label).add(len(inputs))
+    metrics.prompt_tokens.of(label).add(reply.prompt_tokens)
     vectors = await asyncio.to_thread(_unpacked, reply.vectors, dimensions)
     if not all(math.isfinite(sum(vector)) for vector in vectors):
         raise ModelUnloadable("embedding contains NaN or Inf values", model=spec.name)

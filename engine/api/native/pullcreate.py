@@ -51,6 +51,8 @@ async def pull(request: Request) -> Response:
     insecure, quantization = bool(body.insecure), body.quantization or None
     revision = body.revision or None
 
+    memory_bytes = await api.services.pool.model_memory_bytes()
+
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
         pull_into(
             api,
@@ -60,6 +62,7 @@ async def pull(request: Request) -> Response:
             insecure=insecure,
             quantization=quantization,
             revision=revision,
+            memory_bytes=memory_bytes,
         )
 
     full = source if isinstance(source, str) else source.full
@@ -83,6 +86,7 @@ def pull_into(
     insecure: bool = False,
     quantization: str | None = None,
     revision: str | None = None,
+    memory_bytes: int | None = None,
 ) -> StoredModel:
     """Fetch the model of a name, or of the web address of a file. Blocking.
 
@@ -103,7 +107,7 @@ def pull_into(
         insecure=insecure,
         access=settings.remotes.access(streams=settings.transfer_streams, cancelled=cancelled),
         quantization=quantization,
-        memory_bytes=total_bytes(),
+        memory_bytes=memory_bytes or total_bytes(),
         revision=revision,
     )
     if isinstance(source, str):

@@ -13,7 +13,7 @@ from olmkit.engine.api.native.types import Details, RunningModel
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
 from olmkit.engine.models.catalog import Summary
-from olmkit.engine.scheduling.pool import InstanceInfo
+from olmkit.engine.scheduling.leases import InstanceInfo
 from olmkit.registry.errors import RegistryError
 
 API_VERSION = "0.32.15"
@@ -75,6 +75,8 @@ async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
         expires_at=instance.expires_at or datetime.now().astimezone() + FOREVER,
         size_vram=instance.size_vram_bytes,
         context_length=instance.context_tokens,
+        devices=dict(instance.devices) or msgspec.UNSET,
+        notes=list(instance.notes) or msgspec.UNSET,
         safe_mode=instance.caveat or msgspec.UNSET,
     )
 

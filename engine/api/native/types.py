@@ -110,6 +110,18 @@ class TokenizeRequest(Request, kw_only=True, frozen=True):
     """Whether BOS and EOS are added as the model asks; true unless said otherwise."""
 
 
+class PlanRequest(Request, kw_only=True, frozen=True):
+    """POST /api/plan; olm's own."""
+
+    model: str | None = None
+    options: dict[str, Any] | None = None
+    parallel: int | None = None
+    kv_cache_type: str | None = None
+    devices: list[str] | None = None
+    quantization: str | None = None
+    insecure: bool | None = None
+
+
 class DetokenizeRequest(Request, kw_only=True, frozen=True):
     """POST /api/detokenize."""
 
@@ -401,8 +413,12 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     expires_at: datetime
     size_vram: int
     context_length: int
+    devices: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
+    """Bytes by device, main memory as `CPU`; olm's own, as all below."""
+    notes: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """One sentence for each way in which the model has less than was asked for."""
     safe_mode: str | msgspec.UnsetType = msgspec.UNSET
-    """What the engine does without on this machine, and why; olm's own."""
+    """What the engine does without on this machine, and why."""
 
 
 class Progress(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

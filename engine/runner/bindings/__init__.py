@@ -14,7 +14,13 @@ from olmkit.engine.runner.bindings.context import (
     ContextOptions,
     Pooling,
 )
-from olmkit.engine.runner.bindings.devices import Device, DeviceKind, devices
+from olmkit.engine.runner.bindings.devices import (
+    Device,
+    DeviceKind,
+    can_allocate,
+    devices,
+    find_devices,
+)
 from olmkit.engine.runner.bindings.library import (
     LogLevel,
     NativeError,
@@ -24,8 +30,9 @@ from olmkit.engine.runner.bindings.library import (
     system_info,
     take_errors,
 )
-from olmkit.engine.runner.bindings.model import Adapter, Model, load_adapter
+from olmkit.engine.runner.bindings.model import Adapter, Model, Offload, load_adapter
 from olmkit.engine.runner.bindings.quantizer import quantize
+from olmkit.engine.runner.bindings.remotedevices import add_servers
 from olmkit.engine.runner.bindings.sampler import Candidates, Sampler
 
 __all__ = [
@@ -41,9 +48,13 @@ __all__ = [
     "LogLevel",
     "Model",
     "NativeError",
+    "Offload",
     "Pooling",
     "Sampler",
+    "add_servers",
+    "can_allocate",
     "devices",
+    "find_devices",
     "initialize",
     "libraries",
     "load_adapter",

@@ -5,6 +5,7 @@ import sys
 from dataclasses import dataclass
 
 from olmkit.engine.runner.bindings.context import Context
+from olmkit.engine.runner.bindings.devices import device_name
 from olmkit.engine.runner.bindings.library import api
 from olmkit.engine.runner.bindings.model import Model
 
@@ -17,6 +18,8 @@ class DeviceBytes:
     weights_bytes: int
     kv_bytes: int
     compute_bytes: int
+    repacked_bytes: int = 0
+    """The part of the weights that is kept in another order than the file's."""
 
 
 class _Tree(ctypes.Structure):
@@ -62,6 +65,7 @@ def memory_by_device(model: Model, context: Context) -> list[DeviceBytes]:
         return [DeviceBytes(device="CPU", weights_bytes=weights, kv_bytes=0, compute_bytes=0)]
     breakdown.argtypes, breakdown.restype = [ctypes.c_void_p], _Tree
     sums: dict[str, list[int]] = {}
+    repacked: dict[str, int] = {}
     pending = [breakdown(context.handle).root]
     while pending:
         address = pending.pop()
@@ -69,12 +73,19 @@ def memory_by_device(model: Model, context: Context) -> list[DeviceBytes]:
             continue
         node = _Node.from_address(address)
         pending += [node.left, node.right]
-        device = sums.setdefault(_device_name(node.buffer_type), [0, 0, 0])
+        name = _device_name(node.buffer_type)
+        device = sums.setdefault(name, [0, 0, 0])
+        if name == "CPU" and not _is_host(node.buffer_type):
+            repacked[name] = repacked.get(name, 0) + node.model
         for index, size in enumerate((node.model, node.context, node.compute)):
             device[index] += size
     return [
         DeviceBytes(
-            device=device, weights_bytes=sizes[0], kv_bytes=sizes[1], compute_bytes=sizes[2]
+            device=device,
+            weights_bytes=sizes[0],
+            kv_bytes=sizes[1],
+            compute_bytes=sizes[2],
+            repacked_bytes=repacked.get(device, 0),
         )
         for device, sizes in sorted(sums.items())
     ]
@@ -82,14 +93,16 @@ def memory_by_device(model: Model, context: Context) -> list[DeviceBytes]:
 
 def _device_name(buffer_type: int) -> str:
     lib = api._lib
-    lib.ggml_backend_buft_is_host.argtypes = [ctypes.c_void_p]
-    lib.ggml_backend_buft_is_host.restype = ctypes.c_bool
     lib.ggml_backend_buft_get_device.argtypes = [ctypes.c_void_p]
     lib.ggml_backend_buft_get_device.restype = ctypes.c_void_p
-    lib.ggml_backend_dev_name.argtypes = [ctypes.c_void_p]
-    lib.ggml_backend_dev_name.restype = ctypes.c_char_p
-    if lib.ggml_backend_buft_is_host(buffer_type):
+    if _is_host(buffer_type):
         return "CPU"
     device = lib.ggml_backend_buft_get_device(buffer_type)
-    name: bytes = lib.ggml_backend_dev_name(device) if device else b"CPU"
-    return name.decode()
+    return device_name(device) if device else "CPU"
+
+
+def _is_host(buffer_type: int) -> bool:
+    """Whether tensors lie there as they are in the file, in main memory."""
+    is_host = api._lib.ggml_backend_buft_is_host
+    is_host.argtypes, is_host.restype = [ctypes.c_void_p], ctypes.c_bool
+    return bool(is_host(buffer_type))

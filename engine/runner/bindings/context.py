@@ -36,6 +36,8 @@ class ContextOptions:
     threads: int
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     flash_attention: bool | None = None
+    kv_on_host: bool = False
+    """The KV cache, and attention with it, stay in main memory."""
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
 
@@ -101,6 +103,7 @@ class Context:
         parameters.type_k = parameters.type_v = KV_CACHE_TYPES[options.kv_cache_type].number
         if options.flash_attention is not None:
             parameters.flash_attn_type = int(options.flash_attention)
+        parameters.offload_kqv = not options.kv_on_host
         parameters.kv_unified, parameters.swa_full = True, False
         if options.pooling is None:
             # One output a sequence: the buffer of logits for a whole batch is not needed.

@@ -2,10 +2,11 @@
 
 import ctypes
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from olmkit.engine.runner.bindings.library import api
+from olmkit.engine.runner.bindings.library import NativeError, api
 
 _size: Final = ctypes.c_size_t
 
@@ -27,40 +28,148 @@ class Device:
     """A device of the engine."""
 
     name: str
-    """ggml's, such as `CPU` or `CUDA0`."""
+    """`device_name`."""
     description: str
     """The hardware's, such as `NVIDIA H100 80GB HBM3`."""
     kind: DeviceKind
     free_bytes: int
     total_bytes: int
+    backend: str
+    """ggml's name of the backend: `CUDA`, `Vulkan`, `RPC`."""
+    bus_id: str
+    """The address on the PCI bus, `0000:c1:00.0`; empty where the backend does not tell."""
+
+
+class _Capabilities(ctypes.Structure):
+    _fields_ = [
+        (name, ctypes.c_bool)
+        for name in ("is_async", "host_buffer", "from_host_pointer", "events", "mmap")
+    ]
+
+
+class _Properties(ctypes.Structure):
+    _fields_ = [
+        ("name", ctypes.c_char_p),
+        ("description", ctypes.c_char_p),
+        ("memory_free", _size),
+        ("memory_total", _size),
+        ("type", ctypes.c_int),
+        ("device_id", ctypes.c_char_p),
+        ("capabilities", _Capabilities),
+        # Room for what a later llama.cpp appends: it writes, we only lend the memory.
+        ("appended", ctypes.c_uint8 * 64),
+    ]
 
 
 def devices() -> list[Device]:
     """All devices of the engine, in ggml's order; after `initialize`.
 
+    Asking a card for its memory starts its driver in this process, which takes memory of the card
+    as long as the process lives.
+
     Source: llama.cpp, ggml/include/ggml-backend.h.
     """
+    return [_described(handle) for handle in _handles()]
+
+
+def device_name(handle: int) -> str:
+    """ggml's name of a device, such as `CPU` or `CUDA0`; of another machine's `RPC[host:port]`.
+
+    ggml counts those in the order in which a process met them, which says nothing to another one;
+    the second device of a server is `RPC[host:port]#1`.
+    """
+    name: str = _text("ggml_backend_dev_name", handle)
+    if not _is_remote(handle):
+        return name
+    endpoint = _text("ggml_backend_dev_description", handle)
+    own = [one for one in _handles() if _is_remote(one)]
+    same = [one for one in own if _text("ggml_backend_dev_description", one) == endpoint]
+    number = same.index(handle) if handle in same else 0
+    return f"RPC[{endpoint}]" + (f"#{number}" if number else "")
+
+
+def find_devices(names: Sequence[str]) -> list[int]:
+    """The handles of the devices of those names, in their order.
+
+    Raises:
+        NativeError: there is no device of that name.
+    """
+    by_name = {device_name(handle): handle for handle in _handles()}
+    for wanted in names:
+        if wanted not in by_name:
+            raise NativeError(f"there is no device {wanted}")
+    return [by_name[wanted] for wanted in names]
+
+
+def can_allocate(device: str, size_bytes: int) -> bool:
+    """Whether the device gives that much memory now, in blocks as large as it gives any.
+
+    All of it is freed again at once.
+
+    Raises:
+        NativeError: there is no such device.
+    """
+    (handle,) = find_devices([device])
+    buffer_type = _function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
+    largest = _function("ggml_backend_buft_get_max_size", _size, ctypes.c_void_p)
+    allocate = _function("ggml_backend_buft_alloc_buffer", ctypes.c_void_p, ctypes.c_void_p, _size)
+    free = _function("ggml_backend_buffer_free", None, ctypes.c_void_p)
+    kind = buffer_type(handle)
+    block_bytes = max(1, largest(kind))
+    buffers = []
+    try:
+        while size_bytes > 0:
+            buffer = allocate(kind, min(size_bytes, block_bytes))
+            if not buffer:
+                return False
+            buffers.append(buffer)
+            size_bytes -= block_bytes
+        return True
+    finally:
+        for buffer in buffers:
+            free(buffer)
+
+
+def cpu_buffer_type() -> int:
+    """The handle of main memory as a place for tensors."""
+    return int(_function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)())
+
+
+def _handles() -> list[int]:
     count = _function("ggml_backend_dev_count", _size)
     get = _function("ggml_backend_dev_get", ctypes.c_void_p, _size)
-    name = _function("ggml_backend_dev_name", ctypes.c_char_p, ctypes.c_void_p)
-    description = _function("ggml_backend_dev_description", ctypes.c_char_p, ctypes.c_void_p)
-    kind = _function("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
-    pointer = ctypes.POINTER(_size)
-    memory = _function("ggml_backend_dev_memory", None, ctypes.c_void_p, pointer, pointer)
-    found = []
-    for index in range(count()):
-        handle, free, total = get(index), _size(), _size()
-        memory(handle, ctypes.byref(free), ctypes.byref(total))
-        found.append(
-            Device(
-                name=name(handle).decode(errors="replace"),
-                description=description(handle).decode(errors="replace"),
-                kind=DeviceKind(kind(handle)),
-                free_bytes=free.value,
-                total_bytes=total.value,
-            )
-        )
-    return found
+    return [get(index) for index in range(count())]
+
+
+def _described(handle: int) -> Device:
+    get_properties = _function(
+        "ggml_backend_dev_get_props", None, ctypes.c_void_p, ctypes.POINTER(_Properties)
+    )
+    found = _Properties()
+    get_properties(handle, ctypes.byref(found))
+    return Device(
+        name=device_name(handle),
+        description=(found.description or b"").decode(errors="replace"),
+        kind=DeviceKind(found.type),
+        free_bytes=found.memory_free,
+        total_bytes=found.memory_total,
+        backend=_backend_name(handle),
+        bus_id=(found.device_id or b"").decode(errors="replace"),
+    )
+
+
+def _backend_name(handle: int) -> str:
+    registry = _function("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
+    return _text("ggml_backend_reg_name", registry(handle))
+
+
+def _is_remote(handle: int) -> bool:
+    return _backend_name(handle) == "RPC"
+
+
+def _text(name: str, handle: int) -> str:
+    text: bytes | None = _function(name, ctypes.c_char_p, ctypes.c_void_p)(handle)
+    return (text or b"").decode(errors="replace")
 
 
 def _function(name: str, result: Any, *arguments: Any) -> Any:

@@ -3,8 +3,10 @@
 import ctypes
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Final, NewType
 
+from olmkit.engine.runner.bindings.devices import cpu_buffer_type, find_devices
 from olmkit.engine.runner.bindings.library import NativeError, api
 
 _LOAD_MODE_NONE: Final = 0
@@ -13,6 +15,25 @@ _SPLIT_MODE_NONE: Final = 0
 
 Adapter = NewType("Adapter", object)
 """A LoRA adapter that was loaded for a model."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offload:
+    """Which device gets which layers."""
+
+    layers: tuple[tuple[str, int], ...]
+    """Device names with the number of consecutive layers each takes, the last layers of the model
+    in all; the output layer counts as one behind the others."""
+    cpu_expert_layers: int = 0
+    """The experts of so many of the first layers stay in main memory."""
+    split_mode: int = 1
+    """A number of llama.cpp's `enum llama_split_mode`: 1 by layers, 2 by rows, 3 by tensors."""
+
+
+class _BufferOverride(ctypes.Structure):
+    """`struct llama_model_tensor_buft_override`."""
+
+    _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]
 
 
 class Model:
@@ -29,6 +50,7 @@ class Model:
         vocabulary_only: bool = False,
         plain_buffers: bool = False,
         cpu_only: bool = False,
+        offload: Offload | None = None,
         on_progress: Callable[[float], bool] = lambda _: True,
     ) -> None:
         """Loads the file; `on_progress` gets fractions and returns False to give up.
@@ -36,10 +58,10 @@ class Model:
         `dry_run` reads the header and the vocabulary and allocates no weights;
         `vocabulary_only` makes a model that tokenizes and has no sizes. `plain_buffers` leaves
         weights as the file has them, neither repacked nor tiled for AMX; `cpu_only` uses no
-        other device.
+        other device, `offload` those that it names and no others.
 
         Raises:
-            NativeError: it could not be loaded, or `on_progress` said no.
+            NativeError: it could not be loaded, a device is not there, or `on_progress` said no.
         """
         parameters = api.llama_model_default_params()
         parameters.n_gpu_layers = gpu_layers
@@ -53,10 +75,22 @@ class Model:
         parameters.vocab_only = vocabulary_only
         if plain_buffers:
             parameters.use_extra_bufts = False
-        no_devices = (ctypes.c_void_p * 1)(None)
-        if cpu_only:
-            parameters.devices = ctypes.cast(no_devices, ctypes.c_void_p)
+        named = [] if offload is None or cpu_only else [name for name, _ in offload.layers]
+        chosen = (ctypes.c_void_p * (len(named) + 1))(*find_devices(named), None)
+        if cpu_only or (offload is not None and not named):
+            parameters.devices = ctypes.cast(chosen, ctypes.c_void_p)
             parameters.n_gpu_layers, parameters.main_gpu = 0, -1
+        elif offload is not None:
+            parameters.devices = ctypes.cast(chosen, ctypes.c_void_p)
+            parameters.split_mode, parameters.main_gpu = offload.split_mode, 0
+            counts = [count for _, count in offload.layers]
+            parameters.n_gpu_layers = sum(counts)
+            # The layers of a device are those whose share of the way lies in its part of the sum.
+            split = (ctypes.c_float * max(len(counts), api.llama_max_devices()))(*counts)
+            parameters.tensor_split = split
+            overrides = _expert_overrides(offload.cpu_expert_layers)
+            if offload.cpu_expert_layers:
+                parameters.tensor_buft_overrides = ctypes.cast(overrides, ctypes.c_void_p)
         callback = api.llama_progress_callback(lambda fraction, _: on_progress(fraction))
         parameters.progress_callback = callback
         self.handle = api.llama_model_load_from_file(os.fsencode(path), parameters)
@@ -200,6 +234,19 @@ class Model:
         count = ctypes.c_int32()
         tokens = api.llama_vocab_get_suppress_tokens(self._vocabulary, ctypes.byref(count))
         return list(tokens[: count.value]) if tokens else []
+
+
+def _expert_overrides(layers: int) -> Any:
+    """The experts of the first layers in main memory, as llama.cpp's `--n-cpu-moe` puts them.
+
+    Source: llama.cpp, common/common.h, LLM_FFN_EXPS_REGEX.
+    """
+    experts = r"\.ffn_(up|down|gate|gate_up)_(ch|)exps"
+    main_memory = cpu_buffer_type()
+    rows = [
+        _BufferOverride(rf"blk\.{layer}{experts}".encode(), main_memory) for layer in range(layers)
+    ]
+    return (_BufferOverride * (layers + 1))(*rows, _BufferOverride())
 
 
 def load_adapter(model: Model, path: str) -> Adapter:

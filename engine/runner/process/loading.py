@@ -30,6 +30,7 @@ from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
+from olmkit.engine.runner.process.offloading import connect, offload_of
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
     Buffer,
@@ -76,7 +77,8 @@ def load(request: Load, on_progress: Callable[[float], bool]) -> Instance:
 def fit(request: Load) -> Loaded:
     """Carries out a FIT: the same answer as a COMMIT gives, with nothing allocated.
 
-    Weights that llama.cpp repacks for the CPU count once here and twice when loaded.
+    Weights that llama.cpp repacks for the CPU count once here and twice when they are loaded from
+    a mapped file, which counts from its first tensor in main memory to its last.
 
     Raises:
         RequestFailed: as `load`; out of memory only where the plan itself has no room.
@@ -180,6 +182,16 @@ class _Loading:
         self._model: Model | None = None
 
     @property
+    def _is_cpu_only(self) -> bool:
+        """Cards without layers would get prompts all the same, and hold memory for them."""
+        return self._request.mode.cpu_only or self._options.gpu_layers == 0
+
+    @property
+    def _has_kv_on_host(self) -> bool:
+        layout = self._request.layout
+        return layout is not None and layout.kv_on_host
+
+    @property
     def model(self) -> Model:
         """The model, once it is loaded."""
         assert self._model is not None
@@ -198,6 +210,9 @@ class _Loading:
         Raises:
             RequestFailed: it cannot be loaded.
         """
+        layout = self._request.layout
+        if layout is not None and not self._is_cpu_only:
+            connect([share.device for share in layout.shares])
         take_errors()
         try:
             self._model = Model(
@@ -207,8 +222,8 @@ class _Loading:
                 use_mmap=self._options.use_mmap,
                 dry_run=self._is_dry,
                 plain_buffers=self._request.mode.plain_buffers,
-                # Cards without layers would get prompts all the same, and hold memory for them.
-                cpu_only=self._request.mode.cpu_only or self._options.gpu_layers == 0,
+                cpu_only=self._is_cpu_only,
+                offload=offload_of(layout),
                 on_progress=on_progress,
             )
         except NativeError as error:
@@ -276,6 +291,7 @@ class _Loading:
             threads=self._threads,
             kv_cache_type=options.kv_cache_type,
             flash_attention=options.flash_attention,
+            kv_on_host=self._has_kv_on_host,
         )
         return self._reported(lambda: self._context(context_options))
 
@@ -289,6 +305,7 @@ class _Loading:
                 threads=self._threads,
                 kv_cache_type=options.kv_cache_type,
                 flash_attention=options.flash_attention,
+                kv_on_host=self._has_kv_on_host,
                 pooling=plan.pooling,
             )
         )
@@ -318,6 +335,7 @@ class _Loading:
                 weights_bytes=one.weights_bytes,
                 kv_bytes=one.kv_bytes,
                 compute_bytes=one.compute_bytes,
+                repacked_bytes=one.repacked_bytes,
             )
             for one in memory_by_device(model, context)
         ]

@@ -22,6 +22,7 @@ from olmkit.engine.runner.decoding.tokenizing import LONG_CHARACTERS, Tokenizing
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
 from olmkit.engine.runner.process.loading import Instance, fit, load, load_vocabulary
+from olmkit.engine.runner.process.offloading import prove
 from olmkit.engine.runner.protocol import (
     Cancel,
     Completion,
@@ -162,6 +163,8 @@ class Loop:
                 return [self._health(request.id)]
             case Load(operation=LoadOperation.FIT):
                 return [fit(request)]
+            case Load(operation=LoadOperation.ALLOC):
+                return [prove(request)]
             case Load(operation=LoadOperation.VOCABULARY):
                 self._vocabulary, loaded = load_vocabulary(request)
                 return [loaded]

@@ -38,7 +38,9 @@ def test_an_internal_error_says_so_and_nothing_more(
 ) -> None:
     reply = ask(tmp_path, "GET", "/api/ps")
     assert reply.status_code == 500
-    assert reply.json() == {"error": "internal error", "code": "internal", "http_status": 500}
+    told = reply.json()
+    assert told.pop("request_id") == reply.headers["x-request-id"]
+    assert told == {"error": "internal error", "code": "internal", "http_status": 500}
     assert reply.headers["server"].startswith("olm/")
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
+from olmkit.engine.devices.enginesurvey import EngineDevice, EngineSurvey
 from olmkit.engine.diagnosis.daemonstate import DaemonState
-from olmkit.engine.diagnosis.enginesurvey import EngineDevice, EngineSurvey
 from olmkit.engine.diagnosis.factsheet import EngineFacts, FactSheet, Versions
 from olmkit.engine.diagnosis.places import Place
 from olmkit.engine.diagnosis.processlimits import Limits

@@ -7,8 +7,9 @@ import pytest
 from olmkit.engine.errors import OutOfMemory
 from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.gguf.tables import Value
-from olmkit.engine.planning.admission import check_memory, choose_context_tokens
+from olmkit.engine.planning.admission import check_memory
 from olmkit.engine.planning.available import available_bytes
+from olmkit.engine.planning.contexts import choose_context_tokens
 from olmkit.engine.planning.footprint import MemoryPlan, kv_cache_bytes, plan_memory
 from olmkit.engine.runner.protocol import LoadOptions
 from support.models import gemma3, smollm2

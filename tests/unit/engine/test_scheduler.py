@@ -15,6 +15,10 @@ CORRUPT = ModelUnloadable("corrupt", model="m")
 NO_MEMORY = OutOfMemory("too little")
 
 
+def _on_cpu(size_bytes: int | None) -> dict[str, int] | None:
+    return None if size_bytes is None else {"CPU": size_bytes}
+
+
 class Bench:
     """A scheduler with a clock that is set by hand and tickets that count up."""
 
@@ -54,7 +58,7 @@ class Bench:
             InstanceId(instance),
             context_tokens=context,
             trained_context_tokens=8192,
-            size_bytes=size_bytes,
+            taken={"CPU": size_bytes},
             now_s=self.now_s,
         )
 
@@ -62,7 +66,7 @@ class Bench:
         self, instance: int, error: EngineError, missing_bytes: int | None = None
     ) -> list[Effect]:
         return self.scheduler.on_load_failed(
-            InstanceId(instance), error, missing_bytes=missing_bytes, now_s=self.now_s
+            InstanceId(instance), error, missing=_on_cpu(missing_bytes), now_s=self.now_s
         )
 
     def leave(self, ticket: int) -> list[Effect]:

@@ -31,6 +31,8 @@ def test_the_table_has_the_reference_s_names_and_types() -> None:
         "use_mmap": ParameterType.BOOLEAN,
         "stop": ParameterType.STRINGS,
         "reproducible": ParameterType.BOOLEAN,  # olm's own
+        "require_gpu": ParameterType.BOOLEAN,  # olm's own
+        "min_ctx": ParameterType.INTEGER,  # olm's own
     }
     assert {row.name: row.type for row in TABLE.values()} == expected
 
@@ -50,6 +52,8 @@ def test_the_defaults_are_the_reference_s() -> None:
         "frequency_penalty": 0.0,
         "seed": -1,
         "reproducible": False,
+        "require_gpu": False,
+        "min_ctx": 0,
         "num_batch": 512,
         "num_gpu": -1,
         "num_thread": 0,

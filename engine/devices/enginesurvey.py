@@ -24,6 +24,12 @@ class EngineDevice:
     """`cpu`, `gpu`, `integrated_gpu`, `accelerator`."""
     free_bytes: int
     total_bytes: int
+    backend: str = ""
+    """ggml's: `CUDA`, `Vulkan`, `RPC`."""
+    bus_id: str = ""
+    """The PCI address, where the backend tells it."""
+    uuid: str = ""
+    """The card's own name, which stays when cards are added or hidden; where the driver tells."""
 
     @property
     def is_card(self) -> bool:
@@ -44,6 +50,8 @@ class EngineSurvey:
     system_info: str = ""
     """A line of what it was compiled for, or chose when it started."""
     devices: tuple[EngineDevice, ...] = ()
+    problems: tuple[str, ...] = ()
+    """One sentence for each device of another machine that cannot be used."""
 
 
 class SurveyUnderWay:
@@ -98,6 +106,7 @@ def _parsed(said: dict[str, Any]) -> EngineSurvey:
     return EngineSurvey(
         llama_cpp=str(said["llama_cpp"]),
         system_info=str(said["system_info"]),
+        problems=tuple(map(str, said["problems"])),
         devices=tuple(
             EngineDevice(
                 name=str(device["name"]),
@@ -105,6 +114,9 @@ def _parsed(said: dict[str, Any]) -> EngineSurvey:
                 kind=str(device["kind"]),
                 free_bytes=int(device["free_bytes"]),
                 total_bytes=int(device["total_bytes"]),
+                backend=str(device["backend"]),
+                bus_id=str(device["bus_id"]),
+                uuid=str(device["uuid"]),
             )
             for device in said["devices"]
         ),

@@ -1,0 +1,107 @@
+"""`olm plan`: where a model would go, without loading it."""
+
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from typer import Argument, Option
+
+from olmkit.cli.flags import Insecure
+from olmkit.cli.screen.output import table
+from olmkit.cli.screen.terminal import Terminal, visible
+from olmkit.cli.screen.units import size_text
+from olmkit.cli.settings import daemon
+
+HEADER = ("DEVICE", "LAYERS", "WEIGHTS", "KV CACHE", "BUFFERS", "PROCESS", "TOTAL", "FREE")
+
+
+def plan(
+    model: Annotated[str, Argument(metavar="MODEL", help="Name, also of one not pulled yet.")],
+    ctx: Annotated[
+        int | None, Option("--ctx", metavar="N", min=1, help="Tokens of context.")
+    ] = None,
+    parallel: Annotated[
+        int | None, Option("--parallel", metavar="N", min=1, help="Requests side by side.")
+    ] = None,
+    kv: Annotated[
+        str | None, Option("--kv", metavar="TYPE", help="Type of the KV cache, such as q8_0.")
+    ] = None,
+    device: Annotated[
+        list[str] | None,
+        Option("--device", metavar="NAME", help="Use this one, such as CUDA0 or cpu; repeatable."),
+    ] = None,
+    quant: Annotated[
+        str | None,
+        Option("--quant", metavar="NAME", help="Of one not pulled: this quantization, or auto."),
+    ] = None,
+    require_gpu: Annotated[
+        bool, Option("--require-gpu", help="All layers on cards, or an error.")
+    ] = False,
+    min_ctx: Annotated[
+        int | None,
+        Option("--min-ctx", metavar="N", min=1, help="A shorter context of so much will do."),
+    ] = None,
+    insecure: Insecure = False,
+    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Show which devices a model would take, what of them, and why, without loading it."""
+    terminal = Terminal()
+    options: dict[str, object] = {}
+    for name, value in (("num_ctx", ctx), ("min_ctx", min_ctx), ("require_gpu", require_gpu)):
+        if value:
+            options[name] = value
+    body: dict[str, object] = {"model": model, "options": options, "insecure": insecure}
+    for name, given in (
+        ("parallel", parallel),
+        ("kv_cache_type", kv),
+        ("devices", device),
+        ("quantization", quant),
+    ):
+        if given:
+            body[name] = given
+    found = daemon(terminal).plan(body)
+    if as_json:
+        terminal.data(json.dumps(found, indent=2) + "\n")
+        return
+    devices = [one for one in found.get("devices") or () if isinstance(one, dict)]
+    terminal.data(table(HEADER, [row(one) for one in devices]))
+    terminal.data("".join(f"{line}\n" for line in sentences(found, devices)))
+    for note in found.get("notes") or ():
+        terminal.message(f"warning: {visible(str(note))}\n")
+
+
+def row(device: Mapping[str, Any]) -> tuple[str, ...]:
+    """One device of the table."""
+    uses = [device.get(f"{use}_bytes") or 0 for use in ("weights", "kv", "compute", "process")]
+    return (
+        visible(str(device.get("name", ""))),
+        str(device.get("layers", 0)),
+        *(size_text(size) for size in (*uses, sum(uses))),
+        size_text(device.get("free_bytes") or 0),
+    )
+
+
+def sentences(found: Mapping[str, Any], devices: list[dict[str, Any]]) -> list[str]:
+    """What the table does not say."""
+    lines = []
+    context, largest = found.get("context_length"), found.get("largest_context_length")
+    more = f"; the largest that fits is {largest}" if largest else ""
+    lines.append(f"context: {context} tokens{more}")
+    cards = [one for one in devices if one.get("name") != "CPU" and one.get("layers")]
+    on_cards = sum(one.get("layers", 0) for one in cards)
+    if not cards:
+        lines.append("the processor computes all layers")
+    elif len(cards) == 1:
+        lines.append(f"{on_cards} of {found.get('layers')} layers fit on one device")
+    else:
+        lines.append(f"{on_cards} of {found.get('layers')} layers need {len(cards)} devices")
+    if evicted := found.get("evicts"):
+        lines.append(f"would be unloaded: {', '.join(map(visible, map(str, evicted)))}")
+    if pace := found.get("most_tokens_per_second"):
+        speed = (found.get("memory_bytes_per_second") or 0) / 1e9
+        lines.append(f"at most {pace:.0f} tokens/s: main memory reads {speed:.0f} GB/s")
+    if not found.get("pulled"):
+        lines.append(f"not pulled yet: {size_text(found.get('download') or 0)} to fetch")
+    if why := found.get("why"):
+        lines.append(visible(str(why)))
+    return lines

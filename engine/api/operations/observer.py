@@ -1,0 +1,65 @@
+"""ASGI middleware: gives each request its id, counts it, and says in headers what became of it.
+
+Outermost, so that what is refused counts too.
+"""
+
+import logging
+import time
+from typing import Final
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from olmkit.engine.api.operations.replyheaders import REQUEST_ID, headers_of
+from olmkit.engine.settings import DEBUG
+from olmkit.engine.telemetry.metrics import Metrics
+from olmkit.engine.telemetry.requestrecord import begin_record
+
+ROUTE: Final = "olm.route"
+"""In an ASGI scope: the path of the route that was taken, with names for its variable parts."""
+NO_ROUTE: Final = "none"
+
+log = logging.getLogger(__name__)
+
+
+class Observer:
+    """See the module."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began_s = time.perf_counter()
+        record = begin_record(Headers(scope=scope).get(REQUEST_ID))
+        status = 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                for name, value in headers_of(record, scope["path"]).items():
+                    headers[name] = value
+            await send(message)
+
+        self._metrics.in_progress += 1
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            self._metrics.in_progress -= 1
+            self._count(scope, status, time.perf_counter() - began_s)
+
+    def _count(self, scope: Scope, status: int, took_s: float) -> None:
+        route = scope.get(ROUTE, NO_ROUTE)
+        method = self._metrics.method(scope["method"])
+        self._metrics.requests.of(route, method, str(status or 499)).add()
+        self._metrics.request_s.of(route).observe(took_s)
+        if log.isEnabledFor(DEBUG):
+            took_ms = round(took_s * 1e3, 1)
+            facts = {"route": route, "method": method, "status": status, "took_ms": took_ms}
+            log.debug("answered", extra=facts)

@@ -1,0 +1,109 @@
+"""What placing speaks of: the settings' rules, a model's place, a rehearsal, a plan."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from olmkit.engine.devices.inventory import Device
+from olmkit.engine.planning.attempts import Attempts
+from olmkit.engine.planning.footprint import PROCESS_BYTES
+from olmkit.engine.planning.ledger import HOST
+from olmkit.engine.runner.layouts import Layout, SplitMode
+from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions
+from olmkit.engine.scheduling import bringup
+from olmkit.engine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlacingRules:
+    """What the settings say of devices."""
+
+    overhead_bytes: int = 0
+    """Of each device, that is left to others."""
+    spread: bool = False
+    refuses_less: bool = False
+    """Whether a model that does not fit as asked is refused, where else it is loaded with less."""
+    kv_on_host: bool = False
+    cpu_expert_layers: int | None = None
+    split_mode: SplitMode = SplitMode.LAYER
+
+
+def placing_rules(settings: Settings) -> PlacingRules:
+    """What the settings say of devices."""
+    return PlacingRules(
+        overhead_bytes=settings.gpu_overhead_bytes,
+        spread=settings.spreads,
+        refuses_less=settings.degrade == "error",
+        kv_on_host=not settings.kv_offload,
+        cpu_expert_layers=settings.cpu_expert_layers,
+        split_mode=SplitMode(settings.split_mode),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """Where a model goes, and what it takes there."""
+
+    options: LoadOptions
+    """With the context that it gets."""
+    layout: Layout
+    taken: Mapping[str, int]
+    """Bytes by device, main memory as `CPU`."""
+    buffers: tuple[Buffer, ...] = ()
+    """The same by use; empty where no dry run was made."""
+    devices: tuple[Device, ...] = ()
+    notes: tuple[str, ...] = ()
+    """One sentence for each way in which this is less than what was asked for."""
+    is_whole: bool = True
+    largest_context_tokens: int = 0
+    """Longest context that fits there just as well; 0: not looked for."""
+    key: str = ""
+    """What its cost is remembered by."""
+    attempts: Attempts | None = field(default=None, repr=False)
+    """The search, to go on when an allocation fails all the same."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """A placing for the sake of its answer."""
+
+    gone: frozenset[int] = frozenset()
+    """Owners that are taken for gone."""
+    freed_host_bytes: int = 0
+    """Main memory that they would have given back."""
+    only: frozenset[str] = frozenset()
+    """The devices to choose from; empty: all."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Where a model would go, and who would leave for it."""
+
+    placed: Placed
+    evicted: tuple[str, ...]
+    """Names of loaded models."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MainMemory:
+    """Main memory, in bytes."""
+
+    free: int
+    """That nobody has claimed."""
+    total: int
+    process: int
+    """What a runner takes beside weights and buffers."""
+
+
+def settled(placed: Placed, loaded: Loaded) -> tuple[dict[str, int], dict[str, int]]:
+    """What a model that was loaded there claims, and what its end gives back, by device."""
+    process = {device.name: device.process_bytes for device in placed.devices}
+    cards: dict[str, int] = {}
+    for buffer in loaded.buffers:
+        if bringup.is_on_card(buffer):
+            size = bringup.buffer_bytes(buffer) + process.get(buffer.device, 0)
+            cards[buffer.device] = cards.get(buffer.device, 0) + size
+    # Mapped weights are wanted, though the system counts them as free.
+    is_mapped = placed.options.use_mmap is not False
+    wanted_bytes = bringup.host_weights_bytes(loaded) if is_mapped else 0
+    host_bytes = PROCESS_BYTES + bringup.host_bytes(loaded)
+    return {HOST: wanted_bytes, **cards}, {HOST: host_bytes, **cards}

@@ -1,0 +1,403 @@
+"""The search for the place of one model, while nobody else looks for one: see `placing`."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from olmkit.engine.devices.enumeration import Found
+from olmkit.engine.errors import DeviceLost, OutOfMemory
+from olmkit.engine.planning.admission import check_memory
+from olmkit.engine.planning.attempts import Attempts
+from olmkit.engine.planning.contexts import (
+    DEFAULT_CONTEXT_TOKENS,
+    MOST_CONTEXT_TOKENS,
+    choose_context_tokens,
+    largest_context_tokens,
+)
+from olmkit.engine.planning.devicelayout import Budget, Wish, bytes_by_device, choose_layout
+from olmkit.engine.planning.footprint import PROCESS_BYTES, MemoryPlan
+from olmkit.engine.planning.ledger import HOST
+from olmkit.engine.planning.measuredcosts import cost_key
+from olmkit.engine.planning.modelcosts import as_loaded, model_cost
+from olmkit.engine.runner.layouts import Layout
+from olmkit.engine.runner.protocol import Buffer, LoadOperation, LoadOptions
+from olmkit.engine.scheduling import bringup
+from olmkit.engine.scheduling.bringup import Loadable
+from olmkit.engine.scheduling.modelplaces import Placed, Rehearsal
+from olmkit.engine.scheduling.placement import bytes_by_name
+from olmkit.engine.supervision.interface import Runner
+
+if TYPE_CHECKING:
+    from olmkit.engine.scheduling.placing import Placer
+
+_NEVER: Final = 1 << 62
+
+
+class PlaceSearch:
+    """The search for the place of one model, while nobody else looks for one."""
+
+    def __init__(
+        self,
+        placer: "Placer",
+        spec: Loadable,
+        options: LoadOptions,
+        found: Found,
+        owner: int,
+        victims: list[int],
+        rehearsal: Rehearsal | None,
+    ) -> None:
+        self._rehearsal = rehearsal
+        self._gone = set(rehearsal.gone) if rehearsal else set()
+        self._placer, self._rules, self._ledger = placer, placer.rules, placer.ledger
+        self._spec, self._options, self._devices = spec, options, found.devices
+        if rehearsal is not None and rehearsal.only:
+            self._devices = tuple(d for d in found.devices if d.name in rehearsal.only)
+        self._notes = list(found.problems)
+        self._owner = owner
+        names = {device.name for device in self._devices}
+        self._victims = [
+            one
+            for one in victims
+            if one != owner and one not in self._gone and names & self._ledger.taken_by(one).keys()
+        ]
+        self._wish = Wish(
+            layers=options.gpu_layers,
+            main_device=self._main_device(),
+            spread=self._rules.spread,
+            kv_on_host=self._rules.kv_on_host,
+            cpu_expert_layers=self._rules.cpu_expert_layers,
+            split_mode=self._rules.split_mode,
+        )
+
+    async def placed(
+        self, start: Callable[[], Awaitable[Runner]], previous: Placed | None
+    ) -> Placed:
+        """The place, or why there is none."""
+        if not self._devices:
+            # Off the loop: it reads files, and the model's own header decides how long it takes.
+            return await asyncio.to_thread(self._on_host, self._free_host_bytes())
+        options = self._with_context() if previous is None else previous.options
+        if previous is None:
+            self._make_room(options)
+        return await self._proven(await start(), options, previous)
+
+    # --- the processor alone ------------------------------------------------------------------
+
+    def _on_host(self, free_bytes: int) -> Placed:
+        options = self._options
+        asked = choose_context_tokens(options.context_tokens, trained=self._trained)
+        if options.require_gpu:
+            raise OutOfMemory(
+                f"{self._spec.name} is to be on graphics cards only, and there is none",
+                missing={HOST: _NEVER},
+                hint="run it without --require-gpu; `olm info` shows the devices",
+            )
+
+        def plan(tokens: int) -> MemoryPlan:
+            return bringup.plan_for(self._spec, _with_context(options, tokens))
+
+        tokens = asked
+        if options.least_context_tokens:
+            least = min(options.least_context_tokens, asked)
+            most = largest_context_tokens(
+                lambda n: plan(n).total_bytes <= free_bytes, least=least, most=asked
+            )
+            tokens = most or least
+        found = plan(tokens)
+        check_memory(self._spec.name, found, context_tokens=tokens, free_bytes=free_bytes)
+        self._note_context(asked, tokens)
+        largest = self._largest(lambda n: plan(n).total_bytes <= free_bytes, tokens)
+        return Placed(
+            options=_with_context(options, tokens),
+            largest_context_tokens=largest,
+            layout=Layout(),
+            taken={HOST: found.total_bytes},
+            notes=tuple(self._notes),
+        )
+
+    # --- context and room ---------------------------------------------------------------------
+
+    def _with_context(self) -> LoadOptions:
+        """The options with the context that is wanted, or that is allowed and fits."""
+        options = self._options
+        total = sum(device.total_bytes - self._rules.overhead_bytes for device in self._devices)
+        usual = choose_context_tokens(
+            options.context_tokens, trained=self._trained, card_bytes=total
+        )
+        is_automatic = not options.context_tokens
+        least = options.least_context_tokens
+        if is_automatic:
+            least = least or min(DEFAULT_CONTEXT_TOKENS, usual)
+        if not least or least >= usual:
+            return _with_context(options, usual)
+
+        def is_whole_with(leaving: Sequence[int]) -> Callable[[int], bool]:
+            return lambda tokens: self._whole(_with_context(options, tokens), leaving) is not None
+
+        now = largest_context_tokens(is_whole_with(()), least=least, most=usual)
+        if now is None:
+            now = largest_context_tokens(is_whole_with(self._victims), least=least, most=usual)
+        tokens = now or least
+        if not is_automatic:
+            self._note_context(usual, tokens)
+        return _with_context(options, tokens)
+
+    def _make_room(self, options: LoadOptions) -> None:
+        """Nothing where the model can be placed now.
+
+        Raises:
+            OutOfMemory: others must leave first, or it may not be loaded with less.
+        """
+        if self._wish.layers == 0 or self._whole(options, ()) is not None:
+            return
+        first = self._victims
+        for leaving in (*([one] for one in first), *(first[:n] for n in range(2, len(first) + 1))):
+            layout = self._whole(options, leaving)
+            if layout is not None:
+                raise self._too_little(options, layout, leaving)
+        if self._options.require_gpu or self._rules.refuses_less or self._wish.layers > 0:
+            raise self._never(options)
+        if first:
+            taken: dict[str, int] = {}
+            for owner in first:
+                for name, size in self._ledger.taken_by(owner).items():
+                    if name != HOST:
+                        taken[name] = taken.get(name, 0) + size
+            raise OutOfMemory(
+                f"{self._spec.name} needs all of the cards, on which other models are loaded",
+                missing=taken,
+            )
+
+    def _whole(self, options: LoadOptions, leaving: Sequence[int]) -> Layout | None:
+        """A layout with all layers that were asked for on devices; None: they do not fit."""
+        cost = model_cost(self._spec.gguf, options)
+        layout = choose_layout(cost, self._budgets(leaving), self._wish)
+        if layout is None or not self._is_whole(layout):
+            return None
+        return layout
+
+    def _is_whole(self, layout: Layout) -> bool:
+        wanted = (self._spec.gguf.block_count or 0) + 1
+        if self._wish.layers >= 0:
+            wanted = min(wanted, self._wish.layers)
+        asked_experts = self._wish.cpu_expert_layers or 0
+        return layout.layers >= wanted and layout.cpu_expert_layers <= asked_experts
+
+    def _free_host_bytes(self) -> int:
+        freed_bytes = self._rehearsal.freed_host_bytes if self._rehearsal else 0
+        return self._placer.free_host_bytes() + freed_bytes
+
+    def _budgets(self, leaving: Sequence[int]) -> list[Budget]:
+        gone = {*leaving, *self._gone, self._owner}
+        host_bytes = self._free_host_bytes()
+        budgets = []
+        for device in self._devices:
+            free_bytes = self._ledger.free_bytes(
+                device, overhead_bytes=self._rules.overhead_bytes, leaving=gone
+            )
+            if device.is_integrated:
+                free_bytes = max(0, min(free_bytes, host_bytes))
+            rank = 2 if device.is_integrated else 1 if device.is_remote else 0
+            budgets.append(Budget(device=device.name, free_bytes=free_bytes, rank=rank))
+        return budgets
+
+    # --- fit and alloc ------------------------------------------------------------------------
+
+    async def _proven(
+        self, runner: Runner, options: LoadOptions, previous: Placed | None
+    ) -> Placed:
+        """The first layout whose exact bytes fit, and that the devices give."""
+        attempts = previous.attempts if previous else None
+        if attempts is None:
+            cost = model_cost(self._spec.gguf, options)
+            attempts = Attempts(cost, self._budgets(()), self._wish)
+        while (layout := attempts.next()) is not None:
+            if not self._is_whole(layout) and (
+                self._options.require_gpu or self._rules.refuses_less
+            ):
+                break
+            key = cost_key(
+                self._spec.model_key,
+                options,
+                layout,
+                self._devices,
+                engine=self._placer.engine(),
+            )
+            buffers = self._placer.remembered(key)
+            if buffers is None:
+                buffers = await self._fitted(runner, options, layout)
+            over = attempts.learn(layout, bytes_by_name(buffers))
+            if any(over.keys() & self._ledger.taken_by(one).keys() for one in self._victims):
+                raise self._too_little(options, layout, self._victims, over=over)
+            if over:
+                continue
+            proof = [one for one in buffers if one.device != HOST]
+            try:
+                if proof and self._rehearsal is None:
+                    await runner.load(
+                        self._spec.files, options, operation=LoadOperation.ALLOC, proof=proof
+                    )
+            except OutOfMemory as error:
+                attempts.refuse(layout, error.device)
+                continue
+            return self._placed(options, layout, buffers, key, attempts)
+        raise self._never(options)
+
+    async def _fitted(self, runner: Runner, options: LoadOptions, layout: Layout) -> list[Buffer]:
+        """What a dry run says; in a rehearsal of what others must leave, what the header says."""
+        try:
+            fitted = await runner.load(
+                self._spec.files, options, operation=LoadOperation.FIT, layout=layout
+            )
+        except DeviceLost:
+            if not self._gone:
+                raise
+            self._notes.append("sizes are from the file's header: a device is in use")
+            needs = bytes_by_device(model_cost(self._spec.gguf, options), layout)
+            return [Buffer(device=name, weights_bytes=size) for name, size in needs.items()]
+        is_mapped = options.use_mmap is not False
+        return as_loaded(self._spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
+
+    def _placed(
+        self,
+        options: LoadOptions,
+        layout: Layout,
+        buffers: Sequence[Buffer],
+        key: str,
+        attempts: Attempts,
+    ) -> Placed:
+        taken = self._taken(buffers)
+        free_bytes = self._free_host_bytes()
+        host = [one for one in buffers if one.device == HOST]
+        check_memory(
+            self._spec.name,
+            MemoryPlan(
+                weights_bytes=taken[HOST]
+                - PROCESS_BYTES
+                - sum(one.kv_bytes + one.compute_bytes for one in host),
+                kv_bytes=sum(one.kv_bytes for one in host),
+                compute_bytes=sum(one.compute_bytes for one in host),
+            ),
+            context_tokens=options.context_tokens,
+            free_bytes=free_bytes,
+        )
+        is_whole = self._is_whole(layout)
+        if not is_whole:
+            self._note_partial(layout)
+        largest = 0
+        if is_whole:
+            largest = self._largest(
+                lambda n: self._whole(_with_context(options, n), ()) is not None,
+                options.context_tokens,
+            )
+        return Placed(
+            options=options,
+            largest_context_tokens=largest,
+            layout=layout,
+            taken=taken,
+            buffers=tuple(buffers),
+            devices=self._devices,
+            notes=tuple(self._notes),
+            is_whole=is_whole,
+            key=key,
+            attempts=attempts,
+        )
+
+    def _taken(self, buffers: Sequence[Buffer]) -> dict[str, int]:
+        taken = {HOST: PROCESS_BYTES}
+        by_name = {device.name: device for device in self._devices}
+        for name, size in bytes_by_name(buffers).items():
+            device = by_name.get(name)
+            if device is None or device.is_integrated:
+                taken[HOST] += size
+            if device is not None:
+                taken[name] = size + device.process_bytes
+        return taken
+
+    def _largest(self, fits: Callable[[int], bool], tokens: int) -> int:
+        """The longest context that fits, at most what was trained; only a rehearsal asks."""
+        most = self._trained or MOST_CONTEXT_TOKENS
+        if self._rehearsal is None or most < tokens:
+            return 0 if self._rehearsal is None else tokens
+        return largest_context_tokens(fits, least=tokens, most=most) or tokens
+
+    # --- words --------------------------------------------------------------------------------
+
+    def _too_little(
+        self,
+        options: LoadOptions,
+        layout: Layout,
+        leaving: Sequence[int],
+        *,
+        over: Mapping[str, int] | None = None,
+    ) -> OutOfMemory:
+        """The error of a layout for which some must go; `over`: bytes that a dry run found."""
+        needs = bytes_by_device(model_cost(self._spec.gguf, options), layout)
+        free = {one.device: one.free_bytes for one in self._budgets(())}
+        short = over or {name: need - free[name] for name, need in needs.items()}
+        missing = {}
+        for name, size in short.items():
+            # Their end gives back more than they took where a device has one client at a time.
+            taken = sum(self._ledger.taken_by(one).get(name, 0) for one in leaving)
+            if min(size, taken) > 0:
+                missing[name] = min(size, taken)
+        where = ", ".join(missing)
+        return OutOfMemory(
+            f"{self._spec.name} needs {sum(needs.values()) >> 20} MiB on {', '.join(needs)}, of"
+            f" which {sum(missing.values()) >> 20} MiB on {where} are not free",
+            needed_bytes=sum(needs.values()),
+            free_bytes=sum(needs.values()) - sum(missing.values()),
+            missing=missing,
+        )
+
+    def _never(self, options: LoadOptions) -> OutOfMemory:
+        """The error of a model that does not fit as it was asked for, whoever leaves."""
+        cost = model_cost(self._spec.gguf, options)
+        layers = sum(one.weights_bytes + one.kv_bytes for one in cost.layers)
+        needed = layers + cost.output_bytes + cost.compute_bytes
+        free = sum(one.free_bytes for one in self._budgets(self._victims))
+        what = "all its layers" if self._wish.layers < 0 else f"{self._wish.layers} layers"
+        return OutOfMemory(
+            f"{self._spec.name} does not fit on the graphics cards with {what} and a context of"
+            f" {options.context_tokens} tokens: it needs {needed >> 20} MiB of"
+            f" {free >> 20} MiB",
+            needed_bytes=needed,
+            free_bytes=free,
+            missing={HOST: _NEVER},
+            hint="use a smaller num_ctx or model, or let the processor compute some layers"
+            " (no --require-gpu, OLM_DEGRADE=warn)",
+        )
+
+    def _note_context(self, asked: int, tokens: int) -> None:
+        if tokens < asked:
+            self._notes.append(
+                f"the context is {tokens} tokens instead of {asked}: more does not fit"
+            )
+
+    def _note_partial(self, layout: Layout) -> None:
+        layers = (self._spec.gguf.block_count or 0) + 1
+        if layout.cpu_expert_layers:
+            self._notes.append(
+                f"the experts of {layout.cpu_expert_layers} layers are in main memory:"
+                " the cards have no room for them"
+            )
+        if layout.layers < layers:
+            self._notes.append(
+                f"{layout.layers} of {layers} layers are on graphics cards: more do not fit"
+            )
+
+    @property
+    def _trained(self) -> int | None:
+        return self._spec.gguf.context_length
+
+    def _main_device(self) -> str | None:
+        number = self._options.main_gpu
+        if number is None or not 0 <= number < len(self._devices):
+            return None
+        return self._devices[number].name
+
+
+def _with_context(options: LoadOptions, tokens: int) -> LoadOptions:
+    return msgspec.structs.replace(options, context_tokens=tokens)
