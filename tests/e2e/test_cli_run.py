@@ -146,7 +146,7 @@ def test_a_file_that_is_no_model_is_refused(environ: dict[str, str], tmp_path: P
     with open(smollm2(), "rb") as whole:
         path.write_bytes(whole.read(5_000_000))
     done = olm(environ, "run", str(path), "hi")
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (7, b"")
     told = done.stderr.decode().splitlines()[-1]
     assert told == "Error: bad.gguf: truncated: needs 98362432 bytes, has 5000000"
 
