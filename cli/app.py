@@ -21,6 +21,9 @@ from olmkit.modelfile.booleans import parse_boolean
 
 COMMANDS: Final = {
     "run": "Run a model: answer a prompt, or chat",
+    "embed": "Print the vectors of texts",
+    "rerank": "Sort documents by how well they answer a query",
+    "replay": "Ask a recorded question again",
     "pull": "Fetch a model from a registry or package index",
     "push": "Send a model to a registry",
     "login": "Log in to a registry",

@@ -3,7 +3,12 @@
 CliError
 ├ UsageError
 ├ NotFound
-└ SomeFailed
+├ SomeFailed
+├ TimedOut
+├ AnswerCut
+├ AnswerRepeats
+├ SchemaViolated
+└ ExpectationFailed
 """
 
 
@@ -25,3 +30,23 @@ class NotFound(CliError):
 
 class SomeFailed(CliError):
     """Several things were asked for and not all succeeded; each failure was told already."""
+
+
+class TimedOut(CliError):
+    """The time that the user gave is over."""
+
+
+class AnswerCut(CliError):
+    """A limit of tokens ended an answer before its model did."""
+
+
+class AnswerRepeats(CliError):
+    """An answer was ended because it repeated itself."""
+
+
+class SchemaViolated(CliError):
+    """An answer is not the JSON that it was to be."""
+
+
+class ExpectationFailed(CliError):
+    """An answer is not what it was expected to be."""

@@ -5,7 +5,16 @@ Codes are part of the interface (scripts test them); `olm help` and olm(1) print
 
 import enum
 
-from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.errors import (
+    AnswerCut,
+    AnswerRepeats,
+    CliError,
+    ExpectationFailed,
+    NotFound,
+    SchemaViolated,
+    TimedOut,
+    UsageError,
+)
 from olmkit.engine import errors as engine
 from olmkit.engine.client import http1
 from olmkit.modelfile import errors as modelfile
@@ -22,6 +31,15 @@ class ExitCode(enum.IntEnum):
     UNAUTHORIZED = 4
     DAEMON_UNREACHABLE = 5
     OUT_OF_MEMORY = 6
+    LOAD_FAILED = 7
+    PROMPT_TOO_LONG = 8
+    CUT_BY_LENGTH = 9
+    TIMED_OUT = 10
+    REPEAT_LIMIT = 11
+    RUNNER_DIED = 12
+    SCHEMA_VIOLATED = 13
+    EXPECTATION_FAILED = 14
+    BUSY = 15
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -34,6 +52,15 @@ MEANINGS = {
     ExitCode.UNAUTHORIZED: "credentials are missing or refused",
     ExitCode.DAEMON_UNREACHABLE: "the daemon does not run, cannot be started or was lost",
     ExitCode.OUT_OF_MEMORY: "the model does not fit in memory",
+    ExitCode.LOAD_FAILED: "the model cannot be loaded, or its load made no progress",
+    ExitCode.PROMPT_TOO_LONG: "the prompt is longer than the context",
+    ExitCode.CUT_BY_LENGTH: "--max-tokens or the context cut the answer; it was printed",
+    ExitCode.TIMED_OUT: "the time of --timeout is over",
+    ExitCode.REPEAT_LIMIT: "the answer repeated itself and was ended; it was printed",
+    ExitCode.RUNNER_DIED: "the process that ran the model died",
+    ExitCode.SCHEMA_VIOLATED: "the answer is not the JSON that was asked for; it was printed",
+    ExitCode.EXPECTATION_FAILED: "an answer is not what it was expected to be",
+    ExitCode.BUSY: "the daemon has too much to do already; try again later",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
     ExitCode.BROKEN_PIPE: "the reader of the output went away",
 }
@@ -42,12 +69,23 @@ CODES: dict[type[Exception], ExitCode] = {
     CliError: ExitCode.FAILED,
     UsageError: ExitCode.USAGE,
     NotFound: ExitCode.NOT_FOUND,
+    TimedOut: ExitCode.TIMED_OUT,
+    AnswerCut: ExitCode.CUT_BY_LENGTH,
+    AnswerRepeats: ExitCode.REPEAT_LIMIT,
+    SchemaViolated: ExitCode.SCHEMA_VIOLATED,
+    ExpectationFailed: ExitCode.EXPECTATION_FAILED,
     engine.EngineError: ExitCode.FAILED,
     engine.InvalidRequest: ExitCode.USAGE,
     engine.KeyRequired: ExitCode.UNAUTHORIZED,
     engine.KeyForbids: ExitCode.UNAUTHORIZED,
     engine.ResponseNotStored: ExitCode.NOT_FOUND,
     engine.OutOfMemory: ExitCode.OUT_OF_MEMORY,
+    engine.ModelUnloadable: ExitCode.LOAD_FAILED,
+    engine.LoadTimeout: ExitCode.LOAD_FAILED,
+    engine.ContextExceeded: ExitCode.PROMPT_TOO_LONG,
+    engine.RunnerDied: ExitCode.RUNNER_DIED,
+    engine.EngineUnusable: ExitCode.LOAD_FAILED,
+    engine.QueueFull: ExitCode.BUSY,
     engine.DaemonNotRunning: ExitCode.DAEMON_UNREACHABLE,
     engine.DaemonStartFailed: ExitCode.DAEMON_UNREACHABLE,
     engine.AddressInUse: ExitCode.DAEMON_UNREACHABLE,
@@ -65,6 +103,8 @@ STATUS_CODES = {
     401: ExitCode.UNAUTHORIZED,
     403: ExitCode.UNAUTHORIZED,
     404: ExitCode.NOT_FOUND,
+    429: ExitCode.BUSY,
+    503: ExitCode.BUSY,
 }
 """Exit codes by the HTTP status of an error of the daemon; others are `FAILED`."""
 
@@ -73,6 +113,11 @@ API_CODES = {
     "invalid_name": ExitCode.USAGE,
     "invalid_request": ExitCode.USAGE,
     "out_of_memory": ExitCode.OUT_OF_MEMORY,
+    "model_unloadable": ExitCode.LOAD_FAILED,
+    "load_timeout": ExitCode.LOAD_FAILED,
+    "engine_unusable": ExitCode.LOAD_FAILED,
+    "context_exceeded": ExitCode.PROMPT_TOO_LONG,
+    "runner_died": ExitCode.RUNNER_DIED,
 }
 """Exit codes by the API's code, for errors that share their status with others."""
 

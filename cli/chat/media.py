@@ -43,13 +43,14 @@ def extract_files(prompt: str) -> tuple[str, list[Attachment]]:
         path = Path(os.path.expanduser(_ESCAPED.sub(r"\1", found)))
         if not path.exists():
             continue
-        attachments.append(_read(path))
+        attachments.append(read_media(path))
         for spelling in (f"'{found}'", found):
             prompt = prompt.replace(spelling, "")
     return (prompt.strip() if attachments else prompt), attachments
 
 
-def _read(path: Path) -> Attachment:
+def read_media(path: Path) -> Attachment:
+    """An image or sound. Raises: CliError: it cannot be read, is too large, or is neither."""
     try:
         if os.stat(path).st_size > MAX_FILE_BYTES:
             raise CliError(f"{path} is larger than the limit of 100 MB")

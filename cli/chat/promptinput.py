@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from olmkit.cli.errors import CliError
+from olmkit.cli.errors import CliError, UsageError
 from olmkit.cli.screen.terminal import Terminal
 
 MAX_INPUT_BYTES: Final = 64 * 1024 * 1024
@@ -13,6 +13,7 @@ def join_prompt(terminal: Terminal, words: list[str]) -> str:
 
     Raises:
         CliError: the input is too long or cannot be read.
+        UsageError: it is no text.
     """
     parts = list(words)
     if terminal.has_input:
@@ -24,5 +25,23 @@ def join_prompt(terminal: Terminal, words: list[str]) -> str:
         if len(raw) > MAX_INPUT_BYTES:
             raise CliError(f"standard input is longer than {MAX_INPUT_BYTES // 2**20} MiB")
         if raw:
-            parts.insert(0, raw.decode("utf-8", "replace").removeprefix("\ufeff"))
+            parts.insert(0, _decoded(raw))
     return " ".join(parts)
+
+
+def _decoded(raw: bytes) -> str:
+    """Raises: UsageError: it is no text in UTF-8. A model would be asked about other characters
+    than the user's."""
+    try:
+        text = raw.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        raise UsageError(
+            f"standard input is no UTF-8 text: byte {error.start} is {raw[error.start]:#04x}",
+            hint="`iconv -t UTF-8` converts text; --image takes images",
+        ) from error
+    if "\0" in text:
+        raise UsageError(
+            f"standard input is binary: byte {raw.index(0)} is zero",
+            hint="`iconv -f UTF-16 -t UTF-8` converts text of Windows; --image takes images",
+        )
+    return text

@@ -1,29 +1,25 @@
 """`olm run`: one answer, or a chat."""
 
-import json
 import threading
 from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.building.fetch import fetch
+from olmkit.cli.building.findmodel import find_model
 from olmkit.cli.building.localmodel import called, local_file
-from olmkit.cli.chat.asking import (
-    Asking,
-    parse_format,
-    parse_keep_alive,
-    parse_think,
-)
+from olmkit.cli.chat.asking import Asking, parse_keep_alive, parse_think
 from olmkit.cli.chat.preload import load
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
 from olmkit.cli.flags import Insecure
-from olmkit.cli.screen.terminal import Terminal, visible
+from olmkit.cli.oneshot.constraints import parse_assignments, read_format
+from olmkit.cli.oneshot.deadline import deadline, parse_timeout
+from olmkit.cli.oneshot.onerequest import Form, Request, embed, generate
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import client_of, load_settings
 from olmkit.cli.thinkflag import ThinkCommand
 from olmkit.engine.client import Client
 from olmkit.engine.client.replies import ModelDetails
-from olmkit.engine.errors import ApiError
 from olmkit.engine.settings import Settings
 
 COMMAND_CLASS = ThinkCommand
@@ -49,6 +45,48 @@ def run(
     ] = False,
     format: Annotated[
         str, Option("--format", metavar="FORMAT", help="`json`, or a JSON schema.")
+    ] = "",
+    schema: Annotated[
+        str, Option("--schema", metavar="FILE", help="Answer in JSON of the schema in a file.")
+    ] = "",
+    grammar: Annotated[
+        str,
+        Option("--grammar", metavar="FILE", help="Answer by a .gbnf, .lark or .regex file."),
+    ] = "",
+    system: Annotated[
+        str | None,
+        Option("--system", metavar="TEXT", help="A system message in place of the model's own."),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        Option("--set", metavar="KEY=VALUE", help="A parameter, as in a Modelfile; repeatable."),
+    ] = None,
+    seed: Annotated[
+        int | None, Option("--seed", metavar="N", help="Start of the random choices.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None,
+        Option("--max-tokens", metavar="N", min=1, help="Cut the answer here, and exit with 9."),
+    ] = None,
+    timeout: Annotated[
+        str,
+        Option("--timeout", metavar="TIME", help="End all of it, and exit with 10: 90s, 5m."),
+    ] = "",
+    no_pull: Annotated[
+        bool, Option("--no-pull", help="Fail if the store lacks the model.")
+    ] = False,
+    json: Annotated[
+        bool, Option("--json", help="Print one JSON object: text, calls, tokens, timings, end.")
+    ] = False,
+    jsonl: Annotated[
+        bool, Option("--jsonl", help="Print a JSON object a piece, and that of --json at last.")
+    ] = False,
+    image: Annotated[
+        list[str] | None,
+        Option("--image", metavar="FILE", help="An image to look at; repeatable."),
+    ] = None,
+    record: Annotated[
+        str, Option("--record", metavar="FILE", help="Write a file for `olm replay`.")
     ] = "",
     think: Annotated[
         str | None,
@@ -98,78 +136,65 @@ def run(
     terminal carries the answer alone, with a newline at its end if it has none; progress,
     thoughts and timings go to standard error.
     An empty prompt loads the model. An embedding model prints its vector as a JSON array.
+
+    An answer that is cut, repeats itself or is not the JSON that was asked for is printed, and
+    told by the exit status; olm(1) lists those.
     """
+    terminal = Terminal()
+    if "-" in (schema, grammar):
+        raise UsageError("standard input is the prompt: --schema and --grammar take files")
+    if json and jsonl:
+        raise UsageError("only one of --json and --jsonl can be given")
     asking = Asking(
         keep_alive=parse_keep_alive(keepalive),
-        format=parse_format(format),
+        format=read_format(format, schema, grammar, terminal),
         think=parse_think(think),
         wraps=not nowordwrap,
         verbose=verbose,
         hides_thinking=hidethinking,
         truncate=truncate,
-        options=_options(reproducible=reproducible, require_gpu=require_gpu, min_ctx=min_ctx),
+        options=parse_assignments(set_ or []),
     )
-    terminal = Terminal()
+    given = {
+        "seed": seed,
+        "num_predict": max_tokens,
+        "reproducible": reproducible or None,
+        "require_gpu": require_gpu or None,
+        "min_ctx": min_ctx or None,
+    }
+    asking.options |= {name: value for name, value in given.items() if value is not None}
+    form = Form.JSON if json else Form.JSON_LINES if jsonl else Form.TEXT
+    timeout_s = parse_timeout(timeout)
     settings = load_settings(terminal)
     chats = not prompt and not terminal.has_input and terminal.shows_data
-    text = "" if chats else join_prompt(terminal, prompt or [])
-    client = client_of(settings, terminal)
-    digest = local_file(client, model, terminal)
-    name = digest or model
-    with called(model, digest):
-        details = find_model(client, name, terminal, insecure=insecure, quant=quant)
-        if asking.think is None and "thinking" in details.capabilities:
-            asking.think = True
-        if "embedding" in details.capabilities:
-            _embed(client, name, text, asking, terminal, truncate=truncate, dimensions=dimensions)
-        elif chats:
-            _chat(client, name, details, asking, terminal, settings)
-        else:
-            _generate(client, name, details, text, asking, terminal)
-            _say_notes(client, name, terminal)
-
-
-def _options(**flags: bool | int) -> dict[str, object]:
-    """The request options of the flags that were given."""
-    return {name: value for name, value in flags.items() if value}
-
-
-def _say_notes(client: Client, name: str, terminal: Terminal) -> None:
-    """In which ways the model has less than was asked for, if it is still loaded."""
-    for model in client.running():
-        if name in (model.name, model.name.removesuffix(":latest")):
-            for note in model.notes:
-                terminal.message(f"warning: {visible(note)}\n")
-
-
-def find_model(
-    client: Client, name: str, terminal: Terminal, *, insecure: bool, quant: str = ""
-) -> ModelDetails:
-    """The details of the model, which is pulled if the store lacks it, or lacks the file whose
-    digest its address names."""
-    wanted = None
-    if name.startswith("http"):
-        from olmkit.registry.oci.reference import address_digest
-
-        wanted = address_digest(name)
-    try:
-        if wanted is None or _has_layer(client, name, wanted):
-            return client.show(name)
-    except ApiError as error:
-        if name.startswith(("oci:", "oci-archive:")):
-            text = f"{name!r} is a layout, which holds models under names of their own"
-            hint = f"`olm pull {name}` brings them; then run one by its name"
-            raise UsageError(text, hint=hint) from error
-        if error.status != 404 or name.startswith("sha256:"):
-            raise
-    fetch(client, name, terminal, insecure=insecure, quant=quant)
-    return client.show(name)
-
-
-def _has_layer(client: Client, name: str, digest: str) -> bool:
-    from olmkit.engine.client.storereplies import inspect
-
-    return any(layer["digest"] == digest for layer in inspect(client, name)["layers"])
+    if chats and (form is not Form.TEXT or image or record or timeout_s or system is not None):
+        raise UsageError(
+            "--json, --jsonl, --image, --record, --system and --timeout go with a prompt"
+        )
+    with deadline(timeout_s):
+        text = "" if chats else join_prompt(terminal, prompt or [])
+        client = client_of(settings, terminal)
+        digest = local_file(client, model, terminal)
+        name = digest or model
+        with called(model, digest):
+            details = find_model(
+                client, name, terminal, insecure=insecure, quant=quant, pulls=not no_pull
+            )
+            if asking.think is None and "thinking" in details.capabilities:
+                asking.think = True
+            if "embedding" in details.capabilities:
+                if form is not Form.TEXT or record:
+                    raise UsageError(
+                        f"{model} is an embedding model", hint="`olm embed --json` prints JSON"
+                    )
+                embed(client, name, text, asking, terminal, dimensions=dimensions)
+            elif chats:
+                _chat(client, name, details, asking, terminal, settings)
+            else:
+                request = Request(
+                    text=text, system=system, images=image or [], form=form, record=record
+                )
+                generate(client, name, details, request, asking, terminal)
 
 
 def _chat(
@@ -197,58 +222,3 @@ def _chat(
 
 def _import_repl() -> None:
     import olmkit.cli.chat.repl  # noqa: F401  prompt-toolkit comes with it
-
-
-def _embed(
-    client: Client,
-    name: str,
-    text: str,
-    asking: Asking,
-    terminal: Terminal,
-    *,
-    truncate: bool | None,
-    dimensions: int,
-) -> None:
-    if not text:
-        raise UsageError(
-            "embedding models require input text", hint=f'usage: olm run {name} "your text here"'
-        )
-    body: dict[str, object] = {"model": name, "input": text}
-    if asking.keep_alive is not None:
-        body["keep_alive"] = asking.keep_alive
-    if truncate is not None:
-        body["truncate"] = truncate
-    if dimensions:
-        body["dimensions"] = dimensions
-    terminal.data(json.dumps(client.embed(body), separators=(",", ":")) + "\n")
-
-
-def _generate(
-    client: Client,
-    name: str,
-    details: ModelDetails,
-    text: str,
-    asking: Asking,
-    terminal: Terminal,
-) -> None:
-    from olmkit.cli.chat.answer import AnswerView, dropped_text, timings_text
-
-    body = asking.body(name)
-    if details.is_multimodal:
-        from olmkit.cli.chat.media import extract_files
-
-        text, attachments = extract_files(text)
-        for attachment in attachments:
-            terminal.message(f"Added {attachment.kind} '{attachment.path}'\n")
-        body["images"] = [attachment.data for attachment in attachments]
-    body["prompt"] = text
-    timings, notice = None, ""
-    with AnswerView(terminal, wraps=asking.wraps, hides_thinking=asking.hides_thinking) as view:
-        for chunk in client.generate(body):
-            view.show(chunk)
-            timings = chunk.timings or timings
-            notice = dropped_text(chunk.dropped)
-    if notice:
-        terminal.message(notice)
-    if asking.verbose and timings is not None:
-        terminal.message(timings_text(timings))

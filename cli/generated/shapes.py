@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from typer.core import TyperCommand
 
-FILE_FLAGS: Final = frozenset({"-f", "--file", "--messages", "--tools"})
+FILE_FLAGS: Final = frozenset(
+    {"-f", "--file", "--messages", "--tools", "--schema", "--grammar", "--image", "--record"}
+)
 ARGUMENTS: Final = {
     "run": "models files",
+    "embed": "models files",
+    "rerank": "models files",
+    "replay": "files",
     "show": "models",
     "prompt": "models files",
     "ls": "models",

@@ -146,7 +146,7 @@ def test_a_file_that_is_no_model_is_refused(environ: dict[str, str], tmp_path: P
     with open(smollm2(), "rb") as whole:
         path.write_bytes(whole.read(5_000_000))
     done = olm(environ, "run", str(path), "hi")
-    assert (done.returncode, done.stdout) == (1, b"")
+    assert (done.returncode, done.stdout) == (7, b"")
     told = done.stderr.decode().splitlines()[-1]
     assert told == "Error: bad.gguf: truncated: needs 98362432 bytes, has 5000000"
 
@@ -213,7 +213,6 @@ def test_an_embedding_model_prints_its_vector(environ: dict[str, str]) -> None:
 
 
 def test_words_that_are_no_utf_8_are_replaced(environ: dict[str, str]) -> None:
-    assert out(olm(environ, "run", "m", stdin=b"caf\xe9"))
     done = subprocess.run(
         [OLM.encode(), b"run", b"m", b"caf\xe9"],
         env=environment(environ),

@@ -33,14 +33,17 @@ def test_every_code_has_a_meaning() -> None:
 @pytest.mark.parametrize(
     ("status", "code", "exit_status"),
     [
-        (400, "context_exceeded", ExitCode.FAILED),
+        (400, "context_exceeded", ExitCode.PROMPT_TOO_LONG),
         (400, "invalid_request", ExitCode.USAGE),
         (400, "invalid_name", ExitCode.USAGE),
         (401, "unauthorized", ExitCode.UNAUTHORIZED),
         (403, "", ExitCode.UNAUTHORIZED),
         (404, "model_not_found", ExitCode.NOT_FOUND),
         (500, "out_of_memory", ExitCode.OUT_OF_MEMORY),
-        (500, "runner_died", ExitCode.FAILED),
+        (500, "runner_died", ExitCode.RUNNER_DIED),
+        (500, "model_unloadable", ExitCode.LOAD_FAILED),
+        (503, "queue_full", ExitCode.BUSY),
+        (504, "load_timeout", ExitCode.LOAD_FAILED),
         (507, "disk_full", ExitCode.FAILED),
     ],
 )
@@ -56,3 +59,27 @@ def test_what_the_client_finds_gives_its_code() -> None:
     assert exit_code(registry.InvalidReference("x", text="x")) == ExitCode.USAGE
     assert exit_code(cli.NotFound("x")) == ExitCode.NOT_FOUND
     assert exit_code(ValueError("x")) == ExitCode.FAILED
+
+
+def test_codes_never_change() -> None:
+    """Scripts test them: new causes get new numbers."""
+    assert [(code.value, code.name) for code in ExitCode] == [
+        (0, "OK"),
+        (1, "FAILED"),
+        (2, "USAGE"),
+        (3, "NOT_FOUND"),
+        (4, "UNAUTHORIZED"),
+        (5, "DAEMON_UNREACHABLE"),
+        (6, "OUT_OF_MEMORY"),
+        (7, "LOAD_FAILED"),
+        (8, "PROMPT_TOO_LONG"),
+        (9, "CUT_BY_LENGTH"),
+        (10, "TIMED_OUT"),
+        (11, "REPEAT_LIMIT"),
+        (12, "RUNNER_DIED"),
+        (13, "SCHEMA_VIOLATED"),
+        (14, "EXPECTATION_FAILED"),
+        (15, "BUSY"),
+        (130, "INTERRUPTED"),
+        (141, "BROKEN_PIPE"),
+    ]

@@ -1,0 +1,51 @@
+"""`olm replay`: a recorded request, made again."""
+
+from typing import Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.chat.asking import Asking
+from olmkit.cli.errors import ExpectationFailed
+from olmkit.cli.oneshot.oneanswer import OneAnswer
+from olmkit.cli.oneshot.onerequest import Form, show
+from olmkit.cli.oneshot.recording import read_recording
+from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.settings import daemon
+from olmkit.engine.client.storereplies import inspect
+
+
+def replay(
+    file: Annotated[str, Argument(metavar="FILE", help="What `olm run --record` wrote.")],
+    diff: Annotated[
+        bool, Option("--diff", help="Print how the answer differs; exit with 14 if it does.")
+    ] = False,
+    json: Annotated[bool, Option("--json", help="Print one JSON object, as `olm run`.")] = False,
+) -> None:
+    """Ask a recorded question again, of the very model that answered it.
+
+    The model is found by its digest, whatever its name means by now. What was recorded with
+    --reproducible is answered with the same bytes on the same machine and engine.
+    """
+    terminal = Terminal()
+    request, recorded = read_recording(file, terminal)
+    digest = str(recorded.get("digest") or request.get("model") or "")
+    answer = OneAnswer(model=str(request.get("model")), digest=digest)
+    client = daemon(terminal)
+    name = digest if digest == answer.model else str(inspect(client, digest)["names"][0])
+    chunks = client.generate({**request, "model": name})
+    if not diff:
+        show(chunks, answer, Form.JSON if json else Form.TEXT, Asking(), terminal)
+        return
+    for chunk in chunks:
+        answer.add(chunk)
+    before = str(recorded.get("text", ""))
+    if answer.text == before:
+        terminal.message("the answer is the same\n")
+        return
+    import difflib
+
+    lines = difflib.unified_diff(
+        before.splitlines(), answer.text.splitlines(), "recorded", "now", lineterm=""
+    )
+    terminal.data("".join(f"{line}\n" for line in lines))
+    raise ExpectationFailed(f"the answer differs from the one in {file}")

@@ -1,0 +1,81 @@
+"""`olm rerank`: documents in the order in which they answer a query."""
+
+import json as jsonlib
+from typing import Annotated
+
+from typer import Argument, Option
+
+from olmkit.cli.building.findmodel import find_model
+from olmkit.cli.building.localmodel import called, local_file
+from olmkit.cli.chat.promptinput import join_prompt
+from olmkit.cli.errors import UsageError
+from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.settings import daemon
+
+
+def rerank(
+    model: Annotated[
+        str,
+        Argument(metavar="MODEL", help="A model with a classifier, or the path of its GGUF file."),
+    ],
+    query: Annotated[str, Argument(metavar="QUERY", help="What the documents may answer.")],
+    documents: Annotated[
+        list[str] | None,
+        Argument(metavar="[DOCUMENT]...", help="Without one: the lines of standard input."),
+    ] = None,
+    top: Annotated[
+        int | None, Option("-n", "--top", metavar="N", min=1, help="Only the best N.")
+    ] = None,
+    raw_scores: Annotated[
+        bool, Option("--raw-scores", help="What the classifier says, not a number from 0 to 1.")
+    ] = False,
+    truncate: Annotated[
+        bool, Option("--truncate", help="Cut documents that the context cannot hold.")
+    ] = False,
+    no_pull: Annotated[
+        bool, Option("--no-pull", help="Fail if the store lacks the model.")
+    ] = False,
+    json: Annotated[
+        bool, Option("--json", help="Print one JSON object: results, tokens, timings.")
+    ] = False,
+) -> None:
+    """Print documents by how well they answer a query, the best first.
+
+    A line is the score, a tabulator and the document.
+    """
+    terminal = Terminal()
+    texts = documents or [line for line in join_prompt(terminal, []).splitlines() if line]
+    if not texts:
+        raise UsageError("there are no documents", hint="name them, or one a line on stdin")
+    client = daemon(terminal)
+    digest = local_file(client, model, terminal)
+    body: dict[str, object] = {
+        "model": digest or model,
+        "query": query,
+        "documents": texts,
+        "raw_scores": raw_scores,
+        "truncate": truncate,
+    }
+    if top is not None:
+        body["top_n"] = top
+    with called(model, digest):
+        find_model(client, digest or model, terminal, pulls=not no_pull)
+        reply = client.request("POST", "/api/rerank", body, timeout_s=None)
+    results = [
+        {"index": one["index"], "score": one["relevance_score"], "text": texts[one["index"]]}
+        for one in reply["results"]
+    ]
+    if json:
+        value = {
+            "model": model,
+            "results": results,
+            "tokens": {"prompt": reply.get("prompt_eval_count", 0)},
+            "timings": {
+                "total_ns": reply.get("total_duration", 0),
+                "load_ns": reply.get("load_duration", 0),
+            },
+        }
+        terminal.data(jsonlib.dumps(value, ensure_ascii=False) + "\n")
+    else:
+        rows = (f"{one['score']:.4f}\t{' '.join(one['text'].split())}\n" for one in results)
+        terminal.data("".join(rows))

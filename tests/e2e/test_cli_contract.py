@@ -1,0 +1,278 @@
+"""What scripts may rely on: exit codes by real causes, and the forms of answers."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.daemon import Daemon, running_daemon, wait_until
+from support.models import minilm_gguf, smollm2
+from support.olm import OLM, environment, olm, out
+
+STEADY = "PARAMETER seed 1\nPARAMETER temperature 0\n"
+TALL = '{"type": "object", "properties": {"a": {"type": "array", "items": {"enum": ["x"]}, '
+TALL += '"minItems": 2, "maxItems": 2, "uniqueItems": true}}, "required": ["a"]}'
+"""A schema that no answer satisfies; the engine leaves `uniqueItems` out and says so."""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon with `m`, which says what it likes, `short`, made to answer in 8 tokens, and the
+    embedding model `e`."""
+    environ = {"OLM_NUM_PARALLEL": "1", "OLM_MAX_QUEUE": "1"}
+    with running_daemon(tmp_path_factory.mktemp("contract") / "home", environ=environ) as running:
+        for name, rest in (
+            ("m", "PARAMETER num_ctx 512"),
+            ("short", "PARAMETER num_ctx 512\nPARAMETER num_predict 8"),
+            ("endless", "PARAMETER num_ctx 512\nPARAMETER num_predict -1"),
+        ):
+            text = f"FROM {smollm2()}\n{STEADY}{rest}"
+            out(olm(running.environ, "create", name, "-f", "-", stdin=text))
+        out(olm(running.environ, "create", "e", "-f", "-", stdin=f"FROM {minilm_gguf()}"))
+        yield running
+
+
+@pytest.fixture
+def environ(daemon: Daemon) -> dict[str, str]:
+    return daemon.environ
+
+
+def test_0_an_answer_of_the_length_that_its_model_is_made_for(environ: dict[str, str]) -> None:
+    done = olm(environ, "run", "short", "--json", "Count to a hundred.")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["end"] == "length"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "m", "--set", "temperatur=0", "hi"],
+        ["run", "m", "--set", "temperature", "hi"],
+        ["run", "m", "--timeout", "soon", "hi"],
+        ["run", "m", "--json", "--jsonl", "hi"],
+        ["run", "m", "--format", "json", "--schema", "s.json", "hi"],
+        ["run", "m", "--grammar", "g.txt", "hi"],
+        ["embed", "e"],
+        ["rerank", "e", "query"],
+    ],
+)
+def test_2_wrong_usage(words: list[str], environ: dict[str, str]) -> None:
+    done = olm(environ, *words)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"Error: ")
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("junk", [b"caf\xe9", b"a\0b", "h".encode("utf-16")])
+def test_2_input_that_is_no_text(junk: bytes, environ: dict[str, str]) -> None:
+    done = olm(environ, "run", "m", stdin=junk)
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"standard input is" in done.stderr
+    assert b"hint: " in done.stderr
+
+
+def test_1_input_without_end_is_refused_and_not_read_to_its_end(environ: dict[str, str]) -> None:
+    with open("/dev/zero", "rb") as endless:
+        done = subprocess.run(
+            [OLM, "run", "m"],
+            stdin=endless,
+            capture_output=True,
+            env=environment(environ),
+            check=False,
+        )
+    assert done.returncode == 1
+    assert b"standard input is longer than 64 MiB" in done.stderr
+
+
+def test_3_no_such_model_or_file(environ: dict[str, str]) -> None:
+    assert olm(environ, "run", "absent", "--no-pull", "hi").returncode == 3
+    assert olm(environ, "embed", "absent", "--no-pull", "hi").returncode == 3
+    assert olm(environ, "run", "m", "--schema", "absent.json", "hi").returncode == 3
+    assert olm(environ, "replay", "absent.json").returncode == 3
+
+
+def test_7_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
+    """Its weights go bad in the store after it was made."""
+    with running_daemon(tmp_path / "home") as daemon:
+        out(olm(daemon.environ, "create", "bad", "-f", "-", stdin=f"FROM {smollm2()}\n"))
+        shown = json.loads(out(olm(daemon.environ, "inspect", "bad")))[0]
+        digest = next(one["digest"] for one in shown["layers"] if one["role"] == "weights")
+        blob = daemon.home / "models" / "blobs" / digest.replace(":", "-")
+        broken = bytearray(blob.read_bytes())
+        place = broken.index(b"llama.block_count") + len(b"llama.block_count") + 4
+        broken[place : place + 4] = (200).to_bytes(4, "little")
+        blob.unlink()  # it may be a link to the file that it was made from
+        blob.write_bytes(broken)
+        done = olm(daemon.environ, "run", "bad", "hi")
+        assert done.returncode == 7, done.stderr
+        assert done.stdout == b""
+
+
+def test_8_a_prompt_that_is_too_long(environ: dict[str, str]) -> None:
+    done = olm(environ, "run", "m", "--no-truncate", "word " * 2000)
+    assert (done.returncode, done.stdout) == (8, b"")
+    assert b"context length" in done.stderr
+
+
+def test_9_an_answer_that_is_cut_is_printed_all_the_same(environ: dict[str, str]) -> None:
+    done = olm(environ, "run", "m", "--max-tokens", "3", "Count to a hundred.")
+    assert done.returncode == 9
+    assert done.stdout.strip()
+    assert b"cut after 3 tokens" in done.stderr
+
+
+def test_10_a_time_limit_ends_the_work_and_the_daemon_goes_on(environ: dict[str, str]) -> None:
+    done = olm(
+        environ, "run", "endless", "--timeout", "2", "--grammar", _grammar(environ), "Count."
+    )
+    assert done.returncode == 10
+    assert b"no whole answer within 2 s" in done.stderr
+    assert out(olm(environ, "run", "short", "hi"))
+
+
+def test_11_an_answer_that_repeats_itself(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "same.regex").write_text("(a ){2000}\n")
+    done = olm(
+        environ,
+        *("run", "endless", "--grammar", str(tmp_path / "same.regex"), "--set", "num_ctx=2048"),
+        *("--set", "repeat_penalty=1", "--json", "Say a."),
+    )
+    assert done.returncode == 11, done.stderr
+    assert json.loads(done.stdout)["end"] == "repeat"
+
+
+def test_12_a_runner_that_dies(daemon: Daemon) -> None:
+    words = [OLM, "run", "endless", "--set", "num_ctx=2048", "Count to ten thousand."]
+    with subprocess.Popen(
+        words,
+        env=environment(daemon.environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as answering:
+        assert answering.stdout is not None
+        assert answering.stdout.read(1)
+        for runner in daemon.runners():
+            runner.send_signal(signal.SIGKILL)
+        _, stderr = answering.communicate(timeout=120)
+    assert answering.returncode == 12, stderr
+
+
+def test_13_an_answer_that_violates_its_schema(environ: dict[str, str]) -> None:
+    done = olm(environ, "run", "m", "--format", TALL, "Give an object.")
+    assert done.returncode == 13, done.stderr
+    assert json.loads(done.stdout) == {"a": ["x", "x"]}
+    assert b"violates the schema at /a: its items are not unique" in done.stderr
+    done = olm(environ, "run", "short", "--format", TALL.replace("x", "x" * 90), "An object.")
+    assert done.returncode == 13
+    assert b"the answer is no JSON" in done.stderr
+
+
+def test_14_a_recording_that_is_answered_otherwise(environ: dict[str, str], tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    words = ("--reproducible", "--record", str(file), "Name a colour.")
+    said = out(olm(environ, "run", "short", *words))
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert out(olm(environ, "replay", str(file))) == said
+    done = olm(environ, "replay", str(file), "--diff")
+    assert (done.returncode, done.stdout) == (0, b"")
+    recording = json.loads(file.read_text())
+    recording["answer"]["text"] = "Mauve."
+    file.write_text(json.dumps(recording))
+    done = olm(environ, "replay", str(file), "--diff")
+    assert done.returncode == 14
+    assert b"-Mauve." in done.stdout
+
+
+def test_15_a_daemon_with_too_much_to_do(daemon: Daemon) -> None:
+    """One request is answered, one waits, the third is refused."""
+    busy = {"model": "endless", "prompt": "Count.", "options": {"num_ctx": 2048}}
+    with (
+        daemon.stream("POST", "/api/generate", busy) as first,
+        subprocess.Popen(
+            [OLM, "run", "m", "hi"],
+            env=environment(daemon.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as second,
+    ):
+        assert first.read(1)
+        wait_until(
+            lambda: olm(daemon.environ, "run", "e", "x").returncode == 15,
+            timeout_s=60,
+            what="a refusal",
+        )
+        second.kill()
+
+
+def test_130_an_interrupt(environ: dict[str, str]) -> None:
+    with subprocess.Popen(
+        [OLM, "run", "endless", "--set", "num_ctx=2048", "Count to ten thousand."],
+        env=environment(environ),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+    ) as answering:
+        assert answering.stdout is not None
+        assert answering.stdout.read(1)
+        answering.send_signal(signal.SIGINT)
+        answering.communicate(timeout=60)
+    assert answering.returncode == 130
+
+
+def test_lines_of_json_add_up_to_the_object_at_their_end(environ: dict[str, str]) -> None:
+    words = ("run", "short", "Name a colour.")
+    plain = out(olm(environ, *words))
+    lines = [json.loads(line) for line in out(olm(environ, *words, "--jsonl")).splitlines()]
+    assert "".join(line["text"] for line in lines[:-1]) == lines[-1]["text"]
+    assert lines[-1]["text"] + "\n" == plain
+    whole = json.loads(out(olm(environ, *words, "--json")))
+    assert whole["text"] == lines[-1]["text"]
+    assert whole["tokens"]["completion"] == 8
+    assert whole["timings"]["total_ns"] > 0
+    assert whole["digest"] == json.loads(out(olm(environ, "inspect", "short")))[0]["id"]
+
+
+def test_system_seed_and_parameters_reach_the_model(environ: dict[str, str]) -> None:
+    words = ("run", "short", "Name a city.", "--set", "temperature=1.5")
+    one = out(olm(environ, *words, "--seed", "3", "--system", "You are terse."))
+    assert out(olm(environ, *words, "--seed", "3", "--system", "You are terse.")) == one
+    assert any(out(olm(environ, *words, "--seed", str(n))) != one for n in range(4, 9))
+
+
+def test_files_bind_answers(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "s.json").write_text('{"type": "boolean"}')
+    (tmp_path / "g.gbnf").write_text('root ::= "yes" | "no"')
+    bound = out(olm(environ, "run", "m", "--schema", str(tmp_path / "s.json"), "Is it?"))
+    assert bound in ("true\n", "false\n")
+    bound = out(olm(environ, "run", "m", "--grammar", str(tmp_path / "g.gbnf"), "Is it?"))
+    assert bound in ("yes\n", "no\n")
+
+
+def test_vectors_a_line_a_text(environ: dict[str, str]) -> None:
+    two = out(olm(environ, "embed", "e", "one", "two")).splitlines()
+    lines = out(olm(environ, "embed", "e", "--lines", stdin="one\ntwo\n")).splitlines()
+    whole = json.loads(out(olm(environ, "embed", "e", "--json", "one", "two")))
+    for vectors in (map(json.loads, lines), whole["embeddings"]):
+        for vector, other in zip(map(json.loads, two), vectors, strict=True):
+            assert vector == pytest.approx(other, abs=1e-5)
+    assert len(out(olm(environ, "embed", "e", stdin="one\ntwo\n")).splitlines()) == 1
+
+
+def test_an_image_for_a_model_without_eyes_is_refused(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "i.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    done = olm(environ, "run", "m", "--image", str(tmp_path / "i.png"), "What is it?")
+    assert done.returncode == 1
+    assert b"does not support images" in done.stderr
+
+
+def _grammar(environ: dict[str, str]) -> str:
+    """A grammar that no answer comes to the end of within its test."""
+    path = Path(environ["OLM_HOME"]) / "digits.regex"
+    path.write_text("([0-9]{1,9} [a-z]{2,9} ){4000}")
+    return str(path)
