@@ -2,7 +2,7 @@
 
 from olmkit.cli.chat.asking import Asking
 from olmkit.cli.screen.progress import Waiting
-from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.engine.client import Client
 
 
@@ -11,3 +11,11 @@ def load(client: Client, model: str, asking: Asking, terminal: Terminal) -> None
     with Waiting(terminal):
         for _ in client.generate(asking.body(model)):
             pass
+
+
+def say_notes(client: Client, name: str, terminal: Terminal) -> None:
+    """In which ways the model has less than was asked for, if it is still loaded."""
+    for model in client.running():
+        if name in (model.name, model.name.removesuffix(":latest")):
+            for note in model.notes:
+                terminal.message(f"warning: {visible(note)}\n")

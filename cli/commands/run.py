@@ -8,7 +8,7 @@ from typer import Argument, Option
 from olmkit.cli.building.findmodel import find_model
 from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.asking import Asking, parse_keep_alive, parse_think
-from olmkit.cli.chat.preload import load
+from olmkit.cli.chat.preload import load, say_notes
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
 from olmkit.cli.flags import Insecure
@@ -210,7 +210,7 @@ def _chat(
         imports = threading.Thread(target=_import_repl)
         imports.start()
         load(client, name, asking, terminal)
-        _say_notes(client, name, terminal)
+        say_notes(client, name, terminal)
         imports.join()
         from olmkit.cli.chat import repl
         from olmkit.cli.chat.lineeditor import LineEditor

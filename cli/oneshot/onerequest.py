@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.cli.chat.asking import Asking
+from olmkit.cli.chat.preload import say_notes
 from olmkit.cli.errors import UsageError
 from olmkit.cli.oneshot.oneanswer import OneAnswer, judge, piece_line
-from olmkit.cli.screen.terminal import Terminal, visible
+from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.client import Client
 from olmkit.engine.client.replies import Chunk, ModelDetails
 from olmkit.engine.client.storereplies import inspect
@@ -62,18 +63,10 @@ def generate(
         terminal.message(notice)
     if asking.verbose:
         terminal.message(timings_text(answer.timings))
-    _say_notes(client, name, terminal)
+    say_notes(client, name, terminal)
     if request.text:
         own = None if "num_predict" in asking.options else own_limit_tokens(details)
         judge(answer, asking.format, own_limit_tokens=own)
-
-
-def _say_notes(client: Client, name: str, terminal: Terminal) -> None:
-    """In which ways the model has less than was asked for, if it is still loaded."""
-    for model in client.running():
-        if name in (model.name, model.name.removesuffix(":latest")):
-            for note in model.notes:
-                terminal.message(f"warning: {visible(note)}\n")
 
 
 def show(
