@@ -41,7 +41,7 @@ def settings_of(settings: Settings) -> tuple[SettingFact, ...]:
     return tuple(
         SettingFact(
             name=each.name,
-            value=_text(getattr(settings, each.name), is_mode=each.name.endswith("_mode")),
+            value=_text(getattr(settings, each.name), is_mode=each.name == "socket_mode"),
             source=settings.source_of(each.name),
         )
         for each in fields(settings)

@@ -17,6 +17,7 @@ from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
+from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.intake import Intake
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
@@ -67,10 +68,12 @@ class Generator:
         governor: ThreadGovernor | None = None,
         prompt_cache_bytes: int = 0,
         stored: StoredStates | None = None,
+        drawing: DrawingPool | None = None,
     ) -> None:
         """`governor` None: the number of threads stays what the context was made with.
 
-        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold.
+        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `drawing`
+        None: tokens are drawn one after the other.
         """
         self._governor = governor
         self._model = model
@@ -79,12 +82,14 @@ class Generator:
         self._reach = Reach(
             window_tokens=model.window_tokens, is_recurrent=model.has_recurrent_state
         )
-        parked = ParkedStates(context, self._reach, budget_bytes=prompt_cache_bytes, stored=stored)
+        self._drawing, self._drawn = drawing, dict[int, int]()
+        self._pace = PromptPace()
+        computing_ns = self._pace.expected_ns
+        parked = ParkedStates(context, self._reach, computing_ns, prompt_cache_bytes, stored)
         self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
         self._intake = Intake(model, limit_tokens=limit_tokens)
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
-        self._pace = PromptPace()
         self._preparing = Preparations(model)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
@@ -137,11 +142,10 @@ class Generator:
         replies += self._admit()
         if not self._running:
             return replies
-        if self._governor and not self._runs_alone:
-            governor = self._governor
+        if (governor := self._governor) and not self._runs_alone:
             self._context.use_threads(governor.wake() if was_idle else governor.refresh())
-        elif self._governor:
-            self._context.use_threads(self._governor.most)
+        elif governor:
+            self._context.use_threads(governor.most)
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
         prompt_tokens = self._fill_batch(started_ns)
@@ -155,6 +159,7 @@ class Generator:
         if self._governor and is_plain and not self._runs_alone:
             elapsed_ns = time.monotonic_ns() - started_ns
             self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
+        self._drawn = self._drawing.draw(self._context, self._running) if self._drawing else {}
         for sequence in [one for one in self._running if one.chunk]:
             replies += self._advance(sequence)
         self._pace.record(prompt_tokens, time.monotonic_ns() - started_ns)
@@ -382,11 +387,8 @@ class Generator:
         request = sequence.request
         if request.max_tokens == 0:
             return [self._complete(sequence, EndReason.LENGTH)]
-        assert sequence.sampler is not None
-        if sequence.guide is None:
-            token = sequence.sampler.sample(self._context, sequence.output_index)
-        else:
-            token = sequence.guide.sample(sequence.sampler, self._context, sequence.output_index)
+        drawn = self._drawn.pop(sequence.id, None)
+        token = draw(self._context, sequence) if drawn is None else drawn
         sequence.repeats = sequence.repeats + 1 if token == sequence.tokens[-1] else 1
         sequence.tokens.append(token)
         sequence.generated_tokens += 1
@@ -412,9 +414,8 @@ class Generator:
     def _rest(self, sequence: Sequence) -> list[Reply]:
         """The tokens whose text `Completed` brings."""
         tokens, logprobs = sequence.settled.take_rest()
-        if not tokens:
-            return []
-        return [Piece(id=sequence.id, text="", tokens=tokens, logprobs=logprobs)]
+        rest = Piece(id=sequence.id, text="", tokens=tokens, logprobs=logprobs)
+        return [rest] if tokens else []
 
     def _limit_reached(self, sequence: Sequence) -> EndReason | None:
         request = sequence.request

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from typing import Final
 
 from olmkit.engine.runner.bindings import Model
-from olmkit.engine.runner.decoding.detokenizer import Detokenizer, visible_piece
 from olmkit.engine.runner.decoding.sampling import check_logit_bias, check_sampling
 from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
-from olmkit.engine.runner.decoding.settled import SettledTokens
-from olmkit.engine.runner.decoding.stops import StopScanner
+from olmkit.engine.runner.decoding.text.detokenizer import Detokenizer, visible_piece
+from olmkit.engine.runner.decoding.text.settled import SettledTokens
+from olmkit.engine.runner.decoding.text.stops import StopScanner
 from olmkit.engine.runner.failures import RequestFailed, context_exceeded
 from olmkit.engine.runner.protocol import Completion, FailureKind
 from olmkit.engine.runner.speculation.promptlookup import PromptLookup

@@ -9,7 +9,7 @@ Source: `format_prompt_rerank` of https://github.com/ggml-org/llama.cpp/blob/mas
 import re
 
 from olmkit.engine.runner.bindings import Model
-from olmkit.engine.runner.decoding.detokenizer import detokenize
+from olmkit.engine.runner.decoding.text.detokenizer import detokenize
 from olmkit.engine.runner.failures import context_exceeded
 
 _SPARE_TOKENS = 2

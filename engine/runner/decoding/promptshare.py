@@ -27,6 +27,10 @@ class PromptPace:
         known = self._token_ns
         self._token_ns = token_ns if known is None else 0.7 * known + 0.3 * token_ns
 
+    def expected_ns(self, tokens: int) -> float | None:
+        """How long so many tokens would take; None before any were measured."""
+        return None if self._token_ns is None else tokens * self._token_ns
+
     def limit_tokens(self, batch_tokens: int) -> int:
         """Prompt tokens for a step beside generating requests, at most the batch."""
         if self._token_ns is None:

@@ -11,9 +11,9 @@ from typing import Final
 
 from olmkit.engine.runner.bindings import Sampler
 from olmkit.engine.runner.constraints.constraint import Guide
-from olmkit.engine.runner.decoding.detokenizer import Detokenizer
-from olmkit.engine.runner.decoding.settled import SettledTokens
-from olmkit.engine.runner.decoding.stops import StopScanner
+from olmkit.engine.runner.decoding.text.detokenizer import Detokenizer
+from olmkit.engine.runner.decoding.text.settled import SettledTokens
+from olmkit.engine.runner.decoding.text.stops import StopScanner
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, common_prefix
 from olmkit.engine.runner.promptcache.slots import Slot
 from olmkit.engine.runner.protocol import Completion

@@ -25,6 +25,7 @@ from olmkit.engine.runner.bindings import (
     memory_by_device,
     take_errors,
 )
+from olmkit.engine.runner.decoding.drawing import DrawingPool
 from olmkit.engine.runner.decoding.embedding import Embedder, EmbeddingPlan, plan_embedding
 from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
@@ -251,7 +252,9 @@ class _Loading:
         def embedding_context(tokens: int) -> Context:
             return self._embedding_context(plan, tokens, is_causal=is_causal)
 
+        loaded = self._loaded(context, limit, is_encoder=not is_causal)
         if is_causal and not options.embedding:
+            uses_card = any(one.weights_bytes for one in loaded.buffers if one.device != "CPU")
             governor = None if self._options.threads else ThreadGovernor(self._threads)
             generator = Generator(
                 model,
@@ -260,6 +263,7 @@ class _Loading:
                 governor=governor,
                 prompt_cache_bytes=options.prompt_cache_bytes,
                 stored=None if self._is_dry else stored_states(self._request),
+                drawing=DrawingPool(default_threads()) if uses_card else None,
             )
             embedder = Embedder(model, plan, embedding_context)
         else:
@@ -268,7 +272,7 @@ class _Loading:
             context = self._reported(lambda: embedding_context(limit))
             generator = None
             embedder = Embedder(model, plan, embedding_context, context=context)
-        loaded = self._loaded(context, limit, is_encoder=not is_causal)
+            loaded = self._loaded(context, limit, is_encoder=not is_causal)
         return Instance(model=model, generator=generator, embedder=embedder, loaded=loaded)
 
     def _load_adapters(self) -> None:

@@ -16,8 +16,8 @@ import msgspec
 from olmkit.engine.framing import ProtocolViolation
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import LogLevel, Model
-from olmkit.engine.runner.decoding.detokenizer import detokenize
 from olmkit.engine.runner.decoding.generation import Generator
+from olmkit.engine.runner.decoding.text.detokenizer import detokenize
 from olmkit.engine.runner.decoding.tokenizing import LONG_CHARACTERS, Tokenizing, TokenizingThread
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone

@@ -2,8 +2,9 @@
 
 All sequences share one pool of cells, and llama.cpp's attention goes over every cell up to the
 last one in use: what nobody uses makes every step slower there, and is lost when room is needed.
-A copy in main memory costs a millisecond a few megabytes either way, where computing the tokens
-again takes a hundred times that.
+A copy in main memory costs a millisecond a few megabytes either way, where a processor takes a
+hundred times that to compute the tokens again. A graphics card may compute them faster than it
+copies cells that lie apart, so both are measured, and the cheaper is done.
 
 Full attention: the state of a text holds that of each of its beginnings, so of two such texts
 the longer one is enough. A sliding window or a recurrent state goes back only as far as it still
@@ -11,7 +12,7 @@ holds: of those models the state at the end of each prompt is kept beside that o
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,6 +22,10 @@ from olmkit.engine.runner.promptcache.stored import StoredState, StoredStates
 
 LEAST_TOKENS: Final = 32
 """Shorter texts are computed again as fast."""
+CHEAP_NS: Final = 5_000_000
+"""A copy that takes no longer disturbs nobody."""
+TRIED_AGAIN_AFTER: Final = 200
+"""Copies left out for their cost."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +60,33 @@ class Parked:
     """Bytes, as `Context.sequence_state` gives them."""
 
 
+class CopyPace:
+    """What copies out of the pool cost, and whether one more is worth it."""
+
+    def __init__(self) -> None:
+        self._token_ns = 0.0
+        self._left_out = 0
+
+    def record(self, tokens: int, elapsed_ns: int) -> None:
+        """Records a copy."""
+        token_ns = elapsed_ns / tokens
+        self._token_ns = 0.5 * (self._token_ns + token_ns) if self._token_ns else token_ns
+
+    def is_worth(self, tokens: int, computing_ns: float | None) -> bool:
+        """Whether a copy is likely cheaper than `computing_ns`, or cheap altogether.
+
+        Now and then one is made all the same: how cells lie apart changes, and its cost with it.
+        """
+        copying_ns = tokens * self._token_ns
+        if copying_ns <= CHEAP_NS or computing_ns is None or copying_ns <= computing_ns:
+            return True
+        self._left_out += 1
+        if self._left_out < TRIED_AGAIN_AFTER:
+            return False
+        self._left_out = 0
+        return True
+
+
 class ParkedStates:
     """Up to `budget_bytes` of states; the ones unused for the longest time go first, to disk."""
 
@@ -62,11 +94,15 @@ class ParkedStates:
         self,
         context: Context,
         reach: Reach,
-        *,
+        computing_ns: Callable[[int], float | None],
         budget_bytes: int,
         stored: StoredStates | None = None,
     ) -> None:
-        """`stored`: the states on disk; None: there are none."""
+        """`computing_ns`: how long so many tokens of a prompt take, None where nothing was
+        measured yet. `stored`: the states on disk, None: there are none.
+        """
+        self._computing_ns = computing_ns
+        self._copies = CopyPace()
         self._stored = stored
         self._context = context
         self._reach = reach
@@ -91,6 +127,8 @@ class ParkedStates:
             if known.tokens == text or (self._reach.is_full and _begins(known.tokens, text)):
                 self._touch(known)
                 return True
+        if not self._copies.is_worth(len(tokens), self._computing_ns(len(tokens))):
+            return False
         size_bytes = self._context.state_bytes(sequence)
         if size_bytes > self._budget_bytes:
             return False
@@ -101,10 +139,12 @@ class ParkedStates:
             if self._stored is not None and not self._is_stored(gone.tokens):
                 self._stored.keep(gone.tokens, gone.first_position, gone.state)
         first_position = self._context.first_position(sequence)
+        started_ns = time.monotonic_ns()
         try:
             state = self._context.sequence_state(sequence)
         except (NativeError, MemoryError):
             return False
+        self._copies.record(len(tokens), time.monotonic_ns() - started_ns)
         self._states.append(Parked(tokens=text, first_position=first_position, state=state))
         return True
 

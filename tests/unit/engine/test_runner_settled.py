@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olmkit.engine.runner.decoding.settled import SettledTokens
-from olmkit.engine.runner.decoding.stops import StopScanner
+from olmkit.engine.runner.decoding.text.settled import SettledTokens
+from olmkit.engine.runner.decoding.text.stops import StopScanner
 
 PIECES = st.lists(st.text("abx", max_size=3), max_size=12)
 

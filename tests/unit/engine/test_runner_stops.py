@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olmkit.engine.runner.decoding.stops import StopScanner
+from olmkit.engine.runner.decoding.text.stops import StopScanner
 
 
 def scan(stops: list[str], pieces: list[str]) -> tuple[str, str | None]:

@@ -1,8 +1,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olmkit.engine.runner.decoding.detokenizer import Detokenizer
 from olmkit.engine.runner.decoding.promptshare import LEAST_TOKENS, STEP_TARGET_NS, PromptPace
+from olmkit.engine.runner.decoding.text.detokenizer import Detokenizer
 from olmkit.engine.runner.promptcache.parked import common_prefix
 
 

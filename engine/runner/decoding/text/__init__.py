@@ -1,0 +1,1 @@
+"""Tokens become text: whole characters, stop strings held back, what is settled."""

@@ -1,0 +1,63 @@
+"""The next tokens of eight sequences, drawn one after the other and then by threads.
+
+A program, for it loads llama.cpp: `drawing_program.py MODEL` prints both as JSON.
+"""
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import Any
+
+from olmkit.engine.runner.bindings import Batch, Context, ContextOptions, Model, initialize
+from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
+from olmkit.engine.runner.decoding.sampling import build_sampler
+from olmkit.engine.runner.protocol import Completion, Sampling
+
+SEQUENCES = 8
+
+
+def sequences(model: Model, prompt: list[int], outputs: list[int]) -> list[Any]:
+    """What a drawing pool needs of requests, with a seed each."""
+    return [
+        SimpleNamespace(
+            id=number,
+            chunk=1,
+            draft=[],
+            guide=None,
+            output_index=output,
+            request=SimpleNamespace(max_tokens=1),
+            sampler=build_sampler(
+                model,
+                Completion(
+                    id=number, prompt="", sampling=Sampling(seed=number, repeat_penalty=1.1)
+                ),
+                prompt,
+                64,
+            ),
+        )
+        for number, output in enumerate(outputs)
+    ]
+
+
+def main() -> None:
+    """Decode eight prompts in one step, then draw twice."""
+    initialize()
+    model = Model(sys.argv[1])
+    options = ContextOptions(context_tokens=512, batch_tokens=256, sequences=SEQUENCES, threads=1)
+    context = Context(model, options)
+    batch = Batch(256)
+    prompt = model.tokenize("Once upon a time", add_special=True, parse_special=False)
+    outputs = [
+        batch.add([*prompt, number + 300], position=0, sequence=number, outputs=1)
+        for number in range(SEQUENCES)
+    ]
+    assert context.decode(batch) == 0
+    alone = {one.id: draw(context, one) for one in sequences(model, prompt, outputs)}
+    pool = DrawingPool(threads=4)
+    together = pool.draw(context, sequences(model, prompt, outputs))
+    few = pool.draw(context, sequences(model, prompt, outputs[:2]))
+    sys.stdout.write(json.dumps({"alone": alone, "together": together, "few": few}))
+
+
+if __name__ == "__main__":
+    main()
