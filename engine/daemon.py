@@ -26,7 +26,13 @@ import uvloop
 
 from olmkit.engine import logs
 from olmkit.engine.access.keyfile import KeyFile
-from olmkit.engine.addresses.listening import BACKLOG, announced, listening, tell_supervisor
+from olmkit.engine.addresses.listening import (
+    BACKLOG,
+    announced,
+    bound_address,
+    listening,
+    tell_supervisor,
+)
 from olmkit.engine.addresses.localsocket import listen_locally, socket_path
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
@@ -66,11 +72,9 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
     """
     os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
     logs.configure(settings.log_level, rotated=settings.log_file)
-    _require_keys(settings)
     with listening(settings) as listener:
-        if not settings.address.is_unix:
-            port = listener.getsockname()[1]
-            settings = replace(settings, address=replace(settings.address, port=port))
+        settings = replace(settings, address=bound_address(settings.address, listener))
+        _require_keys(settings)
         with announced(settings.home, settings.address):
             for warning in settings.warnings:
                 log.warning(warning)

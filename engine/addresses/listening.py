@@ -8,6 +8,7 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -50,6 +51,21 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
     else:
         with listen(address) as listener:
             yield listener
+
+
+def bound_address(address: Address, listener: socket.socket) -> Address:
+    """What the socket listens at: `address` with its port, or where a service manager opened it.
+
+    A name that was asked for stays a name, but a socket that other machines reach is never called
+    one of loopback.
+    """
+    name = listener.getsockname()
+    if listener.family == socket.AF_UNIX:
+        return address if address.is_unix else Address(scheme="unix", path=os.fsdecode(name))
+    found = Address(host=name[0], port=name[1])
+    if address.is_unix or (address.is_loopback and not found.is_loopback):
+        return found
+    return replace(address, port=found.port)
 
 
 def listen(address: Address) -> socket.socket:

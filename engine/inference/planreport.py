@@ -20,7 +20,6 @@ from olmkit.engine.scheduling.modelplaces import Plan
 from olmkit.engine.services import Services
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.sources import PullOptions
-from olmkit.registry.sources.peek import Peek, peek
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +155,8 @@ async def peeked(
         ModelUnloadable: its header cannot be read.
         RegistryError: as `sources.peek`.
     """
+    from olmkit.registry.sources.peek import peek  # brings httpx, for plans of what is remote only
+
     with tempfile.TemporaryDirectory(prefix="olm-plan-") as folder:
         path = Path(folder) / "model.gguf"
 
@@ -165,7 +166,7 @@ async def peeked(
             except ModelUnloadable:
                 return False
 
-        found: Peek = await asyncio.to_thread(peek, reference, options, enough=enough)
+        found = await asyncio.to_thread(peek, reference, options, enough=enough)
         header = await asyncio.to_thread(_written, path, found.head, found.size_bytes, name)
         yield PeekedModel(
             name=name,

@@ -202,3 +202,21 @@ def test_the_first_connection_to_a_socket_of_systemd_starts_the_daemon(
             assert facts["pid"] == process.pid
         finally:
             process.terminate()
+
+
+def test_a_public_socket_of_systemd_asks_for_keys(environ: dict[str, str]) -> None:
+    activator = shutil.which("systemd-socket-activate")
+    assert activator, "apt-get install systemd"
+    passed = [f"-E{name}" for name in ("OLM_HOME", "HOME")]
+    port = environ["OLM_HOST"].rpartition(":")[2]
+    with subprocess.Popen(
+        [activator, "-l", f"0.0.0.0:{port}", *passed, OLM, "serve"],
+        env=environment(environ),
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stderr is not None
+        assert b"Listening on" in process.stderr.readline()
+        assert olm(environ, "ps").returncode == 5
+        _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert b"there is no key to ask them for" in said

@@ -38,7 +38,8 @@ def test_a_runner_that_the_kernel_kills_for_memory_is_told_as_such(tmp_path: Pat
     with cgroup("memory") as group:
         group.limit_memory(600 * MIB)
         with running_daemon(tmp_path / "home", command=group.running(COMMAND)) as daemon:
-            (tmp_path / "Modelfile").write_text(f"FROM {smollm2()}\nPARAMETER num_predict 3000\n")
+            long = "PARAMETER num_predict 20000\nPARAMETER draft_num_predict 0\n"
+            (tmp_path / "Modelfile").write_text(f"FROM {smollm2()}\n{long}")
             out(olm(daemon.environ, "create", "m", cwd=tmp_path))
             out(olm(daemon.environ, "run", "m", ""))
             with subprocess.Popen(

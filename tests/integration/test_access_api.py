@@ -230,7 +230,7 @@ def test_an_address_for_other_machines_needs_a_key_or_a_word(tmp_path_factory: A
     home = tmp_path_factory.mktemp("exposed") / "home"
     daemon = start_daemon(home, environ={"OLM_HOST": "0.0.0.0:0"})
     assert daemon.process.wait(60) == 1
-    assert "other machines reach 0.0.0.0:0, and there is no key to ask them for" in daemon.log
+    assert "and there is no key to ask them for" in daemon.log
     assert "--insecure" in daemon.log
     with running_daemon(home, environ={"OLM_INSECURE": "1"}) as open_one:
         assert open_one.request("GET", "/api/tags")[0] == 200

@@ -24,6 +24,9 @@ LEAST_TOKENS: Final = 32
 """Shorter texts are computed again as fast."""
 CHEAP_NS: Final = 5_000_000
 """A copy that takes no longer disturbs nobody."""
+WORTH: Final = 10
+"""How many times what a copy takes computing must take: most texts are never asked for again, and
+everybody waits for the copy."""
 TRIED_AGAIN_AFTER: Final = 200
 """Copies left out for their cost."""
 
@@ -73,12 +76,13 @@ class CopyPace:
         self._token_ns = 0.5 * (self._token_ns + token_ns) if self._token_ns else token_ns
 
     def is_worth(self, tokens: int, computing_ns: float | None) -> bool:
-        """Whether a copy is likely cheaper than `computing_ns`, or cheap altogether.
+        """Whether a copy is likely much cheaper than `computing_ns`, or cheap altogether.
 
         Now and then one is made all the same: how cells lie apart changes, and its cost with it.
         """
         copying_ns = tokens * self._token_ns
-        if copying_ns <= CHEAP_NS or computing_ns is None or copying_ns <= computing_ns:
+        is_cheaper = computing_ns is None or WORTH * copying_ns <= computing_ns
+        if is_cheaper or copying_ns <= CHEAP_NS:
             return True
         self._left_out += 1
         if self._left_out < TRIED_AGAIN_AFTER:
