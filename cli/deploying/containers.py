@@ -1,8 +1,9 @@
 """A model served from a container: files of Compose, Kubernetes and Podman's Quadlet.
 
-All three do the same: the image of olm pulls the model into a volume, once, and then serves. The
-port is published on this machine's loopback only, for the API asks for no password of its own
-accord. A text in quotes is a string of JSON, which is one of YAML too.
+All three do the same: the image of olm pulls the model into a volume, once, and then serves. Inside
+of a container the daemon listens to all, without a key; so the port is published on this machine's
+loopback only, and a network policy of Kubernetes lets in who carries a label. A text in quotes is
+a string of JSON, which is one of YAML too.
 """
 
 import json
@@ -29,24 +30,21 @@ services:
     volumes: ["models:{HOME}"]
   serve:
     image: {image}
-    command: ["serve"]
+    command: ["serve", "--host", "0.0.0.0:{PORT}"]
+    environment: {{OLM_INSECURE: "1"}}  # the port below is this machine's alone
     ports: ["127.0.0.1:{deployment.port}:{PORT}"]
     volumes: ["models:{HOME}"]
     restart: unless-stopped
     depends_on:
       pull:
         condition: service_completed_successfully
-    healthcheck:
-      test: ["CMD", "olm", "ls", "-q"]
-      interval: 30s
-      start_period: 30s
 volumes:
   models: {{}}
 """
 
 
 def kubernetes(deployment: Deployment) -> str:
-    """A claim on storage, a deployment and a service of Kubernetes.
+    """A claim on storage, a deployment, a service and a network policy of Kubernetes.
 
     Source: https://kubernetes.io/docs/reference/kubernetes-api/
     """
@@ -86,15 +84,19 @@ spec:
       containers:
         - name: serve
           image: {image}
-          args: ["serve"]
+          args: ["serve", "--host", "0.0.0.0:{PORT}"]
+          env:
+            - {{name: OLM_INSECURE, value: "1"}}  # the policy below says who gets here
           ports:
             - {{name: http, containerPort: {PORT}}}
           startupProbe:
-            httpGet: {{path: /api/version, port: http}}
+            httpGet: {{path: /readyz, port: http}}
             failureThreshold: 30
             periodSeconds: 2
+          readinessProbe:
+            httpGet: {{path: /readyz, port: http}}
           livenessProbe:
-            httpGet: {{path: /api/version, port: http}}
+            httpGet: {{path: /healthz, port: http}}
             periodSeconds: 30
           securityContext:
             allowPrivilegeEscalation: false
@@ -113,6 +115,20 @@ spec:
   selector: {{app: {unit}}}
   ports:
     - {{name: http, port: {PORT}, targetPort: http}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata:
+  name: {unit}
+spec:
+  podSelector:
+    matchLabels: {{app: {unit}}}
+  ingress:
+    - from:
+        - podSelector:
+            matchLabels: {{olm-client: {unit}}}
+      ports:
+        - port: http
 """
 
 
@@ -131,7 +147,9 @@ Description=olm serves {model}
 [Container]
 ContainerName={deployment.unit}
 Image={image}
-Exec=serve
+Exec=serve --host 0.0.0.0:{PORT}
+# The port below is this machine's alone.
+Environment=OLM_INSECURE=1
 PublishPort=127.0.0.1:{deployment.port}:{PORT}
 Volume={volume}
 

@@ -73,7 +73,8 @@ def test_a_compose_file_pulls_once_and_then_serves(environ: dict[str, str]) -> N
     text = out(olm(environ, "export", MODEL, "--to", "compose", "--port", "18433"))
     services = yaml.safe_load(text)["services"]
     assert services["pull"]["command"] == ["pull", MODEL]
-    assert services["serve"]["command"] == ["serve"]
+    assert services["serve"]["command"] == ["serve", "--host", "0.0.0.0:11434"]
+    assert services["serve"]["environment"] == {"OLM_INSECURE": "1"}
     assert services["serve"]["ports"] == ["127.0.0.1:18433:11434"]
     assert services["serve"]["depends_on"] == {
         "pull": {"condition": "service_completed_successfully"}
@@ -83,14 +84,15 @@ def test_a_compose_file_pulls_once_and_then_serves(environ: dict[str, str]) -> N
 
 def test_the_objects_of_kubernetes_belong_together(environ: dict[str, str]) -> None:
     text = out(olm(environ, "export", MODEL, "--to", "kubernetes", "--image", "here/olm:1"))
-    claim, deployment, service = yaml.safe_load_all(text)
-    names = {each["metadata"]["name"] for each in (claim, deployment, service)}
+    claim, deployment, service, policy = yaml.safe_load_all(text)
+    names = {each["metadata"]["name"] for each in (claim, deployment, service, policy)}
     assert names == {"olm-registry-example-team-little-q4-k-m"}
     template = deployment["spec"]["template"]
     assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
     (first,), (main,) = template["spec"]["initContainers"], template["spec"]["containers"]
     assert (first["image"], first["args"]) == ("here/olm:1", ["pull", MODEL])
-    assert (main["image"], main["args"]) == ("here/olm:1", ["serve"])
+    assert (main["image"], main["args"][0]) == ("here/olm:1", "serve")
+    assert policy["spec"]["podSelector"]["matchLabels"] == template["metadata"]["labels"]
     (volume,) = template["spec"]["volumes"]
     assert volume["persistentVolumeClaim"]["claimName"] == claim["metadata"]["name"]
     assert first["volumeMounts"] == main["volumeMounts"]
