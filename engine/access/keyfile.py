@@ -24,7 +24,7 @@ from olmkit.engine.access.modelpatterns import parse_pattern
 from olmkit.engine.access.rates import Rate, parse_rate
 from olmkit.engine.access.scopes import Scope
 from olmkit.engine.errors import KeysUnusable
-from olmkit.registry.replacing import replace
+from olmkit.registry.replacing import write_in_place
 
 PREFIX: Final = "olm_"
 SHOWN: Final = len(PREFIX) + 4
@@ -170,7 +170,7 @@ class KeyFile:
         known = {key.sha256 for key in self.read()}
         merged = {key: time for key, time in (self.uses() | dict(uses)).items() if key in known}
         lines = {key: time.isoformat(timespec="seconds") for key, time in merged.items()}
-        _write(self._uses_path, json.dumps(lines))
+        write_in_place(self._uses_path, json.dumps(lines) + "\n")
 
     @contextmanager
     def _changing(self) -> Iterator[list[Key]]:
@@ -184,7 +184,8 @@ class KeyFile:
                 keys = list(before)
                 yield keys
                 if tuple(keys) != before:
-                    _write(self.path, json.dumps({"keys": list(map(_entry, keys))}, indent=1))
+                    entries = list(map(_entry, keys))
+                    write_in_place(self.path, json.dumps({"keys": entries}, indent=1) + "\n")
             finally:
                 os.close(lock)
         except OSError as error:
@@ -205,19 +206,6 @@ def _read_bounded(path: Path) -> bytes | None:
     if len(raw) > MAX_FILE_BYTES:
         raise ValueError(f"{path} is too long")
     return raw
-
-
-def _write(path: Path, text: str) -> None:
-    staged = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        with open(os.open(staged, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(text + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        replace(staged, path)
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def _entry(key: Key) -> dict[str, Any]:
