@@ -114,3 +114,11 @@ def test_many_at_once(api: Api) -> None:
     assert len(together) == 30
     for number in (0, 15, 29):
         assert cosine(embed(api, texts[number])[0], together[number]) > 0.999
+
+
+def test_a_context_of_a_few_tokens_takes_a_few_tokens(api: Api) -> None:
+    """Fewer than a step has sequences; the model loads anew for it, and for who comes next."""
+    (cut,) = embed(api, "a cat sits on a mat", options={"num_ctx": 4})
+    assert len(cut) == 384
+    (whole,) = embed(api, "a cat sits on a mat")
+    assert cosine(cut, whole) < 0.9999

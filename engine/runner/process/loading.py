@@ -305,11 +305,14 @@ class _Loading:
 
     def _embedding_context(self, plan: EmbeddingPlan, tokens: int, *, is_causal: bool) -> Context:
         options = self._options
+        sequences = options.sequences if is_causal else _ENCODER_SEQUENCES
         return self._context(
             ContextOptions(
                 context_tokens=tokens,
                 batch_tokens=plan.batch_tokens,
-                sequences=options.sequences if is_causal else _ENCODER_SEQUENCES,
+                # llama.cpp plans a step with a token a sequence, and ends the process where the
+                # step has not so many.
+                sequences=min(sequences, plan.batch_tokens),
                 threads=self._threads,
                 kv_cache_type=options.kv_cache_type,
                 flash_attention=options.flash_attention,
