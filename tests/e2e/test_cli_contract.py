@@ -188,12 +188,17 @@ def test_14_a_recording_that_is_answered_otherwise(environ: dict[str, str], tmp_
 
 
 def test_15_a_daemon_with_too_much_to_do(daemon: Daemon) -> None:
-    """One request is answered, one waits, the third is refused."""
-    busy = {"model": "endless", "prompt": "Count.", "options": {"num_ctx": 2048}}
+    """One request is answered, one waits, the third is refused.
+
+    A third that comes before the second waits in its place, and gives up.
+    """
+    long = {"type": "array", "items": {"const": 1}, "minItems": 100_000}
+    busy = {"model": "endless", "prompt": "Count.", "format": long, "options": {"num_ctx": 2048}}
+    same = ("run", "endless", "--set", "num_ctx=2048", "hi")
     with (
         daemon.stream("POST", "/api/generate", busy) as first,
         subprocess.Popen(
-            [OLM, "run", "m", "hi"],
+            [OLM, *same],
             env=environment(daemon.environ),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -202,7 +207,7 @@ def test_15_a_daemon_with_too_much_to_do(daemon: Daemon) -> None:
     ):
         assert first.read(1)
         wait_until(
-            lambda: olm(daemon.environ, "run", "e", "x").returncode == 15,
+            lambda: olm(daemon.environ, *same, "--timeout", "5s").returncode == 15,
             timeout_s=60,
             what="a refusal",
         )
