@@ -252,8 +252,8 @@ class _Loading:
         def embedding_context(tokens: int) -> Context:
             return self._embedding_context(plan, tokens, is_causal=is_causal)
 
-        loaded = self._loaded(context, limit, is_encoder=not is_causal)
         if is_causal and not options.embedding:
+            loaded = self._loaded(context, limit, is_encoder=False)
             uses_card = any(one.weights_bytes for one in loaded.buffers if one.device != "CPU")
             governor = None if self._options.threads else ThreadGovernor(self._threads)
             generator = Generator(
