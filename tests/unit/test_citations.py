@@ -60,8 +60,8 @@ def test_every_cited_page_is_in_the_repository_or_has_an_address() -> None:
 
 def test_pages_that_nobody_has_are_found() -> None:
     cites = (
-        "http-api reference, sections 2.4 and 4",
-        "gpu-facts, section 8",
+        "tide-table reference, sections 2.4 and 4",
+        "tide-facts, section 8",
         "notes.md, 1.1",
         'x facts, "y"',
     )
