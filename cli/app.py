@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "plan": "Show where a model would go, without loading it",
     "prompt": "Show the exact prompt that a model would get",
     "parse": "Show what the API makes of a model's raw output",
+    "bench": "Measure how fast a model is on this machine",
     "ls": "List models",
     "ps": "List loaded models",
     "cp": "Give a model one more name",
