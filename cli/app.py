@@ -53,6 +53,7 @@ COMMANDS: Final = {
     "launch": "Start a coding agent on a local model",
     "service": "Make the daemon a service of the system, or undo it",
     "export": "Print a file that serves a model elsewhere",
+    "config": "Show or change settings, in files that olm reads",
     "info": "Show versions, engine, devices, places and settings",
     "doctor": "Check this installation and say what to do",
     "version": "Show the versions of olm and its daemon",

@@ -9,6 +9,7 @@ from typer import Exit, Option
 
 from olmkit.cli.screen.sections import show_sections
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.settings import here
 from olmkit.engine.diagnosis.examination import examine
 from olmkit.engine.diagnosis.verdicts import Check, Verdict
 from olmkit.engine.settings import Settings
@@ -25,7 +26,7 @@ def doctor(
     engine that works.
     """
     terminal = Terminal()
-    found = examine(Settings.from_environment(), os.environ)
+    found = examine(Settings.load(directory=here()), os.environ)
     is_well = all(check.verdict is not Verdict.FAILED for check in found)
     if json:
         said = {"ok": is_well, "checks": [asdict(check) for check in found]}

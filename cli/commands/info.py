@@ -8,6 +8,7 @@ from typer import Option
 from olmkit.cli.screen.factsections import sheet_json, sheet_sections
 from olmkit.cli.screen.sections import show_sections
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.settings import here
 from olmkit.engine.diagnosis.factsheet import gather
 from olmkit.engine.settings import Settings
 
@@ -21,7 +22,7 @@ def info(
     go into a bug report.
     """
     terminal = Terminal()
-    sheet = gather(Settings.from_environment(), os.environ)
+    sheet = gather(Settings.load(directory=here()), os.environ)
     if json:
         terminal.data(sheet_json(sheet))
     else:
