@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
+    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show plan prompt parse bench ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -18,6 +18,7 @@ complete -c olm -n __olm_needs_command -a show -d 'Show what is known of a model
 complete -c olm -n __olm_needs_command -a plan -d 'Show where a model would go, without loading it'
 complete -c olm -n __olm_needs_command -a prompt -d 'Show the exact prompt that a model would get'
 complete -c olm -n __olm_needs_command -a parse -d 'Show what the API makes of a model'\''s raw output'
+complete -c olm -n __olm_needs_command -a bench -d 'Measure how fast a model is on this machine'
 complete -c olm -n __olm_needs_command -a ls -d 'List models'
 complete -c olm -n __olm_needs_command -a list -d 'List models'
 complete -c olm -n __olm_needs_command -a ps -d 'List loaded models'
@@ -155,6 +156,14 @@ complete -c olm -n '__fish_seen_subcommand_from parse' -l prompt -x -d 'The prom
 complete -c olm -n '__fish_seen_subcommand_from parse' -l chunks -x -d 'Feed it in N pieces.'
 complete -c olm -n '__fish_seen_subcommand_from parse' -l cut -d 'A token limit ended the output.'
 complete -c olm -n '__fish_seen_subcommand_from parse' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l rounds -x -d 'Samples of each figure.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l time -x -d 'Begin no more, and end, when this is over.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l save -x -d 'Write the run to a file, as JSON.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l compare -x -d 'Show how much faster this is than a saved run.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l set -x -d 'A parameter, as in a Modelfile; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l no-pull -d 'Fail if the store lacks the model.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l json -d 'Print one JSON object.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from ls list' -s q -l quiet -d 'Print names only.'
 complete -c olm -n '__fish_seen_subcommand_from ls list' -l no-trunc -d 'Print IDs in full.'
 complete -c olm -n '__fish_seen_subcommand_from ls list' -l format -x -a 'table json' -d 'A table, or one JSON object a line.'
@@ -241,4 +250,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show plan prompt parse ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show plan prompt parse bench ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
