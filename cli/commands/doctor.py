@@ -10,6 +10,7 @@ from olmkit.cli.records.dataform import data_form
 from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.sections import show_sections
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.settings import here
 from olmkit.engine.diagnosis.examination import examine
 from olmkit.engine.diagnosis.verdicts import Check, Verdict
 from olmkit.engine.settings import Settings
@@ -25,7 +26,7 @@ def doctor(format: FormatFlag = "", json: JsonFlag = False) -> None:
     """
     form = data_form(format=format, json=json)
     terminal = Terminal()
-    found = examine(Settings.from_environment(), os.environ)
+    found = examine(Settings.load(directory=here()), os.environ)
     is_well = all(check.verdict is not Verdict.FAILED for check in found)
     said = {"ok": is_well, "checks": [asdict(check) for check in found]}
     show_value(said, form, terminal, lambda: _tell(found, terminal))

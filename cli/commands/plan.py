@@ -106,8 +106,12 @@ def sentences(found: Mapping[str, Any], devices: list[dict[str, Any]]) -> list[s
     if evicted := found.get("evicts"):
         lines.append(f"would be unloaded: {', '.join(map(visible, map(str, evicted)))}")
     if pace := found.get("most_tokens_per_second"):
-        speed = (found.get("memory_bytes_per_second") or 0) / 1e9
-        lines.append(f"at most {pace:.0f} tokens/s: main memory reads {speed:.0f} GB/s")
+        speeds = [
+            f"{visible(str(one.get('name', '')))} {speed / 1e9:.0f} GB/s"
+            for one in devices
+            if (speed := one.get("bytes_per_second"))
+        ]
+        lines.append(f"at most {pace:.0f} tokens/s: memory of {', '.join(speeds)}")
     if not found.get("pulled"):
         lines.append(f"not pulled yet: {size_text(found.get('download') or 0)} to fetch")
     if why := found.get("why"):

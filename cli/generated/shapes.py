@@ -50,7 +50,7 @@ def candidates(words: Sequence[str]) -> list[str]:
 
     kind, prefix = [*words, "", ""][:2]
     try:
-        client = connect(Settings.from_environment(), start=False)
+        client = connect(Settings.load(), start=False)
         models = client.running() if kind == "running" else client.models()
     except EngineError:
         return []

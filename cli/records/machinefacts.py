@@ -11,9 +11,9 @@ from olmkit.engine.diagnosis.factsheet import gather
 from olmkit.engine.settings import Settings
 
 
-def show_facts(form: DataForm, terminal: Terminal) -> None:
+def show_facts(settings: Settings, form: DataForm, terminal: Terminal) -> None:
     """Gathers what is known of this installation, and prints it."""
-    sheet = gather(Settings.from_environment(), os.environ)
+    sheet = gather(settings, os.environ)
     said = sheet_object(sheet)
     show_value(
         said,

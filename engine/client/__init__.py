@@ -281,13 +281,15 @@ class Client:
         body: Body | Iterable[bytes],
         *,
         body_bytes: int | None = None,
+        timeout_s: float | None = None,
     ) -> http1.Reply:
         """The reply to a POST that went well so far, its body still to be read.
 
-        A body in pieces goes as it is; `body_bytes` is its length where that is known.
+        A body in pieces goes as it is; `body_bytes` is its length where that is known. `timeout_s`
+        bounds each wait for the daemon.
         """
         data = _encoded(body) if isinstance(body, Mapping) else body
-        reply = self._send("POST", path, body=data, body_bytes=body_bytes)
+        reply = self._send("POST", path, body=data, body_bytes=body_bytes, timeout_s=timeout_s)
         if reply.status >= 400:
             with reply:
                 self._checked(reply)
