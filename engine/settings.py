@@ -71,6 +71,12 @@ class Settings:
     """What clients say who they are by."""
     socket_mode: int = 0o600
     """Of the Unix socket that `address` names: who may connect to it."""
+    tls_certificate: Path | None = None
+    """What the daemon shows at an https address, and clients where a daemon asks for one."""
+    tls_key: Path | None = None
+    """Of that certificate; None: it is in the same file."""
+    tls_client_ca: Path | None = None
+    """Whose certificates the daemon asks its clients for; None: it asks for none."""
     stall_timeout_s: float = 60.0
     """How long a request may come, or an answer be unread, without progress."""
     max_connections: int = 512
@@ -149,7 +155,7 @@ class Settings:
         read = _Reader(environ)
         home = _path(read.text("home", "HOME", twin=False) or "~/.olm", environ)
         models = read.text("models", "MODELS")
-        store = read.text("prompt_store", "CACHE_DIR", twin=False)
+        store = read.path("prompt_store", "CACHE_DIR")
         load_timeout_s = read.seconds("load_timeout_s", "LOAD_TIMEOUT", 300)
         return cls(
             address=parse_address(read.text("address", "HOST") or ""),
@@ -161,6 +167,9 @@ class Settings:
             is_insecure=read.flag("is_insecure", "INSECURE", twin=False) or False,
             api_key=read.text("api_key", "API_KEY"),
             socket_mode=read.mode("socket_mode", "SOCKET_MODE", 0o600),
+            tls_certificate=read.path("tls_certificate", "TLS_CERT"),
+            tls_key=read.path("tls_key", "TLS_KEY"),
+            tls_client_ca=read.path("tls_client_ca", "TLS_CLIENT_CA"),
             stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
             max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
@@ -186,7 +195,7 @@ class Settings:
             rpc_servers=read.listed("rpc_servers", "RPC"),
             prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
             stored_responses=read.count("stored_responses", "STORED_RESPONSES", 0),
-            prompt_store=_path(store, environ) if store else home / "cache" / "prompts",
+            prompt_store=store or home / "cache" / "prompts",
             prompt_store_bytes=read.size("prompt_store_bytes", "CACHE_DISK", 1 << 30),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
@@ -205,8 +214,24 @@ class Settings:
 
     @property
     def is_exposed(self) -> bool:
-        """Whether other machines reach the daemon, and nobody said that it shall be open."""
-        return not self.is_insecure and not self.address.is_loopback
+        """Whether other machines reach the daemon without a certificate, and nobody said that it
+        shall be open."""
+        asks_for_certificates = self.address.scheme == "https" and self.tls_client_ca is not None
+        return not (self.is_insecure or self.address.is_loopback or asks_for_certificates)
+
+    @property
+    def path_variables(self) -> dict[str, str]:
+        """The variables that name files and folders, with whole paths: for processes that start in
+        another folder."""
+        values = ((variable, getattr(self, name)) for name, variable in self.sources.items())
+        paths = {
+            variable: str(value)
+            for variable, value in values
+            if isinstance(value, Path) and value.is_absolute()
+        }
+        if self.remotes.ca_bundle is not None:
+            paths["OLM_CA_BUNDLE"] = self.remotes.ca_bundle
+        return paths
 
     @property
     def daemon_file(self) -> Path:
@@ -255,6 +280,11 @@ class _Reader:
                 self.sources[field_name] = prefix + name
                 return value
         return None
+
+    def path(self, field_name: str, name: str) -> Path | None:
+        """A file or folder, as a whole path; None: empty."""
+        value = self.text(field_name, name, twin=False)
+        return None if value is None else _path(value, self._environ)
 
     def foreign_path(self, field_name: str, variable: str) -> Path | None:
         """A path from a variable of another program, as that one reads it."""
