@@ -101,8 +101,14 @@ class Client:
         self, model: str, *, verbose: bool = False, overlay: Body | None = None
     ) -> ModelDetails:
         """What is known of a model; `overlay` (`system`, `options`) goes into its Modelfile."""
+        return replies.model_details(self.details(model, verbose=verbose, overlay=overlay))
+
+    def details(
+        self, model: str, *, verbose: bool = False, overlay: Body | None = None
+    ) -> dict[str, Any]:
+        """The same as the API says it."""
         body = {"model": model, "verbose": verbose, **(overlay or {})}
-        return replies.model_details(self.request("POST", "/api/show", body))
+        return self.request("POST", "/api/show", body)
 
     def copy(self, source: str, destination: str) -> None:
         """Gives a model one more name."""
