@@ -88,6 +88,7 @@ CODES: dict[type[Exception], ExitCode] = {
     engine.EngineUnusable: ExitCode.LOAD_FAILED,
     engine.QueueFull: ExitCode.BUSY,
     engine.DaemonNotRunning: ExitCode.DAEMON_UNREACHABLE,
+    engine.DaemonUntrusted: ExitCode.DAEMON_UNREACHABLE,
     engine.DaemonStartFailed: ExitCode.DAEMON_UNREACHABLE,
     engine.AddressInUse: ExitCode.DAEMON_UNREACHABLE,
     http1.ConnectionBroken: ExitCode.DAEMON_UNREACHABLE,
