@@ -4,12 +4,15 @@ import difflib
 import enum
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Final
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
-from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.records.dataflags import FilterFlag, FormatFlag, JsonFlag, QuietFlag
+from olmkit.cli.records.dataform import Record
+from olmkit.cli.records.filters import glob
+from olmkit.cli.records.recordlist import Column, RecordList
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import here, load_settings
 from olmkit.engine.configuration.configedit import (
@@ -32,7 +35,15 @@ from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.remotes import find_home
 from olmkit.engine.settings import Settings
 
-HIDDEN = "(set, not shown)"
+HIDDEN: Final = "(set, not shown)"
+
+SETTINGS: Final = RecordList(
+    Column("KEY", "Key", lambda setting, _: setting["key"]),
+    Column("VALUE", "Value", lambda setting, _: setting["value"]),
+    Column("ORIGIN", "Origin", lambda setting, _: setting["origin"]),
+    quiet="key",
+    filters={"key": glob("key")},
+)
 
 
 class Verb(enum.StrEnum):
@@ -64,11 +75,12 @@ def config(
         bool, Option("--system", help=f"set, unset: {SYSTEM_FILE}, for all users.")
     ] = False,
     origin: Annotated[
-        bool, Option("--origin", help="Say which variable, or line of a file, each comes from.")
+        bool, Option("--origin", help="get: say which variable, or line of a file, it comes from.")
     ] = False,
-    json: Annotated[
-        bool, Option("--json", help="get, list: print a JSON object a setting.")
-    ] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    filters: FilterFlag = None,
 ) -> None:
     """Show or change the settings that olm.toml(5) describes.
 
@@ -79,19 +91,23 @@ def config(
     the daemon goes by counts when it is started again.
     """
     terminal = Terminal()
-    _check_words(verb, key, value, is_shown=origin or json, is_written=project or system)
+    form = SETTINGS.form(format=format, json=json, quiet=quiet, filters=filters)
+    is_data = bool(format or json or quiet or filters)
+    _check_words(verb, key, value, is_shown=origin or is_data, is_written=project or system)
     if project and system:
         raise UsageError("only one of --project and --system can be given")
     if verb is Verb.LIST:
         settings = load_settings(terminal)
-        _print(terminal, settings, list(settings.readings.values()), origin=origin, json=json)
+        found = (_as_json(settings, one, is_shown=False) for one in settings.readings.values())
+        SETTINGS.show(found, form, terminal)
     elif verb is Verb.GET:
         settings = load_settings(terminal)
-        found = _reading(settings, key)
-        if origin or json:
-            _print(terminal, settings, [found], origin=origin, json=json, header=False)
+        one = _as_json(settings, _reading(settings, key), is_shown=True)
+        if is_data:
+            SETTINGS.show([one], form, terminal)
         else:
-            terminal.data(f"{_value(settings, found)}\n")
+            behind = f"\t{one['origin']}" if origin else ""
+            terminal.data(f"{one['value']}{behind}\n")
     else:
         scope = Scope.PROJECT if project else Scope.SYSTEM if system else Scope.USER
         _change(terminal, scope, key, value)
@@ -108,7 +124,7 @@ def _check_words(
     if is_written and verb in (Verb.GET, Verb.LIST):
         raise UsageError("--project and --system are flags of `olm config set` and `unset`")
     if is_shown and verb in (Verb.SET, Verb.UNSET):
-        raise UsageError("--origin and --json are flags of `olm config get` and `list`")
+        raise UsageError("--origin and forms of output are flags of `olm config get` and `list`")
 
 
 def _reading(settings: Settings, key: str) -> Reading:
@@ -122,42 +138,13 @@ def _reading(settings: Settings, key: str) -> Reading:
     )
 
 
-def _print(
-    terminal: Terminal,
-    settings: Settings,
-    readings: list[Reading],
-    *,
-    origin: bool,
-    json: bool,
-    header: bool = True,
-) -> None:
-    rows = [
-        (
-            reading.key,
-            HIDDEN
-            if header and reading.text is not None and is_secret(reading.variable)
-            else _value(settings, reading),
-            settings.source_of(reading.field),
-        )
-        for reading in readings
-    ]
-    if json:
-        terminal.data(json_lines(_as_json(row, readings[at]) for at, row in enumerate(rows)))
-        return
-    titles = ("KEY", "VALUE", "ORIGIN")
-    width = 3 if origin else 2
-    if header:
-        terminal.data(table(titles[:width], [row[:width] for row in rows]))
-    else:
-        terminal.data("".join("\t".join(row[1:width]) + "\n" for row in rows))
-
-
-def _as_json(row: tuple[str, str, str], reading: Reading) -> dict[str, Any]:
-    key, value, origin = row
+def _as_json(settings: Settings, reading: Reading, *, is_shown: bool) -> Record:
+    """One setting; a secret is hidden unless it `is_shown`."""
+    is_hidden = not is_shown and reading.text is not None and is_secret(reading.variable)
     return {
-        "key": key,
-        "value": value,
-        "origin": origin,
+        "key": reading.key,
+        "value": HIDDEN if is_hidden else _value(settings, reading),
+        "origin": settings.source_of(reading.field),
         "variable": reading.variable,
         "takes": "|".join(reading.choices) or str(reading.kind),
     }

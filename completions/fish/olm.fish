@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show plan prompt parse ls list images ps cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help
+    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show plan prompt parse bench ls list images ps cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -18,6 +18,7 @@ complete -c olm -n __olm_needs_command -a show -d 'Show what is known of a model
 complete -c olm -n __olm_needs_command -a plan -d 'Show where a model would go, without loading it'
 complete -c olm -n __olm_needs_command -a prompt -d 'Show the exact prompt that a model would get'
 complete -c olm -n __olm_needs_command -a parse -d 'Show what the API makes of a model'\''s raw output'
+complete -c olm -n __olm_needs_command -a bench -d 'Measure how fast a model is on this machine'
 complete -c olm -n __olm_needs_command -a ls -d 'List models'
 complete -c olm -n __olm_needs_command -a list -d 'List models'
 complete -c olm -n __olm_needs_command -a images -d 'List models'
@@ -41,6 +42,7 @@ complete -c olm -n __olm_needs_command -a start -d 'Run the daemon in the foregr
 complete -c olm -n __olm_needs_command -a launch -d 'Start a coding agent on a local model'
 complete -c olm -n __olm_needs_command -a service -d 'Make the daemon a service of the system, or undo it'
 complete -c olm -n __olm_needs_command -a export -d 'Print a file that serves a model elsewhere'
+complete -c olm -n __olm_needs_command -a config -d 'Show or change settings, in files that olm reads'
 complete -c olm -n __olm_needs_command -a info -d 'Show versions, engine, devices, places and settings'
 complete -c olm -n __olm_needs_command -a doctor -d 'Check this installation and say what to do'
 complete -c olm -n __olm_needs_command -a version -d 'Show the versions of olm and its daemon'
@@ -165,6 +167,14 @@ complete -c olm -n '__fish_seen_subcommand_from parse' -l cut -d 'A token limit 
 complete -c olm -n '__fish_seen_subcommand_from parse' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
 complete -c olm -n '__fish_seen_subcommand_from parse' -l json -d 'The same as --format json.'
 complete -c olm -n '__fish_seen_subcommand_from parse' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l rounds -x -d 'Samples of each figure.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l time -x -d 'Begin no more, and end, when this is over.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l save -x -d 'Write the run to a file, as JSON.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l compare -x -d 'Show how much faster this is than a saved run.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l set -x -d 'A parameter, as in a Modelfile; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l no-pull -d 'Fail if the store lacks the model.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -l json -d 'Print one JSON object.'
+complete -c olm -n '__fish_seen_subcommand_from bench' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from ls list images' -s q -l quiet -d 'Print the names or digests only.'
 complete -c olm -n '__fish_seen_subcommand_from ls list images' -l no-trunc -d 'Print IDs and digests in full.'
 complete -c olm -n '__fish_seen_subcommand_from ls list images' -s f -l filter -r -F -d 'Only what matches; values of one key add up, keys narrow down.'
@@ -252,6 +262,14 @@ complete -c olm -n '__fish_seen_subcommand_from export' -l to -x -a 'systemd com
 complete -c olm -n '__fish_seen_subcommand_from export' -l image -r -F -d 'Container image (docker build -t olm .).'
 complete -c olm -n '__fish_seen_subcommand_from export' -l port -x -d 'Port on this machine.'
 complete -c olm -n '__fish_seen_subcommand_from export' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from config' -l project -d 'set, unset: the project'\''s file, not your own.'
+complete -c olm -n '__fish_seen_subcommand_from config' -l system -d 'set, unset: /etc/olm/olm.toml, for all users.'
+complete -c olm -n '__fish_seen_subcommand_from config' -l origin -d 'get: say which variable, or line of a file, it comes from.'
+complete -c olm -n '__fish_seen_subcommand_from config' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
+complete -c olm -n '__fish_seen_subcommand_from config' -l json -d 'The same as --format json.'
+complete -c olm -n '__fish_seen_subcommand_from config' -s q -l quiet -d 'Print the names or digests only.'
+complete -c olm -n '__fish_seen_subcommand_from config' -s f -l filter -r -F -d 'Only what matches; values of one key add up, keys narrow down.'
+complete -c olm -n '__fish_seen_subcommand_from config' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from info' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
 complete -c olm -n '__fish_seen_subcommand_from info' -l json -d 'The same as --format json.'
 complete -c olm -n '__fish_seen_subcommand_from info' -s h -l help -d 'Show help.'
@@ -264,4 +282,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show plan prompt parse ls list images ps cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show plan prompt parse bench ls list images ps cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
