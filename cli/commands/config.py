@@ -1,16 +1,17 @@
 """`olm config`: settings in `olm.toml`, and where each comes from."""
 
+import difflib
 import enum
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
-from olmkit.cli.nearest import near_hint
-from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
-from olmkit.cli.records.dataform import DataForm, Record, data_form
+from olmkit.cli.records.dataflags import FilterFlag, FormatFlag, JsonFlag, QuietFlag
+from olmkit.cli.records.dataform import Record
+from olmkit.cli.records.filters import glob
 from olmkit.cli.records.recordlist import Column, RecordList
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import here, load_settings
@@ -34,7 +35,15 @@ from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.remotes import find_home
 from olmkit.engine.settings import Settings
 
-HIDDEN = "(set, not shown)"
+HIDDEN: Final = "(set, not shown)"
+
+SETTINGS: Final = RecordList(
+    Column("KEY", "Key", lambda setting, _: setting["key"]),
+    Column("VALUE", "Value", lambda setting, _: setting["value"]),
+    Column("ORIGIN", "Origin", lambda setting, _: setting["origin"]),
+    quiet="key",
+    filters={"key": glob("key")},
+)
 
 
 class Verb(enum.StrEnum):
@@ -66,10 +75,12 @@ def config(
         bool, Option("--system", help=f"set, unset: {SYSTEM_FILE}, for all users.")
     ] = False,
     origin: Annotated[
-        bool, Option("--origin", help="Say which variable, or line of a file, each comes from.")
+        bool, Option("--origin", help="get: say which variable, or line of a file, it comes from.")
     ] = False,
     format: FormatFlag = "",
     json: JsonFlag = False,
+    quiet: QuietFlag = False,
+    filters: FilterFlag = None,
 ) -> None:
     """Show or change the settings that olm.toml(5) describes.
 
@@ -79,20 +90,24 @@ def config(
     set and unset change one line and leave the rest of the file as it is, comments too. What
     the daemon goes by counts when it is started again.
     """
-    form = data_form(format=format, json=json)
     terminal = Terminal()
-    is_shown = origin or not form.is_text
-    _check_words(verb, key, value, is_shown=is_shown, is_written=project or system)
+    form = SETTINGS.form(format=format, json=json, quiet=quiet, filters=filters)
+    is_data = bool(format or json or quiet or filters)
+    _check_words(verb, key, value, is_shown=origin or is_data, is_written=project or system)
     if project and system:
         raise UsageError("only one of --project and --system can be given")
     if verb is Verb.LIST:
         settings = load_settings(terminal)
-        records = [_record(settings, one, is_list=True) for one in settings.readings.values()]
-        _listing(with_origin=origin).show(records, form, terminal)
+        found = (_as_json(settings, one, is_shown=False) for one in settings.readings.values())
+        SETTINGS.show(found, form, terminal)
     elif verb is Verb.GET:
         settings = load_settings(terminal)
-        record = _record(settings, _reading(settings, key), is_list=False)
-        _show_one(record, form, terminal, with_origin=origin)
+        one = _as_json(settings, _reading(settings, key), is_shown=True)
+        if is_data:
+            SETTINGS.show([one], form, terminal)
+        else:
+            behind = f"\t{one['origin']}" if origin else ""
+            terminal.data(f"{one['value']}{behind}\n")
     else:
         scope = Scope.PROJECT if project else Scope.SYSTEM if system else Scope.USER
         _change(terminal, scope, key, value)
@@ -109,37 +124,23 @@ def _check_words(
     if is_written and verb in (Verb.GET, Verb.LIST):
         raise UsageError("--project and --system are flags of `olm config set` and `unset`")
     if is_shown and verb in (Verb.SET, Verb.UNSET):
-        raise UsageError("--origin, --format and --json are flags of `olm config get` and `list`")
+        raise UsageError("--origin and forms of output are flags of `olm config get` and `list`")
 
 
 def _reading(settings: Settings, key: str) -> Reading:
     if found := settings.readings.get(key):
         return found
     by_variable = key.removeprefix("OLM_").lower()
-    hint = near_hint(by_variable, settings.readings) or "`olm config list` shows them"
-    raise UsageError(f"there is no setting {key[:80]!r}", hint=hint)
-
-
-def _listing(*, with_origin: bool) -> RecordList:
-    return RecordList(
-        Column("KEY", "Key", lambda setting, _: setting["key"]),
-        Column("VALUE", "Value", lambda setting, _: setting["value"]),
-        Column("ORIGIN", "Origin", lambda setting, _: setting["origin"], is_shown=with_origin),
-        quiet="key",
+    near = difflib.get_close_matches(by_variable, settings.readings, n=1)
+    raise UsageError(
+        f"there is no setting {key[:80]!r}",
+        hint=f"did you mean {near[0]!r}?" if near else "`olm config list` shows them",
     )
 
 
-def _show_one(record: Record, form: DataForm, terminal: Terminal, *, with_origin: bool) -> None:
-    if form.is_text:
-        cells = [record["value"], *([record["origin"]] if with_origin else [])]
-        terminal.data("\t".join(cells) + "\n")
-    else:
-        _listing(with_origin=with_origin).show([record], form, terminal)
-
-
-def _record(settings: Settings, reading: Reading, *, is_list: bool) -> Record:
-    """One setting; among all of them a secret is not shown."""
-    is_hidden = is_list and reading.text is not None and is_secret(reading.variable)
+def _as_json(settings: Settings, reading: Reading, *, is_shown: bool) -> Record:
+    """One setting; a secret is hidden unless it `is_shown`."""
+    is_hidden = not is_shown and reading.text is not None and is_secret(reading.variable)
     return {
         "key": reading.key,
         "value": HIDDEN if is_hidden else _value(settings, reading),

@@ -14,5 +14,4 @@ def info(format: FormatFlag = "", json: JsonFlag = False) -> None:
     Starts no daemon and needs no engine that works. Secrets are left out, so that the output can
     go into a bug report.
     """
-    form = data_form(format=format, json=json)
-    show_facts(Settings.load(directory=here()), form, Terminal())
+    show_facts(Settings.load(directory=here()), data_form(format=format, json=json), Terminal())

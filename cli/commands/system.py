@@ -14,7 +14,7 @@ from olmkit.cli.screen.output import table
 from olmkit.cli.screen.progress import progress_display
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import age_text, size_text
-from olmkit.cli.settings import daemon, here
+from olmkit.cli.settings import daemon
 from olmkit.engine.client import Client
 from olmkit.engine.client.storereplies import prune, usage
 
@@ -66,6 +66,7 @@ def system(
                 _prune(daemon(terminal), terminal, form, dry_run=dry_run, everything=all)
         case Verb.INFO:
             from olmkit.cli.records.machinefacts import show_facts
+            from olmkit.cli.settings import here
             from olmkit.engine.settings import Settings
 
             show_facts(Settings.load(directory=here()), form, terminal)
