@@ -230,6 +230,9 @@ def root() -> LazyGroup:
 def _root(
     ctx: typer.Context,
     version: bool = typer.Option(False, "-v", "--version", help="Show the version and exit."),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show where an error came from; of any command."
+    ),
 ) -> None:
     """Build, pull, run and serve local language models.
 
