@@ -1,4 +1,4 @@
-"""Models are named by name, ID or digest in every command; what is not there suggests the nearest."""
+"""Every command takes names, IDs and digests; a name that is not there suggests the nearest."""
 
 import json
 from collections.abc import Iterator
@@ -82,6 +82,6 @@ def test_a_name_that_is_not_there_suggests_the_nearest(
     assert hint == "hint: did you mean 'model'?"
 
 
-def test_an_id_of_nothing_and_one_of_several_are_told(environ: dict[str, str]) -> None:
+def test_an_id_or_digest_of_nothing_is_not_found(environ: dict[str, str]) -> None:
     assert olm(environ, "show", "0123abcd").returncode == 3
     assert olm(environ, "show", f"sha256:{'0' * 64}").returncode == 3
