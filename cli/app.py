@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "embed": "Print the vectors of texts",
     "rerank": "Sort documents by how well they answer a query",
     "replay": "Ask a recorded question again",
+    "test": "Hold models' answers against a suite, for CI",
     "pull": "Fetch a model from a registry or package index",
     "push": "Send a model to a registry",
     "login": "Log in to a registry",
