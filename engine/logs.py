@@ -34,7 +34,9 @@ MOST_ALIKE: Final = 10
 """Lines of the same message in a window; what goes on being said says nothing new."""
 MOST_OF_ONE: Final = 600
 """Lines of one part of olm in a window, a runner's own output included."""
-SAID_ONCE: Final = frozenset({"olmkit.engine.api.connections", "uvicorn.error"})
+SAID_ONCE: Final = frozenset(
+    {"olmkit.engine.api.connections", "olmkit.engine.addresses.tlsdoor", "uvicorn.error"}
+)
 """Parts whose lines strangers cause: of each message one line in a window."""
 MAX_MESSAGES: Final = 1000
 

@@ -69,6 +69,12 @@ class Settings:
     """What clients say who they are by."""
     socket_mode: int = 0o600
     """Of the Unix socket that `address` names: who may connect to it."""
+    tls_certificate: Path | None = None
+    """What the daemon shows at an https address, and clients where a daemon asks for one."""
+    tls_key: Path | None = None
+    """Of that certificate; None: it is in the same file."""
+    tls_client_ca: Path | None = None
+    """Whose certificates the daemon asks its clients for; None: it asks for none."""
     stall_timeout_s: float = 60.0
     """How long a request may come, or an answer be unread, without progress."""
     max_connections: int = 512
@@ -187,6 +193,9 @@ class Settings:
             is_insecure=read.flag("is_insecure", "INSECURE", twin=False) or False,
             api_key=read.text("api_key", "API_KEY"),
             socket_mode=read.mode("socket_mode", "SOCKET_MODE", 0o600),
+            tls_certificate=_file(read.path("tls_certificate", "TLS_CERT", twin=False), environ),
+            tls_key=_file(read.path("tls_key", "TLS_KEY", twin=False), environ),
+            tls_client_ca=_file(read.path("tls_client_ca", "TLS_CLIENT_CA", twin=False), environ),
             stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
             max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
@@ -240,8 +249,24 @@ class Settings:
 
     @property
     def is_exposed(self) -> bool:
-        """Whether other machines reach the daemon, and nobody said that it shall be open."""
-        return not self.is_insecure and not self.address.is_loopback
+        """Whether other machines reach the daemon without a certificate, and nobody said that it
+        shall be open."""
+        asks_for_certificates = self.address.scheme == "https" and self.tls_client_ca is not None
+        return not (self.is_insecure or self.address.is_loopback or asks_for_certificates)
+
+    @property
+    def path_variables(self) -> dict[str, str]:
+        """The variables that name files and folders, with whole paths: for processes that start in
+        another folder."""
+        values = ((variable, getattr(self, name)) for name, variable in self.sources.items())
+        paths = {
+            variable: str(value)
+            for variable, value in values
+            if variable.isidentifier() and isinstance(value, Path) and value.is_absolute()
+        }
+        if self.remotes.ca_bundle is not None:
+            paths["OLM_CA_BUNDLE"] = self.remotes.ca_bundle
+        return paths
 
     @property
     def daemon_file(self) -> Path:
@@ -272,6 +297,10 @@ def _wants_traces(environ: Mapping[str, str]) -> bool:
     """Source: https://opentelemetry.io/docs/specs/otel/configuration/sdk-environment-variables/"""
     is_off = environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
     return not is_off and any(environ.get(name, "").strip() for name in TRACES_ENDPOINTS)
+
+
+def _file(text: str | None, environ: Mapping[str, str]) -> Path | None:
+    return None if text is None else _path(text, environ)
 
 
 def _path(text: str, environ: Mapping[str, str]) -> Path:

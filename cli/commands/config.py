@@ -1,15 +1,18 @@
 """`olm config`: settings in `olm.toml`, and where each comes from."""
 
-import difflib
 import enum
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Final
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
-from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.nearest import near_hint
+from olmkit.cli.records.dataflags import FilterFlag, FormatFlag, JsonFlag, QuietFlag
+from olmkit.cli.records.dataform import Record
+from olmkit.cli.records.filters import glob
+from olmkit.cli.records.recordlist import Column, RecordList, show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import here, load_settings
 from olmkit.engine.configuration.configedit import (
@@ -32,7 +35,19 @@ from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.remotes import find_home
 from olmkit.engine.settings import Settings
 
-HIDDEN = "(set, not shown)"
+HIDDEN: Final = "(set, not shown)"
+_COLUMNS: Final = (
+    Column("KEY", "Key", lambda setting, _: setting["key"]),
+    Column("VALUE", "Value", lambda setting, _: setting["value"]),
+)
+_FILTERS: Final = {"key": glob("key"), "origin": glob("origin")}
+SETTINGS: Final = RecordList(*_COLUMNS, quiet="key", filters=_FILTERS)
+WITH_ORIGINS: Final = RecordList(
+    *_COLUMNS,
+    Column("ORIGIN", "Origin", lambda setting, _: setting["origin"]),
+    quiet="key",
+    filters=_FILTERS,
+)
 
 
 class Verb(enum.StrEnum):
@@ -41,6 +56,7 @@ class Verb(enum.StrEnum):
     GET = "get"
     SET = "set"
     UNSET = "unset"
+    LS = "ls"
     LIST = "list"
 
 
@@ -50,7 +66,7 @@ def config(
         Argument(
             metavar="get|set|unset|list",
             help="get: print a setting. set: write it into a file. unset: take it out of the file. "
-            "list: print all.",
+            "list, ls: print all.",
         ),
     ],
     key: Annotated[str, Argument(metavar="[KEY]", help="A setting, such as keep_alive.")] = "",
@@ -66,9 +82,10 @@ def config(
     origin: Annotated[
         bool, Option("--origin", help="Say which variable, or line of a file, each comes from.")
     ] = False,
-    json: Annotated[
-        bool, Option("--json", help="get, list: print a JSON object a setting.")
-    ] = False,
+    quiet: QuietFlag = False,
+    filters: FilterFlag = None,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show or change the settings that olm.toml(5) describes.
 
@@ -79,19 +96,21 @@ def config(
     the daemon goes by counts when it is started again.
     """
     terminal = Terminal()
-    _check_words(verb, key, value, is_shown=origin or json, is_written=project or system)
     if project and system:
         raise UsageError("only one of --project and --system can be given")
-    if verb is Verb.LIST:
+    listing = WITH_ORIGINS if origin else SETTINGS
+    form = listing.form(format=format, json=json, quiet=quiet, filters=filters)
+    is_plain = form.is_text and not origin and not form.filters
+    _check_words(verb, key, value, is_shown=not is_plain, is_written=project or system)
+    if verb in (Verb.LIST, Verb.LS):
         settings = load_settings(terminal)
-        _print(terminal, settings, list(settings.readings.values()), origin=origin, json=json)
+        records = [_record(settings, one, masks=True) for one in settings.readings.values()]
+        listing.show(records, form, terminal)
     elif verb is Verb.GET:
         settings = load_settings(terminal)
-        found = _reading(settings, key)
-        if origin or json:
-            _print(terminal, settings, [found], origin=origin, json=json, header=False)
-        else:
-            terminal.data(f"{_value(settings, found)}\n")
+        record = _record(settings, _reading(settings, key), masks=False)
+        text = record["value"] + (f"\t{record['origin']}" if origin else "")
+        show_value(record, form, terminal, lambda: terminal.data(f"{text}\n"))
     else:
         scope = Scope.PROJECT if project else Scope.SYSTEM if system else Scope.USER
         _change(terminal, scope, key, value)
@@ -100,64 +119,33 @@ def config(
 def _check_words(
     verb: Verb, key: str, value: str | None, *, is_shown: bool, is_written: bool
 ) -> None:
-    takes = {Verb.LIST: 0, Verb.SET: 2}.get(verb, 1)
+    takes = {Verb.LIST: 0, Verb.LS: 0, Verb.SET: 2}.get(verb, 1)
     given = bool(key) + (value is not None)
     if given != takes:
         rule = ("accepts no arguments", "requires a key", "requires a key and a value")[takes]
         raise UsageError(f"'olm config {verb}' {rule}", hint="`olm config list` shows the keys")
-    if is_written and verb in (Verb.GET, Verb.LIST):
+    if is_written and verb not in (Verb.SET, Verb.UNSET):
         raise UsageError("--project and --system are flags of `olm config set` and `unset`")
     if is_shown and verb in (Verb.SET, Verb.UNSET):
-        raise UsageError("--origin and --json are flags of `olm config get` and `list`")
+        raise UsageError("flags of output are those of `olm config get` and `list`")
 
 
 def _reading(settings: Settings, key: str) -> Reading:
     if found := settings.readings.get(key):
         return found
     by_variable = key.removeprefix("OLM_").lower()
-    near = difflib.get_close_matches(by_variable, settings.readings, n=1)
     raise UsageError(
         f"there is no setting {key[:80]!r}",
-        hint=f"did you mean {near[0]!r}?" if near else "`olm config list` shows them",
+        hint=near_hint(by_variable, settings.readings) or "`olm config list` shows them",
     )
 
 
-def _print(
-    terminal: Terminal,
-    settings: Settings,
-    readings: list[Reading],
-    *,
-    origin: bool,
-    json: bool,
-    header: bool = True,
-) -> None:
-    rows = [
-        (
-            reading.key,
-            HIDDEN
-            if header and reading.text is not None and is_secret(reading.variable)
-            else _value(settings, reading),
-            settings.source_of(reading.field),
-        )
-        for reading in readings
-    ]
-    if json:
-        terminal.data(json_lines(_as_json(row, readings[at]) for at, row in enumerate(rows)))
-        return
-    titles = ("KEY", "VALUE", "ORIGIN")
-    width = 3 if origin else 2
-    if header:
-        terminal.data(table(titles[:width], [row[:width] for row in rows]))
-    else:
-        terminal.data("".join("\t".join(row[1:width]) + "\n" for row in rows))
-
-
-def _as_json(row: tuple[str, str, str], reading: Reading) -> dict[str, Any]:
-    key, value, origin = row
+def _record(settings: Settings, reading: Reading, *, masks: bool) -> Record:
+    is_hidden = masks and reading.text is not None and is_secret(reading.variable)
     return {
-        "key": key,
-        "value": value,
-        "origin": origin,
+        "key": reading.key,
+        "value": HIDDEN if is_hidden else _value(settings, reading),
+        "origin": settings.source_of(reading.field),
         "variable": reading.variable,
         "takes": "|".join(reading.choices) or str(reading.kind),
     }

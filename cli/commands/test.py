@@ -3,11 +3,12 @@
 import json as jsonlib
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, ExpectationFailed, UsageError
+from olmkit.cli.records.recordlist import Column, RecordList
 from olmkit.cli.screen.output import display_width
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.settings import client_of, load_settings
@@ -17,6 +18,12 @@ from olmkit.cli.testing.trials import Trials, chosen
 from olmkit.cli.testing.variants import Variant, variants
 
 WORDS = {Outcome.PASSED: "ok", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERROR"}
+TRIALS: Final = RecordList(
+    Column("MODEL", "Model", lambda trial, _: visible(trial["model"])),
+    Column("CASE", "Case", lambda trial, _: visible(trial["case"])),
+    Column("LINE", "Line", lambda trial, _: str(trial["line"])),
+    quiet="case",
+)
 HEADER = ("MODEL", "CASE", "RESULT", "TIME", "TOKENS")
 
 
@@ -97,13 +104,12 @@ def test(
 def _list(
     terminal: Terminal, matrix: tuple[Variant, ...], cases: tuple[Case, ...], *, json: bool
 ) -> None:
-    for variant in matrix:
-        for case in cases:
-            row = {"model": variant.label, "case": case.name, "line": case.line}
-            text = (
-                jsonlib.dumps(row, ensure_ascii=False) if json else f"{variant.label}\t{case.name}"
-            )
-            terminal.data(f"{text}\n")
+    records = [
+        {"model": variant.label, "case": case.name, "line": case.line}
+        for variant in matrix
+        for case in cases
+    ]
+    TRIALS.show(records, TRIALS.form(json=json), terminal)
 
 
 class _Rows:

@@ -121,7 +121,9 @@ def _flags(command: "TyperCommand") -> tuple[Flag, ...]:
     flags = []
     for param in command.params:
         if is_option(param) and not param.hidden:
+            words = (param.metavar or "").split("|")
             choices = tuple(map(str, getattr(param.type, "choices", ())))
+            choices = choices or tuple(word for word in words[:-1] if word.islower())
             flags.append(
                 Flag(
                     names=(*param.opts, *param.secondary_opts),

@@ -22,7 +22,8 @@ _OTHERS: Final = frozenset(
     }
 )
 _SECRET: Final = re.compile(r"TOKEN|KEY(?!_)|SECRET|PASSWORD", re.IGNORECASE)
-_NO_SECRETS: Final = frozenset({"OLM_KEEP_ALIVE", "OLLAMA_KEEP_ALIVE"})
+_NO_SECRETS: Final = frozenset({"OLM_TLS_KEY", "OLM_MAX_QUEUE_PER_KEY", "OLLAMA_MAX_QUEUE_PER_KEY"})
+"""Names of files and counts of keys."""
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]*@")
 _HIDDEN_FIELDS: Final = frozenset(
     {"api_key", "remotes", "sources", "project_fields", "readings", "warnings"}

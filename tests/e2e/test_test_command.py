@@ -143,7 +143,9 @@ def test_a_bad_suite_is_2_and_a_missing_one_3(daemon: Daemon, tmp_path: Path) ->
 def test_the_list_asks_no_daemon(tmp_path: Path, olm_home: Path) -> None:
     (tmp_path / "olm-test.toml").write_text(SUITE)
     environ = {"OLM_HOME": str(olm_home), "OLM_HOST": f"127.0.0.1:{free_port()}"}
-    assert out(olm(environ, "test", "--list", cwd=tmp_path)) == "m\tcapital\nm\tcolour\n"
+    assert out(olm(environ, "test", "--list", cwd=tmp_path)) == (
+        "MODEL    CASE       LINE\nm        capital    6\nm        colour     18\n"
+    )
     assert not daemons(olm_home)
 
 

@@ -90,7 +90,7 @@ def test_a_client_dials_loopback_where_the_daemon_listens_everywhere(
 
 @pytest.mark.parametrize(
     "value",
-    ["", ":1", "0.0.0.0", "[::]", "localhost:9", "127.1.2.3", "unix:///x"],
+    ["", ":1", "0.0.0.0", "[::]", "localhost:9", "127.1.2.3", "unix:///x", "https://localhost:9"],
 )
 def test_loopback_and_unspecified_addresses_are_local(value: str) -> None:
     assert parse_address(value).is_local
@@ -98,7 +98,7 @@ def test_loopback_and_unspecified_addresses_are_local(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["1.2.3.4", "example.com", "127.0.0.1.example.com", "https://localhost", "ollama.com"],
+    ["1.2.3.4", "example.com", "127.0.0.1.example.com", "https://localhost/olm", "ollama.com"],
 )
 def test_other_addresses_are_not_local(value: str) -> None:
     assert not parse_address(value).is_local
