@@ -4,6 +4,8 @@ from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
 from olmkit.cli.records.dataform import data_form
 from olmkit.cli.records.machinefacts import show_facts
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.settings import here
+from olmkit.engine.settings import Settings
 
 
 def info(format: FormatFlag = "", json: JsonFlag = False) -> None:
@@ -12,4 +14,4 @@ def info(format: FormatFlag = "", json: JsonFlag = False) -> None:
     Starts no daemon and needs no engine that works. Secrets are left out, so that the output can
     go into a bug report.
     """
-    show_facts(data_form(format=format, json=json), Terminal())
+    show_facts(Settings.load(directory=here()), data_form(format=format, json=json), Terminal())

@@ -66,8 +66,10 @@ def system(
                 _prune(daemon(terminal), terminal, form, dry_run=dry_run, everything=all)
         case Verb.INFO:
             from olmkit.cli.records.machinefacts import show_facts
+            from olmkit.cli.settings import here
+            from olmkit.engine.settings import Settings
 
-            show_facts(form, terminal)
+            show_facts(Settings.load(directory=here()), form, terminal)
 
 
 def rows_of(used: dict[str, Any]) -> list[Record]:

@@ -7,14 +7,13 @@ from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.factsections import sheet_object, sheet_sections
 from olmkit.cli.screen.sections import show_sections
 from olmkit.cli.screen.terminal import Terminal
-from olmkit.cli.settings import here
 from olmkit.engine.diagnosis.factsheet import gather
 from olmkit.engine.settings import Settings
 
 
-def show_facts(form: DataForm, terminal: Terminal) -> None:
+def show_facts(settings: Settings, form: DataForm, terminal: Terminal) -> None:
     """Gathers what is known of this installation, and prints it."""
-    sheet = gather(Settings.load(directory=here()), os.environ)
+    sheet = gather(settings, os.environ)
     said = sheet_object(sheet)
     show_value(
         said,
