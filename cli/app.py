@@ -31,6 +31,7 @@ COMMANDS: Final = {
     "logout": "Log out of a registry",
     "create": "Build a model from a Modelfile",
     "show": "Show what is known of a model",
+    "diff": "Show in what two models differ",
     "plan": "Show where a model would go, without loading it",
     "prompt": "Show the exact prompt that a model would get",
     "parse": "Show what the API makes of a model's raw output",

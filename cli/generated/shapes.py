@@ -22,6 +22,7 @@ FILE_FLAGS: Final = frozenset(
         "--image",
         "--record",
         "--junit",
+        "--suite",
     }
 )
 ARGUMENTS: Final = {
@@ -31,6 +32,7 @@ ARGUMENTS: Final = {
     "replay": "files",
     "test": "files",
     "show": "models",
+    "diff": "models",
     "prompt": "models files",
     "ls": "models",
     "cp": "models",

@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run embed rerank replay test pull push login logout create show plan prompt parse bench ls list images ps cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
+    not __fish_seen_subcommand_from run embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -16,6 +16,7 @@ complete -c olm -n __olm_needs_command -a login -d 'Log in to a registry'
 complete -c olm -n __olm_needs_command -a logout -d 'Log out of a registry'
 complete -c olm -n __olm_needs_command -a create -d 'Build a model from a Modelfile'
 complete -c olm -n __olm_needs_command -a show -d 'Show what is known of a model'
+complete -c olm -n __olm_needs_command -a diff -d 'Show in what two models differ'
 complete -c olm -n __olm_needs_command -a plan -d 'Show where a model would go, without loading it'
 complete -c olm -n __olm_needs_command -a prompt -d 'Show the exact prompt that a model would get'
 complete -c olm -n __olm_needs_command -a parse -d 'Show what the API makes of a model'\''s raw output'
@@ -150,6 +151,11 @@ complete -c olm -n '__fish_seen_subcommand_from show' -l format -x -a 'table jso
 complete -c olm -n '__fish_seen_subcommand_from show' -l json -d 'The same as --format json.'
 complete -c olm -n '__fish_seen_subcommand_from show' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from show' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from diff' -l suite -r -F -d 'Compare the answers to a suite of `olm test` too.'
+complete -c olm -n '__fish_seen_subcommand_from diff' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
+complete -c olm -n '__fish_seen_subcommand_from diff' -l json -d 'The same as --format json.'
+complete -c olm -n '__fish_seen_subcommand_from diff' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from diff' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from plan' -l ctx -x -d 'Tokens of context.'
 complete -c olm -n '__fish_seen_subcommand_from plan' -l parallel -x -d 'Requests side by side.'
 complete -c olm -n '__fish_seen_subcommand_from plan' -l kv -x -d 'Type of the KV cache, such as q8_0.'
@@ -294,4 +300,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay test pull push login logout create show plan prompt parse bench ls list images ps cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
