@@ -23,7 +23,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon with `a`, its copy `c`, and `b`, which differs in everything but the weights."""
     folder = tmp_path_factory.mktemp("diff")
     weights = write_llama(folder / "w.gguf")
-    rest = 'SYSTEM """one\ntwo"""\nLICENSE mine\nTEMPLATE "{{ .System }} {{ .Prompt }}"\nMESSAGE user hi\n'
+    rest = 'SYSTEM """one\ntwo"""\nLICENSE mine\nMESSAGE user hi\n'
+    rest += 'TEMPLATE "{{ .System }} {{ .Prompt }}"\n'
     with running_daemon(folder / "home") as running:
         for name, text in (
             ("a", "PARAMETER num_predict 4\n"),
