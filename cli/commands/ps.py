@@ -16,6 +16,8 @@ from olmkit.engine.client.replies import RunningModel
 from olmkit.engine.errors import DaemonNotRunning
 
 HEADER = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
+MORE = ("STATE", "BUSY", "CACHED", "DEVICES")
+"""What --verbose shows beside it."""
 
 
 def ps(
@@ -24,6 +26,9 @@ def ps(
     ] = "",
     quiet: Annotated[bool, Option("-q", "--quiet", help="Print names only.")] = False,
     no_trunc: Annotated[bool, Option("--no-trunc", help="Print IDs in full.")] = False,
+    verbose: Annotated[
+        bool, Option("-v", "--verbose", help="Also state, sequences, cached tokens, devices.")
+    ] = False,
     format: Annotated[
         Format, Option("--format", help="A table, or one JSON object a line.")
     ] = Format.TABLE,
@@ -40,7 +45,10 @@ def ps(
         terminal.data(json_lines(map(as_json, models)))
     else:
         now = datetime.now(UTC)
-        terminal.data(table(HEADER, [row(model, now, in_full=no_trunc) for model in models]))
+        rows = [row(model, now, in_full=no_trunc) for model in models]
+        if verbose:
+            rows = [(*cells, *more(model)) for cells, model in zip(rows, models, strict=True)]
+        terminal.data(table((*HEADER, *MORE) if verbose else HEADER, rows))
         for caveat in dict.fromkeys(model.safe_mode for model in models if model.safe_mode):
             terminal.message(f"warning: {caveat}\n")
         for model in models:
@@ -73,6 +81,17 @@ def row(model: RunningModel, now: datetime, *, in_full: bool = False) -> tuple[s
         processor(model.size_bytes, model.vram_bytes) + cards(model.devices),
         str(model.context_tokens),
         "Stopping..." if is_going else age_text(model.expires_at, now),
+    )
+
+
+def more(model: RunningModel) -> tuple[str, ...]:
+    """The further cells of a line; a dash is what the daemon did not tell."""
+    devices = (f"{visible(name)} {size_text(size)}" for name, size in model.devices.items())
+    return (
+        model.state or "-",
+        f"{model.busy}/{model.sequences}" if model.sequences else "-",
+        "-" if model.cached_tokens is None else str(model.cached_tokens),
+        ", ".join(devices) or "-",
     )
 
 
@@ -110,6 +129,9 @@ def as_json(model: RunningModel) -> dict[str, object]:
         "context_length": model.context_tokens,
         "expires_at": model.expires_at.isoformat() if model.expires_at else None,
         "devices": dict(model.devices),
+        "state": model.state,
+        "sequences": {"total": model.sequences, "busy": model.busy},
+        "cached_tokens": model.cached_tokens,
         **notes,
         **safe_mode,
     }

@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show plan prompt parse bench ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help
+    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show plan prompt parse bench ls list ps stats events logs wait cp rm tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -22,6 +22,10 @@ complete -c olm -n __olm_needs_command -a bench -d 'Measure how fast a model is 
 complete -c olm -n __olm_needs_command -a ls -d 'List models'
 complete -c olm -n __olm_needs_command -a list -d 'List models'
 complete -c olm -n __olm_needs_command -a ps -d 'List loaded models'
+complete -c olm -n __olm_needs_command -a stats -d 'Show what loaded models take and do, as it changes'
+complete -c olm -n __olm_needs_command -a events -d 'Show what happens in the daemon, as it happens'
+complete -c olm -n __olm_needs_command -a logs -d 'Show the daemon'\''s log'
+complete -c olm -n __olm_needs_command -a wait -d 'Wait until models are loaded, or unloaded'
 complete -c olm -n __olm_needs_command -a cp -d 'Give a model one more name'
 complete -c olm -n __olm_needs_command -a rm -d 'Remove models'
 complete -c olm -n __olm_needs_command -a tag -d 'Give a model one more name, silently'
@@ -170,9 +174,26 @@ complete -c olm -n '__fish_seen_subcommand_from ls list' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from ls list' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from ps' -s q -l quiet -d 'Print names only.'
 complete -c olm -n '__fish_seen_subcommand_from ps' -l no-trunc -d 'Print IDs in full.'
+complete -c olm -n '__fish_seen_subcommand_from ps' -s v -l verbose -d 'Also state, sequences, cached tokens, devices.'
 complete -c olm -n '__fish_seen_subcommand_from ps' -l format -x -a 'table json' -d 'A table, or one JSON object a line.'
 complete -c olm -n '__fish_seen_subcommand_from ps' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from ps' -a '(olm __complete running (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from stats' -l stream -l no-stream -d 'Go on until Ctrl-C, or look once.'
+complete -c olm -n '__fish_seen_subcommand_from stats' -l json -d 'Print one JSON object a model and look.'
+complete -c olm -n '__fish_seen_subcommand_from stats' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from events' -l since -x -d 'Begin earlier: 10m, 1795888800, RFC 3339.'
+complete -c olm -n '__fish_seen_subcommand_from events' -s f -l filter -r -F -d 'Only those of this type, action or model; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from events' -l follow -l no-follow -d 'Go on, or end after what is kept.'
+complete -c olm -n '__fish_seen_subcommand_from events' -l json -d 'Print one JSON object a line.'
+complete -c olm -n '__fish_seen_subcommand_from events' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from logs' -s f -l follow -d 'Go on with what is added, until Ctrl-C.'
+complete -c olm -n '__fish_seen_subcommand_from logs' -s n -l tail -x -d 'Begin with the last N lines.'
+complete -c olm -n '__fish_seen_subcommand_from logs' -l since -x -d 'Begin at 10m, 2026-11-28T18:00:00Z, …'
+complete -c olm -n '__fish_seen_subcommand_from logs' -l json -d 'Print one JSON object a line.'
+complete -c olm -n '__fish_seen_subcommand_from logs' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from wait' -l for -x -a 'loaded unloaded' -d 'What to wait for.'
+complete -c olm -n '__fish_seen_subcommand_from wait' -l timeout -x -d 'Give up, and exit with 10: 90s, 5m.'
+complete -c olm -n '__fish_seen_subcommand_from wait' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from cp' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from cp' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from rm' -s f -l force -d 'A model that is not there is no failure; an ID may have several names.'
@@ -244,4 +265,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show plan prompt parse bench ls list ps cp rm tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show plan prompt parse bench ls list ps stats events logs wait cp rm tag inspect history save load lock verify cache system stop key serve start launch service export info doctor version completion help'
