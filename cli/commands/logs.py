@@ -1,18 +1,18 @@
 """`olm logs`: what the daemon wrote."""
 
 import contextlib
-import time
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from typing import Annotated
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
-from olmkit.cli.screen.output import json_lines
+from olmkit.cli.records.dataform import json_line
+from olmkit.cli.records.filters import parse_time
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
 from olmkit.cli.watching.logfiles import LogReader, is_about, is_from, last, parse_line
-from olmkit.engine.durations import parse_moment
 
 
 def logs(
@@ -27,7 +27,7 @@ def logs(
         Option("-n", "--tail", metavar="N", min=0, help="Begin with the last N lines."),
     ] = None,
     since: Annotated[
-        str, Option("--since", metavar="TIME", help="Begin at 10m, 2026-11-28T18:00:00Z, …")
+        str, Option("--since", metavar="TIME", help="Begin at an age as 10m, or a date.")
     ] = "",
     json: Annotated[bool, Option("--json", help="Print one JSON object a line.")] = False,
 ) -> None:
@@ -44,10 +44,7 @@ def logs(
             f"the log of the daemon at {settings.address.url} is on its own machine",
             hint="run `olm logs` there",
         )
-    try:
-        begin = parse_moment(since, now_s=time.time()) if since else None
-    except ValueError as error:
-        raise UsageError(f"invalid value for --since: {error}") from error
+    begin = parse_time(since, datetime.now(UTC)) if since else None
 
     def wanted(lines: Iterable[str]) -> Iterator[str]:
         for line in lines:
@@ -56,7 +53,7 @@ def logs(
                 yield line
 
     def show(line: str) -> None:
-        terminal.data(json_lines([parse_line(line) or {"msg": line}]) if json else line + "\n")
+        terminal.data(json_line(parse_line(line) or {"msg": line}) if json else line + "\n")
 
     reader = LogReader(settings.log_file)
     with contextlib.closing(reader):

@@ -3,14 +3,18 @@
 import os
 import time
 from collections.abc import Iterator
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated
 
 from typer import Argument, Option
 
-from olmkit.cli.screen.output import display_width, json_lines, table
+from olmkit.cli.records.dataflags import FilterFlag, FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import Record
+from olmkit.cli.records.recordlist import View
+from olmkit.cli.screen.output import display_width
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.cli.watching.rates import HEADER, chosen, row, with_rates
+from olmkit.cli.watching.runnerrates import RUNNERS, chosen, with_rates
 from olmkit.engine.client import Client
 from olmkit.engine.client.eventreplies import runner_stats
 
@@ -25,35 +29,35 @@ def stats(
     stream: Annotated[
         bool, Option("--stream/--no-stream", help="Go on until Ctrl-C, or look once.")
     ] = True,
-    json: Annotated[bool, Option("--json", help="Print one JSON object a model and look.")] = False,
+    filters: FilterFlag = None,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show what loaded models take and do, once a second.
 
     MEMORY and CPU are of the runner process, 100% one core; TOKENS/S are written, PROMPT/S read;
     BUSY are sequences in use of those that are decoded side by side; CACHED are tokens in the KV
     pool. A dash is what a runner did not tell at once: it computes a long step, or is stuck.
+    Filters are name (a pattern) and state.
     """
+    form = RUNNERS.form(format=format, json=json, filters=filters)
     terminal = Terminal()
-    client = daemon(terminal, start=False)
-    redraws = terminal.shows_data and os.environ.get("TERM") != "dumb"
+    redraws = form.is_text and stream and terminal.shows_data and os.environ.get("TERM") != "dumb"
     drawn = 0
-    for seen in looks(client):
+    for seen in looks(daemon(terminal, start=False)):
         found = chosen(seen, models or [])
-        if json:
-            terminal.data(json_lines(found))
+        if redraws:
+            text = RUNNERS.table(RUNNERS.chosen(found, form), View(datetime.now(UTC)))
+            text = _fitted(text, *terminal.size)
+            terminal.paint(f"\x1b[{drawn}A\x1b[J{text}" if drawn else text)
+            drawn = text.count("\n")
         else:
-            text = table(HEADER, map(row, found))
-            if stream and redraws:
-                text = _fitted(text, *terminal.size)
-                terminal.paint(f"\x1b[{drawn}A\x1b[J{text}" if drawn else text)
-                drawn = text.count("\n")
-            else:
-                terminal.data(text)
+            RUNNERS.show(found, form, terminal)
         if not stream:
             return
 
 
-def looks(client: Client) -> Iterator[list[dict[str, Any]]]:
+def looks(client: Client) -> Iterator[list[Record]]:
     """What is seen each time, with the rates since the time before."""
     before = runner_stats(client)
     while True:

@@ -14,6 +14,7 @@ from typing import Final
 
 from olmkit.engine.addresses.localsocket import socket_path
 from olmkit.engine.client import http1, replies
+from olmkit.engine.client.clienttls import ClientTls
 from olmkit.engine.errors import DaemonError, DaemonNotRunning, DaemonStartFailed
 from olmkit.engine.settings import Settings
 
@@ -70,7 +71,12 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _start(settings: Settings, log_path: Path) -> None:
-    environ = os.environ | {"OLM_HOME": str(settings.home), "OLM_MODELS": str(settings.models)}
+    environ = {
+        **os.environ,
+        "OLM_HOME": str(settings.home),
+        "OLM_MODELS": str(settings.models),
+        **settings.path_variables,
+    }
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         log_start = os.fstat(log).st_size
@@ -167,7 +173,11 @@ def _is_daemon(command: list[str]) -> bool:
 
 def _connected(settings: Settings) -> http1.Connection:
     own_socket = socket_path(settings.home, settings.address)
-    return http1.connect(settings.address, own_socket if settings.address.is_local else None)
+    return http1.connect(
+        settings.address,
+        own_socket if settings.address.is_local else None,
+        tls=ClientTls.of(settings),
+    )
 
 
 def _answering_pid(settings: Settings) -> int | None:

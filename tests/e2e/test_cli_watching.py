@@ -99,7 +99,7 @@ def test_a_runner_that_is_killed_is_an_event(daemon: Daemon) -> None:
 def test_filters_and_times_that_mean_nothing_are_refused(daemon: Daemon) -> None:
     done = olm(daemon.environ, "events", "--filter", "colour=red")
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"filters are type, action, model" in done.stderr
+    assert b"the filters are type, action, model" in done.stderr
     done = olm(daemon.environ, "events", "--since", "yesterday")
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"'yesterday' is no time" in done.stderr

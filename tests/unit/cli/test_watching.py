@@ -4,8 +4,9 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
+from olmkit.cli.records.recordlist import View
 from olmkit.cli.watching.logfiles import LogReader, is_about, is_from, last, parse_line
-from olmkit.cli.watching.rates import chosen, row, with_rates
+from olmkit.cli.watching.runnerrates import RUNNERS, chosen, with_rates
 
 BEFORE = {"name": "m:latest", "pid": 7, "cpu_seconds": 10.0, "completion_tokens": 100}
 NOW = {**BEFORE, "cpu_seconds": 11.0, "completion_tokens": 150, "prompt_tokens": 4}
@@ -21,7 +22,8 @@ def test_rates_are_what_totals_grew_by_a_second() -> None:
 def test_another_process_of_the_same_model_begins_anew() -> None:
     (model,) = with_rates((1.0, [BEFORE]), (3.0, [{**NOW, "pid": 8}]))
     assert model["tokens_per_second"] is None
-    assert row(model)[3:6] == ("-", "-", "-")
+    cells = RUNNERS.fields(model, View(datetime.now(UTC)))
+    assert (cells["CPU"], cells["Tokens"], cells["PromptTokens"]) == ("-", "-", "-")
 
 
 def test_models_are_chosen_by_name() -> None:
