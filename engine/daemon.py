@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -26,6 +26,7 @@ import uvloop
 
 from olmkit.engine import logs
 from olmkit.engine.access.keyfile import KeyFile
+from olmkit.engine.addresses.certificates import ServedCertificate, served_certificate
 from olmkit.engine.addresses.listening import (
     BACKLOG,
     announced,
@@ -34,6 +35,7 @@ from olmkit.engine.addresses.listening import (
     tell_supervisor,
 )
 from olmkit.engine.addresses.localsocket import listen_locally, socket_path
+from olmkit.engine.addresses.tlsdoor import TlsDoor
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
 from olmkit.engine.devices.enumeration import Enumerator, Found
@@ -75,6 +77,7 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
     with listening(settings) as listener:
         settings = replace(settings, address=bound_address(settings.address, listener))
         _require_keys(settings)
+        certificate = served_certificate(settings)
         with announced(settings.home, settings.address):
             for warning in settings.warnings:
                 log.warning(warning)
@@ -82,8 +85,20 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
                 _own_socket(settings) as own,
                 asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
             ):
-                runner.run(_serve(settings, [listener, *own], make_app or _own_app, drain_s))
+                ways = _WaysIn(listener=listener, own=own, certificate=certificate)
+                runner.run(_serve(settings, ways, make_app or _own_app, drain_s))
     log.info("ended")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _WaysIn:
+    """The sockets that the daemon listens at."""
+
+    listener: socket.socket
+    own: list[socket.socket]
+    """For this user's own programs, at most one; never with TLS."""
+    certificate: ServedCertificate | None
+    """None: the listener is for plain HTTP."""
 
 
 def _require_keys(settings: Settings) -> None:
@@ -127,9 +142,7 @@ def _own_app(services: Services) -> Any:
     return create_app(services)
 
 
-async def _serve(
-    settings: Settings, listeners: list[socket.socket], make_app: MakeApp, drain_s: float
-) -> None:
+async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: float) -> None:
     stop = asyncio.Event()
     safeguard = Safeguard.of(settings)
 
@@ -171,8 +184,9 @@ async def _serve(
     services.rename_old_blobs()
     try:
         with _signals(stop, settings):
-            server = _Server(_config(make_app(services), drain_s, settings), services, stop)
-            serving = asyncio.create_task(server.serve(sockets=listeners))
+            config = _config(make_app(services), drain_s, settings)
+            server = _Server(config, services, stop, ways)
+            serving = asyncio.create_task(server.serve(sockets=[ways.listener, *ways.own]))
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             tell_supervisor("STOPPING=1")
@@ -253,10 +267,41 @@ def _signals(stop: asyncio.Event, settings: Settings) -> Iterator[None]:
 class _Server(uvicorn.Server):
     """Ends when `stop` is set. The daemon handles signals, and nothing polls."""
 
-    def __init__(self, config: uvicorn.Config, services: Services, stop: asyncio.Event) -> None:
+    def __init__(
+        self, config: uvicorn.Config, services: Services, stop: asyncio.Event, ways: _WaysIn
+    ) -> None:
         super().__init__(config)
         self._services = services
         self._stop = stop
+        self._ways = ways
+        self._door: TlsDoor | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections; uvicorn's own TLS would be for all sockets or none."""
+        if self._ways.certificate is None:
+            await super().startup(sockets)
+            return
+        await super().startup(self._ways.own)
+        self._door = TlsDoor(
+            self._ways.listener,
+            self._ways.certificate,
+            self._make_protocol,
+            greeting_s=_limits(self._services.settings).head_s,
+        )
+        self._door.open()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more connections, and let answers end."""
+        if self._door is not None:
+            self._door.close()
+        await super().shutdown(sockets)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        make: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = make(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -264,7 +309,7 @@ class _Server(uvicorn.Server):
 
     async def main_loop(self) -> None:
         """Wait for the order to end; meanwhile the `Date` header is renewed every second."""
-        address = self._services.settings.address.netloc
+        address = self._services.settings.address.url
         log.info("listening", extra={"address": address, "pid": os.getpid()})
         tell_supervisor("READY=1")
         self._services.start_cleaning()

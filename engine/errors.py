@@ -22,6 +22,7 @@
     │ └ EngineUnusable          the engine does not fit this machine, in no mode
     └ DaemonError
       ├ DaemonNotRunning        .address
+      ├ DaemonUntrusted         no TLS with it, or a certificate that is not trusted
       ├ DaemonStartFailed       .log_path
       ├ AddressInUse            .address .holder
       └ ApiError                .status .code
@@ -230,6 +231,10 @@ class DaemonNotRunning(DaemonError):
     def __init__(self, message: str, *, address: str, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
         self.address = address
+
+
+class DaemonUntrusted(DaemonError):
+    """Client and daemon do not agree on TLS, or one does not trust the other's certificate."""
 
 
 class DaemonStartFailed(DaemonError):

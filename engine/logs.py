@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TextIO
 
-from olmkit.engine.settings import DEBUG, TRACE, WARNING
+from olmkit.engine.configuration.settingreader import DEBUG, TRACE, WARNING
 from olmkit.engine.telemetry.requestrecord import current_record
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -34,7 +34,9 @@ MOST_ALIKE: Final = 10
 """Lines of the same message in a window; what goes on being said says nothing new."""
 MOST_OF_ONE: Final = 600
 """Lines of one part of olm in a window, a runner's own output included."""
-SAID_ONCE: Final = frozenset({"olmkit.engine.api.connections", "uvicorn.error"})
+SAID_ONCE: Final = frozenset(
+    {"olmkit.engine.api.connections", "olmkit.engine.addresses.tlsdoor", "uvicorn.error"}
+)
 """Parts whose lines strangers cause: of each message one line in a window."""
 MAX_MESSAGES: Final = 1000
 

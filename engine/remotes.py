@@ -31,6 +31,7 @@ class Remotes:
     """Signs requests to Ollama's registry; made when there is neither it nor `ollama_key`."""
     ollama_key: Path = field(default_factory=lambda: _own_home() / ".ollama" / "id_ed25519")
     ca_bundle: str | None = None
+    """File of authorities to trust besides the system's."""
     plain_http_hosts: frozenset[str] = frozenset()
     proxies: Mapping[str, str] = field(default_factory=dict, repr=False)
     no_proxy: tuple[str, ...] = ()
@@ -51,7 +52,7 @@ class Remotes:
             auth_files=tuple(_auth_files(environ, home)),
             key=_olm_home(environ, home) / "id_ed25519",
             ollama_key=home / ".ollama" / "id_ed25519",
-            ca_bundle=environ.get("OLM_CA_BUNDLE") or environ.get("SSL_CERT_FILE") or None,
+            ca_bundle=_ca_bundle(environ),
             plain_http_hosts=frozenset(_listed(environ.get("OLM_INSECURE_REGISTRIES", "").lower())),
             proxies=_proxies(environ),
             no_proxy=_listed(environ.get("NO_PROXY") or environ.get("no_proxy") or ""),
@@ -103,6 +104,11 @@ class Remotes:
             limits=TransferLimits(streams=streams),
             cancelled=cancelled,
         )
+
+
+def _ca_bundle(environ: Mapping[str, str]) -> str | None:
+    file = environ.get("OLM_CA_BUNDLE") or environ.get("SSL_CERT_FILE")
+    return os.path.abspath(file) if file else None
 
 
 def find_home(environ: Mapping[str, str]) -> Path | None:

@@ -18,6 +18,8 @@ class Endpoint:
     model: str
     key: str | None
     """The daemon's API key; it goes into the agent's environment, and into no file."""
+    ca_bundle: str | None = None
+    """File of the authorities by which the daemon's certificate is trusted; None: the system's."""
 
 
 class Configuration(Protocol):

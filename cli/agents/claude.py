@@ -1,6 +1,7 @@
 """Claude Code, which speaks Anthropic's API.
 
-Source: https://code.claude.com/docs/en/settings and https://code.claude.com/docs/en/llm-gateway
+Source: https://code.claude.com/docs/en/settings, https://code.claude.com/docs/en/llm-gateway and
+https://code.claude.com/docs/en/network-config
 """
 
 import json
@@ -53,4 +54,6 @@ def _settings(endpoint: Endpoint) -> dict[str, Any]:
     # A header that changes with every request would make the shared prefix of two differ.
     variables["CLAUDE_CODE_ATTRIBUTION_HEADER"] = "0"
     variables["CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC"] = "1"
+    if endpoint.ca_bundle:
+        variables["NODE_EXTRA_CA_CERTS"] = endpoint.ca_bundle
     return {"env": variables}

@@ -1,6 +1,7 @@
 """Codex, which speaks OpenAI's Responses API and takes settings from profiles.
 
-Source: https://developers.openai.com/codex/config-reference
+Source: https://developers.openai.com/codex/config-reference and
+https://developers.openai.com/codex/environment-variables
 """
 
 import json
@@ -27,9 +28,10 @@ class Codex:
         """The profile, which nothing reads but a Codex that is told to."""
         profile = _profile(endpoint, environ)
         profile.check()
+        variables = {"OLM_API_KEY": endpoint.key, "CODEX_CA_CERTIFICATE": endpoint.ca_bundle}
         return Start(
             arguments=("--profile", PROFILE),
-            variables={"OLM_API_KEY": endpoint.key} if endpoint.key else {},
+            variables={name: value for name, value in variables.items() if value},
             file=(profile.path, profile.text),
         )
 

@@ -1,6 +1,7 @@
 """opencode, which reaches OpenAI's API by a package of its own.
 
-Source: https://opencode.ai/docs/config and https://opencode.ai/docs/providers
+Source: https://opencode.ai/docs/config, https://opencode.ai/docs/providers and
+https://opencode.ai/docs/network
 """
 
 import json
@@ -21,12 +22,12 @@ class Opencode:
     def start(self, endpoint: Endpoint, folder: Path, environ: Mapping[str, str]) -> Start:
         """A file of ours, which opencode lays over the user's."""
         file = folder / "opencode-settings.json"
+        variables = {"OPENCODE_CONFIG": str(file), "OLM_API_KEY": endpoint.key or PLACEHOLDER_KEY}
+        if endpoint.ca_bundle:
+            variables["NODE_EXTRA_CA_CERTS"] = endpoint.ca_bundle
         return Start(
             arguments=(),
-            variables={
-                "OPENCODE_CONFIG": str(file),
-                "OLM_API_KEY": endpoint.key or PLACEHOLDER_KEY,
-            },
+            variables=variables,
             file=(file, json.dumps(_settings(endpoint), indent=2) + "\n"),
         )
 

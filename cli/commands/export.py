@@ -51,8 +51,13 @@ def export(
     deployment = Deployment(model=model, port=port, image=image)
     terminal = Terminal()
     if to is Target.SYSTEMD:
-        load_settings(terminal)
-        variables = kept_variables(os.environ) | {"OLM_HOST": f"127.0.0.1:{port}"}
+        settings = load_settings(terminal)
+        scheme = "https://" if settings.address.scheme == "https" else ""
+        variables = {
+            **kept_variables(os.environ),
+            **settings.path_variables,
+            "OLM_HOST": f"{scheme}127.0.0.1:{port}",
+        }
         terminal.data(systemd.service_unit(olm_program(), variables, preload=model))
     else:
         terminal.data(CONTAINERS[to](deployment))

@@ -79,6 +79,7 @@ def launch(
         url=_reachable(settings.address),
         model=_usable(model or _remembered(folder / "model", client), client, terminal),
         key=os.environ.get("OLM_API_KEY") or None,
+        ca_bundle=settings.remotes.ca_bundle if settings.address.scheme == "https" else None,
     )
     write_in_place(folder / "model", endpoint.model + "\n")
     if config_only:

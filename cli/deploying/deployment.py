@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
+from olmkit.engine.diagnosis.variables import is_secret
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,5 +54,5 @@ def kept_variables(environ: Mapping[str, str]) -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(environ.items())
-        if name.startswith(("OLM_", "OLLAMA_")) and not re.search("KEY|TOKEN|SECRET|PASS", name)
+        if name.startswith(("OLM_", "OLLAMA_")) and not is_secret(name)
     }

@@ -80,7 +80,8 @@ def service_of(settings: Settings, *, on_demand: bool) -> Service:
     Raises:
         CliError: there is no such manager, or no olm that it could start.
     """
-    program, variables = olm_program(), kept_variables(os.environ)
+    program = olm_program()
+    variables = kept_variables(os.environ) | settings.path_variables
     if sys.platform == "darwin":
         if on_demand:
             raise CliError("launchd starts olm at login; --on-demand is for systemd")

@@ -1,15 +1,19 @@
 """The variables that olm reads, for the manual: one table, checked against what is read.
 
-Each `OLM_X` but `OLM_HOME` falls back to its twin `OLLAMA_X`.
+Each `OLM_X` but `OLM_HOME` falls back to its twin `OLLAMA_X`, then to the key `x` in `olm.toml`.
 """
 
 from typing import Final
 
 VARIABLES: Final = {
     "OLM_HOME": "directory of logs, history and settings (~/.olm)",
+    "OLM_CONFIG": "file of settings, instead of your own olm.toml; see olm.toml(5)",
     "OLM_MODELS": "the store; may be Ollama's ($OLM_HOME/models)",
-    "OLM_HOST": "address of the daemon, also unix:///PATH (127.0.0.1:11434)",
+    "OLM_HOST": "address of the daemon, also https:// or unix:///PATH (127.0.0.1:11434)",
     "OLM_SOCKET_MODE": "mode of the Unix socket that OLM_HOST names (0600)",
+    "OLM_TLS_CERT": "certificate in PEM that a daemon at an https address shows",
+    "OLM_TLS_KEY": "its key, which nobody else may read (in the same file)",
+    "OLM_TLS_CLIENT_CA": "authorities in PEM; clients must show a certificate of theirs",
     "OLM_INSECURE": "1: other machines may use the daemon without a key",
     "OLM_API_KEY": "key that commands, and agents of `olm launch`, send to the daemon",
     "OLM_KEEP_ALIVE": "how long an idle model stays loaded; negative: for ever (5m)",
@@ -26,7 +30,7 @@ VARIABLES: Final = {
     "OLM_MAX_QUEUE_PER_KEY": "requests with one API key that may wait (64)",
     "OLM_MAX_TRANSFER_STREAMS": "most connections of a transfer (8 to 24, as helps)",
     "OLM_INSECURE_REGISTRIES": "hosts that may be reached over plain http; a comma list",
-    "OLM_CA_BUNDLE": "file of certificates to trust besides the system's (SSL_CERT_FILE)",
+    "OLM_CA_BUNDLE": "file of authorities to trust besides the system's (SSL_CERT_FILE)",
     "OLM_FLASH_ATTENTION": "1 or 0 forces it on or off",
     "OLM_KV_CACHE_TYPE": "element type of the KV cache: f16, q8_0, q4_0 and others (f16)",
     "OLM_GPU_OVERHEAD": "memory of every card that is left to others, such as 2G (0)",

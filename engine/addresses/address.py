@@ -70,8 +70,8 @@ class Address:
         """Whether a daemon at this address is on this machine."""
         if self.is_unix:
             return True
-        if self.scheme != "http" or self.path:
-            return False
+        if self.path:
+            return False  # a proxy's
         host = self.connect_host
         return host in ("localhost", "::1") or (_ip(host) == host and host[:4] == "127.")
 

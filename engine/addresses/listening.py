@@ -32,17 +32,12 @@ def listening(settings: Settings) -> Iterator[socket.socket]:
     Where a service manager has opened one, that is taken.
 
     Raises:
-        AddressInUse, DaemonError: as they do, and for https.
+        AddressInUse, DaemonError: as they do.
     """
     address = settings.address
     if passed := take_sockets():
         with passed[0]:
             yield passed[0]
-    elif address.scheme == "https":
-        raise DaemonError(
-            f"cannot listen at {address.url}: the daemon speaks no TLS",
-            hint="listen at an http:// address, and let a proxy with TLS pass requests on",
-        )
     elif address.is_unix:
         with public_socket(
             Path(address.path), mode=settings.socket_mode, backlog=BACKLOG
@@ -62,7 +57,8 @@ def bound_address(address: Address, listener: socket.socket) -> Address:
     name = listener.getsockname()
     if listener.family == socket.AF_UNIX:
         return address if address.is_unix else Address(scheme="unix", path=os.fsdecode(name))
-    found = Address(host=name[0], port=name[1])
+    scheme = "http" if address.is_unix else address.scheme
+    found = Address(scheme=scheme, host=name[0], port=name[1])
     if address.is_unix or (address.is_loopback and not found.is_loopback):
         return found
     return replace(address, port=found.port)

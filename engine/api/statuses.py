@@ -39,6 +39,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.EngineUnusable: (500, "engine_unusable"),
     engine.DaemonError: (500, "daemon"),
     engine.DaemonNotRunning: (502, "daemon_not_running"),
+    engine.DaemonUntrusted: (502, "daemon_untrusted"),
     engine.DaemonStartFailed: (500, "daemon_start_failed"),
     engine.AddressInUse: (500, "address_in_use"),
     engine.ApiError: (502, "api_error"),

@@ -16,6 +16,7 @@ from olmkit import __version__
 from olmkit.engine.addresses.address import Address
 from olmkit.engine.addresses.localsocket import foreign_listener, socket_path
 from olmkit.engine.client import http1, replies
+from olmkit.engine.client.clienttls import ClientTls
 from olmkit.engine.client.replies import (
     Chunk,
     DaemonStatus,
@@ -41,7 +42,9 @@ def connect(
     `on_start` is called then.
     """
     starter = None
-    if start and settings.address.is_local:
+    # At an https address without a certificate a proxy of this machine was meant.
+    can_serve = settings.address.scheme != "https" or settings.tls_certificate is not None
+    if start and settings.address.is_local and can_serve:
 
         def starter() -> None:
             from olmkit.engine.client.launch import start_daemon
@@ -50,11 +53,13 @@ def connect(
                 on_start()
             start_daemon(settings)
 
+    tls = ClientTls.of(settings)
     if not settings.address.is_local:
-        return Client(settings.address, api_key=settings.api_key)
+        return Client(settings.address, api_key=settings.api_key, tls=tls)
     return Client(
         settings.address,
         api_key=settings.api_key,
+        tls=tls,
         starter=starter,
         own_socket=socket_path(settings.home, settings.address),
         may_be_foreign=settings.source_of("address") != "default",
@@ -75,14 +80,16 @@ class Client:
         own_socket: Path | None = None,
         may_be_foreign: bool = True,
         api_key: str | None = None,
+        tls: ClientTls | None = None,
     ) -> None:
         """`own_socket`: tried first, and needs no key. `may_be_foreign`: another user's daemon will
-        do. `api_key`: sent with every request."""
+        do. `api_key`: sent with every request. `tls`: for an https address."""
         self.address = address
         self._starter = starter
         self._own_socket = own_socket
         self._may_be_foreign = may_be_foreign
         self._api_key = api_key
+        self._tls = tls
 
     # --- models in the store
 
@@ -94,8 +101,14 @@ class Client:
         self, model: str, *, verbose: bool = False, overlay: Body | None = None
     ) -> ModelDetails:
         """What is known of a model; `overlay` (`system`, `options`) goes into its Modelfile."""
+        return replies.model_details(self.details(model, verbose=verbose, overlay=overlay))
+
+    def details(
+        self, model: str, *, verbose: bool = False, overlay: Body | None = None
+    ) -> dict[str, Any]:
+        """The same as the API says it."""
         body = {"model": model, "verbose": verbose, **(overlay or {})}
-        return replies.model_details(self.request("POST", "/api/show", body))
+        return self.request("POST", "/api/show", body)
 
     def copy(self, source: str, destination: str) -> None:
         """Gives a model one more name."""
@@ -275,13 +288,15 @@ class Client:
         body: Body | Iterable[bytes],
         *,
         body_bytes: int | None = None,
+        timeout_s: float | None = None,
     ) -> http1.Reply:
         """The reply to a POST that went well so far, its body still to be read.
 
-        A body in pieces goes as it is; `body_bytes` is its length where that is known.
+        A body in pieces goes as it is; `body_bytes` is its length where that is known. `timeout_s`
+        bounds each wait for the daemon.
         """
         data = _encoded(body) if isinstance(body, Mapping) else body
-        reply = self._send("POST", path, body=data, body_bytes=body_bytes)
+        reply = self._send("POST", path, body=data, body_bytes=body_bytes, timeout_s=timeout_s)
         if reply.status >= 400:
             with reply:
                 self._checked(reply)
@@ -349,7 +364,7 @@ class Client:
         return self._dial()
 
     def _dial(self) -> http1.Connection:
-        connection = http1.connect(self.address, self._own_socket)
+        connection = http1.connect(self.address, self._own_socket, tls=self._tls)
         is_tcp = connection.socket.family != socket.AF_UNIX
         if is_tcp and not self._may_be_foreign:
             user = foreign_listener(self.address.port)

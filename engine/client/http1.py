@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from olmkit.engine.addresses.address import Address
+from olmkit.engine.client.clienttls import CERTIFICATE_HINT, ClientTls, refusal, secured
 from olmkit.engine.client.proxy import Proxy, find_proxy
 from olmkit.engine.errors import DaemonError, DaemonNotRunning
 
@@ -47,19 +48,22 @@ class Connection(NamedTuple):
     """Through the private door of this user's own daemon."""
 
 
-def connect(address: Address, own_socket: Path | None = None) -> Connection:
+def connect(
+    address: Address, own_socket: Path | None = None, *, tls: ClientTls | None = None
+) -> Connection:
     """A connection to the address, by the daemon's Unix socket where that is there.
 
     Raises:
         DaemonNotRunning: nothing listens there, or the host cannot be found or reached.
+        DaemonUntrusted: it shows no certificate that is trusted.
     """
     if own_socket is not None and (own := _dial_own(own_socket)) is not None:
         return Connection(own, address, None, is_private=True)
     proxy = find_proxy(address)
     try:
-        return Connection(_dial(address, proxy), address, proxy)
+        return Connection(_dial(address, proxy, tls or ClientTls()), address, proxy)
     except (OSError, UnicodeError) as error:
-        # Python gives several kinds of OSError here (gaierror, TimeoutError, SSLError).
+        # Python gives several kinds of OSError here (gaierror, TimeoutError).
         reason = getattr(error, "strerror", None) or str(error)
         raise DaemonNotRunning(
             f"cannot connect to the daemon at {address.url}: {reason.lower()}",
@@ -83,7 +87,7 @@ def _dial_own(path: Path) -> socket.socket | None:
     return None
 
 
-def _dial(address: Address, proxy: Proxy | None) -> socket.socket:
+def _dial(address: Address, proxy: Proxy | None, tls: ClientTls) -> socket.socket:
     if address.is_unix:
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
@@ -102,16 +106,10 @@ def _dial(address: Address, proxy: Proxy | None) -> socket.socket:
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if proxy is not None and proxy.needs_tunnel:
             _open_tunnel(connected, address, proxy)
-        return _secured(connected, address.host) if address.scheme == "https" else connected
+        return secured(connected, address, tls) if address.scheme == "https" else connected
     except BaseException:
         connected.close()
         raise
-
-
-def _secured(plain: socket.socket, host: str) -> socket.socket:
-    import ssl
-
-    return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
 
 
 def _open_tunnel(proxied: socket.socket, address: Address, proxy: Proxy) -> None:
@@ -169,7 +167,11 @@ def send(
             # A daemon that has the blob already answers without reading it.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 _send_all(connection.socket, head, body)
-            status, fields = _read_head(stream, address.netloc)
+            try:
+                status, fields = _read_head(stream, address.netloc)
+            except ConnectionBroken as error:
+                error.hint = CERTIFICATE_HINT if address.scheme == "https" else None
+                raise
         return Reply(connection, stream, status, fields, bodyless=method == "HEAD")
     except BaseException:
         stream.close()
@@ -205,6 +207,12 @@ def _told(address: Address, timeout_s: float | None) -> Iterator[None]:
     except TimeoutError as error:
         raise NoAnswer(f"no answer from {address.url} within {timeout_s:g} s") from error
     except OSError as error:
+        if address.scheme == "https":
+            import ssl
+
+            # In TLS 1.3 a client hears only now that its certificate is missing.
+            if isinstance(error, ssl.SSLError):
+                raise refusal(error, address) from error
         reason = (error.strerror or str(error)).lower()
         raise ConnectionBroken(
             f"the connection to the daemon at {address.url} broke: {reason}"

@@ -14,6 +14,7 @@ from typing import Final
 
 from olmkit.engine.addresses.localsocket import socket_path
 from olmkit.engine.client import http1, replies
+from olmkit.engine.client.clienttls import ClientTls
 from olmkit.engine.errors import DaemonError, DaemonNotRunning, DaemonStartFailed
 from olmkit.engine.settings import Settings
 
@@ -70,7 +71,12 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _start(settings: Settings, log_path: Path) -> None:
-    environ = os.environ | {"OLM_HOME": str(settings.home), "OLM_MODELS": str(settings.models)}
+    environ = {
+        **os.environ,
+        "OLM_HOME": str(settings.home),
+        "OLM_MODELS": str(settings.models),
+        **settings.path_variables,
+    }
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         log_start = os.fstat(log).st_size
@@ -118,7 +124,7 @@ def _last_line(log_path: Path, start: int) -> str:
 
 def port_holder(port: int) -> str | None:
     """`name (pid N)` of the program that listens on a TCP port of this machine, if the system
-    tells: of other users' programs it often does not.
+    tells: of other users' programs it often does not. A daemon is `olm`, whatever runs it.
     """
     import psutil
 
@@ -126,7 +132,9 @@ def port_holder(port: int) -> str | None:
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
             if listens and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                holder = psutil.Process(connection.pid)
+                name = "olm" if _is_daemon(holder.cmdline()) else holder.name()
+                return f"{name} (pid {connection.pid})"
     except (psutil.Error, OSError):
         pass
     return None
@@ -155,13 +163,21 @@ def find_daemon(settings: Settings) -> RunningDaemon | None:
         command = psutil.Process(pid).cmdline()
     except (ValueError, psutil.Error):
         return None
-    is_ours = "serve" in command and any("olm" in Path(word).name for word in command)
-    return RunningDaemon(pid=pid) if is_ours else None
+    return RunningDaemon(pid=pid) if _is_daemon(command) else None
+
+
+def _is_daemon(command: list[str]) -> bool:
+    """Whether a process with this command line is a daemon of olm."""
+    return "serve" in command and any("olm" in Path(word).name for word in command)
 
 
 def _connected(settings: Settings) -> http1.Connection:
     own_socket = socket_path(settings.home, settings.address)
-    return http1.connect(settings.address, own_socket if settings.address.is_local else None)
+    return http1.connect(
+        settings.address,
+        own_socket if settings.address.is_local else None,
+        tls=ClientTls.of(settings),
+    )
 
 
 def _answering_pid(settings: Settings) -> int | None:

@@ -20,6 +20,7 @@ from olmkit.engine.diagnosis.daemonstate import DaemonState, ask_daemon
 from olmkit.engine.diagnosis.drivers import Driver, find_drivers
 from olmkit.engine.diagnosis.places import Place, look_at
 from olmkit.engine.diagnosis.processlimits import Limits, read_limits_of_process
+from olmkit.engine.diagnosis.tlsstate import TlsState, find_tls
 from olmkit.engine.diagnosis.variables import SettingFact, settings_of, variables_of
 from olmkit.engine.facts import suitability
 from olmkit.engine.facts.enginebuild import EngineBuild, read_build
@@ -72,6 +73,8 @@ class FactSheet:
 
     versions: Versions
     daemon: DaemonState
+    tls: TlsState | None
+    """None: a daemon of this machine is not to speak TLS."""
     engine: EngineFacts
     processor: Processor
     cards: tuple[str, ...]
@@ -117,6 +120,7 @@ def gather(settings: Settings, environ: Mapping[str, str]) -> FactSheet:
     return FactSheet(
         versions=_versions(),
         daemon=daemon,
+        tls=find_tls(settings),
         engine=EngineFacts(
             libraries=str(libraries.directory or ""),
             build=build,

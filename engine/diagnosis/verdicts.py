@@ -57,6 +57,7 @@ def checks(sheet: FactSheet, *, is_tried: bool = False, proof_failure: str = "")
         *_processor(sheet),
         *_cards(sheet),
         _port(sheet),
+        *_tls(sheet),
         *_store(sheet),
         _room(sheet),
         *_leftovers(sheet),
@@ -152,6 +153,22 @@ def _port(sheet: FactSheet) -> Check:
         hint = "see its log" if daemon.is_local else "OLM_HOST names that address"
         return _failed("daemon", f"{daemon.address}: {daemon.failure}", hint)
     return _ok("daemon", f"none runs; {daemon.address} is free, and the next command starts one")
+
+
+def _tls(sheet: FactSheet) -> Iterator[Check]:
+    tls = sheet.tls
+    if tls is None:
+        return
+    text = f"{tls.path} for {', '.join(tls.names) or 'no name'} until {tls.expires_at[:10]}"
+    if tls.failure:
+        yield _failed("certificate", tls.failure, tls.hint)
+    elif not tls.names:
+        yield _warning("certificate", text, "clients want one that names the host that they ask")
+    elif tls.ends_soon:
+        hint = "replace its files: the daemon takes up what is there with the next connection"
+        yield _warning("certificate", text, hint)
+    else:
+        yield _ok("certificate", text)
 
 
 def _store(sheet: FactSheet) -> Iterator[Check]:

@@ -76,6 +76,16 @@ def _coerce_one(name: str, given: Any) -> OptionValue | None:
             return None
 
 
+def _switch(layer: Mapping[str, Any], name: str, *, before: bool) -> bool:
+    """A request's own option that is on or off."""
+    given = layer.get(name)
+    if given is None:
+        return before
+    if not isinstance(given, bool):
+        raise _wrong(name, "type boolean")
+    return given
+
+
 def _within(name: str, value: float) -> float:
     row = TABLE[name]
     if row.is_strict and not is_in_range(name, value):
@@ -147,6 +157,9 @@ class Options:
     values: Mapping[str, OptionValue] = field(default_factory=dict)
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """What is added to the logits of tokens; a request's own, which no model stores."""
+    ignores_end: bool = False
+    """The answer goes on past the token that ends it, to `max_tokens`: for measurements alone, and
+    a request's own."""
 
     @classmethod
     def layered(cls, *layers: Mapping[str, Any]) -> "Options":
@@ -157,10 +170,12 @@ class Options:
         """
         values: dict[str, OptionValue] = {}
         logit_bias: dict[int, float] = {}
+        ignores_end = False
         for layer in layers:
             values |= coerce(layer)
             logit_bias = parse_logit_bias(layer.get("logit_bias")) or logit_bias
-        return cls(values=values, logit_bias=logit_bias)
+            ignores_end = _switch(layer, "ignore_eos", before=ignores_end)
+        return cls(values=values, logit_bias=logit_bias, ignores_end=ignores_end)
 
     def with_values(self, values: Mapping[str, OptionValue]) -> "Options":
         """The same with other values of some options."""

@@ -30,6 +30,7 @@ from olmkit.registry.http.credentials import Credential
 from olmkit.registry.http.proxies import Routes, is_this_machine
 from olmkit.registry.http.sockets import Sockets
 from olmkit.registry.http.transferlimits import TransferLimits
+from olmkit.registry.http.trust import reason_of, trusting_context
 
 if TYPE_CHECKING:
     from olmkit.registry.http.signing import SigningKey
@@ -81,7 +82,7 @@ class RemoteAccess:
             RemoteError: the CA bundle cannot be read, or a proxy's address is none.
         """
         try:
-            context = _trusting(self.ca_bundle)
+            context = trusting_context(self.ca_bundle)
             mounts: dict[str, httpx.BaseTransport] = {}
             if unverified_host:
                 mounts[f"all://{unverified_host}"] = self._routes(_blind())
@@ -93,11 +94,8 @@ class RemoteAccess:
                 headers={"User-Agent": self.user_agent, "Accept-Encoding": "identity"},
             )
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            if isinstance(error, ssl.SSLError) and error.reason:
-                reason = error.reason.replace("_", " ")
             place = self.ca_bundle or "the system's certificates"
-            raise RemoteError(f"cannot trust {place}: {reason.lower()}") from error
+            raise RemoteError(f"cannot trust {place}: {reason_of(error)}") from error
 
     def _routes(self, context: ssl.SSLContext) -> Routes:
         limits = httpx.Limits(max_connections=CONNECTIONS_LIMIT, max_keepalive_connections=32)
@@ -115,17 +113,6 @@ class RemoteAccess:
 def is_loopback(host: str) -> bool:
     """Whether a host, with or without port, is this machine."""
     return is_this_machine(httpx.URL(f"//{host}").host)
-
-
-def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    if not context.cert_store_stats()["x509_ca"] and not ssl.get_default_verify_paths().capath:
-        import certifi
-
-        context.load_verify_locations(cafile=certifi.where())
-    if ca_bundle:
-        context.load_verify_locations(cafile=ca_bundle)
-    return context
 
 
 def _blind() -> ssl.SSLContext:

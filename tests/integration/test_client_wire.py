@@ -14,7 +14,13 @@ import trustme
 from olmkit.engine.addresses.address import Address
 from olmkit.engine.client import Client, http1
 from olmkit.engine.client.http1 import ConnectionBroken, NoAnswer
-from olmkit.engine.errors import AddressInUse, ApiError, DaemonError, DaemonNotRunning
+from olmkit.engine.errors import (
+    AddressInUse,
+    ApiError,
+    DaemonError,
+    DaemonNotRunning,
+    DaemonUntrusted,
+)
 
 OK = b"HTTP/1.1 200 OK\r\nServer: olm/0.1.0\r\n"
 JSON = b"Content-Type: application/json\r\n"
@@ -236,7 +242,7 @@ def test_a_host_that_is_none_is_told(host: str) -> None:
 
 
 def test_a_server_that_speaks_no_tls_is_told() -> None:
-    with scripted(b"") as server, pytest.raises(DaemonNotRunning):
+    with scripted(b"") as server, pytest.raises(DaemonUntrusted):
         there = Address(scheme="https", host="127.0.0.1", port=server.address.port)
         Client(there).version()
 

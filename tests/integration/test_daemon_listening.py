@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.addresses.address import Address, parse_address
-from olmkit.engine.addresses.listening import announced, listen, listening
+from olmkit.engine.addresses.listening import announced, listen
 from olmkit.engine.errors import AddressInUse, DaemonError
-from olmkit.engine.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -85,9 +84,3 @@ with announced(Path({str(tmp_path)!r}), Address(port=1)):
     with announced(tmp_path, Address(port=1)):
         pass
     assert not (tmp_path / "daemon.json").exists()
-
-
-def test_an_https_address_is_refused_rather_than_served_without_tls(tmp_path: Path) -> None:
-    settings = Settings(home=tmp_path, address=parse_address("https://127.0.0.1:0"))
-    with pytest.raises(DaemonError, match="speaks no TLS"), listening(settings):
-        pass

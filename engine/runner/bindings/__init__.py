@@ -20,6 +20,7 @@ from olmkit.engine.runner.bindings.devices import (
     can_allocate,
     devices,
     find_devices,
+    write_speed,
 )
 from olmkit.engine.runner.bindings.library import (
     LogLevel,
@@ -66,4 +67,5 @@ __all__ = [
     "system_info",
     "take_errors",
     "version",
+    "write_speed",
 ]

@@ -10,6 +10,7 @@ from olmkit.engine.diagnosis.daemonstate import DaemonState
 from olmkit.engine.diagnosis.factsheet import EngineFacts, FactSheet, Versions
 from olmkit.engine.diagnosis.places import Place
 from olmkit.engine.diagnosis.processlimits import Limits
+from olmkit.engine.diagnosis.tlsstate import TlsState
 from olmkit.engine.diagnosis.verdicts import Check, Verdict, checks
 from olmkit.engine.facts.processor import Processor
 
@@ -37,9 +38,13 @@ ENGINE = EngineFacts(
     used_flags=("avx2",),
 )
 DAEMON = DaemonState(address="http://127.0.0.1:11434", is_local=True)
+CERTIFICATE = TlsState(
+    path="/cert.pem", names=("a.example",), expires_at="2030-01-02T03:04:05+00:00"
+)
 WELL = FactSheet(
     versions=Versions(olm="1.0", python="3.11", system="Linux", llama_cpp_python="0.3.36"),
     daemon=DAEMON,
+    tls=None,
     engine=ENGINE,
     processor=Processor(model="Xeon", machine="x86_64", flags=frozenset({"avx2"}), threads=2),
     cards=(),
@@ -80,6 +85,7 @@ def test_whatever_is_not_well_says_what_to_do() -> None:
         engine=replace(ENGINE, safe_mode="safe mode: …", warning="built for another"),
         cards=("NVIDIA",),
         daemon=replace(DAEMON, holder="nginx (pid 7)"),
+        tls=TlsState(path="/cert.pem", failure="the key is another's", hint="name its own"),
         store=replace(PLACE, is_writable=False, free_bytes=0),
         limits=replace(WELL.limits, memory_available_bytes=1, ulimits={"open_files": 100}),
         partial_bytes=9 * GB,
@@ -127,6 +133,14 @@ def test_whatever_is_not_well_says_what_to_do() -> None:
             "olm 0.9 serves",
             {"daemon": replace(DAEMON, version="0.9", pid=7)},
         ),
+        ("certificate", "ok", "for a.example until 2030-01-02", {"tls": CERTIFICATE}),
+        (
+            "certificate",
+            "warning",
+            "until 2030-01-02",
+            {"tls": replace(CERTIFICATE, ends_soon=True)},
+        ),
+        ("certificate", "warning", "for no name", {"tls": replace(CERTIFICATE, names=())}),
         ("daemon", "ok", "it answers", {"daemon": replace(DAEMON, version="1.0", pid=7)}),
         ("store", "failed", "written", {"store": replace(PLACE, is_writable=False)}),
         ("store", "warning", "nfs4", {"store": replace(PLACE, file_system="nfs4")}),

@@ -131,3 +131,10 @@ def test_a_bad_keep_alive_is_refused_in_ollamas_words(given: Any, text: str) -> 
     with pytest.raises(InvalidRequest) as caught:
         parse_keep_alive(given)
     assert str(caught.value) == text
+
+
+def test_only_a_request_lets_an_answer_go_on_past_its_end() -> None:
+    assert Options.layered({}, {"ignore_eos": True}).ignores_end
+    assert not Options.layered({"ignore_eos": True}, {"ignore_eos": False}).ignores_end
+    with pytest.raises(InvalidRequest, match="ignore_eos"):
+        Options.layered({"ignore_eos": "yes"})

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.engine import settings as settings_module
 from olmkit.engine.addresses.address import Address, parse_address
+from olmkit.engine.configuration import settingreader
+from olmkit.engine.configuration.settingreader import TRACE
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Settings
+from olmkit.engine.settings import LOCAL_ORIGINS, Settings
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_a_client_dials_loopback_where_the_daemon_listens_everywhere(
 
 @pytest.mark.parametrize(
     "value",
-    ["", ":1", "0.0.0.0", "[::]", "localhost:9", "127.1.2.3", "unix:///x"],
+    ["", ":1", "0.0.0.0", "[::]", "localhost:9", "127.1.2.3", "unix:///x", "https://localhost:9"],
 )
 def test_loopback_and_unspecified_addresses_are_local(value: str) -> None:
     assert parse_address(value).is_local
@@ -97,7 +98,7 @@ def test_loopback_and_unspecified_addresses_are_local(value: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["1.2.3.4", "example.com", "127.0.0.1.example.com", "https://localhost", "ollama.com"],
+    ["1.2.3.4", "example.com", "127.0.0.1.example.com", "https://localhost/olm", "ollama.com"],
 )
 def test_other_addresses_are_not_local(value: str) -> None:
     assert not parse_address(value).is_local
@@ -201,7 +202,7 @@ def test_debug_sets_the_log_level(value: str, level: int) -> None:
 
 def test_levels_are_those_of_logging() -> None:
     for name in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        assert getattr(settings_module, name) == getattr(logging, name)
+        assert getattr(settingreader, name) == getattr(logging, name)
 
 
 def test_queues_hold_at_least_the_request_that_loads() -> None:
