@@ -271,6 +271,8 @@ class Loaded(_Message, frozen=True):
     eos_token: str
     threads: int
     load_ns: int
+    notes: list[str] = []
+    """One sentence for each thing of the model that is left out."""
 
 
 class PromptProgress(_Message, frozen=True):
