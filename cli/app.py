@@ -4,7 +4,6 @@ Help and errors are plain text, worded as Docker words them. Click lives inside 
 0.26; the pin on typer in pyproject.toml covers the private import.
 """
 
-import difflib
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, TypeGuard
@@ -17,6 +16,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from olmkit import __version__
 from olmkit.cli.errors import UsageError
+from olmkit.cli.nearest import either, near
 from olmkit.modelfile.booleans import parse_boolean
 
 COMMANDS: Final = {
@@ -33,6 +33,7 @@ COMMANDS: Final = {
     "plan": "Show where a model would go, without loading it",
     "prompt": "Show the exact prompt that a model would get",
     "parse": "Show what the API makes of a model's raw output",
+    "bench": "Measure how fast a model is on this machine",
     "ls": "List models",
     "ps": "List loaded models",
     "cp": "Give a model one more name",
@@ -52,6 +53,7 @@ COMMANDS: Final = {
     "launch": "Start a coding agent on a local model",
     "service": "Make the daemon a service of the system, or undo it",
     "export": "Print a file that serves a model elsewhere",
+    "config": "Show or change settings, in files that olm reads",
     "info": "Show versions, engine, devices, places and settings",
     "doctor": "Check this installation and say what to do",
     "version": "Show the versions of olm and its daemon",
@@ -60,7 +62,7 @@ COMMANDS: Final = {
 }
 """The commands with their summaries, each in `commands/NAME.py`, in the order of the help."""
 
-ALIASES: Final = {"list": "ls", "start": "serve"}
+ALIASES: Final = {"list": "ls", "images": "ls", "rmi": "rm", "start": "serve"}
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -186,14 +188,15 @@ class LazyGroup(TyperGroup):
             UsageError: no such command; with names that are close.
         """
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            names = [*COMMANDS, *ALIASES]
-            close = difflib.get_close_matches(args[0], names, cutoff=0.6)
-            close += [name for name in names if name.startswith(args[0]) and name not in close]
-            hint = f"did you mean {' or '.join(f'`olm {name}`' for name in close)}?"
-            raise UsageError(
-                f"unknown command {args[0]!r}", hint=hint if close else "`olm help` lists them"
-            )
+            raise unknown_command(args[0])
         return super().resolve_command(ctx, args)
+
+
+def unknown_command(name: str) -> UsageError:
+    """The error of a command that does not exist, with those that may be meant."""
+    close = [f"`olm {one}`" for one in near(name, [*COMMANDS, *ALIASES])]
+    hint = f"did you mean {either(close)}?" if close else "`olm help` lists them"
+    return UsageError(f"unknown command {name!r}", hint=hint)
 
 
 def load_command(name: str) -> Command:

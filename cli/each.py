@@ -17,6 +17,7 @@ def for_each(names: Sequence[str], action: Callable[[str], None], terminal: Term
     if len(names) == 1:
         action(names[0])
         return
+    first: ApiError | None = None
     failed = 0
     for name in names:
         try:
@@ -25,6 +26,7 @@ def for_each(names: Sequence[str], action: Callable[[str], None], terminal: Term
             from olmkit.cli.screen.report import tell
 
             tell(error, terminal)
+            first = first or error
             failed += 1
-    if failed:
-        raise SomeFailed(f"{failed} of {len(names)} failed")
+    if first is not None:
+        raise SomeFailed(f"{failed} of {len(names)} failed", first=first)

@@ -29,7 +29,14 @@ class NotFound(CliError):
 
 
 class SomeFailed(CliError):
-    """Several things were asked for and not all succeeded; each failure was told already."""
+    """Several things were asked for and not all succeeded; each failure was told already.
+
+    `first` is the failure that the exit code is of.
+    """
+
+    def __init__(self, message: str, *, first: Exception | None = None) -> None:
+        super().__init__(message)
+        self.first = first
 
 
 class TimedOut(CliError):

@@ -12,6 +12,7 @@ from olmkit.cli.errors import (
     ExpectationFailed,
     NotFound,
     SchemaViolated,
+    SomeFailed,
     TimedOut,
     UsageError,
 )
@@ -125,6 +126,8 @@ API_CODES = {
 
 def exit_code(error: BaseException) -> ExitCode:
     """The code that a process ends with because of the error."""
+    if isinstance(error, SomeFailed) and error.first is not None:
+        return exit_code(error.first)
     if isinstance(error, engine.ApiError):
         by_status = STATUS_CODES.get(error.status, ExitCode.FAILED)
         return API_CODES.get(error.code, by_status)

@@ -1,6 +1,5 @@
 """Options that several commands have, with one meaning and one text."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from typer import Option
@@ -11,10 +10,3 @@ Insecure = Annotated[
 QuietName = Annotated[
     bool, Option("-q", "--quiet", help="Show no progress; print the name at the end.")
 ]
-
-
-class Format(StrEnum):
-    """The forms in which a list is printed."""
-
-    TABLE = "table"
-    JSON = "json"

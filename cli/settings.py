@@ -1,16 +1,29 @@
 """The settings of this process, and the daemon that they name."""
 
+from pathlib import Path
+
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.client import Client, connect
 from olmkit.engine.settings import Settings
 
 
-def load_settings(terminal: Terminal) -> Settings:
-    """The settings of the environment; values that cannot be used are told on stderr."""
-    settings = Settings.from_environment()
+def load_settings(terminal: Terminal, *, project: bool = True) -> Settings:
+    """The settings of environment and files; variables that cannot be used are told on stderr.
+
+    With `project` the file of the project counts, which that of the present directory is.
+    """
+    settings = Settings.load(directory=here() if project else None)
     for warning in settings.warnings:
         terminal.message(f"warning: {warning}\n")
     return settings
+
+
+def here() -> Path | None:
+    """The present directory; None: it was removed."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None
 
 
 def daemon(terminal: Terminal, *, start: bool = True) -> Client:

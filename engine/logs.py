@@ -17,7 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final, TextIO
 
-from olmkit.engine.settings import DEBUG, TRACE, WARNING
+from olmkit.engine.configuration.settingreader import DEBUG, TRACE, WARNING
 from olmkit.engine.telemetry.requestrecord import current_record
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}

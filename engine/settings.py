@@ -1,32 +1,32 @@
-"""Settings of the daemon and its clients, from `OLM_*` variables and their `OLLAMA_*` twins.
+"""Settings of the daemon and its clients: `OLM_*` variables, their `OLLAMA_*` twins, `olm.toml`.
 
-The only reader of the environment in the engine. `OLM_X` wins over `OLLAMA_X`; values lose
-surrounding blanks and quotes, as Ollama's do
-(https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go). A value that
-cannot be used gives way to the default and leaves a line in `Settings.warnings`.
+The only reader of the environment in the engine. `OLM_X` wins over `OLLAMA_X`, both over files;
+values lose surrounding blanks and quotes, as Ollama's do
+(https://github.com/ollama/ollama/blob/v0.17.4/envconfig/config.go). A variable that cannot be
+used gives way to the default and leaves a line in `Settings.warnings`; what a file says wrong is
+an error.
 """
 
 import math
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
-from olmkit.engine.addresses.address import Address, parse_address, unquoted
-from olmkit.engine.durations import keep_alive_seconds, parse_duration
+from olmkit.engine.addresses.address import Address
+from olmkit.engine.configuration.configfiles import (
+    SYSTEM_FILE,
+    find_config_files,
+    read_values,
+    user_file,
+)
+from olmkit.engine.configuration.settingreader import INFO, Given, Kind, Reading, SettingReader
+from olmkit.engine.durations import keep_alive_seconds
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
 from olmkit.engine.remotes import Remotes, find_home
 from olmkit.modelfile.booleans import parse_boolean
-
-# The levels of `logging`, which clients need not import, and one below its DEBUG.
-TRACE: Final = 5
-DEBUG: Final = 10
-INFO: Final = 20
-WARNING: Final = 30
-ERROR: Final = 40
 
 OVERFLOWS: Final = ("error", "truncate", "shift")
 
@@ -47,8 +47,6 @@ LOCAL_ORIGINS: Final = (
     "vscode-file://*",
 )
 """Origins of browser requests that are always allowed; `*` stands for anything."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,25 +138,53 @@ class Settings:
     `LLAMA_CPP_LIB_PATH`, is llama-cpp-python's."""
     remotes: Remotes = field(default_factory=Remotes)
     sources: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Field name to variable name, for the fields that were set."""
+    """Field name to the variable, or the line of a file, for the fields that were set."""
+    project_fields: frozenset[str] = field(default=frozenset(), repr=False)
+    """The fields that a project's file set."""
+    readings: Mapping[str, Reading] = field(default_factory=dict, repr=False)
+    """All settings that there are, by key, as they were read."""
     warnings: tuple[str, ...] = field(default=(), repr=False)
     """One sentence a value that could not be used."""
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":
-        """The settings of this process; of most values that cannot be used, `warnings` tell.
+    def load(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        directory: Path | None = None,
+        system: Path = SYSTEM_FILE,
+    ) -> "Settings":
+        """The settings of this process, from its environment and the files that count for it.
+
+        `directory` is where the search for a project's file begins; None, as for the daemon,
+        which serves all projects: no such file counts.
 
         Raises:
-            InvalidRequest: the address has no port that there is, or nothing tells where the
-                home is.
+            InvalidRequest: a file or its value cannot be used, and as `from_environment` does.
         """
-        read = _Reader(environ)
-        home = _path(read.text("home", "HOME", twin=False) or "~/.olm", environ)
-        models = read.text("models", "MODELS")
-        store = read.path("prompt_store", "CACHE_DIR")
+        user = user_file(environ, find_home(environ))
+        files = find_config_files(user, directory, system=system)
+        return cls.from_environment(environ, read_values(files) if files else {})
+
+    @classmethod
+    def from_environment(
+        cls, environ: Mapping[str, str] = os.environ, given: Mapping[str, Given] | None = None
+    ) -> "Settings":
+        """The settings by the environment, and by what files give where that says nothing.
+
+        Of most variables that cannot be used, `warnings` tell.
+
+        Raises:
+            InvalidRequest: the address has no port that there is, nothing tells where the home
+                is, or a file's value cannot be used.
+        """
+        read = SettingReader(environ, given or {})
+        home = _path(read.path("home", "HOME", twin=False) or "~/.olm", environ)
+        models = read.path("models", "MODELS")
+        store = read.path("prompt_store", "CACHE_DIR", twin=False)
         load_timeout_s = read.seconds("load_timeout_s", "LOAD_TIMEOUT", 300)
-        return cls(
-            address=parse_address(read.text("address", "HOST") or ""),
+        settings = cls(
+            address=read.address("address", "HOST"),
             home=home,
             models=_path(models, environ) if models else home / "models",
             keep_alive_s=keep_alive_seconds(read.seconds("keep_alive_s", "KEEP_ALIVE", 300)),
@@ -167,9 +193,9 @@ class Settings:
             is_insecure=read.flag("is_insecure", "INSECURE", twin=False) or False,
             api_key=read.text("api_key", "API_KEY"),
             socket_mode=read.mode("socket_mode", "SOCKET_MODE", 0o600),
-            tls_certificate=read.path("tls_certificate", "TLS_CERT"),
-            tls_key=read.path("tls_key", "TLS_KEY"),
-            tls_client_ca=read.path("tls_client_ca", "TLS_CLIENT_CA"),
+            tls_certificate=_file(read.path("tls_certificate", "TLS_CERT", twin=False), environ),
+            tls_key=_file(read.path("tls_key", "TLS_KEY", twin=False), environ),
+            tls_client_ca=_file(read.path("tls_client_ca", "TLS_CLIENT_CA", twin=False), environ),
             stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
             max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,
@@ -195,7 +221,7 @@ class Settings:
             rpc_servers=read.listed("rpc_servers", "RPC"),
             prompt_cache_bytes=read.count("prompt_cache_bytes", "PROMPT_CACHE", 1 << 30),
             stored_responses=read.count("stored_responses", "STORED_RESPONSES", 0),
-            prompt_store=store or home / "cache" / "prompts",
+            prompt_store=_path(store, environ) if store else home / "cache" / "prompts",
             prompt_store_bytes=read.size("prompt_store_bytes", "CACHE_DISK", 1 << 30),
             origins=read.listed("origins", "ORIGINS") + LOCAL_ORIGINS,
             hosts=read.listed("hosts", "HOSTS"),
@@ -207,10 +233,19 @@ class Settings:
             no_history=read.flag("no_history", "NOHISTORY") or False,
             editor=read.text("editor", "EDITOR"),
             engine_libraries=read.foreign_path("engine_libraries", "LLAMA_CPP_LIB_PATH"),
-            remotes=Remotes.from_environment(environ),
+            remotes=Remotes.from_environment(
+                read.environ_with(
+                    ("remotes.ca_bundle", "CA_BUNDLE", Kind.PATH),
+                    ("remotes.plain_http_hosts", "INSECURE_REGISTRIES", Kind.LIST),
+                )
+            ),
             sources=read.sources,
+            project_fields=read.project_fields,
+            readings=read.readings,
             warnings=tuple(read.warnings),
         )
+        read.refuse_unknown()
+        return settings
 
     @property
     def is_exposed(self) -> bool:
@@ -227,7 +262,7 @@ class Settings:
         paths = {
             variable: str(value)
             for variable, value in values
-            if isinstance(value, Path) and value.is_absolute()
+            if variable.isidentifier() and isinstance(value, Path) and value.is_absolute()
         }
         if self.remotes.ca_bundle is not None:
             paths["OLM_CA_BUNDLE"] = self.remotes.ca_bundle
@@ -264,113 +299,8 @@ def _wants_traces(environ: Mapping[str, str]) -> bool:
     return not is_off and any(environ.get(name, "").strip() for name in TRACES_ENDPOINTS)
 
 
-class _Reader:
-    """Reads variables, remembering where each value came from and what was wrong with it."""
-
-    def __init__(self, environ: Mapping[str, str]) -> None:
-        self._environ = environ
-        self.sources: dict[str, str] = {}
-        self.warnings: list[str] = []
-
-    def text(self, field_name: str, name: str, *, twin: bool = True) -> str | None:
-        """The value of `OLM_name`, else of `OLLAMA_name` if that `twin` counts; None: empty."""
-        for prefix in ("OLM_", "OLLAMA_") if twin else ("OLM_",):
-            value = unquoted(self._environ.get(prefix + name, ""))
-            if value:
-                self.sources[field_name] = prefix + name
-                return value
-        return None
-
-    def path(self, field_name: str, name: str) -> Path | None:
-        """A file or folder, as a whole path; None: empty."""
-        value = self.text(field_name, name, twin=False)
-        return None if value is None else _path(value, self._environ)
-
-    def foreign_path(self, field_name: str, variable: str) -> Path | None:
-        """A path from a variable of another program, as that one reads it."""
-        value = self._environ.get(variable)
-        if value is None:
-            return None
-        self.sources[field_name] = variable
-        return Path(value)
-
-    def _reject(self, field_name: str, value: str, default: T, why: str, shown: str = "") -> T:
-        variable = self.sources.pop(field_name)
-        self.warnings.append(f"{variable}={value!r} is {why}, using {shown or default}")
-        return default
-
-    def count(self, field_name: str, name: str, default: int) -> int:
-        """A decimal number, 0 or more."""
-        value = self.text(field_name, name)
-        if value is None:
-            return default
-        if not re.fullmatch(r"[0-9]{1,18}", value, re.ASCII):
-            return self._reject(field_name, value, default, "no whole number")
-        return int(value)
-
-    def size(self, field_name: str, name: str, default: int) -> int:
-        """Bytes: a whole number, with K, M, G or T for powers of 1024, and B or iB behind it."""
-        value = self.text(field_name, name)
-        if value is None:
-            return default
-        match = re.fullmatch(r"([0-9]{1,15}) ?([KMGT]?)(?:i?B)?", value, re.ASCII | re.IGNORECASE)
-        if match is None:
-            return self._reject(field_name, value, default, "no number of bytes such as 10G")
-        return int(match[1]) << (10 * " KMGT".index(match[2].upper() or " "))
-
-    def mode(self, field_name: str, name: str, default: int) -> int:
-        """Permissions of a file in octal digits, such as 0660."""
-        value = self.text(field_name, name)
-        if value is None:
-            return default
-        if not re.fullmatch(r"(0o?)?[0-7]{3}", value, re.ASCII):
-            return self._reject(
-                field_name, value, default, "no mode such as 0660", f"{default:04o}"
-            )
-        return int(value[-3:], 8)
-
-    def seconds(self, field_name: str, name: str, default: float) -> float:
-        """A Go duration, or a whole number of seconds."""
-        value = self.text(field_name, name)
-        if value is None:
-            return default
-        if re.fullmatch(r"[+-]?[0-9]{1,18}", value, re.ASCII):
-            return float(value)
-        try:
-            return parse_duration(value)
-        except ValueError:
-            return self._reject(field_name, value, default, "no duration")
-
-    def flag(self, field_name: str, name: str, *, twin: bool = True) -> bool | None:
-        """A Go bool; any other text counts as true, as it does in Ollama."""
-        value = self.text(field_name, name, twin=twin)
-        return None if value is None else parse_boolean(value) is not False
-
-    def choice(self, field_name: str, name: str, allowed: tuple[str, ...], default: str) -> str:
-        """One of the `allowed` words, in any case."""
-        value = self.text(field_name, name)
-        if value is None:
-            return default
-        if value.lower() not in allowed:
-            return self._reject(field_name, value, default, f"none of {', '.join(allowed)}")
-        return value.lower()
-
-    def listed(self, field_name: str, name: str) -> tuple[str, ...]:
-        """The parts between commas that are not empty."""
-        parts = (self.text(field_name, name) or "").split(",")
-        return tuple(part.strip() for part in parts if part.strip())
-
-    def log_level(self, field_name: str, name: str) -> int:
-        """False: INFO, true or 1: DEBUG, 2: TRACE, -1: WARNING, -2: ERROR."""
-        value = self.text(field_name, name)
-        if value is None:
-            return INFO
-        if (truth := parse_boolean(value)) is not None:
-            return DEBUG if truth else INFO
-        if not re.fullmatch(r"[+-]?[0-9]{1,3}", value, re.ASCII):
-            return DEBUG
-        levels = {-2: ERROR, -1: WARNING, 2: TRACE}
-        return levels[max(-2, min(2, int(value)))]
+def _file(text: str | None, environ: Mapping[str, str]) -> Path | None:
+    return None if text is None else _path(text, environ)
 
 
 def _path(text: str, environ: Mapping[str, str]) -> Path:

@@ -23,7 +23,7 @@ from olmkit.modelfile.instructions import (
     TextInstruction,
     is_jinja,
 )
-from olmkit.modelfile.parameters import TABLE, format_value, is_in_range
+from olmkit.modelfile.parameters import TABLE, ParameterType, format_value, is_in_range
 from olmkit.modelfile.problems import Problems
 from olmkit.modelfile.source import Source, Span
 
@@ -134,7 +134,7 @@ def _warn_of_parameters(modelfile: Modelfile, problems: Problems) -> None:
         if not isinstance(each, Parameter):
             continue
         span = each.value_span or each.span or _TOP
-        if each.value == "":
+        if each.name == "stop" and each.value == "":
             problems.warning(Code.NO_EFFECT, "an empty stop text stops nothing", span)
         elif not is_in_range(each.name, each.value):
             problems.warning(
@@ -148,7 +148,7 @@ def _warn_of_overridden(modelfile: Modelfile, problems: Problems) -> None:
     later: dict[str, Instruction] = {}
     for each in reversed(modelfile.instructions):
         match each:
-            case Parameter(name=name) if name != "stop":
+            case Parameter(name=name) if TABLE[name].type is not ParameterType.STRINGS:
                 subject = f"PARAMETER {name}"
             case TextInstruction() if isinstance(each, _LAST_COUNTS):
                 subject = each.keyword

@@ -14,6 +14,8 @@ _WINDOW = 100
 """Columns of a source line that are shown around a problem."""
 _LONGEST_WORD = 40
 """Words longer than this are no misspelling of anything."""
+_MOST_EXPECTED = 16
+"""Words that are listed of what would have been right; tools get all of them."""
 
 
 class Severity(StrEnum):
@@ -106,6 +108,9 @@ class Diagnostic:
         if self.hint:
             return [self.hint]
         untold = [each for each in self.expected if each not in self.message]
+        if len(untold) > _MOST_EXPECTED:
+            left = len(untold) - _MOST_EXPECTED
+            untold = [*untold[:_MOST_EXPECTED], f"or one of {left} others"]
         return [f"expected {', '.join(untold)}"] if untold else []
 
     def _excerpt(self) -> list[str]:

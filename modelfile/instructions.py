@@ -13,7 +13,7 @@ from typing import ClassVar, Final
 
 from olmkit.modelfile.diagnostics import Code, Diagnostic, nearest, quoted
 from olmkit.modelfile.errors import InvalidInstruction
-from olmkit.modelfile.parameters import ParameterValue, check_value
+from olmkit.modelfile.parameters import TABLE, ParameterType, ParameterValue, check_value
 from olmkit.modelfile.source import Source, Span
 
 _PRERELEASE = r"(?:0|[1-9][0-9]*|[0-9]*[A-Za-z-][0-9A-Za-z-]*)"
@@ -62,7 +62,7 @@ class From(TextInstruction):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameter(Instruction):
-    """One option, typed by the table in `parameters`; `stop` has one string here.
+    """One option, typed by the table in `parameters`; a list such as `stop` has one string here.
 
     Raises:
         InvalidParameter: on creation, when the table has no such name or another type.
@@ -235,17 +235,20 @@ class Modelfile:
 
     @property
     def parameters(self) -> dict[str, ParameterValue | list[str]]:
-        """The last value of each parameter, in the order of first mention; `stop` is a list."""
+        """The last value of each parameter, in the order of first mention; those that add up,
+        such as `stop`, are lists.
+        """
         values: dict[str, ParameterValue | list[str]] = {}
-        stop: list[str] = []
+        lists: dict[str, list[str]] = {}
         for instruction in self.instructions:
             if not isinstance(instruction, Parameter):
                 continue
-            if instruction.name == "stop":
-                stop.append(str(instruction.value))
-                values["stop"] = stop
+            name = instruction.name
+            if TABLE[name].type is ParameterType.STRINGS:
+                values[name] = listed = lists.setdefault(name, [])
+                listed.append(str(instruction.value))
             else:
-                values[instruction.name] = instruction.value
+                values[name] = instruction.value
         return values
 
     @property

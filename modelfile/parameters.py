@@ -44,9 +44,11 @@ class ParameterInfo:
     unit: str = ""
     minimum: float | None = None
     maximum: float | None = None
-    """Values outside are accepted, as in Ollama, with a warning."""
+    """Values outside are accepted, as in Ollama, with a warning, unless `is_strict`."""
     is_load_time: bool = False
     """Whether a change makes the model load again."""
+    is_strict: bool = False
+    """Whether values outside of the range are refused: those of parameters that Ollama lacks."""
 
     @property
     def range(self) -> str:
@@ -59,8 +61,38 @@ class ParameterInfo:
         return f"{least} to {format_value(self.maximum)}"
 
 
+_DRY_BREAKERS = ("\n", ":", '"', "*")
+"""llama.cpp's: what one line or label of a list has in common with the next is no repetition."""
+
 INTEGER, FLOAT, BOOLEAN, STRINGS = ParameterType
 _Row = ParameterInfo
+
+
+def _strict(
+    name: str, kind: ParameterType, default: float, meaning: str, least: float, most: float
+) -> ParameterInfo:
+    return _Row(name, kind, default, meaning, "", least, most, is_strict=True)
+
+
+_SAMPLERS = (
+    _strict("xtc_probability", FLOAT, 0.0, "how often to drop the likeliest; 0: never", 0, 1),
+    _strict("xtc_threshold", FLOAT, 0.1, "all but one above this share; over 0.5: none", 0, 1),
+    _strict("dry_multiplier", FLOAT, 0.0, "hold repeated phrases back; 0: off", 0, 1000),
+    _strict("dry_base", FLOAT, 1.75, "how fast that grows with their length", 1, 100),
+    _strict("dry_allowed_length", INTEGER, 2, "tokens that may repeat freely", 0, 1 << 24),
+    _strict("dry_penalty_last_n", INTEGER, 64, "how far back; -1: everywhere", -1, 1 << 24),
+    _Row("dry_sequence_breakers", STRINGS, _DRY_BREAKERS, "text that ends a phrase; a list"),
+    _strict("top_n_sigma", FLOAT, -1.0, "drop logits so many sigma down; -1: off", -1, 100),
+    _strict("mirostat", INTEGER, 0, "steer the surprise, version 1 or 2; 0: off", 0, 2),
+    _strict("mirostat_tau", FLOAT, 5.0, "the surprise in bits that is aimed at", 0, 100),
+    _strict("mirostat_eta", FLOAT, 0.1, "how fast it gets there", 0, 1),
+    _strict("adaptive_target", FLOAT, -1.0, "draw near this probability; -1: off", -1, 1),
+    _strict("adaptive_decay", FLOAT, 0.9, "how long that remembers what was drawn", 0, 0.99),
+    _strict("dynatemp_range", FLOAT, 0.0, "how far temperature may move; 0: off", 0, 100),
+    _strict("dynatemp_exponent", FLOAT, 1.0, "how that follows the entropy", 0, 100),
+)
+"""llama.cpp's samplers that Ollama lacks, with its names and defaults."""
+
 _ROWS = (
     _Row("num_ctx", INTEGER, None, "context length; 0: as memory allows", "tokens", 0, None, True),
     _Row("num_predict", INTEGER, -1, "longest answer; -1: as the context allows", "tokens", -2),
@@ -76,6 +108,7 @@ _ROWS = (
     _Row("repeat_last_n", INTEGER, 64, "how far back that looks; -1: everywhere", "tokens", -1),
     _Row("presence_penalty", FLOAT, 0.0, "hold back what occurred; 0: off", "", -2, 2),
     _Row("frequency_penalty", FLOAT, 0.0, "the same for each time it occurred", "", -2, 2),
+    *_SAMPLERS,
     _Row("num_keep", INTEGER, 4, "kept in front when the context overflows", "tokens", -1),
     _Row("num_batch", INTEGER, 512, "prompt tokens computed at once", "tokens", 1, None, True),
     _Row("num_gpu", INTEGER, -1, "layers on the GPU; -1: what fits", "layers", -1, None, True),
@@ -91,8 +124,7 @@ TABLE: Mapping[str, ParameterInfo] = MappingProxyType({row.name: row for row in 
 """Every parameter by name, the most used ones first."""
 
 DEPRECATED = frozenset(
-    {"f16_kv", "logits_all", "low_vram", "mirostat", "mirostat_eta", "mirostat_tau"}
-    | {"penalize_newline", "use_mlock", "vocab_only"}
+    {"f16_kv", "logits_all", "low_vram", "penalize_newline", "use_mlock", "vocab_only"}
 )
 """Names that are accepted with a warning and dropped."""
 
@@ -111,6 +143,13 @@ _OTHER_NAMES: Mapping[str, str] = MappingProxyType(
         "batch_size": "num_batch",
         "n_batch": "num_batch",
         "repetition_penalty": "repeat_penalty",
+        "typ_p": "typical_p",
+        "typical": "typical_p",
+        "temp": "temperature",
+        "adaptive_p": "adaptive_target",
+        "dynatemp": "dynatemp_range",
+        "mirostat_ent": "mirostat_tau",
+        "mirostat_lr": "mirostat_eta",
     }
 )
 """What other programs call the same thing."""
@@ -157,14 +196,14 @@ def unknown_parameter(name: str) -> InvalidParameter:
 
 
 def parse_value(name: str, text: str, *, compatible: bool = False) -> ParameterValue:
-    """The value that `text` gives parameter `name`: int, float, bool, or one string of `stop`.
+    """The value that `text` gives parameter `name`: int, float, bool, or one string of a list.
 
     Numbers and booleans are what Go's strconv reads, with 32 bits for a float; characters that
     cannot be printed count for nothing in them. Integers in the form that Ollama prints from
     1000000 on (`1.048576e+06`) are read too, unless `compatible`: Ollama itself refuses them.
 
     Raises:
-        InvalidParameter: no such parameter, or no value of its type.
+        InvalidParameter: no such parameter, no value of its type, or one that it never takes.
     """
     row = info(name)
     if row.type is STRINGS:
@@ -172,14 +211,14 @@ def parse_value(name: str, text: str, *, compatible: bool = False) -> ParameterV
     value = _read(row, text, compatible=compatible)
     if value is None:
         raise _mistyped(row, text)
-    return value
+    return _within(row, value)
 
 
 def check_value(name: str, value: object) -> ParameterValue:
     """`value` as parameter `name` holds it: floats in 32 bits, whole floats for an integer as int.
 
     Raises:
-        InvalidParameter: no such parameter, or a value of another type.
+        InvalidParameter: no such parameter, a value of another type, or one that it never takes.
     """
     row = info(name)
     checked: ParameterValue | None = None
@@ -194,7 +233,7 @@ def check_value(name: str, value: object) -> ParameterValue:
             checked = _single(value)
     if checked is None:
         raise _mistyped(row, value)
-    return checked
+    return _within(row, checked)
 
 
 def format_value(value: ParameterValue) -> str:
@@ -221,6 +260,19 @@ def is_in_range(name: str, value: ParameterValue) -> bool:
     return (row.minimum is None or value >= row.minimum) and (
         row.maximum is None or value <= row.maximum
     )
+
+
+def _within(row: ParameterInfo, value: ParameterValue) -> ParameterValue:
+    """`value`. Raises: InvalidParameter, where the row is strict and it lies outside."""
+    if row.is_strict and not is_in_range(row.name, value):
+        raise InvalidParameter(
+            f"{row.name} is {row.range}, not {format_value(value)}",
+            name=row.name,
+            value=value,
+            code=Code.OUT_OF_RANGE,
+            expected=(row.range,),
+        )
+    return value
 
 
 def _read(row: ParameterInfo, text: str, *, compatible: bool) -> ParameterValue | None:

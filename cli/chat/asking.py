@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from olmkit.cli.errors import UsageError
 from olmkit.engine.durations import parse_duration
+from olmkit.engine.settings import Settings
 
 THINK_LEVELS = ("true", "false", "low", "medium", "high", "max")
 
@@ -21,6 +22,8 @@ class Asking:
     """Whether to think, or how much; None for what the model does by itself."""
     truncate: bool | None = None
     """Whether what the context cannot hold is shortened; None: as the daemon does."""
+    shift: bool | None = None
+    """Whether an answer goes on when the context is full; None: as the daemon does."""
     options: dict[str, object] = field(default_factory=dict)
     """Parameters by name."""
     wraps: bool = True
@@ -38,7 +41,23 @@ class Asking:
             body["think"] = self.think
         if self.truncate is not None:
             body["truncate"] = self.truncate
+        if self.shift is not None:
+            body["shift"] = self.shift
         return body
+
+    def take_project(self, settings: Settings) -> None:
+        """Asks as the project's file says, where no flag said otherwise.
+
+        The daemon serves all projects, so it does not know of that file.
+        """
+        chosen = settings.project_fields
+        if "keep_alive_s" in chosen and self.keep_alive is None:
+            self.keep_alive = parse_keep_alive(settings.readings["keep_alive"].text or "")
+        if "context_tokens" in chosen and settings.context_tokens:
+            self.options.setdefault("num_ctx", settings.context_tokens)
+        if "on_overflow" in chosen and self.truncate is None:
+            self.truncate = settings.on_overflow != "error"
+            self.shift = settings.on_overflow == "shift"
 
 
 def parse_keep_alive(text: str) -> str | int | None:

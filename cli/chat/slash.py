@@ -199,11 +199,8 @@ def _save(chat: Chat, name: str) -> None:
 
 
 def _list(chat: Chat, prefix: str) -> None:
-    from datetime import UTC, datetime
+    from olmkit.cli.records.dataform import DataForm
+    from olmkit.cli.records.modellist import MODELS, model_record
 
-    from olmkit.cli.screen.modeltable import HEADER, row
-    from olmkit.cli.screen.output import table
-
-    now = datetime.now(UTC)
     models = [m for m in chat.client.models() if m.name.lower().startswith(prefix.lower())]
-    chat.terminal.data(table(HEADER, [row(model, now) for model in models]))
+    MODELS.show(map(model_record, models), DataForm(), chat.terminal)

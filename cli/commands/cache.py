@@ -2,23 +2,31 @@
 
 import enum
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import NotFound, UsageError
-from olmkit.cli.flags import Format
-from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import DataForm, data_form
+from olmkit.cli.records.modellist import age_of
+from olmkit.cli.records.recordlist import Column, RecordList, show_value
+from olmkit.cli.screen.output import table
 from olmkit.cli.screen.terminal import Terminal
-from olmkit.cli.screen.units import age_text, count_text, size_text
+from olmkit.cli.screen.units import count_text, size_text
 from olmkit.cli.settings import daemon
 from olmkit.engine.client import Client
 from olmkit.engine.client.storereplies import forget_prompts, kept_prompts
 
-HEADER = ("MODEL", "WEIGHTS", "PROMPTS", "SIZE", "USED")
-_ID_CHARACTERS = len("sha256:") + 12
+KINDS: Final = RecordList(
+    Column("MODEL", "Model", lambda kind, _: ", ".join(kind["models"]) or "(no model)"),
+    Column("WEIGHTS", "Weights", lambda kind, view: view.short(kind["weights"])),
+    Column("PROMPTS", "Prompts", lambda kind, _: count_text(kind["prompts"])),
+    Column("SIZE", "Size", lambda kind, _: size_text(kind["size"])),
+    Column("USED", "Used", lambda kind, view: age_of("used_at", kind, view)),
+    quiet="weights",
+)
 _MOST_PROMPT_BYTES = 16 << 20
 
 
@@ -45,9 +53,8 @@ def cache(
         Path | None, Option("-f", "--file", help="warm: the system message; - reads stdin.")
     ] = None,
     all: Annotated[bool, Option("-a", "--all", help="rm: of all models.")] = False,
-    format: Annotated[
-        Format, Option("--format", help="ls, du: a table, or JSON, one object a line.")
-    ] = Format.TABLE,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show, warm or remove what is kept of prompts, so that they need not be computed again."""
     terminal = Terminal()
@@ -55,15 +62,16 @@ def cache(
         raise UsageError("--file is a flag of `olm cache warm`")
     if all and verb is not Verb.RM:
         raise UsageError("--all is a flag of `olm cache rm`")
-    if format is not Format.TABLE and verb not in (Verb.LS, Verb.DU):
-        raise UsageError("--format is a flag of `olm cache ls` and `olm cache du`")
+    form = data_form(format=format, json=json)
+    if not form.is_text and verb not in (Verb.LS, Verb.DU):
+        raise UsageError("--format and --json are flags of `olm cache ls` and `olm cache du`")
     if model and verb in (Verb.LS, Verb.DU):
         raise UsageError(f"`olm cache {verb.value}` takes no model")
     match verb:
         case Verb.LS:
-            _ls(kept_prompts(daemon(terminal)), terminal, format)
+            KINDS.show(kept_prompts(daemon(terminal))["kinds"], form, terminal)
         case Verb.DU:
-            _du(kept_prompts(daemon(terminal)), terminal, format)
+            _du(kept_prompts(daemon(terminal)), terminal, form)
         case Verb.RM:
             if bool(model) == all:
                 raise UsageError("`olm cache rm` takes a model, or --all")
@@ -75,33 +83,14 @@ def cache(
             _warm(daemon(terminal), model, _text_of(file))
 
 
-def _ls(kept: dict[str, Any], terminal: Terminal, format_: Format) -> None:
-    if format_ is Format.JSON:
-        terminal.data(json_lines(kept["kinds"]))
-        return
-    now = datetime.now(UTC)
-    rows = [
-        (
-            ", ".join(kind["models"]) or "(no model)",
-            kind["weights"][:_ID_CHARACTERS].removeprefix("sha256:"),
-            count_text(kind["prompts"]),
-            size_text(kind["size"]),
-            age_text(datetime.fromisoformat(kind["used_at"]), now),
-        )
-        for kind in kept["kinds"]
-    ]
-    terminal.data(table(HEADER, rows))
-
-
-def _du(kept: dict[str, Any], terminal: Terminal, format_: Format) -> None:
-    prompts = sum(kind["prompts"] for kind in kept["kinds"])
-    if format_ is Format.JSON:
-        facts = {name: kept[name] for name in ("directory", "size", "limit")}
-        terminal.data(json_lines([facts | {"prompts": prompts}]))
-        return
+def _du(kept: dict[str, Any], terminal: Terminal, form: DataForm) -> None:
+    value = {name: kept[name] for name in ("directory", "size", "limit")}
+    value["prompts"] = sum(kind["prompts"] for kind in kept["kinds"])
     limit = size_text(kept["limit"]) if kept["limit"] else "nothing is kept"
-    row = (size_text(kept["size"]), limit, count_text(prompts), kept["directory"])
-    terminal.data(table(("SIZE", "LIMIT", "PROMPTS", "DIRECTORY"), [row]))
+    row = (size_text(kept["size"]), limit, count_text(value["prompts"]), kept["directory"])
+    titles = ("SIZE", "LIMIT", "PROMPTS", "DIRECTORY")
+    fields = dict(zip(("Size", "Limit", "Prompts", "Directory"), row, strict=True))
+    show_value(value, form, terminal, lambda: terminal.data(table(titles, [row])), fields=fields)
 
 
 def _warm(client: Client, model: str, system: str) -> None:

@@ -1,14 +1,16 @@
 """`olm doctor`: what is wrong with this installation, and what to do."""
 
-import json as jsonlib
 import os
 from dataclasses import asdict
-from typing import Annotated
 
-from typer import Exit, Option
+from typer import Exit
 
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.sections import show_sections
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.settings import here
 from olmkit.engine.diagnosis.examination import examine
 from olmkit.engine.diagnosis.verdicts import Check, Verdict
 from olmkit.engine.settings import Settings
@@ -16,25 +18,25 @@ from olmkit.engine.settings import Settings
 MARKS = {Verdict.OK: "ok", Verdict.WARNING: "WARN", Verdict.FAILED: "FAIL"}
 
 
-def doctor(
-    json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def doctor(format: FormatFlag = "", json: JsonFlag = False) -> None:
     """Check this installation and say for each failure what to do.
 
     Ends with 1 if a check failed; warnings alone are no failure. Starts no daemon and needs no
     engine that works.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
-    found = examine(Settings.from_environment(), os.environ)
+    found = examine(Settings.load(directory=here()), os.environ)
     is_well = all(check.verdict is not Verdict.FAILED for check in found)
-    if json:
-        said = {"ok": is_well, "checks": [asdict(check) for check in found]}
-        terminal.data(jsonlib.dumps(said, indent=2, ensure_ascii=False) + "\n")
-    else:
-        show_sections(terminal, {"": rows_of(found)})
-        terminal.data(f"\n{summary_of(found)}\n")
+    said = {"ok": is_well, "checks": [asdict(check) for check in found]}
+    show_value(said, form, terminal, lambda: _tell(found, terminal))
     if not is_well:
         raise Exit(1)
+
+
+def _tell(found: list[Check], terminal: Terminal) -> None:
+    show_sections(terminal, {"": rows_of(found)})
+    terminal.data(f"\n{summary_of(found)}\n")
 
 
 def rows_of(found: list[Check]) -> list[tuple[str, ...]]:

@@ -4,8 +4,7 @@ from typing import Annotated
 
 import typer
 
-from olmkit.cli.app import LazyGroup
-from olmkit.cli.errors import UsageError
+from olmkit.cli.app import LazyGroup, unknown_command
 from olmkit.cli.screen.terminal import Terminal
 
 
@@ -22,6 +21,6 @@ def help(
         return
     found = root.command.get_command(root, command)
     if found is None:
-        raise UsageError(f"unknown command {command!r}", hint="`olm help` lists them")
+        raise unknown_command(command)
     with found.make_context(command, ["--help"], parent=root, resilient_parsing=True) as inner:
         Terminal().data(inner.get_help() + "\n")

@@ -1,18 +1,17 @@
 """`olm history`: which instruction made which layer of a model."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
-from typer import Argument, Option
+from typer import Argument
 
-from olmkit.cli.flags import Format
-from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag, NoTruncFlag, QuietFlag
+from olmkit.cli.records.dataform import Record
+from olmkit.cli.records.recordlist import Column, RecordList
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import size_text
 from olmkit.cli.settings import daemon
 from olmkit.engine.client.storereplies import inspect
 
-HEADER = ("INSTRUCTION", "SIZE", "DIGEST", "COMMENT")
-SHORT_DIGEST = slice(7, 19)
 INSTRUCTIONS = {
     "weights": "FROM",
     "projector": "FROM",
@@ -28,36 +27,33 @@ INSTRUCTIONS = {
 """Instructions by the role of a layer; layers of other roles came with the model."""
 
 
+LAYERS: Final = RecordList(
+    Column("INSTRUCTION", "Instruction", lambda layer, _: layer["instruction"] or "-"),
+    Column("SIZE", "Size", lambda layer, _: size_text(layer["size"])),
+    Column("DIGEST", "Digest", lambda layer, view: view.short(layer["digest"])),
+    Column("COMMENT", "Comment", lambda layer, _: visible(layer["comment"])),
+    # Docker's words for the same
+    Column("ID", "ID", lambda layer, view: view.short(layer["digest"]), is_shown=False),
+    Column("CREATED BY", "CreatedBy", lambda layer, _: layer["instruction"] or "-", is_shown=False),
+    quiet=lambda layer, view: view.short(layer["digest"]),
+)
+
+
 def history(
     model: Annotated[str, Argument(metavar="MODEL", help="Name or ID of a model.")],
-    format: Annotated[
-        Format, Option("--format", help="A table, or one JSON object a line.")
-    ] = Format.TABLE,
-    no_trunc: Annotated[bool, Option("--no-trunc", help="Print digests in full.")] = False,
-    quiet: Annotated[bool, Option("-q", "--quiet", help="Print digests only.")] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
+    no_trunc: NoTruncFlag = False,
+    quiet: QuietFlag = False,
 ) -> None:
     """Show which instruction made which layer of a model, the last one first."""
+    form = LAYERS.form(format=format, json=json, quiet=quiet, no_trunc=no_trunc)
     terminal = Terminal()
-    layers = [as_json(layer) for layer in reversed(inspect(daemon(terminal), model)["layers"])]
-    shown = slice(None) if no_trunc else SHORT_DIGEST
-    if quiet:
-        terminal.data("".join(f"{layer['digest'][shown]}\n" for layer in layers))
-    elif format is Format.JSON:
-        terminal.data(json_lines(layers))
-    else:
-        rows = [
-            (
-                layer["instruction"] or "-",
-                size_text(layer["size"]),
-                layer["digest"][shown],
-                visible(layer["comment"]),
-            )
-            for layer in layers
-        ]
-        terminal.data(table(HEADER, rows))
+    layers = inspect(daemon(terminal), model)["layers"]
+    LAYERS.show(map(as_json, reversed(layers)), form, terminal)
 
 
-def as_json(layer: dict[str, Any]) -> dict[str, Any]:
+def as_json(layer: dict[str, Any]) -> Record:
     """One layer as it is printed."""
     role = str(layer["role"])
     notes = [role if role in ("projector", "chat template") else "", layer["name"] or ""]

@@ -1,28 +1,17 @@
 """`olm info`: versions, engine, machine, places, settings."""
 
-import os
-from typing import Annotated
-
-from typer import Option
-
-from olmkit.cli.screen.factsections import sheet_json, sheet_sections
-from olmkit.cli.screen.sections import show_sections
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.machinefacts import show_facts
 from olmkit.cli.screen.terminal import Terminal
-from olmkit.engine.diagnosis.factsheet import gather
+from olmkit.cli.settings import here
 from olmkit.engine.settings import Settings
 
 
-def info(
-    json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
-) -> None:
+def info(format: FormatFlag = "", json: JsonFlag = False) -> None:
     """Show what olm knows of itself, its engine and this machine.
 
     Starts no daemon and needs no engine that works. Secrets are left out, so that the output can
     go into a bug report.
     """
-    terminal = Terminal()
-    sheet = gather(Settings.from_environment(), os.environ)
-    if json:
-        terminal.data(sheet_json(sheet))
-    else:
-        show_sections(terminal, sheet_sections(sheet))
+    show_facts(Settings.load(directory=here()), data_form(format=format, json=json), Terminal())

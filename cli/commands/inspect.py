@@ -1,15 +1,22 @@
 """`olm inspect`: all that the store has of models, as JSON."""
 
-import json
-from typing import Annotated, Any
+import json as jsonlib
+from typing import Annotated, Final
 
 from typer import Argument, Option
 
-from olmkit.cli.errors import SomeFailed, UsageError
+from olmkit.cli.each import for_each
+from olmkit.cli.errors import SomeFailed
+from olmkit.cli.records.dataflags import JsonFlag
+from olmkit.cli.records.dataform import DataForm, Record, data_form
+from olmkit.cli.records.modellist import docker_time
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.engine.client.storereplies import inspect as inspect_model
 from olmkit.engine.errors import ApiError
+
+INDENT: Final = 4
+"""As Docker's."""
 
 
 def inspect(
@@ -17,33 +24,55 @@ def inspect(
         list[str], Argument(metavar="MODEL...", help="Names, IDs or digests of models.")
     ],
     format: Annotated[
-        str, Option("-f", "--format", help="`json`, or a Go template for each model.")
-    ] = "json",
+        str,
+        Option(
+            "-f",
+            "--format",
+            metavar="json|TEMPLATE",
+            help="`json`, or a Go template for each model.",
+        ),
+    ] = "",
+    json: JsonFlag = False,
 ) -> None:
-    """Show manifest, config, layers, source and sizes of models as JSON."""
+    """Show manifest, config, layers, source and sizes of models as JSON.
+
+    It is one array, of those that were found.
+    """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     client = daemon(terminal)
-    found: list[dict[str, Any]] = []
-    missing = 0
-    for model in models:
-        try:
-            found.append(inspect_model(client, model))
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            terminal.message(f"Error: no such model: {model}\n")
-            missing += 1
-    if format == "json":
-        terminal.data(json.dumps(found, indent=4, ensure_ascii=False) + "\n")
+    found: list[Record] = []
+    try:
+        for_each(models, lambda model: found.append(inspect_model(client, model)), terminal)
+    except (ApiError, SomeFailed):
+        _show(found, form, terminal)
+        raise
+    _show(found, form, terminal)
+
+
+def _show(found: list[Record], form: DataForm, terminal: Terminal) -> None:
+    if form.template is not None:
+        terminal.data(form.template.lines(found, fields=list(map(_fields, found))))
     else:
-        terminal.data("".join(f"{line}\n" for line in _rendered(format, found)))
+        terminal.data(jsonlib.dumps(found, indent=INDENT, ensure_ascii=False) + "\n")
     for value in found:
         _warn(value, terminal)
-    if missing:
-        raise SomeFailed(f"{missing} of {len(models)} failed")
 
 
-def _warn(value: dict[str, Any], terminal: Terminal) -> None:
+def _fields(value: Record) -> Record:
+    """Docker's words for what the record has."""
+    config = value["config"] or {}
+    return {
+        "RepoTags": value["names"],
+        "RepoDigests": value["digests"],
+        "Created": docker_time(value["modified_at"]),
+        "Architecture": config.get("architecture", ""),
+        "Os": config.get("os", ""),
+        "RootFS": {"Type": "layers", "Layers": [layer["digest"] for layer in value["layers"]]},
+    }
+
+
+def _warn(value: Record, terminal: Terminal) -> None:
     name = next(iter(value["names"]), value["id"])
     for digest in value["missing"]:
         terminal.message(f"Warning: blob {digest} of {name} is missing or of another size\n")
@@ -51,14 +80,3 @@ def _warn(value: dict[str, Any], terminal: Terminal) -> None:
         terminal.message(f"Warning: {name}: {value['problem']}\n")
     elif value["missing"]:
         terminal.message(f"hint: pull or create the model again, such as `olm pull {name}`\n")
-
-
-def _rendered(text: str, values: list[dict[str, Any]]) -> list[str]:
-    from olmkit.modelfile.gotemplate import Template
-    from olmkit.modelfile.gotemplate.templateerrors import TemplateError
-
-    try:
-        template = Template.parse(text)
-        return [template.execute(value) for value in values]
-    except TemplateError as error:
-        raise UsageError(f"template parsing error: {error}") from error

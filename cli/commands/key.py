@@ -1,30 +1,53 @@
 """`olm key create`, `list` and `revoke`: who may use the daemon of this home."""
 
 import enum
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from datetime import datetime
+from typing import Annotated, Final
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import NotFound, UsageError
-from olmkit.cli.flags import Format
-from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.records.dataflags import (
+    FilterFlag,
+    FormatFlag,
+    JsonFlag,
+    QuietFlag,
+)
+from olmkit.cli.records.dataform import DataForm, Record, json_line
+from olmkit.cli.records.filters import contains, glob
+from olmkit.cli.records.modellist import age_of
+from olmkit.cli.records.recordlist import Column, RecordList
 from olmkit.cli.screen.terminal import Terminal
-from olmkit.cli.screen.units import age_text
 from olmkit.cli.settings import load_settings
 from olmkit.engine.access.keyfile import Key, KeyFile, new_key
 from olmkit.engine.access.modelpatterns import parse_pattern
 from olmkit.engine.access.rates import parse_rate
 from olmkit.engine.access.scopes import Scope
 
-HEADER = ("NAME", "KEY", "SCOPE", "MODELS", "RATE", "CREATED", "LAST USED")
+KEYS: Final = RecordList(
+    Column("NAME", "Name", lambda key, _: key["name"]),
+    Column("KEY", "Key", lambda key, _: f"{key['begins']}..."),
+    Column("SCOPE", "Scope", lambda key, _: ",".join(key["scopes"])),
+    Column(
+        "MODELS",
+        "Models",
+        lambda key, _: "all" if key["models"] is None else ",".join(key["models"]),
+    ),
+    Column("RATE", "Rate", lambda key, _: key["rate"] or ""),
+    Column("CREATED", "Created", lambda key, view: age_of("created_at", key, view)),
+    Column("LAST USED", "LastUsed", lambda key, view: age_of("last_used_at", key, view)),
+    quiet="name",
+    filters={"name": glob("name"), "scope": contains("scopes")},
+)
 
 
 class Verb(enum.StrEnum):
     """What to do."""
 
     CREATE = "create"
+    LS = "ls"
     LIST = "list"
+    RM = "rm"
     REVOKE = "revoke"
 
 
@@ -33,8 +56,8 @@ def key(
         Verb,
         Argument(
             metavar="create|list|revoke",
-            help="create: make a key and print it, once. list: show what keys there are. "
-            "revoke: refuse a key from now on.",
+            help="create: make a key and print it, once. list, ls: show what keys there are. "
+            "revoke, rm: refuse a key from now on.",
         ),
     ],
     name: Annotated[str, Argument(metavar="[NAME]", help="What the key is called.")] = "",
@@ -52,9 +75,10 @@ def key(
     rate: Annotated[
         str, Option("--rate", metavar="N/min", help="create: at most so many answers.")
     ] = "",
-    format: Annotated[
-        Format, Option("--format", help="list: a table, or one JSON object a line.")
-    ] = Format.TABLE,
+    quiet: QuietFlag = False,
+    filters: FilterFlag = None,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Make, list and revoke keys for the API.
 
@@ -71,28 +95,33 @@ def key(
         )
     if verb is not Verb.CREATE and (scope or models or rate):
         raise UsageError("--scope, --models and --rate are flags of `olm key create`")
-    if verb is not Verb.LIST and format is not Format.TABLE:
-        raise UsageError("--format is a flag of `olm key list`")
-    if (verb is Verb.LIST) == bool(name):
-        rule = "accepts no name" if name else "requires a name"
+    form = KEYS.form(format=format, json=json, quiet=quiet, filters=filters)
+    is_list = verb in (Verb.LS, Verb.LIST)
+    if not is_list and (form.template or form.is_quiet or form.filters):
+        raise UsageError("--format, --quiet and --filter are flags of `olm key list`")
+    if form.is_json and verb in (Verb.REVOKE, Verb.RM):
+        raise UsageError("--json is a flag of `olm key list` and `olm key create`")
+    if is_list == bool(name):
+        rule = "accepts no name" if is_list else "requires a name"
         raise UsageError(f"'olm key {verb}' {rule}")
     file = KeyFile(settings.home)
     if verb is Verb.CREATE:
-        _create(file, terminal, name, scope or [Scope.INFER], models, rate)
-    elif verb is Verb.LIST:
-        _list(file, terminal, format)
+        made, secret = _created(file, name, scope or [Scope.INFER], models, rate)
+        _tell(made, secret, form, terminal)
+    elif is_list:
+        uses = file.uses()
+        KEYS.show((_as_json(one, uses.get(one.sha256)) for one in file.read()), form, terminal)
     else:
         _revoke(file, terminal, name)
 
 
-def _create(
+def _created(
     file: KeyFile,
-    terminal: Terminal,
     name: str,
     scopes: list[Scope],
     models: list[str] | None,
     rate: str,
-) -> None:
+) -> tuple[Key, str]:
     try:
         made, secret = new_key(
             name,
@@ -103,33 +132,18 @@ def _create(
         file.add(made)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    terminal.data(f"{secret}\n")
+    return made, secret
+
+
+def _tell(made: Key, secret: str, form: DataForm, terminal: Terminal) -> None:
+    if form.is_json:
+        terminal.data(json_line({**_as_json(made, None), "key": secret}))
+    else:
+        terminal.data(f"{secret}\n")
     terminal.message("keep it: it is not shown again\n")
 
 
-def _list(file: KeyFile, terminal: Terminal, format_: Format) -> None:
-    uses = file.uses()
-    keys = file.read()
-    if format_ is Format.JSON:
-        terminal.data(json_lines(_as_json(one, uses.get(one.sha256)) for one in keys))
-        return
-    now = datetime.now(UTC)
-    rows = [
-        (
-            one.name,
-            f"{one.begins}...",
-            ",".join(one.scopes),
-            "all" if one.models is None else ",".join(one.models),
-            "" if one.rate is None else str(one.rate),
-            age_text(one.created_at, now),
-            age_text(uses.get(one.sha256), now),
-        )
-        for one in keys
-    ]
-    terminal.data(table(HEADER, rows))
-
-
-def _as_json(one: Key, used_at: datetime | None) -> dict[str, Any]:
+def _as_json(one: Key, used_at: datetime | None) -> Record:
     return {
         "name": one.name,
         "begins": one.begins,

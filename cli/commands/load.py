@@ -6,6 +6,9 @@ from typer import Argument, Option
 
 from olmkit.cli.building.archiveinput import load_from
 from olmkit.cli.errors import UsageError
+from olmkit.cli.records.arrived import show_arrived
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 
@@ -17,16 +20,23 @@ def load(
         str, Option("--name", help="Name for the one model of an archive; wins over its own.")
     ] = "",
     quiet: Annotated[bool, Option("-q", "--quiet", help="Show no progress.")] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Take models out of an archive: an OCI image layout, compressed or not.
 
     FILE may also be the folder of a layout. Everything is verified before a model appears.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     if file and input:
         raise UsageError("FILE and --input are the same: give one of them")
     path = file or input
     if not path and not terminal.has_input:
         raise UsageError("nothing to load: name a file or redirect one to stdin")
-    names = load_from(daemon(terminal), path, terminal, name=name, quiet=quiet)
+    client = daemon(terminal)
+    names = load_from(client, path, terminal, name=name, quiet=quiet)
+    if not form.is_text:
+        show_arrived(client, names, form, terminal)
+        return
     terminal.data("".join(f"Loaded model: {loaded}\n" for loaded in names))

@@ -1,6 +1,6 @@
 """`olm parse`: what the API would return for a model's raw output."""
 
-import json
+import json as jsonlib
 from typing import Annotated
 
 from typer import Argument, Option
@@ -8,6 +8,9 @@ from typer import Argument, Option
 from olmkit.cli.building.jsonfiles import json_objects, read_file, read_json
 from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.errors import UsageError
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 
@@ -33,6 +36,8 @@ def parse(
         int, Option("--chunks", metavar="N", min=1, max=100_000, help="Feed it in N pieces.")
     ] = 1,
     cut: Annotated[bool, Option("--cut", help="A token limit ended the output.")] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show what the API would return for a model's raw output.
 
@@ -40,6 +45,7 @@ def parse(
     writes them is found from its template, as for a chat; the model is not loaded. With --family
     the first argument is the FILE.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     if family and model:
         if file != "-":
@@ -62,4 +68,5 @@ def parse(
         digest = local_file(client, model, terminal)
         with called(model, digest):
             message = client.parse({**body, "model": digest or model})
-    terminal.data(json.dumps(message, ensure_ascii=False, indent=2) + "\n")
+    text = jsonlib.dumps(message, ensure_ascii=False, indent=2)
+    show_value(dict(message), form, terminal, lambda: terminal.data(f"{text}\n"))

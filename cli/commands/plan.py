@@ -1,12 +1,14 @@
 """`olm plan`: where a model would go, without loading it."""
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from typer import Argument, Option
 
 from olmkit.cli.flags import Insecure
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.output import table
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import size_text
@@ -42,9 +44,11 @@ def plan(
         Option("--min-ctx", metavar="N", min=1, help="A shorter context of so much will do."),
     ] = None,
     insecure: Insecure = False,
-    as_json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show which devices a model would take, what of them, and why, without loading it."""
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     options: dict[str, object] = {}
     for name, value in (("num_ctx", ctx), ("min_ctx", min_ctx), ("require_gpu", require_gpu)):
@@ -60,13 +64,17 @@ def plan(
         if given:
             body[name] = given
     found = daemon(terminal).plan(body)
-    if as_json:
-        terminal.data(json.dumps(found, indent=2) + "\n")
-        return
     devices = [one for one in found.get("devices") or () if isinstance(one, dict)]
-    terminal.data(table(HEADER, [row(one) for one in devices]))
-    terminal.data("".join(f"{line}\n" for line in sentences(found, devices)))
-    for note in found.get("notes") or ():
+    lines = sentences(found, devices)
+    show_value(
+        dict(found),
+        form,
+        terminal,
+        lambda: terminal.data(
+            table(HEADER, [row(one) for one in devices]) + "".join(f"{line}\n" for line in lines)
+        ),
+    )
+    for note in (found.get("notes") or ()) if form.is_text else ():
         terminal.message(f"warning: {visible(str(note))}\n")
 
 
@@ -98,8 +106,12 @@ def sentences(found: Mapping[str, Any], devices: list[dict[str, Any]]) -> list[s
     if evicted := found.get("evicts"):
         lines.append(f"would be unloaded: {', '.join(map(visible, map(str, evicted)))}")
     if pace := found.get("most_tokens_per_second"):
-        speed = (found.get("memory_bytes_per_second") or 0) / 1e9
-        lines.append(f"at most {pace:.0f} tokens/s: main memory reads {speed:.0f} GB/s")
+        speeds = [
+            f"{visible(str(one.get('name', '')))} {speed / 1e9:.0f} GB/s"
+            for one in devices
+            if (speed := one.get("bytes_per_second"))
+        ]
+        lines.append(f"at most {pace:.0f} tokens/s: memory of {', '.join(speeds)}")
     if not found.get("pulled"):
         lines.append(f"not pulled yet: {size_text(found.get('download') or 0)} to fetch")
     if why := found.get("why"):

@@ -1,6 +1,5 @@
 """`olm prompt`: the text, or the tokens, that a model would get."""
 
-import json
 from typing import Annotated
 
 from typer import Argument, Option
@@ -10,6 +9,7 @@ from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.asking import parse_think
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
+from olmkit.cli.records.dataform import json_line
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.cli.thinkflag import ThinkCommand
@@ -40,6 +40,9 @@ def prompt(
     raw: Annotated[bool, Option("--raw", help="The prompt is not put into a template.")] = False,
     tokens: Annotated[
         bool, Option("--tokens", help="Token ids, a JSON array, instead of text.")
+    ] = False,
+    json: Annotated[
+        bool, Option("--json", help="One JSON object: the text, and with --tokens their ids.")
     ] = False,
 ) -> None:
     """Show the exact prompt that a model would get.
@@ -76,8 +79,11 @@ def prompt(
     with called(model, digest):
         if not raw:
             text = client.render({**body, "model": name, "messages": turns})
-        if tokens:
-            terminal.data(json.dumps(client.tokenize(name, text)) + "\n")
+        ids = client.tokenize(name, text) if tokens else None
+        if json:
+            terminal.data(json_line({"model": model, "prompt": text, "tokens": ids}))
+        elif ids is not None:
+            terminal.data(json_line(ids))
         else:
             terminal.data(text)
 

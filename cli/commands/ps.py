@@ -1,51 +1,58 @@
 """`olm ps`: the models in memory."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
-from typer import Argument, Option
+from typer import Argument
 
-from olmkit.cli.flags import Format
-from olmkit.cli.screen.modeltable import ID_DIGITS
-from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.records.dataflags import (
+    FilterFlag,
+    FormatFlag,
+    JsonFlag,
+    NoTruncFlag,
+    QuietFlag,
+)
+from olmkit.cli.records.dataform import Record
+from olmkit.cli.records.filters import begins, glob
+from olmkit.cli.records.modellist import instant_of
+from olmkit.cli.records.recordlist import Column, RecordList, View
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import age_text, size_text
 from olmkit.cli.settings import daemon
 from olmkit.engine.client.replies import RunningModel
 from olmkit.engine.errors import DaemonNotRunning
 
-HEADER = ("NAME", "ID", "SIZE", "PROCESSOR", "CONTEXT", "UNTIL")
-
 
 def ps(
     prefix: Annotated[
         str, Argument(metavar="[PREFIX]", help="Only models whose names begin so, in any case.")
     ] = "",
-    quiet: Annotated[bool, Option("-q", "--quiet", help="Print names only.")] = False,
-    no_trunc: Annotated[bool, Option("--no-trunc", help="Print IDs in full.")] = False,
-    format: Annotated[
-        Format, Option("--format", help="A table, or one JSON object a line.")
-    ] = Format.TABLE,
+    quiet: QuietFlag = False,
+    no_trunc: NoTruncFlag = False,
+    filters: FilterFlag = None,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """List loaded models, the one that stays longest first.
 
-    Without a running daemon nothing is loaded, and the list is empty.
+    Without a running daemon nothing is loaded, and the list is empty. Filters are name (a
+    pattern) and id.
     """
+    form = LOADED.form(format=format, json=json, quiet=quiet, no_trunc=no_trunc, filters=filters)
     terminal = Terminal()
-    models = [model for model in loaded(terminal) if model.name.lower().startswith(prefix.lower())]
-    if quiet:
-        terminal.data("".join(f"{model.name}\n" for model in models))
-    elif format is Format.JSON:
-        terminal.data(json_lines(map(as_json, models)))
-    else:
-        now = datetime.now(UTC)
-        terminal.data(table(HEADER, [row(model, now, in_full=no_trunc) for model in models]))
-        for caveat in dict.fromkeys(model.safe_mode for model in models if model.safe_mode):
-            terminal.message(f"warning: {caveat}\n")
-        for model in models:
-            for note in model.notes:
-                terminal.message(f"warning: {visible(model.name)}: {visible(note)}\n")
+    models = [
+        as_json(model)
+        for model in loaded(terminal)
+        if model.name.lower().startswith(prefix.lower())
+    ]
+    shown = LOADED.show(models, form, terminal)
+    if not form.is_text:
+        return
+    for caveat in dict.fromkeys(model["safe_mode"] for model in shown if "safe_mode" in model):
+        terminal.message(f"warning: {caveat}\n")
+    for model in shown:
+        for note in model.get("notes", ()):
+            terminal.message(f"warning: {visible(model['name'])}: {visible(note)}\n")
 
 
 def loaded(terminal: Terminal) -> list[RunningModel]:
@@ -63,17 +70,11 @@ def loaded(terminal: Terminal) -> list[RunningModel]:
         raise
 
 
-def row(model: RunningModel, now: datetime, *, in_full: bool = False) -> tuple[str, ...]:
-    """One line of the table."""
-    is_going = model.expires_at is None or model.expires_at <= now
-    return (
-        visible(model.name),
-        model.digest if in_full else model.digest[:ID_DIGITS],
-        size_text(model.size_bytes),
-        processor(model.size_bytes, model.vram_bytes) + cards(model.devices),
-        str(model.context_tokens),
-        "Stopping..." if is_going else age_text(model.expires_at, now),
-    )
+def until(model: Record, view: View) -> str:
+    """When a model goes: `4 minutes from now`."""
+    expires_at = instant_of(model["expires_at"])
+    is_going = expires_at is None or expires_at <= view.now
+    return "Stopping..." if is_going else age_text(expires_at, view.now)
 
 
 def processor(size_bytes: int, vram_bytes: int) -> str:
@@ -98,7 +99,7 @@ def cards(devices: Mapping[str, int]) -> str:
     return f" ({', '.join(parts)})"
 
 
-def as_json(model: RunningModel) -> dict[str, object]:
+def as_json(model: RunningModel) -> Record:
     """One object of the JSON output, in the API's words."""
     safe_mode = {"safe_mode": model.safe_mode} if model.safe_mode else {}
     notes = {"notes": list(model.notes)} if model.notes else {}
@@ -113,3 +114,22 @@ def as_json(model: RunningModel) -> dict[str, object]:
         **notes,
         **safe_mode,
     }
+
+
+LOADED: Final = RecordList(
+    Column("NAME", "Name", lambda model, _: visible(model["name"])),
+    Column("ID", "ID", lambda model, view: view.short(model["digest"])),
+    Column("SIZE", "Size", lambda model, _: size_text(model["size"])),
+    Column(
+        "PROCESSOR",
+        "Processor",
+        lambda model, _: processor(model["size"], model["size_vram"]) + cards(model["devices"]),
+    ),
+    Column("CONTEXT", "Context", lambda model, _: str(model["context_length"])),
+    Column("UNTIL", "Until", until),
+    # Docker's words for the same
+    Column("IMAGE", "Image", lambda model, _: visible(model["name"]), is_shown=False),
+    Column("NAMES", "Names", lambda model, _: visible(model["name"]), is_shown=False),
+    quiet="name",
+    filters={"name": glob("name"), "id": begins("digest")},
+)

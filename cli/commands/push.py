@@ -5,6 +5,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.flags import Insecure, QuietName
+from olmkit.cli.records.arrived import show_arrived
+from olmkit.cli.records.dataform import DataForm
 from olmkit.cli.screen.progress import ProgressOption, ProgressStyle, progress_display
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
@@ -36,6 +38,9 @@ def push(
             help="Make the name mean all quantizations that have a tag in its repository here.",
         ),
     ] = False,
+    json: Annotated[
+        bool, Option("--json", help="Print name, digest and size at the end, as JSON.")
+    ] = False,
 ) -> None:
     """Send a model to a registry.
 
@@ -56,5 +61,7 @@ def push(
         )
         for event in events:
             display.show(event)
-    if quiet:
+    if json:
+        show_arrived(client, [model], DataForm(is_json=True), terminal)
+    elif quiet:
         terminal.data(f"{model}\n")

@@ -166,6 +166,7 @@ def run(
     form = Form.JSON if json else Form.JSON_LINES if jsonl else Form.TEXT
     timeout_s = parse_timeout(timeout)
     settings = load_settings(terminal)
+    asking.take_project(settings)
     chats = not prompt and not terminal.has_input and terminal.shows_data
     if chats and (form is not Form.TEXT or image or record or timeout_s or system is not None):
         raise UsageError(

@@ -32,7 +32,7 @@ def serve(
     Where other machines can reach the address, it needs a key (`olm key create`) or --insecure.
     """
     terminal = Terminal()
-    settings = load_settings(terminal)
+    settings = load_settings(terminal, project=False)
     if host:
         settings = replace(settings, address=parse_address(host))
     if insecure:

@@ -5,8 +5,12 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.errors import UsageError
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
+from olmkit.engine.client.replies import model_details
 
 
 def show(
@@ -22,6 +26,8 @@ def show(
     verbose: Annotated[
         bool, Option("-v", "--verbose", help="All metadata and tensors as well.")
     ] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show what is known of a model.
 
@@ -33,6 +39,7 @@ def show(
     A draft model, from DRAFT in the Modelfile, is shown as it is stored: this version of olm does
     not use it for decoding.
     """
+    form = data_form(format=format, json=json)
     if effective and not template:
         raise UsageError("--effective goes with --template")
     if sum((license, modelfile, parameters, template, system)) > 1:
@@ -40,8 +47,11 @@ def show(
             "only one of '--license', '--modelfile', '--parameters', '--system', "
             "or '--template' can be specified"
         )
+    if not form.is_text and (license or modelfile or parameters or template or system):
+        raise UsageError("--format and --json print all that is known, not a part of it")
     terminal = Terminal()
-    details = daemon(terminal).show(model, verbose=verbose)
+    told = daemon(terminal).details(model, verbose=verbose)
+    details = model_details(told)
     if license:
         terminal.data(details.license + "\n")
     elif modelfile:
@@ -58,7 +68,9 @@ def show(
         terminal.data(details.template)
     elif system:
         terminal.data(details.system)
-    else:
+    elif form.is_text:
         from olmkit.cli.screen.showsections import describe
 
         terminal.data(describe(details, verbose=verbose))
+    else:
+        show_value(told, form, terminal, lambda: None)

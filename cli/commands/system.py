@@ -2,13 +2,15 @@
 
 import enum
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import UsageError
-from olmkit.cli.flags import Format
-from olmkit.cli.screen.output import json_lines, table
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import DataForm, Record, json_line
+from olmkit.cli.records.recordlist import Column, RecordList, show_value
+from olmkit.cli.screen.output import table
 from olmkit.cli.screen.progress import progress_display
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import age_text, size_text
@@ -16,8 +18,7 @@ from olmkit.cli.settings import daemon
 from olmkit.engine.client import Client
 from olmkit.engine.client.storereplies import prune, usage
 
-HEADER = ("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE")
-ID_DIGITS = 12
+ID_DIGITS: Final = 12
 
 
 class Verb(enum.StrEnum):
@@ -25,20 +26,21 @@ class Verb(enum.StrEnum):
 
     DF = "df"
     PRUNE = "prune"
+    INFO = "info"
 
 
 def system(
     verb: Annotated[
         Verb,
         Argument(
-            metavar="df|prune",
-            help="df: show what disk space goes to. prune: remove what no model needs.",
+            metavar="df|prune|info",
+            help="df: show what disk space goes to. prune: remove what no model needs. info: the "
+            "same as `olm info`.",
         ),
     ],
     verbose: Annotated[bool, Option("-v", "--verbose", help="df: list every item.")] = False,
-    format: Annotated[
-        Format, Option("--format", help="df: a table, or JSON, one object a line.")
-    ] = Format.TABLE,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
     all: Annotated[
         bool, Option("-a", "--all", help="prune: also downloads that were paused lately.")
     ] = False,
@@ -48,18 +50,29 @@ def system(
     ] = False,
 ) -> None:
     """Show what disk space goes to, or remove what no model needs."""
+    form = KINDS_OF_USE.form(format=format, json=json)
     terminal = Terminal()
-    if verb is Verb.DF:
-        if all or force or dry_run:
-            raise UsageError("--all, --force and --dry-run are flags of `olm system prune`")
-        _df(usage(daemon(terminal)), terminal, format, verbose=verbose)
-    else:
-        if verbose or format is not Format.TABLE:
-            raise UsageError("--verbose and --format are flags of `olm system df`")
-        _prune(daemon(terminal), terminal, force=force, dry_run=dry_run, everything=all)
+    if verb is not Verb.PRUNE and (all or force or dry_run):
+        raise UsageError("--all, --force and --dry-run are flags of `olm system prune`")
+    if verb is not Verb.DF and verbose:
+        raise UsageError("--verbose is a flag of `olm system df`")
+    match verb:
+        case Verb.DF:
+            _df(usage(daemon(terminal)), terminal, form, verbose=verbose)
+        case Verb.PRUNE:
+            if form.template:
+                raise UsageError("`olm system prune` takes --json, but no template")
+            if force or dry_run or _is_confirmed(terminal, everything=all):
+                _prune(daemon(terminal), terminal, form, dry_run=dry_run, everything=all)
+        case Verb.INFO:
+            from olmkit.cli.records.machinefacts import show_facts
+            from olmkit.cli.settings import here
+            from olmkit.engine.settings import Settings
+
+            show_facts(Settings.load(directory=here()), form, terminal)
 
 
-def rows_of(used: dict[str, Any]) -> list[dict[str, Any]]:
+def rows_of(used: dict[str, Any]) -> list[Record]:
     """The kinds of things that take space; sizes in bytes."""
     models, blobs, partials = used["models"], used["blobs"], used["partials"]
     allocated = sum(partial["allocated"] for partial in partials)
@@ -90,29 +103,29 @@ def rows_of(used: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _df(used: dict[str, Any], terminal: Terminal, format_: Format, *, verbose: bool) -> None:
-    if format_ is Format.JSON:
-        terminal.data(json_lines([used] if verbose else rows_of(used)))
-        return
-    for reason in used["blocked_by"]:
-        terminal.message(f"warning: nothing can be reclaimed: {reason}\n")
+def _reclaimable(row: Record) -> str:
+    percent = 100 * row["reclaimable"] // row["size"] if row["size"] else 0
+    return f"{size_text(row['reclaimable'])} ({percent}%)"
+
+
+KINDS_OF_USE: Final = RecordList(
+    Column("TYPE", "Type", lambda row, _: row["type"]),
+    Column("TOTAL", "TotalCount", lambda row, _: str(row["total"])),
+    Column("ACTIVE", "Active", lambda row, _: str(row["active"])),
+    Column("SIZE", "Size", lambda row, _: size_text(row["size"])),
+    Column("RECLAIMABLE", "Reclaimable", lambda row, _: _reclaimable(row)),
+    quiet="type",
+)
+
+
+def _df(used: dict[str, Any], terminal: Terminal, form: DataForm, *, verbose: bool) -> None:
+    if form.is_text:
+        for reason in used["blocked_by"]:
+            terminal.message(f"warning: nothing can be reclaimed: {reason}\n")
     if verbose:
-        terminal.data(_details(used))
-        return
-    rows = []
-    for row in rows_of(used):
-        percent = 100 * row["reclaimable"] // row["size"] if row["size"] else 0
-        reclaimable = f"{size_text(row['reclaimable'])} ({percent}%)"
-        rows.append(
-            (
-                row["type"],
-                str(row["total"]),
-                str(row["active"]),
-                size_text(row["size"]),
-                reclaimable,
-            )
-        )
-    terminal.data(table(HEADER, rows))
+        show_value(used, form, terminal, lambda: terminal.data(_details(used)))
+    else:
+        KINDS_OF_USE.show(rows_of(used), form, terminal)
 
 
 def _details(used: dict[str, Any]) -> str:
@@ -151,12 +164,13 @@ def _details(used: dict[str, Any]) -> str:
 
 
 def _prune(
-    client: Client, terminal: Terminal, *, force: bool, dry_run: bool, everything: bool
+    client: Client, terminal: Terminal, form: DataForm, *, dry_run: bool, everything: bool
 ) -> None:
-    if not (force or dry_run) and not _is_confirmed(terminal, everything=everything):
-        return
     with progress_display(terminal, quiet=not terminal.shows_messages) as display:
         done = prune(client, dry_run=dry_run, everything=everything, on_event=display.show)
+    if form.is_json:
+        terminal.data(json_line(done))
+        return
     for reason in done["blocked_by"]:
         terminal.message(f"warning: no blob is removed: {reason}\n")
     for title, names in (

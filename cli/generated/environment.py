@@ -1,12 +1,13 @@
 """The variables that olm reads, for the manual: one table, checked against what is read.
 
-Each `OLM_X` but `OLM_HOME` falls back to its twin `OLLAMA_X`.
+Each `OLM_X` but `OLM_HOME` falls back to its twin `OLLAMA_X`, then to the key `x` in `olm.toml`.
 """
 
 from typing import Final
 
 VARIABLES: Final = {
     "OLM_HOME": "directory of logs, history and settings (~/.olm)",
+    "OLM_CONFIG": "file of settings, instead of your own olm.toml; see olm.toml(5)",
     "OLM_MODELS": "the store; may be Ollama's ($OLM_HOME/models)",
     "OLM_HOST": "address of the daemon, also https:// or unix:///PATH (127.0.0.1:11434)",
     "OLM_SOCKET_MODE": "mode of the Unix socket that OLM_HOST names (0600)",

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from olmkit import __version__
+from olmkit.cli.generated.roff import definitions, escaped, head, paragraphs
 
 if TYPE_CHECKING:
     from typer.core import TyperOption
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from olmkit.cli.app import Command
 
 FILES = {
+    "olm.toml": "settings of a project; see olm.toml(5)",
+    "~/.config/olm/olm.toml, /etc/olm/olm.toml": "settings of a user, and of all users",
     "$OLM_HOME/models": "the store, in Ollama's layout",
     "$OLM_HOME/shortnames.toml": 'short names of models: name = "reference" below [shortnames]',
     "$OLM_HOME/history": "lines of chats",
@@ -37,9 +39,11 @@ def pages() -> dict[str, str]:
 
 def generated() -> dict[Path, str]:
     """Everything that is generated and checked in, by path below the checkout."""
+    from olmkit.cli.generated.configpage import config_page
     from olmkit.cli.generated.shells import script
 
     files = {Path("man/man1") / name: text for name, text in pages().items()}
+    files[Path("man/man5/olm.toml.5")] = config_page()
     files[Path("completions/bash/olm")] = script("bash")
     files[Path("completions/zsh/_olm")] = script("zsh")
     files[Path("completions/fish/olm.fish")] = script("fish")
@@ -56,18 +60,21 @@ def _main_page(commands: dict[str, str]) -> str:
         for name, help_ in commands.items()
     }
     parts = [
-        _head("olm", "build, pull, run and serve local language models"),
+        head("olm", "build, pull, run and serve local language models"),
         ".SH SYNOPSIS\n.B olm\n.I command\n[\n.I argument\n\\&...\n]",
         ".SH DESCRIPTION",
         "Commands speak to a daemon, which loads models and answers Ollama's HTTP API. A command "
         "that needs the daemon starts it in the background. Each command has a page of its own, "
         "such as\n.BR olm\\-run (1).",
-        _definitions("COMMANDS", rows),
-        _definitions("EXIT STATUS", {str(int(code)): text for code, text in MEANINGS.items()}),
-        ".SH ENVIRONMENT\nEach\n.BI OLM_ X\nbut OLM_HOME falls back to its twin\n.BI OLLAMA_ X.",
-        _definitions("", VARIABLES | OTHERS),
-        _definitions("FILES", FILES),
-        ".SH SEE ALSO\n" + ",\n".join(f".BR olm\\-{name} (1)" for name in commands),
+        definitions("COMMANDS", rows),
+        definitions("EXIT STATUS", {str(int(code)): text for code, text in MEANINGS.items()}),
+        ".SH ENVIRONMENT\nEach\n.BI OLM_ X\nbut OLM_HOME falls back to its twin\n.BI OLLAMA_ X,\n"
+        "and both to a line of\n.BR olm.toml (5).",
+        definitions("", VARIABLES | OTHERS),
+        definitions("FILES", FILES),
+        ".SH SEE ALSO\n"
+        + ",\n".join(f".BR olm\\-{name} (1)" for name in commands)
+        + ",\n.BR olm.toml (5)",
     ]
     return "\n".join(part for part in parts if part) + "\n"
 
@@ -80,13 +87,13 @@ def _command_page(name: str, summary: str, command: "Command") -> str:
         _spelling(option): option.help or "" for option in command.params if is_option(option)
     }
     parts = [
-        _head(f"olm-{name}", summary[:1].lower() + summary[1:]),
+        head(f"olm-{name}", summary[:1].lower() + summary[1:]),
         f".SH SYNOPSIS\n.B olm {name}\n[\n.I options\n]",
-        *(f".I {_escaped(metavar)}" for metavar, _ in arguments),
+        *(f".I {escaped(metavar)}" for metavar, _ in arguments),
         ".SH DESCRIPTION",
-        _paragraphs(command.help or ""),
-        _definitions("ARGUMENTS", dict(arguments)),
-        _definitions("OPTIONS", options | {"-h, --help": "Show help."}),
+        paragraphs(command.help or ""),
+        definitions("ARGUMENTS", dict(arguments)),
+        definitions("OPTIONS", options | {"-h, --help": "Show help."}),
         ".SH EXIT STATUS\nSee\n.BR olm (1).\n.SH SEE ALSO\n.BR olm (1)",
     ]
     return "\n".join(part for part in parts if part) + "\n"
@@ -99,34 +106,6 @@ def _spelling(option: "TyperOption") -> str:
     choices = getattr(option.type, "choices", ())
     value = "|".join(map(str, choices)) or option.metavar or "VALUE"
     return f"{names} {value}"
-
-
-def _head(name: str, summary: str) -> str:
-    title = _escaped(name.upper())
-    return (
-        f'.TH {title} 1 "" "olm {__version__}" "olm manual"\n'
-        f".SH NAME\n{_escaped(name)} \\- {_escaped(summary)}"
-    )
-
-
-def _paragraphs(text: str) -> str:
-    blocks = (" ".join(block.split()) for block in text.split("\n\n"))
-    return "\n.PP\n".join(_escaped(block) for block in blocks if block)
-
-
-def _definitions(title: str, rows: dict[str, str]) -> str:
-    if not rows:
-        return ""
-    lines = [f".SH {title}"] if title else []
-    for term, text in rows.items():
-        lines += [".TP", f".B {_escaped(term)}", _escaped(text) or "\\&"]
-    return "\n".join(lines)
-
-
-def _escaped(text: str) -> str:
-    """The text with everything escaped that roff would interpret."""
-    text = text.replace("\\", "\\e").replace("-", "\\-").replace("`", "\\`")
-    return f"\\&{text}" if text.startswith((".", "'")) else text
 
 
 def main() -> None:

@@ -50,7 +50,7 @@ def candidates(words: Sequence[str]) -> list[str]:
 
     kind, prefix = [*words, "", ""][:2]
     try:
-        client = connect(Settings.from_environment(), start=False)
+        client = connect(Settings.load(), start=False)
         models = client.running() if kind == "running" else client.models()
     except EngineError:
         return []
@@ -110,7 +110,9 @@ def _flags(command: "TyperCommand") -> tuple[Flag, ...]:
     flags = []
     for param in command.params:
         if is_option(param) and not param.hidden:
+            words = (param.metavar or "").split("|")
             choices = tuple(map(str, getattr(param.type, "choices", ())))
+            choices = choices or tuple(word for word in words[:-1] if word.islower())
             flags.append(
                 Flag(
                     names=(*param.opts, *param.secondary_opts),

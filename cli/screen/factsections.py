@@ -1,7 +1,8 @@
-"""The report of `olm info`, as sections of aligned rows or as JSON."""
+"""The report of `olm info`, as sections of aligned rows or as an object of JSON."""
 
 import dataclasses
 import json
+from typing import Any
 
 from olmkit.cli.screen.units import size_text
 from olmkit.engine.diagnosis.factsheet import FactSheet
@@ -10,10 +11,10 @@ from olmkit.engine.diagnosis.places import Place
 Rows = list[tuple[str, ...]]
 
 
-def sheet_json(sheet: FactSheet) -> str:
-    """All of it as one JSON object, indented."""
-    said = json.loads(json.dumps(dataclasses.asdict(sheet), default=sorted))
-    return json.dumps(said, indent=2, ensure_ascii=False) + "\n"
+def sheet_object(sheet: FactSheet) -> dict[str, Any]:
+    """All of it as JSON has it."""
+    said: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(sheet), default=sorted))
+    return said
 
 
 def sheet_sections(sheet: FactSheet) -> dict[str, Rows]:

@@ -1,6 +1,5 @@
-"""Tables and JSON lines on stdout: pure functions from rows to text."""
+"""Tables on stdout: pure functions from rows to text."""
 
-import json
 from collections.abc import Iterable, Sequence
 
 GAP = "    "
@@ -50,8 +49,3 @@ def reflow(text: str, width: int) -> list[str]:
         else:
             lines[-1] = joined
     return lines
-
-
-def json_lines(rows: Iterable[object]) -> str:
-    """One compact JSON object a line."""
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

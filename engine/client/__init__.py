@@ -101,8 +101,14 @@ class Client:
         self, model: str, *, verbose: bool = False, overlay: Body | None = None
     ) -> ModelDetails:
         """What is known of a model; `overlay` (`system`, `options`) goes into its Modelfile."""
+        return replies.model_details(self.details(model, verbose=verbose, overlay=overlay))
+
+    def details(
+        self, model: str, *, verbose: bool = False, overlay: Body | None = None
+    ) -> dict[str, Any]:
+        """The same as the API says it."""
         body = {"model": model, "verbose": verbose, **(overlay or {})}
-        return replies.model_details(self.request("POST", "/api/show", body))
+        return self.request("POST", "/api/show", body)
 
     def copy(self, source: str, destination: str) -> None:
         """Gives a model one more name."""
@@ -282,13 +288,15 @@ class Client:
         body: Body | Iterable[bytes],
         *,
         body_bytes: int | None = None,
+        timeout_s: float | None = None,
     ) -> http1.Reply:
         """The reply to a POST that went well so far, its body still to be read.
 
-        A body in pieces goes as it is; `body_bytes` is its length where that is known.
+        A body in pieces goes as it is; `body_bytes` is its length where that is known. `timeout_s`
+        bounds each wait for the daemon.
         """
         data = _encoded(body) if isinstance(body, Mapping) else body
-        reply = self._send("POST", path, body=data, body_bytes=body_bytes)
+        reply = self._send("POST", path, body=data, body_bytes=body_bytes, timeout_s=timeout_s)
         if reply.status >= 400:
             with reply:
                 self._checked(reply)

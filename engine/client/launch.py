@@ -124,7 +124,7 @@ def _last_line(log_path: Path, start: int) -> str:
 
 def port_holder(port: int) -> str | None:
     """`name (pid N)` of the program that listens on a TCP port of this machine, if the system
-    tells: of other users' programs it often does not.
+    tells: of other users' programs it often does not. A daemon is `olm`, whatever runs it.
     """
     import psutil
 
@@ -132,7 +132,9 @@ def port_holder(port: int) -> str | None:
         for connection in psutil.net_connections(kind="tcp"):
             listens = connection.status == psutil.CONN_LISTEN and connection.laddr.port == port
             if listens and connection.pid:
-                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                holder = psutil.Process(connection.pid)
+                name = "olm" if _is_daemon(holder.cmdline()) else holder.name()
+                return f"{name} (pid {connection.pid})"
     except (psutil.Error, OSError):
         pass
     return None
@@ -161,8 +163,12 @@ def find_daemon(settings: Settings) -> RunningDaemon | None:
         command = psutil.Process(pid).cmdline()
     except (ValueError, psutil.Error):
         return None
-    is_ours = "serve" in command and any("olm" in Path(word).name for word in command)
-    return RunningDaemon(pid=pid) if is_ours else None
+    return RunningDaemon(pid=pid) if _is_daemon(command) else None
+
+
+def _is_daemon(command: list[str]) -> bool:
+    """Whether a process with this command line is a daemon of olm."""
+    return "serve" in command and any("olm" in Path(word).name for word in command)
 
 
 def _connected(settings: Settings) -> http1.Connection:

@@ -87,6 +87,9 @@ class ListedModel(NamedTuple):
     modified_at: datetime | None
     is_remote: bool
     """A stub that another server answers for."""
+    family: str = ""
+    parameter_size: str = ""
+    quantization: str = ""
 
 
 def listed_models(reply: Object) -> list[ListedModel]:
@@ -98,8 +101,12 @@ def listed_models(reply: Object) -> list[ListedModel]:
             size_bytes=_count(model, "size"),
             modified_at=_instant(model, "modified_at"),
             is_remote=bool(_text(model, "remote_model")),
+            family=_text(details, "family"),
+            parameter_size=_text(details, "parameter_size"),
+            quantization=_text(details, "quantization_level"),
         )
         for model in _objects(reply, "models")
+        for details in (_object(model, "details"),)
     ]
 
 

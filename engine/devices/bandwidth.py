@@ -2,6 +2,7 @@
 
 Prints bytes a second, all processors together. Decoding reads every weight once a token, so this
 bounds its pace. In a process of its own, for it takes 128 MiB a processor for a tenth of a second.
+Other devices are measured by the engine, in a process of its own as well.
 """
 
 import ctypes
@@ -10,12 +11,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from typing import Final
+
+import msgspec
 
 _BLOCK_BYTES: Final = 64 << 20
 _MOST_THREADS: Final = 16
 _ROUNDS: Final = 3
 _ANSWER_S: Final = 20.0
+
+_decoder = msgspec.json.Decoder(dict[str, float])
 
 
 def measure() -> float:
@@ -43,14 +49,29 @@ def measure() -> float:
 
 def measured_bandwidth() -> float | None:
     """The same, by a child; None where that fails. Blocking."""
-    command = [sys.executable, "-P", "-m", "olmkit.engine.devices.bandwidth"]
     try:
-        done = subprocess.run(
-            command, capture_output=True, timeout=_ANSWER_S, check=True, stdin=subprocess.DEVNULL
-        )
-        return float(done.stdout)
+        return float(_printed("olmkit.engine.devices.bandwidth"))
     except (OSError, ValueError, subprocess.SubprocessError):
         return None
+
+
+def measured_bandwidths(devices: Sequence[str]) -> dict[str, float]:
+    """Bytes a second by device, of those that can be measured; by a child. Blocking."""
+    try:
+        return _decoder.decode(_printed("olmkit.engine.runner.process.devicespeed", *devices))
+    except (OSError, msgspec.DecodeError, subprocess.SubprocessError):
+        return {}
+
+
+def _printed(module: str, *arguments: str) -> bytes:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", module, *arguments],
+        capture_output=True,
+        timeout=_ANSWER_S,
+        check=True,
+        stdin=subprocess.DEVNULL,
+    )
+    return done.stdout
 
 
 if __name__ == "__main__":

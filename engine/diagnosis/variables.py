@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from typing import Final
 
 from olmkit.engine.addresses.address import Address
+from olmkit.engine.configuration.settingreader import DEBUG, INFO, Kind, Reading
 from olmkit.engine.settings import LOCAL_ORIGINS, Settings
 
 _PREFIXES: Final = ("OLM_", "OLLAMA_")
@@ -24,7 +25,9 @@ _SECRET: Final = re.compile(r"TOKEN|KEY(?!_)|SECRET|PASSWORD", re.IGNORECASE)
 _NO_SECRETS: Final = frozenset({"OLM_TLS_KEY", "OLM_MAX_QUEUE_PER_KEY", "OLLAMA_MAX_QUEUE_PER_KEY"})
 """Names of files and counts of keys."""
 _CREDENTIALS: Final = re.compile(r"(?<=://)[^/@\s]*@")
-_HIDDEN_FIELDS: Final = frozenset({"api_key", "remotes", "sources", "warnings"})
+_HIDDEN_FIELDS: Final = frozenset(
+    {"api_key", "remotes", "sources", "project_fields", "readings", "warnings"}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +37,7 @@ class SettingFact:
     name: str
     value: str
     source: str
-    """The variable that it was read from, or `default`."""
+    """The variable, or the line of a file, that it was read from, or `default`."""
 
 
 def settings_of(settings: Settings) -> tuple[SettingFact, ...]:
@@ -48,6 +51,20 @@ def settings_of(settings: Settings) -> tuple[SettingFact, ...]:
         for each in fields(settings)
         if each.name not in _HIDDEN_FIELDS
     )
+
+
+def setting_text(settings: Settings, reading: Reading) -> str:
+    """The value that a setting has, for readers; durations in seconds, sizes in bytes."""
+    value: object = settings
+    for name in reading.field.split("."):
+        value = getattr(value, name)
+    if reading.kind is Kind.LEVEL:
+        return {DEBUG: "true", INFO: "false"}.get(settings.log_level, str(settings.log_level))
+    if reading.kind is Kind.LIST and not isinstance(value, tuple):
+        return ",".join(sorted(value)) if isinstance(value, frozenset) else ""
+    if value == () or (value is None and reading.kind in (Kind.TEXT, Kind.PATH)):
+        return ""
+    return _text(value, is_mode=reading.kind is Kind.MODE)
 
 
 def variables_of(environ: Mapping[str, str]) -> dict[str, str]:

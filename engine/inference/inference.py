@@ -296,6 +296,7 @@ async def _run(
         top_logprobs=request.top_logprobs,
         constraint=request.constraint,
         logit_bias=request.options.logit_bias,
+        ignore_eos=request.options.ignores_end,
         marks=request.marks,
         room=_room(request, may_cut=may_cut),
         reproducible=request.options.is_reproducible,

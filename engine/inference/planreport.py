@@ -1,14 +1,15 @@
 """What `olm plan` says: where a model would go, what it takes there, and how fast it could be."""
 
 import asyncio
+import dataclasses
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from olmkit.engine.devices.bandwidth import measured_bandwidth
+from olmkit.engine.devices.bandwidth import measured_bandwidth, measured_bandwidths
 from olmkit.engine.errors import ModelUnloadable
 from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf.header import GgufHeader, read_header
@@ -55,6 +56,8 @@ class DeviceLine:
     process_bytes: int
     free_bytes: int
     total_bytes: int
+    bytes_per_s: float | None = None
+    """Bandwidth of its memory, measured; None: it could not be, or the model has nothing there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +71,7 @@ class PlanReport:
     evicted: tuple[str, ...]
     notes: tuple[str, ...]
     most_tokens_per_s: float | None
-    """Bound on the pace of one answer; None: what was measured says nothing of these devices."""
-    memory_bytes_per_s: float | None
+    """Bound on the pace of one answer; None: the memory of some device could not be measured."""
 
 
 async def plan_report(
@@ -81,21 +83,44 @@ async def plan_report(
         EngineError: as `Pool.plan`.
     """
     plan = await services.pool.plan(spec, options, devices=devices)
-    bandwidth = speed = None
-    if not plan.placed.layout.shares:
-        bandwidth = await asyncio.to_thread(measured_bandwidth)
-        if bandwidth:
-            speed = bandwidth / max(1, bytes_per_token(spec.gguf))
+    cards = {device.name for device in plan.placed.devices if not device.is_remote}
+    lines = await asyncio.to_thread(_measured, _lines(plan, spec, services), cards)
     return PlanReport(
         context_tokens=plan.placed.options.context_tokens,
         largest_context_tokens=plan.placed.largest_context_tokens,
         layers=(spec.gguf.block_count or 0) + 1,
-        devices=tuple(_lines(plan, spec, services)),
+        devices=tuple(lines),
         evicted=plan.evicted,
         notes=plan.placed.notes,
-        most_tokens_per_s=speed,
-        memory_bytes_per_s=bandwidth,
+        most_tokens_per_s=pace(lines, bytes_per_token(spec.gguf)),
     )
+
+
+def _measured(lines: list[DeviceLine], cards: Collection[str]) -> list[DeviceLine]:
+    """The same lines with the bandwidth of those that hold layers. Blocking.
+
+    Devices of other machines are left out: their servers have one client at a time, and the network
+    bounds the pace as well.
+    """
+    used = [line.name for line in lines if line.layers]
+    speeds: dict[str, float | None] = {}
+    if on_cards := [name for name in used if name in cards]:
+        speeds.update(measured_bandwidths(on_cards))
+    if HOST in used:
+        speeds[HOST] = measured_bandwidth()
+    return [dataclasses.replace(line, bytes_per_s=speeds.get(line.name)) for line in lines]
+
+
+def pace(lines: list[DeviceLine], token_bytes: int) -> float | None:
+    """Tokens a second if each device did nothing but read its share of the weights, in turn."""
+    used = [line for line in lines if line.layers]
+    weights_bytes = max(1, sum(line.weights_bytes for line in used))
+    seconds = 0.0
+    for line in used:
+        if not line.bytes_per_s:
+            return None
+        seconds += token_bytes * line.weights_bytes / weights_bytes / line.bytes_per_s
+    return 1 / seconds if seconds else None
 
 
 def _lines(plan: Plan, spec: Loadable, services: Services) -> list[DeviceLine]:

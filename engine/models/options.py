@@ -18,7 +18,7 @@ from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 from olmkit.engine.models.logitbias import parse_logit_bias
 from olmkit.engine.runner.protocol import LoadOptions, Sampling
-from olmkit.modelfile.parameters import TABLE, ParameterType
+from olmkit.modelfile.parameters import TABLE, ParameterType, format_value, is_in_range
 
 OptionValue = int | float | bool | tuple[str, ...]
 
@@ -41,6 +41,9 @@ _AT_MOST: Final = {
 MAX_STOPS: Final = 256
 MAX_STOP_CHARACTERS: Final = 16_384
 """Of all stop strings together: every token is compared with every one of them."""
+_MOST_TEXTS: Final = {"dry_sequence_breakers": (16, 256)}
+"""Where a list takes fewer: how many, and characters of all together. The vocabulary is searched
+for each of these."""
 
 
 def coerce(raw: Mapping[str, Any]) -> dict[str, OptionValue]:
@@ -60,9 +63,9 @@ def _coerce_one(name: str, given: Any) -> OptionValue | None:
     row = TABLE.get(name)
     match row.type if row else None:
         case ParameterType.INTEGER:
-            return _integer(name, given)
+            return _within(name, _integer(name, given))
         case ParameterType.FLOAT:
-            return _number(name, given, "float32")
+            return _within(name, _number(name, given, "float32"))
         case ParameterType.BOOLEAN:
             if not isinstance(given, bool):
                 raise _wrong(name, "type boolean")
@@ -71,6 +74,25 @@ def _coerce_one(name: str, given: Any) -> OptionValue | None:
             return _strings(name, given)
         case _:
             return None
+
+
+def _switch(layer: Mapping[str, Any], name: str, *, before: bool) -> bool:
+    """A request's own option that is on or off."""
+    given = layer.get(name)
+    if given is None:
+        return before
+    if not isinstance(given, bool):
+        raise _wrong(name, "type boolean")
+    return given
+
+
+def _within(name: str, value: float) -> float:
+    row = TABLE[name]
+    if row.is_strict and not is_in_range(name, value):
+        raise InvalidRequest(
+            f'option "{name}" must be {row.range}, not {format_value(value)}', field=name
+        )
+    return value
 
 
 def _wrong(name: str, kind: str) -> InvalidRequest:
@@ -105,10 +127,10 @@ def _strings(name: str, given: Any) -> tuple[str, ...]:
         raise _wrong(name, "type array")
     if not all(isinstance(item, str) for item in given):
         raise _wrong(name, "an array of strings")
-    if len(given) > MAX_STOPS or sum(map(len, given)) > MAX_STOP_CHARACTERS:
+    most, characters = _MOST_TEXTS.get(name, (MAX_STOPS, MAX_STOP_CHARACTERS))
+    if len(given) > most or sum(map(len, given)) > characters:
         raise InvalidRequest(
-            f'option "{name}" takes {MAX_STOPS} texts, together {MAX_STOP_CHARACTERS} characters',
-            field=name,
+            f'option "{name}" takes {most} texts, together {characters} characters', field=name
         )
     return tuple(item for item in given if item)
 
@@ -135,6 +157,9 @@ class Options:
     values: Mapping[str, OptionValue] = field(default_factory=dict)
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """What is added to the logits of tokens; a request's own, which no model stores."""
+    ignores_end: bool = False
+    """The answer goes on past the token that ends it, to `max_tokens`: for measurements alone, and
+    a request's own."""
 
     @classmethod
     def layered(cls, *layers: Mapping[str, Any]) -> "Options":
@@ -145,10 +170,12 @@ class Options:
         """
         values: dict[str, OptionValue] = {}
         logit_bias: dict[int, float] = {}
+        ignores_end = False
         for layer in layers:
             values |= coerce(layer)
             logit_bias = parse_logit_bias(layer.get("logit_bias")) or logit_bias
-        return cls(values=values, logit_bias=logit_bias)
+            ignores_end = _switch(layer, "ignore_eos", before=ignores_end)
+        return cls(values=values, logit_bias=logit_bias, ignores_end=ignores_end)
 
     def with_values(self, values: Mapping[str, OptionValue]) -> "Options":
         """The same with other values of some options."""

@@ -86,12 +86,12 @@ def test_commands_of_several_names_go_on_after_a_failure(daemon: Daemon) -> None
     for name in ("a", "b"):
         out(olm(environ, "create", name, "-f", "-", stdin=f"FROM {smollm2()}"))
     done = olm(environ, "rm", "a", "missing", "b")
-    assert (done.returncode, done.stdout) == (1, b"deleted 'a'\ndeleted 'b'\n")
+    assert (done.returncode, done.stdout) == (3, b"deleted 'a'\ndeleted 'b'\n")
     assert done.stderr == b"Error: model 'missing' not found\n"
     assert olm(environ, "rm", "missing").returncode == 3
     assert out(olm(environ, "rm", "-f", "missing")) == ""
     done = olm(environ, "stop", "missing", "gone")
-    assert done.returncode == 1
+    assert done.returncode == 3
     assert done.stderr.decode().splitlines() == [
         f'Error: couldn\'t find model "{name}" to stop' for name in ("missing", "gone")
     ]

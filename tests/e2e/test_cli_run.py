@@ -132,7 +132,8 @@ def test_a_local_file_runs_without_a_name(environ: dict[str, str], tmp_path: Pat
     os.link(smollm2(), tmp_path / "tiny.gguf") if same_disk(tmp_path) else (
         tmp_path / "tiny.gguf"
     ).symlink_to(smollm2())
-    done = olm(environ, "run", "./tiny.gguf", "Say hi.", cwd=tmp_path)
+    words = ("run", "./tiny.gguf", "--format", '{"type": "boolean"}', "Is it?")
+    done = olm(environ, *words, cwd=tmp_path)
     assert out(done).strip()
     assert "tiny" not in out(olm(environ, "ls"))
 

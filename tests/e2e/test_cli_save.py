@@ -118,8 +118,8 @@ def test_tag_and_inspect_and_rm_take_ids(daemon: Daemon, store: Store) -> None:
     done = olm(daemon.environ, "tag", "small", "ghcr.io/me/other:v1")
     assert (out(done), done.stderr) == ("", b"")
     done = olm(daemon.environ, "inspect", "small", "absent", digest.short, str(digest))
-    assert done.returncode == 1
-    assert done.stderr == b"Error: no such model: absent\n"
+    assert done.returncode == 3
+    assert done.stderr == b"Error: model 'absent:latest' not found\n"
     values = json.loads(done.stdout)
     assert done.stdout.startswith(b"[\n    {\n")
     assert [value["id"] for value in values] == [str(digest)] * 3
@@ -131,7 +131,7 @@ def test_tag_and_inspect_and_rm_take_ids(daemon: Daemon, store: Store) -> None:
         f"{digest} 1\n"
     )
     nothing = olm(daemon.environ, "inspect", "absent")
-    assert (nothing.returncode, nothing.stdout) == (1, b"[]\n")
+    assert (nothing.returncode, nothing.stdout) == (3, b"[]\n")
 
     ambiguous = olm(daemon.environ, "rm", digest.short)
     assert ambiguous.returncode == 2

@@ -61,7 +61,7 @@ def test_a_key_is_printed_once_and_listed_without_its_secret(
         (("create", "a", "--rate", "fast"), "'fast' is no rate such as 60/min"),
         (("create", "a", "--models", "a b"), "is no pattern of model names"),
         (("revoke", "a", "--rate", "1/s"), "are flags of `olm key create`"),
-        (("create", "a", "--format", "json"), "is a flag of `olm key list`"),
+        (("create", "a", "--format", "{{.Name}}"), "are flags of `olm key list`"),
         (("destroy",), "invalid value for"),
     ],
 )

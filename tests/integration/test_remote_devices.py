@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from olmkit.engine.devices.bandwidth import measured_bandwidths
 from olmkit.engine.devices.enumeration import Enumerator, Found
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.planning.modelcosts import as_loaded, model_cost
@@ -173,6 +174,13 @@ def test_memory_that_a_device_gives_is_proven_and_given_back(servers: list[RpcSe
             prove(1 << 60)
     assert caught.value.failed.kind is p.FailureKind.OUT_OF_MEMORY
     assert caught.value.failed.device == servers[0].device
+
+
+def test_the_memory_of_devices_of_this_machine_is_measured(servers: list[RpcServer]) -> None:
+    speeds = measured_bandwidths(["CPU", servers[0].device])
+    assert speeds.keys() == {"CPU"}
+    assert 1e8 < speeds["CPU"] < 1e13
+    assert measured_bandwidths(["CUDA99"]) == {}
 
 
 def test_a_server_that_is_not_there_is_an_error_with_its_name() -> None:

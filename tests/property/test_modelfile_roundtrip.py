@@ -42,7 +42,14 @@ VALUES: dict[ParameterType, st.SearchStrategy[ParameterValue]] = {
 @st.composite
 def parameters(draw: st.DrawFn) -> Parameter:
     row = draw(st.sampled_from(list(TABLE.values())))
-    return Parameter(name=row.name, value=draw(VALUES[row.type]))
+    if not row.is_strict:
+        return Parameter(name=row.name, value=draw(VALUES[row.type]))
+    assert row.minimum is not None
+    assert row.maximum is not None
+    least, most = int(row.minimum), int(row.maximum)
+    if row.type is ParameterType.INTEGER:
+        return Parameter(name=row.name, value=draw(st.integers(least, most)))
+    return Parameter(name=row.name, value=draw(st.floats(least, most, width=32)))
 
 
 def texts() -> st.SearchStrategy[Instruction]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from olmkit.engine.runner.bindings import Batch, Context, ContextOptions, Model, initialize
 from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
-from olmkit.engine.runner.decoding.sampling import build_sampler
+from olmkit.engine.runner.decoding.sampling import SamplerMaker
 from olmkit.engine.runner.protocol import Completion, Sampling
 
 SEQUENCES = 8
@@ -18,6 +18,7 @@ SEQUENCES = 8
 
 def sequences(model: Model, prompt: list[int], outputs: list[int]) -> list[Any]:
     """What a drawing pool needs of requests, with a seed each."""
+    maker = SamplerMaker(model)
     return [
         SimpleNamespace(
             id=number,
@@ -26,8 +27,7 @@ def sequences(model: Model, prompt: list[int], outputs: list[int]) -> list[Any]:
             guide=None,
             output_index=output,
             request=SimpleNamespace(max_tokens=1),
-            sampler=build_sampler(
-                model,
+            sampler=maker.sampler(
                 Completion(
                     id=number, prompt="", sampling=Sampling(seed=number, repeat_penalty=1.1)
                 ),

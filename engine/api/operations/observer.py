@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from olmkit.engine.api.operations.replyheaders import REQUEST_ID, headers_of
-from olmkit.engine.settings import DEBUG
+from olmkit.engine.configuration.settingreader import DEBUG
 from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.engine.telemetry.requestrecord import begin_record
 from olmkit.engine.telemetry.tracing import Tracing

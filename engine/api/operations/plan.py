@@ -19,7 +19,13 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference.inference import load_options
-from olmkit.engine.inference.planreport import PeekedModel, PlanReport, peeked, plan_report
+from olmkit.engine.inference.planreport import (
+    DeviceLine,
+    PeekedModel,
+    PlanReport,
+    peeked,
+    plan_report,
+)
 from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
 from olmkit.engine.models.options import Options
 from olmkit.engine.models.spec import ModelSpec
@@ -101,9 +107,14 @@ def _told(report: PlanReport) -> dict[str, object]:
         "context_length": report.context_tokens,
         "largest_context_length": report.largest_context_tokens or None,
         "layers": report.layers,
-        "devices": [dataclasses.asdict(device) for device in report.devices],
+        "devices": [_device(line) for line in report.devices],
         "evicts": list(report.evicted),
         "notes": list(report.notes),
         "most_tokens_per_second": report.most_tokens_per_s,
-        "memory_bytes_per_second": report.memory_bytes_per_s,
     }
+
+
+def _device(line: DeviceLine) -> dict[str, object]:
+    told: dict[str, object] = dataclasses.asdict(line)
+    told["bytes_per_second"] = told.pop("bytes_per_s")
+    return told

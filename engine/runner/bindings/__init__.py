@@ -20,6 +20,7 @@ from olmkit.engine.runner.bindings.devices import (
     can_allocate,
     devices,
     find_devices,
+    write_speed,
 )
 from olmkit.engine.runner.bindings.library import (
     LogLevel,
@@ -34,7 +35,7 @@ from olmkit.engine.runner.bindings.library import (
 from olmkit.engine.runner.bindings.model import Adapter, Model, Offload, load_adapter
 from olmkit.engine.runner.bindings.quantizer import quantize
 from olmkit.engine.runner.bindings.remotedevices import add_servers
-from olmkit.engine.runner.bindings.sampler import Candidates, Sampler
+from olmkit.engine.runner.bindings.sampler import Candidates, DrySampler, Sampler
 
 __all__ = [
     "MOST_SEQUENCES",
@@ -46,6 +47,7 @@ __all__ = [
     "Device",
     "DeviceBytes",
     "DeviceKind",
+    "DrySampler",
     "LogLevel",
     "Model",
     "NativeError",
@@ -65,4 +67,5 @@ __all__ = [
     "system_info",
     "take_errors",
     "version",
+    "write_speed",
 ]

@@ -2,6 +2,7 @@
 
 import ctypes
 import enum
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,6 +10,8 @@ from typing import Any, Final
 from olmkit.engine.runner.bindings.library import NativeError, api
 
 _size: Final = ctypes.c_size_t
+_ROUNDS: Final = 4
+"""Of a measurement; the first one wakes the device."""
 
 
 class DeviceKind(enum.IntEnum):
@@ -128,6 +131,35 @@ def can_allocate(device: str, size_bytes: int) -> bool:
     finally:
         for buffer in buffers:
             free(buffer)
+
+
+def write_speed(device: str, size_bytes: int) -> float | None:
+    """Bytes a second at which the device fills its own memory, about as fast as it reads it.
+
+    None: it has not so much free, or it is in another machine, which nobody waits for.
+
+    Raises:
+        NativeError: there is no such device.
+    """
+    (handle,) = find_devices([device])
+    if _is_remote(handle):
+        return None
+    buffer_type = _function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
+    allocate = _function("ggml_backend_buft_alloc_buffer", ctypes.c_void_p, ctypes.c_void_p, _size)
+    clear = _function("ggml_backend_buffer_clear", None, ctypes.c_void_p, ctypes.c_uint8)
+    free = _function("ggml_backend_buffer_free", None, ctypes.c_void_p)
+    buffer = allocate(buffer_type(handle), size_bytes)
+    if not buffer:
+        return None
+    try:
+        best_s = float("inf")
+        for value in range(_ROUNDS):
+            began_s = time.perf_counter()
+            clear(buffer, value)
+            best_s = min(best_s, time.perf_counter() - began_s)
+        return size_bytes / best_s
+    finally:
+        free(buffer)
 
 
 def cpu_buffer_type() -> int:

@@ -1,12 +1,15 @@
 """llama.cpp's sampler chain."""
 
 import ctypes
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from olmkit.engine.runner.bindings.context import Context
 from olmkit.engine.runner.bindings.library import api
 from olmkit.engine.runner.bindings.model import Model
+
+_LONGEST_BREAKER_BYTES: Final = 40
+"""llama.cpp cuts longer ones, with a warning in its log."""
 
 
 class Sampler:
@@ -60,6 +63,34 @@ class Sampler:
         """Divides the logits."""
         self._add(api.llama_sampler_init_temp(temperature))
 
+    def add_dynamic_temperature(self, temperature: float, reach: float, exponent: float) -> None:
+        """Divides the logits, by more where there are many likely tokens: up to `reach` more."""
+        self._add(api.llama_sampler_init_temp_ext(temperature, reach, exponent))
+
+    def add_top_n_sigma(self, deviations: float) -> None:
+        """Keeps logits within so many standard deviations of the highest."""
+        self._add(api.llama_sampler_init_top_n_sigma(deviations))
+
+    def add_xtc(self, probability: float, threshold: float, seed: int) -> None:
+        """Now and then drops all but the least likely of the tokens over a threshold."""
+        self._add(api.llama_sampler_init_xtc(probability, threshold, 1, seed))
+
+    def add_dry(self, dry: "DrySampler") -> None:
+        """Lowers tokens that would go on with a phrase which stands in the text before."""
+        self._add(api.llama_sampler_clone(dry.handle))
+
+    def add_mirostat(self, version: int, tau: float, eta: float, seed: int) -> None:
+        """Ends the chain: draws so that the surprise of the tokens stays near `tau` bits."""
+        if version == 1:
+            size, looked_at = self._model.vocabulary_tokens, 100
+            self._add(api.llama_sampler_init_mirostat(size, seed, tau, eta, looked_at))
+        else:
+            self._add(api.llama_sampler_init_mirostat_v2(seed, tau, eta))
+
+    def add_adaptive_choice(self, target: float, decay: float, seed: int) -> None:
+        """Ends the chain: draws tokens whose probability is near `target`, on average."""
+        self._add(api.llama_sampler_init_adaptive_p(target, decay, seed))
+
     def add_choice(self, seed: int) -> None:
         """Ends the chain: draws from the distribution that is left; `seed` is an uint32."""
         self._add(api.llama_sampler_init_dist(seed))
@@ -81,6 +112,36 @@ class Sampler:
         candidates.raw.size, candidates.raw.selected, candidates.raw.sorted = count, -1, False
         api.llama_sampler_apply(self._chain, ctypes.byref(candidates.raw))
         return int(candidates.memory[candidates.raw.selected].id)
+
+
+class DrySampler:
+    """A DRY sampler to copy: making it costs a search of the vocabulary, up to 0.2 s, a copy none.
+
+    Source: https://github.com/oobabooga/text-generation-webui/pull/5677
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        multiplier: float,
+        base: float,
+        allowed_tokens: int,
+        last_tokens: int,
+        breakers: Sequence[str],
+    ) -> None:
+        """Reads which tokens hold a breaker; those are cut to llama.cpp's 40 bytes."""
+        texts = [one.encode()[:_LONGEST_BREAKER_BYTES] for one in breakers]
+        rows = (ctypes.c_char_p * len(texts))(*texts)
+        self.handle = api.llama_sampler_init_dry(
+            model.vocabulary, multiplier, base, allowed_tokens, last_tokens, rows, len(texts)
+        )
+
+    def close(self) -> None:
+        """Frees the sampler; copies of it live on."""
+        if self.handle:
+            api.llama_sampler_free(self.handle)
+            self.handle = None
 
 
 class Candidates:

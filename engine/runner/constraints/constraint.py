@@ -61,7 +61,8 @@ class Guide:
     def sample(self, sampler: Sampler, context: Context, index: int) -> int:
         """Samples a token that fits from the output at a batch index, and accepts it.
 
-        A token that was refused leaves no trace in the sampler but a draw of its random numbers.
+        A token that was refused leaves no trace in the sampler but a draw of its random numbers,
+        and, as in llama.cpp, what mirostat learned of its surprise.
 
         Raises:
             RequestFailed: no token fits, or the grammar grew over the limits.

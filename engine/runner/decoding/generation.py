@@ -23,7 +23,7 @@ from olmkit.engine.runner.decoding.intake import Intake
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
 from olmkit.engine.runner.decoding.preparations import Preparations
 from olmkit.engine.runner.decoding.promptshare import PromptPace
-from olmkit.engine.runner.decoding.sampling import build_sampler
+from olmkit.engine.runner.decoding.sampling import SamplerMaker
 from olmkit.engine.runner.decoding.sequences import Sequence, find_leader
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, ParkedStates, Reach
@@ -91,6 +91,7 @@ class Generator:
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
         self._preparing = Preparations(model)
+        self._samplers = SamplerMaker(model)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self.steps = 0
@@ -201,8 +202,8 @@ class Generator:
         self._follow(sequence, leader, common)
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
-            sequence.sampler = build_sampler(
-                self._model, sequence.request, sequence.tokens, sequence.limit_tokens
+            sequence.sampler = self._samplers.sampler(
+                sequence.request, sequence.tokens, sequence.limit_tokens
             )
 
     def _follow(self, sequence: Sequence, leader: Sequence | None, common: int) -> None:

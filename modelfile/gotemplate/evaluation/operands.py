@@ -15,7 +15,14 @@ from olmkit.modelfile.gotemplate.evaluation.functions import (
     slice_of,
 )
 from olmkit.modelfile.gotemplate.evaluation.scope import Evaluate, Scope
-from olmkit.modelfile.gotemplate.evaluation.values import NULL, Struct, TypedMap, type_name
+from olmkit.modelfile.gotemplate.evaluation.values import (
+    NULL,
+    MissingField,
+    Named,
+    Struct,
+    TypedMap,
+    type_name,
+)
 from olmkit.modelfile.gotemplate.limits import Execution
 from olmkit.modelfile.gotemplate.syntax.nodes import (
     BoolNode,
@@ -204,11 +211,17 @@ def get_field(
     `holder` is what the value was taken from: Go names the type of the place, not of the value.
 
     Raises:
-        TemplateExecutionError: neither struct nor map, a struct without the field, or a null.
+        TemplateExecutionError: neither struct nor map, a struct or `Named` without the field, or a
+            null.
     """
     if type(value) is Struct:
         if name in value.fields:
             return value.fields[name]
+    elif type(value) is Named:
+        try:
+            return value.member(name)
+        except MissingField as error:
+            raise scope.error(node, str(error)) from error
     elif isinstance(value, dict):
         found: object = value.get(name, value.zero if type(value) is TypedMap else None)
         return found

@@ -94,6 +94,61 @@ class TypedMap(dict[str, object]):
         self.zero = zero
 
 
+class MissingField(FunctionFailed):
+    """An object has no member of that name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f'map has no entry for key "{name}"')
+        self.name = name
+
+
+class Named(dict[str, object]):
+    """An object whose members go by other names too; a name that it lacks is an error.
+
+    `others` are further members that JSON does not show. `.ModifiedAt` finds `modified_at`.
+    """
+
+    __slots__ = ("others",)
+
+    def __init__(
+        self, members: Mapping[str, object], others: Mapping[str, object] | None = None
+    ) -> None:
+        super().__init__(members)
+        self.others = others or {}
+
+    def member(self, name: str) -> object:
+        """The member of that name.
+
+        Raises:
+            MissingField: there is none.
+        """
+        for members in (self.others, self):
+            if name in members:
+                return members[name]
+        folded = _folded(name)
+        for key, value in self.items():
+            if _folded(key) == folded:
+                return value
+        raise MissingField(name)
+
+
+def _folded(name: str) -> str:
+    return name.replace("_", "").lower()
+
+
+def named(value: Mapping[str, object], others: Mapping[str, object] | None = None) -> Named:
+    """Decoded JSON whose objects, at any depth, are `Named`; `others` are the outermost's."""
+    return Named({key: _named(element) for key, element in value.items()}, others)
+
+
+def _named(value: object) -> object:
+    if isinstance(value, Mapping):
+        return value if isinstance(value, Named) else named(value)
+    if isinstance(value, list | tuple):
+        return [_named(element) for element in value]
+    return from_json(value)
+
+
 class SchemaTypes(list[object]):
     """The types of a JSON schema: one prints bare (`string`), several as `[string null]`."""
 
@@ -115,6 +170,7 @@ _KINDS: Final[dict[type, Kind]] = {
     SchemaTypes: Kind.LIST,
     dict: Kind.MAP,
     TypedMap: Kind.MAP,
+    Named: Kind.MAP,
     Struct: Kind.STRUCT,
 }
 

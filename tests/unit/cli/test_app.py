@@ -80,7 +80,7 @@ def test_an_unknown_command_is_told_with_near_ones() -> None:
         (["--frobnicate"], "unknown flag: --frobnicate"),
         (["ls", "-x"], "unknown flag: -x"),
         (["run", "m", "--keepalive"], "flag needs an argument: --keepalive"),
-        (["ls", "--format", "xml"], "invalid value for --format: 'xml' is not one of"),
+        (["ls", "--format", "xml"], "invalid value for --format: 'xml' is not table, json or"),
         (["run", "m", "--dimensions", "x"], "invalid value for --dimensions: "),
         (["run", "m", "--keepalive", "soon"], "invalid value for --keepalive: "),
         (["run", "m", "--format", "{"], "invalid value for --format: "),

@@ -1,4 +1,4 @@
-from olmkit.cli.screen.output import columns, display_width, json_lines, reflow, table
+from olmkit.cli.screen.output import columns, display_width, reflow, table
 
 
 def test_columns_are_padded_by_display_width_without_trailing_blanks() -> None:
@@ -22,7 +22,3 @@ def test_joining_marks_take_no_column() -> None:
 def test_reflow_breaks_at_blanks_and_keeps_long_words_whole() -> None:
     assert reflow("a bc supercalifragilistic d", 6) == ["a bc", "supercalifragilistic", "d"]
     assert reflow("", 6) == [""]
-
-
-def test_json_lines_are_compact_objects() -> None:
-    assert json_lines([{"NAME": "ä"}, {}]) == '{"NAME": "ä"}\n{}\n'

@@ -250,7 +250,8 @@ def test_a_broken_gguf_is_refused_by_its_name(bench: Bench) -> None:
 def test_parameters_and_info_are_checked(bench: Bench) -> None:
     assert refusal(bench, parameters={"temprature": 1}) == "unknown parameter 'temprature'"
     assert "must be of type float32" in refusal(bench, parameters={"temperature": "hot"})
-    assert kinds(bench.make("old", parameters={"mirostat": 2, "tfs_z": 1.0})) == ["model"]
+    assert 'option "mirostat" must be 0 to 2' in refusal(bench, parameters={"mirostat": 3})
+    assert kinds(bench.make("old", parameters={"use_mlock": True, "tfs_z": 1.0})) == ["model"]
     assert 'info field "model_family" must be a string' in refusal(bench, info={"model_family": 1})
     assert "must be a non-negative integer" in refusal(bench, info={"context_length": -1})
     spec = bench.spec(

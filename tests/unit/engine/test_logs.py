@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine import logs
-from olmkit.engine.settings import TRACE
+from olmkit.engine.configuration.settingreader import TRACE
 
 
 @pytest.fixture

@@ -37,10 +37,18 @@ def test_integers_take_any_number_and_drop_the_fraction() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["mirostat", "tfs_z", "penalize_newline", "numa", "low_vram", "f16_kv", "brand_new"]
+    "name", ["tfs_z", "penalize_newline", "numa", "low_vram", "f16_kv", "brand_new"]
 )
 def test_removed_and_unknown_options_are_ignored(name: str) -> None:
     assert coerce({name: "anything"}) == {}
+
+
+def test_samplers_reach_the_runner() -> None:
+    given = {"mirostat": 2, "mirostat_tau": 3, "dry_sequence_breakers": ";", "xtc_probability": 1}
+    sampling = Options.layered(given).sampling
+    assert (sampling.mirostat, sampling.mirostat_tau, sampling.xtc_probability) == (2, 3.0, 1.0)
+    assert sampling.dry_sequence_breakers == (";",)
+    assert Options.layered({"dry_sequence_breakers": []}).sampling.dry_sequence_breakers == ()
 
 
 def test_a_bare_stop_string_is_a_list_of_one() -> None:
@@ -64,6 +72,13 @@ def test_a_bare_stop_string_is_a_list_of_one() -> None:
         ({"num_thread": 10_000}, 'option "num_thread" must be at most 512, not 10000'),
         ({"stop": ["a"] * 257}, 'option "stop" takes 256 texts, together 16384 characters'),
         ({"stop": "a" * 20_000}, 'option "stop" takes 256 texts, together 16384 characters'),
+        ({"mirostat": 3}, 'option "mirostat" must be 0 to 2, not 3'),
+        ({"xtc_threshold": -0.1}, 'option "xtc_threshold" must be 0 to 1, not -0.1'),
+        ({"dry_multiplier": "2"}, 'option "dry_multiplier" must be of type float32'),
+        (
+            {"dry_sequence_breakers": ["a"] * 17},
+            'option "dry_sequence_breakers" takes 16 texts, together 256 characters',
+        ),
         ({"num_ctx": 1e300}, f'option "num_ctx" is out of range: {int(1e300)}'),
     ],
 )
@@ -116,3 +131,10 @@ def test_a_bad_keep_alive_is_refused_in_ollamas_words(given: Any, text: str) -> 
     with pytest.raises(InvalidRequest) as caught:
         parse_keep_alive(given)
     assert str(caught.value) == text
+
+
+def test_only_a_request_lets_an_answer_go_on_past_its_end() -> None:
+    assert Options.layered({}, {"ignore_eos": True}).ignores_end
+    assert not Options.layered({"ignore_eos": True}, {"ignore_eos": False}).ignores_end
+    with pytest.raises(InvalidRequest, match="ignore_eos"):
+        Options.layered({"ignore_eos": "yes"})

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.engine import settings as settings_module
 from olmkit.engine.addresses.address import Address, parse_address
+from olmkit.engine.configuration import settingreader
+from olmkit.engine.configuration.settingreader import TRACE
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.settings import LOCAL_ORIGINS, TRACE, Settings
+from olmkit.engine.settings import LOCAL_ORIGINS, Settings
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_debug_sets_the_log_level(value: str, level: int) -> None:
 
 def test_levels_are_those_of_logging() -> None:
     for name in ("DEBUG", "INFO", "WARNING", "ERROR"):
-        assert getattr(settings_module, name) == getattr(logging, name)
+        assert getattr(settingreader, name) == getattr(logging, name)
 
 
 def test_queues_hold_at_least_the_request_that_loads() -> None:

@@ -180,7 +180,7 @@ def test_where_an_instruction_stood_does_not_count_for_equality() -> None:
         ("FROM m\nRENDERER r\nTEMPLATE t", "no-effect", 3),
         ("FROM m\nPARAMETER stop ", "no-effect", 2),
         ("FROM m\nPARAMETER top_p 3", "out-of-range", 2),
-        ("FROM m\nPARAMETER mirostat 2", "deprecated-parameter", 2),
+        ("FROM m\nPARAMETER use_mlock true", "deprecated-parameter", 2),
     ],
 )
 def test_doubtful_files_are_read_with_a_warning(source: str, code: str, line: int) -> None:

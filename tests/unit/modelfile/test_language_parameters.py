@@ -22,6 +22,30 @@ INTEGERS = {"num_ctx", "num_batch", "num_gpu", "main_gpu", "num_thread", "draft_
 INTEGERS |= {"num_keep", "seed", "num_predict", "top_k", "repeat_last_n"}
 FLOATS = {"top_p", "min_p", "typical_p", "temperature", "repeat_penalty"}
 FLOATS |= {"presence_penalty", "frequency_penalty"}
+SAMPLERS = {
+    "xtc_probability": 0.0,
+    "xtc_threshold": 0.1,
+    "dry_multiplier": 0.0,
+    "dry_base": 1.75,
+    "dry_allowed_length": 2,
+    "dry_penalty_last_n": 64,
+    "dry_sequence_breakers": ("\n", ":", '"', "*"),
+    "top_n_sigma": -1.0,
+    "mirostat": 0,
+    "mirostat_tau": 5.0,
+    "mirostat_eta": 0.1,
+    "adaptive_target": -1.0,
+    "adaptive_decay": 0.9,
+    "dynatemp_range": 0.0,
+    "dynatemp_exponent": 1.0,
+}
+"""llama.cpp's, with its defaults: `common_params_sampling` of
+https://github.com/ggml-org/llama.cpp/blob/master/common/common.h"""
+_TYPES = {
+    int: ParameterType.INTEGER,
+    float: ParameterType.FLOAT,
+    tuple: ParameterType.STRINGS,
+}
 
 
 def test_the_table_has_the_reference_s_names_and_types() -> None:
@@ -33,6 +57,7 @@ def test_the_table_has_the_reference_s_names_and_types() -> None:
         "reproducible": ParameterType.BOOLEAN,  # olm's own
         "require_gpu": ParameterType.BOOLEAN,  # olm's own
         "min_ctx": ParameterType.INTEGER,  # olm's own
+        **{name: _TYPES[type(default)] for name, default in SAMPLERS.items()},
     }
     assert {row.name: row.type for row in TABLE.values()} == expected
 
@@ -59,6 +84,7 @@ def test_the_defaults_are_the_reference_s() -> None:
         "num_thread": 0,
         "draft_num_predict": 4,
         "stop": (),
+        **SAMPLERS,
     }
 
 
@@ -261,3 +287,32 @@ def test_unknown_parameters_are_found_by_the_parser() -> None:
     with pytest.raises(ModelfileErrors) as caught:
         parse("FROM m\nPARAMETER num_gqa 1")
     assert [each.code for each in caught.value.errors] == ["unknown-parameter"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("mirostat", "3", "mirostat is 0 to 2, not 3"),
+        ("xtc_probability", "1.5", "xtc_probability is 0 to 1, not 1.5"),
+        ("dry_penalty_last_n", "-2", "dry_penalty_last_n is -1 to 16777216, not -2"),
+        ("adaptive_decay", "1", "adaptive_decay is 0 to 0.99, not 1"),
+    ],
+)
+def test_values_outside_of_a_strict_range_are_refused(name: str, text: str, says: str) -> None:
+    with pytest.raises(InvalidParameter) as parsed:
+        parse_value(name, text)
+    with pytest.raises(InvalidParameter) as checked:
+        check_value(name, float(text))
+    assert str(parsed.value) == str(checked.value) == says
+    assert parsed.value.code == "out-of-range"
+
+
+def test_breakers_of_phrases_add_up_as_stop_texts_do() -> None:
+    lines = 'dry_sequence_breakers "\n"', "dry_sequence_breakers ;", "stop a", "mirostat 2"
+    modelfile = parse("FROM m\n" + "".join(f"PARAMETER {line}\n" for line in lines))
+    assert modelfile.parameters == {
+        "dry_sequence_breakers": ["\n", ";"],
+        "stop": ["a"],
+        "mirostat": 2,
+    }
+    assert modelfile.warnings == ()

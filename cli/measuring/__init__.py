@@ -1,0 +1,1 @@
+"""What `olm bench` asks a model, how it takes times, and how runs are kept and compared."""
