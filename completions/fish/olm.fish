@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run embed rerank replay pull push login logout create show plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
+    not __fish_seen_subcommand_from run embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -9,12 +9,14 @@ complete -c olm -n __olm_needs_command -a run -d 'Run a model: answer a prompt, 
 complete -c olm -n __olm_needs_command -a embed -d 'Print the vectors of texts'
 complete -c olm -n __olm_needs_command -a rerank -d 'Sort documents by how well they answer a query'
 complete -c olm -n __olm_needs_command -a replay -d 'Ask a recorded question again'
+complete -c olm -n __olm_needs_command -a test -d 'Hold models'\'' answers against a suite, for CI'
 complete -c olm -n __olm_needs_command -a pull -d 'Fetch a model from a registry or package index'
 complete -c olm -n __olm_needs_command -a push -d 'Send a model to a registry'
 complete -c olm -n __olm_needs_command -a login -d 'Log in to a registry'
 complete -c olm -n __olm_needs_command -a logout -d 'Log out of a registry'
 complete -c olm -n __olm_needs_command -a create -d 'Build a model from a Modelfile'
 complete -c olm -n __olm_needs_command -a show -d 'Show what is known of a model'
+complete -c olm -n __olm_needs_command -a diff -d 'Show in what two models differ'
 complete -c olm -n __olm_needs_command -a plan -d 'Show where a model would go, without loading it'
 complete -c olm -n __olm_needs_command -a prompt -d 'Show the exact prompt that a model would get'
 complete -c olm -n __olm_needs_command -a parse -d 'Show what the API makes of a model'\''s raw output'
@@ -100,6 +102,17 @@ complete -c olm -n '__fish_seen_subcommand_from replay' -l diff -d 'Print how th
 complete -c olm -n '__fish_seen_subcommand_from replay' -l json -d 'Print one JSON object, as `olm run`.'
 complete -c olm -n '__fish_seen_subcommand_from replay' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from replay' -F
+complete -c olm -n '__fish_seen_subcommand_from test' -l model -x -d 'Instead of the suite'\''s models; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from test' -l filter -x -d 'Only cases whose name has the text in it, or fits it with * and ?; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from test' -l list -d 'Only show which cases would be put to which models.'
+complete -c olm -n '__fish_seen_subcommand_from test' -l retries -x -d 'Ask again up to N times before it fails.'
+complete -c olm -n '__fish_seen_subcommand_from test' -l no-pull -d 'Fail if the store lacks a model.'
+complete -c olm -n '__fish_seen_subcommand_from test' -l ephemeral -d 'Use a daemon and a store of its own, which vanish at the end.'
+complete -c olm -n '__fish_seen_subcommand_from test' -l json -d 'Print one JSON object.'
+complete -c olm -n '__fish_seen_subcommand_from test' -l junit -r -F -d 'Write the results there as JUnit'\''s XML.'
+complete -c olm -n '__fish_seen_subcommand_from test' -l github -d 'Say on stderr what failed in the words of GitHub'\''s runner.'
+complete -c olm -n '__fish_seen_subcommand_from test' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from test' -F
 complete -c olm -n '__fish_seen_subcommand_from pull' -s q -l quiet -d 'Show no progress; print the name at the end.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l progress -x -a 'auto plain json' -d 'How to show progress; `json` is a line an event, on stderr.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
@@ -142,6 +155,11 @@ complete -c olm -n '__fish_seen_subcommand_from show' -l format -x -a 'table jso
 complete -c olm -n '__fish_seen_subcommand_from show' -l json -d 'The same as --format json.'
 complete -c olm -n '__fish_seen_subcommand_from show' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from show' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from diff' -l suite -r -F -d 'Compare the answers to a suite of `olm test` too.'
+complete -c olm -n '__fish_seen_subcommand_from diff' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
+complete -c olm -n '__fish_seen_subcommand_from diff' -l json -d 'The same as --format json.'
+complete -c olm -n '__fish_seen_subcommand_from diff' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from diff' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from plan' -l ctx -x -d 'Tokens of context.'
 complete -c olm -n '__fish_seen_subcommand_from plan' -l parallel -x -d 'Requests side by side.'
 complete -c olm -n '__fish_seen_subcommand_from plan' -l kv -x -d 'Type of the KV cache, such as q8_0.'
@@ -288,11 +306,11 @@ complete -c olm -n '__fish_seen_subcommand_from export' -l port -x -d 'Port on t
 complete -c olm -n '__fish_seen_subcommand_from export' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from config' -l project -d 'set, unset: the project'\''s file, not your own.'
 complete -c olm -n '__fish_seen_subcommand_from config' -l system -d 'set, unset: /etc/olm/olm.toml, for all users.'
-complete -c olm -n '__fish_seen_subcommand_from config' -l origin -d 'get: say which variable, or line of a file, it comes from.'
-complete -c olm -n '__fish_seen_subcommand_from config' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
-complete -c olm -n '__fish_seen_subcommand_from config' -l json -d 'The same as --format json.'
+complete -c olm -n '__fish_seen_subcommand_from config' -l origin -d 'Say which variable, or line of a file, each comes from.'
 complete -c olm -n '__fish_seen_subcommand_from config' -s q -l quiet -d 'Print the names or digests only.'
 complete -c olm -n '__fish_seen_subcommand_from config' -s f -l filter -r -F -d 'Only what matches; values of one key add up, keys narrow down.'
+complete -c olm -n '__fish_seen_subcommand_from config' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
+complete -c olm -n '__fish_seen_subcommand_from config' -l json -d 'The same as --format json.'
 complete -c olm -n '__fish_seen_subcommand_from config' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from info' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
 complete -c olm -n '__fish_seen_subcommand_from info' -l json -d 'The same as --format json.'
@@ -306,4 +324,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay pull push login logout create show plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
