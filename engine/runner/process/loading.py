@@ -34,7 +34,7 @@ from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.draftloading import LoadedDraft, load_draft
-from olmkit.engine.runner.process.offloading import connect, offload_of
+from olmkit.engine.runner.process.offloading import connect, device_names, offload_of
 from olmkit.engine.runner.process.promptstore import stored_states
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
@@ -221,7 +221,7 @@ class _Loading:
         """
         layout = self._request.layout
         if layout is not None and not self._is_cpu_only:
-            connect([share.device for share in layout.shares])
+            connect(device_names(layout))
         take_errors()
         try:
             self._model = Model(
@@ -351,7 +351,10 @@ class _Loading:
         model = self.model
         return Loaded(
             id=self._request.id,
-            buffers=buffers_of(memory_by_device(model, context), self._draft.taken),
+            buffers=buffers_of(
+                memory_by_device(model, context, split_over=device_names(self._request.layout)),
+                self._draft.taken,
+            ),
             context_tokens=limit_tokens,
             trained_context_tokens=model.trained_context_tokens,
             vocabulary_tokens=model.vocabulary_tokens,
