@@ -126,6 +126,8 @@ class Completion(_Message, frozen=True):
     marks: Sequence[str] = ()
     """Texts that mean something to who reads the answer: control tokens that occur in one of them
     are part of the text, which they are not otherwise."""
+    tells_prompt: bool = False
+    """`PromptRead` tells the tokens of the prompt."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
     draft_tokens: int = -1
@@ -288,6 +290,8 @@ class PromptRead(_Message, frozen=True):
     prompt_tokens: int
     cached_tokens: int
     """As in `Completed`, both."""
+    tokens: list[int] = []
+    """The prompt as it came, where `Completion.tells_prompt` asks for it."""
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

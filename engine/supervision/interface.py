@@ -58,6 +58,7 @@ class CompletionOptions(TypedDict, total=False):
     max_tokens: int
     stop: Sequence[str]
     top_logprobs: int | None
+    tells_prompt: bool
     ignore_eos: bool
     constraint: Constraint | None
     logit_bias: Mapping[int, float]

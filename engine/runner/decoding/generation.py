@@ -37,7 +37,6 @@ from olmkit.engine.runner.protocol import (
     FailureKind,
     Piece,
     PromptProgress,
-    PromptRead,
     Reply,
 )
 from olmkit.engine.runner.speculation.draftmodel import DraftModel
@@ -348,8 +347,7 @@ class Generator:
         replies: list[Reply] = []
         if not sequence.prompt_ended_ns:
             sequence.prompt_ended_ns = time.monotonic_ns()
-            prompt, cached = sequence.prompt_tokens, sequence.cached_tokens
-            replies = [PromptRead(id=sequence.id, prompt_tokens=prompt, cached_tokens=cached)]
+            replies = [sequence.prompt_read()]
         try:
             if sequence.draft:
                 return replies + self._check_draft(sequence, sequence.slot)

@@ -54,6 +54,7 @@ class Intake:
             most_tokens=most,
             kept_tokens=kept,
             prompt_tokens=len(tokens),
+            told_tokens=list(given) if request.tells_prompt else [],
             dropped_tokens=len(given) - len(tokens),
             detokenizer=Detokenizer(visible_piece(self._model, request.marks)),
             stops=StopScanner(request.stop),
