@@ -27,6 +27,7 @@ from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.runner.protocol import (
+    AdapterUse,
     Completed,
     Constraint,
     ConstraintKind,
@@ -103,6 +104,12 @@ class CompletionRequest:
     shift: bool = True
     """Whether, when the context is full, half of it is forgotten and the answer goes on; also
     whether a single text that is too long may lose its middle."""
+
+    @property
+    def adapters(self) -> list[AdapterUse]:
+        """The model's LoRA adapters, as strong as its options say."""
+        scale = self.options.adapter_scale
+        return [AdapterUse(path=path, scale=scale) for path in self.spec.files.adapter_paths]
 
 
 def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
@@ -290,6 +297,7 @@ async def _run(
     tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
     completion = lease.runner.complete(
         prompt,
+        adapters=request.adapters,
         sampling=request.options.sampling,
         max_tokens=request.options.max_tokens,
         stop=request.options.stop,
