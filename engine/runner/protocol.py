@@ -373,6 +373,10 @@ class Healthy(_Message, frozen=True):
     cached_tokens: int
     steps: int
     """Decode steps since the start: what a watchdog compares."""
+    prompt_tokens: int = 0
+    """Tokens of prompts, and of texts to embed, that were computed since the start."""
+    completion_tokens: int = 0
+    """Tokens that were written since the start."""
 
 
 class StepOutput(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only=True):
