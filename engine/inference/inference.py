@@ -28,6 +28,7 @@ from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.runner.protocol import (
+    AdapterUse,
     Completed,
     Constraint,
     ConstraintKind,
@@ -109,6 +110,12 @@ class CompletionRequest:
     def may_cut(self) -> bool:
         """Whether the prompt may lose its middle."""
         return self.truncate and self.shift
+
+    @property
+    def adapters(self) -> list[AdapterUse]:
+        """The model's LoRA adapters, as strong as its options say."""
+        scale = self.options.adapter_scale
+        return [AdapterUse(path=path, scale=scale) for path in self.spec.files.adapter_paths]
 
 
 def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
@@ -280,6 +287,7 @@ def _asked(
     options = request.options
     return lease.runner.complete(
         prompt,
+        adapters=request.adapters,
         sampling=options.sampling,
         max_tokens=options.max_tokens,
         stop=options.stop,

@@ -13,6 +13,7 @@ import msgspec
 
 from olmkit.engine.framing import decode_payload
 from olmkit.engine.runner.layouts import Layout
+from olmkit.engine.runner.loadoptions import AdapterUse as AdapterUse
 from olmkit.engine.runner.loadoptions import LoadOptions as LoadOptions
 from olmkit.engine.runner.loadoptions import ModelFiles as ModelFiles
 from olmkit.engine.runner.loadoptions import SafeMode as SafeMode
@@ -108,6 +109,8 @@ class Completion(_Message, frozen=True):
     """
 
     prompt: str | list[int]
+    adapters: Sequence[AdapterUse] | None = None
+    """What the answer is computed with; None: the adapters of the load, at full strength."""
     sampling: Sampling = Sampling()
     max_tokens: int = -1
     """-1: until the context is full, or ten times that where `room` shifts; 0: the prompt is read

@@ -30,6 +30,7 @@ from typing import Protocol, TypedDict, Unpack
 
 from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import (
+    AdapterUse,
     Buffer,
     Completed,
     Constraint,
@@ -54,6 +55,7 @@ class CompletionOptions(TypedDict, total=False):
     What is absent has the default that stands there.
     """
 
+    adapters: Sequence[AdapterUse] | None
     sampling: Sampling
     max_tokens: int
     stop: Sequence[str]

@@ -16,7 +16,7 @@ from olmkit.engine.runner.decoding.text.settled import SettledTokens
 from olmkit.engine.runner.decoding.text.stops import StopScanner
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, common_prefix
 from olmkit.engine.runner.promptcache.slots import Slot
-from olmkit.engine.runner.protocol import Completion, PromptRead
+from olmkit.engine.runner.protocol import Completed, Completion, EndReason, PromptRead
 from olmkit.engine.runner.speculation.draftpace import DraftDepth
 from olmkit.engine.runner.speculation.promptlookup import PromptLookup
 
@@ -46,6 +46,8 @@ class Sequence:
     settled: SettledTokens
     stop_tokens: dict[int, str]
     """Control tokens that are stop strings: they have no text in which to find them."""
+    variant: int = 0
+    """Of the model: its set of adapters, see `AdapterSets`."""
     guide: Guide | None = None
     """What holds it to a grammar, if anything does."""
     sampler: Sampler | None = None
@@ -104,6 +106,26 @@ class Sequence:
             prompt_tokens=self.prompt_tokens,
             cached_tokens=self.cached_tokens,
             tokens=self.told_tokens,
+        )
+
+    def completed(self, reason: EndReason, stop: str | None, *, now_ns: int) -> Completed:
+        """The last reply to its request."""
+        started_ns = self.started_ns or now_ns
+        prompt_ended_ns = self.prompt_ended_ns or now_ns
+        return Completed(
+            id=self.id,
+            text=self.stops.flush(),
+            reason=reason,
+            stop_string=stop,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            dropped_tokens=self.dropped_tokens,
+            shifted_tokens=self.shifted_tokens,
+            drafted_tokens=self.drafted_tokens,
+            accepted_tokens=self.accepted_tokens,
+            prompt_ns=prompt_ended_ns - started_ns,
+            completion_tokens=self.generated_tokens,
+            completion_ns=now_ns - prompt_ended_ns,
         )
 
     def forget_half(self) -> int:
