@@ -44,7 +44,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         api = Api(daemon)
         for path in ("/api/tags", "/api/ps"):
             assert api.get(path).json == {"models": []}
-        assert api.get("/v1/models").json == {"object": "list", "data": []}
+        assert api.get("/v1/models").json["data"] == []
         api.create("smol", models.smollm2(), parameters={"temperature": 0})
         api.create("thinker", parent="smol", template=THINKING)
         api.create("caller", parent="smol", template=TOOLS)

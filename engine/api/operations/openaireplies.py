@@ -218,6 +218,10 @@ class ModelObject(Form, frozen=True):
     created: int
     owned_by: str
     """The namespace of its name."""
+    type: Literal["model"]
+    """This and the next two are Anthropic's."""
+    display_name: str
+    created_at: str
     capabilities: list[str]
     context_length: int | UnsetType = UNSET
     """What it was trained on."""
@@ -228,6 +232,10 @@ class ModelList(Form, frozen=True):
 
     object: Literal["list"]
     data: list[ModelObject]
+    has_more: bool
+    """Always false: this and the next two are Anthropic's."""
+    first_id: str | None
+    last_id: str | None
 
 
 class ResponseUsage(Form, frozen=True):
