@@ -48,6 +48,7 @@ from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.steadyrunner import SteadyRunner
+from olmkit.engine.telemetry.eventlog import EventLog
 from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.engine.telemetry.tracing import start_tracing
 from olmkit.registry.store.store import Store
@@ -148,8 +149,10 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
     stop = asyncio.Event()
     safeguard = Safeguard.of(settings)
 
+    events = EventLog()
+
     async def start_runner(model: str) -> SteadyRunner:
-        return await SteadyRunner.start(model, safeguard)
+        return await SteadyRunner.start(model, safeguard, events)
 
     enumerator = Enumerator(
         servers=settings.rpc_servers,
@@ -173,6 +176,7 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
             settings,
             start_runner=start_runner,
             metrics=metrics,
+            events=events,
             list_devices=list_devices,
             costs=MeasuredCosts(settings.measured_costs_file),
             engine=lambda: safeguard.libraries.fingerprint,
@@ -181,6 +185,7 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
         metrics=metrics,
+        events=events,
         tracing=start_tracing(settings),
     )
     services.rename_old_blobs()
@@ -192,6 +197,7 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             tell_supervisor("STOPPING=1")
+            events.close()
             await asyncio.wait((serving,), timeout=drain_s)
             stopping.cancel()
             await services.pool.close()

@@ -60,7 +60,7 @@ def create_app(services: Services) -> ASGIApp:
         hosts=settings.hosts,
         server=f"olm/{olmkit.__version__}",
     )
-    return Observer(guard, services.metrics, services.tracing)
+    return Observer(guard, services.metrics, services.tracing, services.events)
 
 
 def routes() -> list[Route]:

@@ -39,10 +39,12 @@ from olmkit.engine.api.openai.responses import (
 )
 from olmkit.engine.api.operations import anthropicreplies, openaireplies
 from olmkit.engine.api.operations.descriptions import docs, openapi
+from olmkit.engine.api.operations.events import events
 from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
 from olmkit.engine.api.operations.promptkeeping import ForgetRequest, forget_prompts, kept_prompts
 from olmkit.engine.api.operations.scrape import metrics
+from olmkit.engine.api.operations.stats import stats
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.sse import EVENT_STREAM
 from olmkit.engine.api.streams import NDJSON
@@ -201,6 +203,8 @@ ENDPOINTS: Final = (
         housekeeping.VerifyRequest,
         gives=NDJSON,
     ),
+    _of("/api/events", events, "GET", Need.READ, gives=NDJSON),
+    _of("/api/stats", stats, "GET", Need.READ),
     _of("/api/cache", kept_prompts, "GET", Need.READ),
     _of("/api/cache", forget_prompts, "DELETE", Need.MANAGE, ForgetRequest),
     _of("/api/save", saveload.save, "POST", Need.MANAGE, saveload.SaveRequest, gives=TAR),
