@@ -23,6 +23,11 @@ def offload_of(layout: Layout | None) -> Offload | None:
     )
 
 
+def is_remote(device: str) -> bool:
+    """Whether a device, by llama.cpp's name, is one of another machine."""
+    return _REMOTE.fullmatch(device) is not None
+
+
 def connect(names: list[str]) -> None:
     """Reach the devices of other machines among these: a server has one client at a time.
 
