@@ -46,7 +46,7 @@ def _is_cpu_only(request: Load) -> bool:
 
 def _writable(request: Load) -> list[str]:
     """The directory of what prompts left behind, which is made if need be."""
-    if not request.options.prompt_store:
+    if not request.options.prompt_store or request.options.prompt_store_bytes <= 0:
         return []
     directory = path_of(request.options.prompt_store)
     with suppress(OSError):  # then nothing is kept, which its own part tells
