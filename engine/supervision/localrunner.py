@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Final, TypeVar, Unpack, cast
 
 from olmkit.engine.childenv import child_environment
+from olmkit.engine.confinement.levels import Confinement
 from olmkit.engine.errors import (
     ContextExceeded,
     DeviceLost,
@@ -138,11 +139,13 @@ class LocalRunner:
         command: Sequence[str] = COMMAND,
         mode: SafeMode = _NORMAL,
         environ: Mapping[str, str] | None = None,
+        confinement: Confinement = Confinement.FULL,
         patience: Patience = _PATIENCE,
     ) -> "LocalRunner":
         """A fresh runner for `model` (its name in errors and logs), not loaded yet.
 
-        `environ`: the variables of the process; None: those of this one.
+        `environ`: the variables of the process; None: those of this one. `confinement`: what it
+        gives up before it reads the model.
 
         Raises:
             RunnerDied: the process could not be started.
@@ -153,6 +156,7 @@ class LocalRunner:
                 process = await asyncio.create_subprocess_exec(
                     *command,
                     *("--fd", str(theirs.fileno())),
+                    *(() if confinement is Confinement.FULL else ("--confine", confinement.value)),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.STDOUT,
