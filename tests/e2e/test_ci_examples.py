@@ -10,7 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-import yaml
+import yaml  # type: ignore[import-untyped]
 
 from support.daemon import free_port, running_daemon
 from support.models import smollm2
