@@ -26,6 +26,7 @@ import uvloop
 
 from olmkit.engine import logs
 from olmkit.engine.access.keyfile import KeyFile
+from olmkit.engine.access.origins import Origins
 from olmkit.engine.addresses.certificates import ServedCertificate, served_certificate
 from olmkit.engine.addresses.listening import (
     BACKLOG,
@@ -47,6 +48,7 @@ from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.services import Services
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.steadyrunner import SteadyRunner
+from olmkit.engine.telemetry.eventlog import EventLog
 from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.engine.telemetry.tracing import start_tracing
 from olmkit.registry.store.store import Store
@@ -70,10 +72,11 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
     `make_app`: the API, if not olm's own. `drain_s`: see `DRAIN_S`.
 
     Raises:
-        AddressInUse, DaemonError: nothing was served.
+        AddressInUse, DaemonError, InvalidRequest: nothing was served.
     """
     os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
     logs.configure(settings.log_level, rotated=settings.log_file)
+    Origins(settings.origins)  # an entry that is none ends the start
     with listening(settings) as listener:
         settings = replace(settings, address=bound_address(settings.address, listener))
         _require_keys(settings)
@@ -146,8 +149,10 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
     stop = asyncio.Event()
     safeguard = Safeguard.of(settings)
 
+    events = EventLog()
+
     async def start_runner(model: str) -> SteadyRunner:
-        return await SteadyRunner.start(model, safeguard)
+        return await SteadyRunner.start(model, safeguard, events)
 
     enumerator = Enumerator(
         servers=settings.rpc_servers,
@@ -171,6 +176,7 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
             settings,
             start_runner=start_runner,
             metrics=metrics,
+            events=events,
             list_devices=list_devices,
             costs=MeasuredCosts(settings.measured_costs_file),
             engine=lambda: safeguard.libraries.fingerprint,
@@ -179,6 +185,7 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
         templates=TemplateProcess(),
         started_at=datetime.now().astimezone(),
         metrics=metrics,
+        events=events,
         tracing=start_tracing(settings),
     )
     services.rename_old_blobs()
@@ -190,6 +197,7 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
             stopping = asyncio.create_task(stop.wait())
             await asyncio.wait((serving, stopping), return_when=asyncio.FIRST_COMPLETED)
             tell_supervisor("STOPPING=1")
+            events.close()
             await asyncio.wait((serving,), timeout=drain_s)
             stopping.cancel()
             await services.pool.close()

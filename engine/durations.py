@@ -1,7 +1,9 @@
-"""Durations in Go's notation (`5m`, `1h30m`, `-1m`, `0`), as Ollama's interfaces write them."""
+"""Durations in Go's notation (`5m`, `1h30m`, `-1m`, `0`), as Ollama's interfaces write them, and
+moments as Docker's `--since` takes them."""
 
 import math
 import re
+from datetime import UTC, datetime
 
 _UNIT_S = {
     "ns": 1e-9,
@@ -43,6 +45,25 @@ def parse_duration(text: str) -> float:
     if not body or position != len(body):
         raise ValueError(f"invalid duration {text[:_MAX_TEXT]!r}")
     return sign * seconds
+
+
+def parse_moment(text: str, *, now_s: float) -> datetime:
+    """The moment that a text names: RFC 3339, seconds of the epoch, or a duration before now.
+
+    Aware. `now_s`: seconds of the epoch.
+
+    Raises:
+        ValueError: it names none; in one sentence without a full stop.
+    """
+    try:
+        if text.replace(".", "", 1).isdecimal():
+            return datetime.fromtimestamp(float(text), UTC)
+        if text[-1:] in ("s", "m", "h"):
+            return datetime.fromtimestamp(now_s - parse_duration(text), UTC)
+        moment = datetime.fromisoformat(text)
+        return moment if moment.tzinfo else moment.astimezone()
+    except (ValueError, OverflowError, OSError) as error:
+        raise ValueError(f"{text[:_MAX_TEXT]!r} is no time") from error
 
 
 def keep_alive_seconds(seconds: float) -> float:

@@ -10,6 +10,7 @@ from olmkit.engine.facts.suitability import engine_warning
 from olmkit.engine.safemode.safeguard import Safeguard, rebuild_command
 from olmkit.engine.scheduling.pool import Pool
 from olmkit.engine.settings import Settings
+from olmkit.engine.telemetry.eventlog import EventLog
 from olmkit.engine.telemetry.metrics import Metrics
 from olmkit.engine.telemetry.tracing import Tracing
 from olmkit.registry.errors import StoreError
@@ -33,6 +34,7 @@ class Services:
     started_at: datetime
     """Aware, local time."""
     metrics: Metrics = field(default_factory=Metrics)
+    events: EventLog = field(default_factory=EventLog)
     tracing: Tracing | None = None
     """None: nobody wants traces."""
 

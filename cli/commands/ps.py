@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Final
 
-from typer import Argument
+from typer import Argument, Option
 
 from olmkit.cli.records.dataflags import (
     FilterFlag,
@@ -29,6 +29,9 @@ def ps(
     ] = "",
     quiet: QuietFlag = False,
     no_trunc: NoTruncFlag = False,
+    verbose: Annotated[
+        bool, Option("-v", "--verbose", help="Also state, sequences, cached tokens, devices.")
+    ] = False,
     filters: FilterFlag = None,
     format: FormatFlag = "",
     json: JsonFlag = False,
@@ -38,14 +41,15 @@ def ps(
     Without a running daemon nothing is loaded, and the list is empty. Filters are name (a
     pattern) and id.
     """
-    form = LOADED.form(format=format, json=json, quiet=quiet, no_trunc=no_trunc, filters=filters)
+    shape = IN_DETAIL if verbose else LOADED
+    form = shape.form(format=format, json=json, quiet=quiet, no_trunc=no_trunc, filters=filters)
     terminal = Terminal()
     models = [
         as_json(model)
         for model in loaded(terminal)
         if model.name.lower().startswith(prefix.lower())
     ]
-    shown = LOADED.show(models, form, terminal)
+    shown = shape.show(models, form, terminal)
     if not form.is_text:
         return
     for caveat in dict.fromkeys(model["safe_mode"] for model in shown if "safe_mode" in model):
@@ -111,12 +115,29 @@ def as_json(model: RunningModel) -> Record:
         "context_length": model.context_tokens,
         "expires_at": model.expires_at.isoformat() if model.expires_at else None,
         "devices": dict(model.devices),
+        "state": model.state,
+        "sequences": {"total": model.sequences, "busy": model.busy},
+        "cached_tokens": model.cached_tokens,
         **notes,
         **safe_mode,
     }
 
 
-LOADED: Final = RecordList(
+def busy(sequences: Mapping[str, int]) -> str:
+    """Sequences in use of those that there are: `1/4`; a dash where the daemon does not tell."""
+    return f"{sequences['busy']}/{sequences['total']}" if sequences["total"] else "-"
+
+
+def _devices(model: Record, _: View) -> str:
+    sizes = (f"{visible(name)} {size_text(size)}" for name, size in model["devices"].items())
+    return ", ".join(sizes) or "-"
+
+
+def _cached(model: Record, _: View) -> str:
+    return "-" if model["cached_tokens"] is None else str(model["cached_tokens"])
+
+
+_COLUMNS: Final = (
     Column("NAME", "Name", lambda model, _: visible(model["name"])),
     Column("ID", "ID", lambda model, view: view.short(model["digest"])),
     Column("SIZE", "Size", lambda model, _: size_text(model["size"])),
@@ -130,6 +151,19 @@ LOADED: Final = RecordList(
     # Docker's words for the same
     Column("IMAGE", "Image", lambda model, _: visible(model["name"]), is_shown=False),
     Column("NAMES", "Names", lambda model, _: visible(model["name"]), is_shown=False),
-    quiet="name",
-    filters={"name": glob("name"), "id": begins("digest")},
 )
+_MORE: Final = (
+    Column("STATE", "State", lambda model, _: model["state"] or "-"),
+    Column("BUSY", "Busy", lambda model, _: busy(model["sequences"])),
+    Column("CACHED", "Cached", _cached),
+    Column("DEVICES", "Devices", _devices),
+)
+_FILTERS: Final = {"name": glob("name"), "id": begins("digest")}
+
+LOADED: Final = RecordList(
+    *_COLUMNS,
+    *(column._replace(is_shown=False) for column in _MORE),
+    quiet="name",
+    filters=_FILTERS,
+)
+IN_DETAIL: Final = RecordList(*_COLUMNS, *_MORE, quiet="name", filters=_FILTERS)

@@ -31,8 +31,10 @@ def parse_timeout(text: str) -> float | None:
 
 
 @contextmanager
-def deadline(timeout_s: float | None) -> Iterator[None]:
+def deadline(timeout_s: float | None, *, what: str = "no whole answer") -> Iterator[None]:
     """The block, ended when its time is over; leaving it closes what is open at the daemon.
+
+    `what` is said to be the case then.
 
     Raises:
         TimedOut: it took longer.
@@ -42,7 +44,7 @@ def deadline(timeout_s: float | None) -> Iterator[None]:
         return
 
     def end(number: int, frame: FrameType | None) -> None:
-        raise TimedOut(f"no whole answer within {timeout_s:g} s")
+        raise TimedOut(f"{what} within {timeout_s:g} s")
 
     before = signal.signal(signal.SIGALRM, end)
     signal.setitimer(signal.ITIMER_REAL, timeout_s)

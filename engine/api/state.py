@@ -37,7 +37,7 @@ class Api:
             shortnames_path=services.settings.home / "shortnames.toml",
             inspect_template=self.renderer.inspect,
         )
-        self.transfers = Transfers()
+        self.transfers = Transfers(services.events)
         self.responses = ResponseStore(limit=services.settings.stored_responses)
         self.vocabularies = Vocabularies(services.safeguard)
         self.readiness = Readiness(services)

@@ -8,8 +8,10 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncGenerator, Callable
+from functools import partial
 from typing import Final
 
+from olmkit.engine.telemetry.eventlog import EventLog
 from olmkit.registry.cancellation import Cancellation
 from olmkit.registry.events import BlobProgress, Event, EventSink
 
@@ -25,18 +27,25 @@ INTERVAL_S: Final = 0.06
 class Transfers:
     """The work that is going on. Used from one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, events: EventLog | None = None) -> None:
+        """`events`: where ends of work are recorded."""
+        self._events = events or EventLog()
         self._shared: dict[str, _Transfer] = {}
         self._running: set[_Transfer] = set()
 
-    async def follow(self, work: Work, *, key: str | None = None) -> AsyncGenerator[Event, None]:
+    async def follow(
+        self, work: Work, *, key: str | None = None, action: str = "", model: str = ""
+    ) -> AsyncGenerator[Event, None]:
         """The events of `work`, or of the work of the same key that is going on already.
 
         Ends when the work does, and raises what it raised. Leaving early gives up one's interest.
+        The end of the work is recorded as `action` on `model`, once for all who share it.
         """
         transfer = self._shared.get(key) if key is not None else None
         if transfer is None:
             transfer = _Transfer(work, self._running)
+            if action:
+                transfer.done.add_done_callback(partial(self._record, action, model))
             if key is not None:
                 self._shared[key] = transfer
                 transfer.done.add_done_callback(lambda _: self._shared.pop(key, None))
@@ -50,6 +59,13 @@ class Transfers:
             transfer.leave(queue)
             if transfer.is_abandoned and key is not None:
                 self._shared.pop(key, None)
+
+    def _record(self, action: str, model: str, done: asyncio.Future[None]) -> None:
+        error = done.exception()
+        if error is None:
+            self._events.record("model", action, model)
+        else:
+            self._events.record("model", f"{action}_failed", model, error=str(error))
 
     async def close(self) -> None:
         """Cancel all work and wait for its threads, at most `CLOSE_S`."""

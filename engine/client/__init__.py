@@ -274,6 +274,14 @@ class Client:
                 self._checked(reply)
             yield from self.lines(reply)
 
+    def open_get(self, path: str) -> http1.Reply:
+        """The reply to a GET that went well so far, its body still to be read."""
+        reply = self._send("GET", path)
+        if reply.status >= 400:
+            with reply:
+                self._checked(reply)
+        return reply
+
     def lines(self, reply: http1.Reply) -> Generator[dict[str, Any], None, None]:
         """The objects of a reply that is open; raises as `stream`."""
         for line in reply.lines():

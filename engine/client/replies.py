@@ -125,6 +125,13 @@ class RunningModel(NamedTuple):
     """Bytes by device, main memory as `CPU`."""
     notes: tuple[str, ...] = ()
     """In which ways the model has less than was asked for."""
+    state: str = ""
+    """`starting`, `ready`, `draining`, `stopping`; empty from Ollama."""
+    sequences: int = 0
+    """Requests that it decodes side by side; 0 from Ollama."""
+    busy: int = 0
+    cached_tokens: int | None = None
+    """Tokens in the KV pool; None: not told."""
 
 
 def running_models(reply: Object) -> list[RunningModel]:
@@ -144,6 +151,10 @@ def running_models(reply: Object) -> list[RunningModel]:
                 if isinstance(size, int)
             },
             notes=tuple(map(str, model.get("notes") or ())),
+            state=_text(model, "state"),
+            sequences=_count(_object(model, "sequences"), "total"),
+            busy=_count(_object(model, "sequences"), "busy"),
+            cached_tokens=_get(model, "cached_tokens", int),
         )
         for model in _objects(reply, "models")
     ]
@@ -197,7 +208,7 @@ class ModelDetails(NamedTuple):
     has_info: bool
     projector_info: Mapping[str, Any]
     draft: Mapping[str, Any]
-    """Of the draft model: `family`, `parameter_size`, `quantization_level`."""
+    """Of the draft model: `family`, `parameter_size`, `quantization_level`, `used`."""
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
     """Name, type and shape."""
 

@@ -80,7 +80,9 @@ class CompletionWatch:
         if record is None:
             return
         record.used_tokens = (record.used_tokens or 0) + end.completion_tokens
+        record.completion_tokens += end.completion_tokens
         if record.cached_tokens is None:  # several answers have one prompt
+            record.prompt_tokens = end.prompt_tokens
             record.cached_tokens = end.cached_tokens
             record.used_tokens += end.prompt_tokens
         lost = {"prompt-tokens": end.dropped_tokens, "answer-tokens": end.shifted_tokens}
@@ -99,6 +101,8 @@ class CompletionWatch:
     ) -> None:
         how = self._how(error)
         self._metrics.completions.of(self._model, how).add()
+        if self._record is not None:
+            self._record.end = how
         if self._trace is not None:
             self._tell(self._trace, how, error)
         if self._end is not None:

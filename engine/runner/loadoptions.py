@@ -13,6 +13,8 @@ class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
     weights_path: str
     projector_path: str | None = None
     adapter_paths: list[str] = []
+    draft_path: str | None = None
+    """A small model that guesses what this one will say."""
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):

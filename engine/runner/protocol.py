@@ -271,6 +271,8 @@ class Loaded(_Message, frozen=True):
     eos_token: str
     threads: int
     load_ns: int
+    notes: list[str] = []
+    """One sentence for each thing of the model that is left out."""
 
 
 class PromptProgress(_Message, frozen=True):
@@ -368,6 +370,10 @@ class Healthy(_Message, frozen=True):
     cached_tokens: int
     steps: int
     """Decode steps since the start: what a watchdog compares."""
+    prompt_tokens: int = 0
+    """Tokens of prompts, and of texts to embed, that were computed since the start."""
+    completion_tokens: int = 0
+    """Tokens that were written since the start."""
 
 
 class StepOutput(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only=True):

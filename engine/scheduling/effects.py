@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from olmkit.engine.errors import EngineError
 from olmkit.engine.runner.protocol import LoadOptions
-from olmkit.engine.scheduling.instances import InstanceId, TicketId
+from olmkit.engine.scheduling.instances import Cause, InstanceId, TicketId
 from olmkit.registry.errors import Cancelled
 
 
@@ -38,9 +38,14 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """End the runner, loaded or still loading; then report `on_gone`."""
+    """End the runner, loaded or still loading; then report `on_gone`.
+
+    `gives_way_to`: the request that the room of an evicted one is for.
+    """
 
     instance: InstanceId
+    cause: Cause
+    gives_way_to: TicketId | None = None
 
 
 Effect = Grant | Refuse | Start | Stop

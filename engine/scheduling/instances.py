@@ -18,6 +18,21 @@ Order = tuple[int, TicketId]
 """Round and ticket of a request: what is least comes first."""
 
 
+class Cause(enum.StrEnum):
+    """Why an instance goes, in words that events tell."""
+
+    EXPIRED = "expired"
+    """Nobody used it for its keep-alive time."""
+    ASKED = "asked"
+    """Somebody asked for that."""
+    EVICTED = "evicted"
+    """Another model needed the room."""
+    OPTIONS = "options"
+    """A request has options for which it must be loaded anew."""
+    SHUTDOWN = "shutdown"
+    """The daemon ends."""
+
+
 class State(enum.StrEnum):
     """Where an instance stands; one that is gone is forgotten."""
 
@@ -49,6 +64,10 @@ class Instance:
     """Bytes by device that its end gives back; main memory is `CPU`."""
     is_whole: bool = True
     """Every layer is where layers are computed fastest: on cards, if there are any."""
+    cause: Cause = Cause.EXPIRED
+    """Why it goes, once it does."""
+    gives_way_to: TicketId | None = None
+    """The request that the room of an evicted one is for."""
 
     @property
     def is_idle(self) -> bool:

@@ -51,6 +51,11 @@ class InstanceInfo:
     expires_at: datetime | None
     """When it is unloaded if nobody asks for it; None: never. Aware, local time."""
     leases: int
+    """Requests that use it now."""
+    sequences: int
+    """Requests that it decodes side by side."""
+    runner: Runner | None
+    """None while it is starting."""
     caveat: str
     """What the engine does without on this machine, and why; empty: nothing."""
     notes: tuple[str, ...]

@@ -9,8 +9,7 @@ import math
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
 from typing import Final
 
 from olmkit.engine.access.caller import current
@@ -25,7 +24,7 @@ from olmkit.engine.runner.protocol import Loaded, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
-from olmkit.engine.scheduling.instances import Instance, InstanceId, TicketId
+from olmkit.engine.scheduling.instances import Cause, InstanceId, TicketId
 from olmkit.engine.scheduling.leases import InstanceInfo, Lease
 from olmkit.engine.scheduling.modelplaces import (
     MainMemory,
@@ -35,13 +34,15 @@ from olmkit.engine.scheduling.modelplaces import (
     placing_rules,
     settled,
 )
-from olmkit.engine.scheduling.placement import bytes_by_name, placement_of
 from olmkit.engine.scheduling.placing import ListDevices, Placer
 from olmkit.engine.scheduling.scheduler import Scheduler
+from olmkit.engine.scheduling.tenants import LeaseRequest, Tenant, told
 from olmkit.engine.settings import Settings
 from olmkit.engine.supervision.interface import Runner
 from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.engine.telemetry.eventlog import EventLog
 from olmkit.engine.telemetry.metrics import Metrics, end_of
+from olmkit.engine.telemetry.requestrecord import current_record
 from olmkit.registry.errors import Cancelled
 
 MOST_ATTEMPTS: Final = 4
@@ -50,34 +51,6 @@ DEFAULT_MAX_LOADED: Final = 3
 """Where the settings do not say: memory is the true limit, this keeps the list short."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(slots=True, kw_only=True)
-class _Tenant:
-    """What stands behind one instance of the scheduler."""
-
-    id: InstanceId
-    spec: Loadable
-    options: LoadOptions
-    placed: Placed | None = None
-    starting: asyncio.Lock = field(default_factory=asyncio.Lock)
-    began_s: float
-    """When its load began, by the event loop's clock."""
-    loaded_s: float = 0.0
-    """When it was loaded."""
-    runner: Runner | None = None
-    loaded: Loaded | None = None
-    life: asyncio.Task[None] | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class _Request:
-    """Somebody in `lease`: what for, and where the answer goes."""
-
-    spec: Loadable
-    granted: asyncio.Future[_Tenant] = field(
-        default_factory=lambda: asyncio.get_running_loop().create_future()
-    )
 
 
 class Pool:
@@ -93,6 +66,7 @@ class Pool:
         costs: MeasuredCosts | None = None,
         engine: Callable[[], str] = lambda: "",
         metrics: Metrics | None = None,
+        events: EventLog | None = None,
     ) -> None:
         """Made in a running event loop.
 
@@ -119,9 +93,10 @@ class Pool:
         self._start_runner = start_runner
         self._free_bytes = free_bytes
         self._metrics = metrics or Metrics()
+        self._events = events or EventLog()
         self._loop = asyncio.get_running_loop()
-        self._requests: dict[TicketId, _Request] = {}
-        self._tenants: dict[InstanceId, _Tenant] = {}
+        self._requests: dict[TicketId, LeaseRequest] = {}
+        self._tenants: dict[InstanceId, Tenant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._last_ticket = 0
@@ -147,7 +122,9 @@ class Pool:
         self._last_ticket += 1
         ticket, asked_s = TicketId(self._last_ticket), self._loop.time()
         self._forget_the_dead()
-        request = self._requests[ticket] = _Request(spec=spec)
+        request = self._requests[ticket] = LeaseRequest(spec=spec)
+        if (record := current_record()) is not None:
+            record.model = spec.name
         try:
             key, caller = spec.model_key, current().name
             effects = self._scheduler.on_request(
@@ -171,7 +148,11 @@ class Pool:
 
     def instances(self) -> list[InstanceInfo]:
         """What is loaded now, the one that stays longest first."""
-        infos = [self._info(instance) for instance in self._scheduler.instances]
+        now_s = self._loop.time()
+        infos = [
+            told(self._tenants[instance.id], instance, now_s=now_s)
+            for instance in self._scheduler.instances
+        ]
         return sorted(infos, key=lambda info: info.end_s, reverse=True)
 
     async def plan(
@@ -187,7 +168,7 @@ class Pool:
         """
         options = bringup.within_memory(options, free_bytes=self._free_bytes())
         now_s = self._loop.time()
-        tenant = _Tenant(id=InstanceId(0), spec=spec, options=options, began_s=now_s)
+        tenant = Tenant(id=InstanceId(0), spec=spec, options=options, began_s=now_s)
         start = self._starting(tenant)
         gone: set[InstanceId] = set()
         try:
@@ -285,11 +266,11 @@ class Pool:
                     self._answer(ticket, error)
                 case Start(instance, ticket, options):
                     self._start(instance, self._requests[ticket].spec, options)
-                case Stop(instance):
-                    self._stop(self._tenants[instance])
+                case Stop(instance, cause, ticket):
+                    self._stop(self._tenants[instance], cause, ticket)
         self._set_timer()
 
-    def _answer(self, ticket: TicketId, answer: _Tenant | EngineError | Cancelled) -> None:
+    def _answer(self, ticket: TicketId, answer: Tenant | EngineError | Cancelled) -> None:
         request = self._requests[ticket]
         granted = request.granted
         if granted.done():
@@ -302,14 +283,17 @@ class Pool:
             granted.set_result(answer)
 
     def _start(self, instance: InstanceId, spec: Loadable, options: LoadOptions) -> None:
-        tenant = self._tenants[instance] = _Tenant(
+        tenant = self._tenants[instance] = Tenant(
             id=instance, spec=spec, options=options, began_s=self._loop.time()
         )
         tenant.life = self._spawn(self._live(tenant))
 
-    def _stop(self, tenant: _Tenant) -> None:
+    def _stop(self, tenant: Tenant, cause: Cause, gives_way_to: TicketId | None) -> None:
+        tenant.cause, name = cause, tenant.spec.name
+        if cause is Cause.EVICTED and (winner := self._requests.get(gives_way_to or TicketId(0))):
+            self._events.record("model", "evict", name, gives_way_to=winner.spec.name)
         if tenant.runner is not None and tenant.loaded is not None:
-            log.info("unloading", extra={"model": tenant.spec.name})
+            log.info("unloading", extra={"model": name, "cause": cause.value})
             self._spawn(tenant.runner.close())
         elif tenant.life is not None:
             tenant.life.cancel()
@@ -333,7 +317,7 @@ class Pool:
 
     # --- the life of one instance -----------------------------------------------------------
 
-    async def _live(self, tenant: _Tenant) -> None:
+    async def _live(self, tenant: Tenant) -> None:
         """Bring the model up, see its runner to its end, report both to the scheduler."""
         try:
             error = await self._bring_up(tenant)
@@ -346,6 +330,7 @@ class Pool:
         self._placer.ledger.release(tenant.id)
         del self._tenants[tenant.id]
         now_s = self._loop.time()
+        tenant.tell_end(self._events, error)
         if error is None:
             self._carry_out(self._scheduler.on_gone(tenant.id, now_s=now_s))
             return
@@ -357,7 +342,7 @@ class Pool:
             self._scheduler.on_load_failed(tenant.id, error, missing=_missing(error), now_s=now_s)
         )
 
-    async def _bring_up(self, tenant: _Tenant) -> EngineError | Cancelled | None:
+    async def _bring_up(self, tenant: Tenant) -> EngineError | Cancelled | None:
         """Plan, start and load, and tell the scheduler; or why that did not work."""
         spec = tenant.spec
         try:
@@ -374,9 +359,13 @@ class Pool:
         self._metrics.loads.of(label, "loaded").add()
         self._metrics.load_s.of(label).observe(tenant.loaded_s - tenant.began_s)
         assert tenant.placed is not None
+        tenant.placed = tenant.placed.noting(loaded.notes)
         took_s = round(loaded.load_ns / 1e9, 3)
         facts = {"model": spec.name, "context": loaded.context_tokens, "took_s": took_s}
         log.info("loaded", extra=facts)
+        self._events.record(
+            "model", "load", spec.name, context=loaded.context_tokens, took_s=took_s
+        )
         for note in tenant.placed.notes:
             log.warning(note, extra={"model": spec.name})
         self._carry_out(
@@ -391,7 +380,7 @@ class Pool:
         )
         return None
 
-    async def _load(self, tenant: _Tenant) -> Loaded:
+    async def _load(self, tenant: Tenant) -> Loaded:
         """Place the model and load it there; elsewhere when an allocation fails all the same."""
 
         start = self._starting(tenant)
@@ -413,7 +402,7 @@ class Pool:
         tenant.placed = placed = await self._place(tenant, options, start)
         return await self._commit(placed, tenant.spec, await start())
 
-    def _starting(self, tenant: _Tenant) -> Callable[[], Awaitable[Runner]]:
+    def _starting(self, tenant: Tenant) -> Callable[[], Awaitable[Runner]]:
         """Gives the tenant's runner, started when it is asked for first."""
 
         async def start() -> Runner:
@@ -426,7 +415,7 @@ class Pool:
 
     async def _place(
         self,
-        tenant: _Tenant,
+        tenant: Tenant,
         options: LoadOptions,
         start: Callable[[], Awaitable[Runner]],
         *,
@@ -462,35 +451,6 @@ class Pool:
         if placed.buffers:
             self._costs.remember(placed.key, loaded.buffers)
         return given_back
-
-    def _info(self, instance: Instance) -> InstanceInfo:
-        tenant = self._tenants[instance.id]
-        runner = tenant.runner
-        loaded = runner.loaded if runner else None
-        placed = placement_of(loaded.buffers if loaded else [], tenant.spec.gguf)
-        size_bytes = placed.total_bytes
-        if loaded is None and tenant.placed is not None:
-            size_bytes = sum(tenant.placed.taken.values())
-        left_s = min(instance.deadline_s - self._loop.time(), instance.keep_alive_s)
-        expires_at = None
-        if not math.isinf(left_s):
-            expires_at = datetime.now().astimezone() + timedelta(seconds=left_s)
-        return InstanceInfo(
-            name=tenant.spec.name,
-            digest=tenant.spec.digest,
-            model_key=tenant.spec.model_key,
-            state=instance.state,
-            size_bytes=size_bytes,
-            size_vram_bytes=placed.card_bytes,
-            planned_bytes=sum(tenant.placed.taken.values()) if tenant.placed else 0,
-            context_tokens=instance.context_tokens
-            or (tenant.placed.options if tenant.placed else tenant.options).context_tokens,
-            expires_at=expires_at,
-            leases=len(instance.leases),
-            caveat=runner.caveat if runner else "",
-            notes=tenant.placed.notes if tenant.placed else (),
-            devices=bytes_by_name(loaded.buffers if loaded else ()),
-        )
 
 
 def _missing(error: EngineError | Cancelled) -> Mapping[str, int] | None:

@@ -32,6 +32,7 @@ from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.fairness import Turns, greediest
 from olmkit.engine.scheduling.instances import (
+    Cause,
     Failure,
     Instance,
     InstanceId,
@@ -138,7 +139,7 @@ class Scheduler:
             instance.leases.discard(ticket)
             instance.used_at_s = now_s
             if instance.state is State.DRAINING and not instance.leases:
-                self._stop(instance)
+                self._stop(instance, instance.cause)
         return self._settle(now_s)
 
     def on_loaded(
@@ -203,7 +204,7 @@ class Scheduler:
         if instance is not None and instance.state is State.STARTING:
             instance.keep_alive_s = 0.0
         elif instance is not None and instance.state is State.READY:
-            self._drain(instance)
+            self._drain(instance, Cause.ASKED)
         return self._settle(now_s)
 
     def on_tick(self, *, now_s: float) -> list[Effect]:
@@ -219,7 +220,7 @@ class Scheduler:
         self._shortages.clear()
         for instance in self._instances.values():
             if instance.state is not State.STOPPING:
-                self._stop(instance)
+                self._stop(instance, Cause.SHUTDOWN)
         return self._take_effects()
 
     # --- decisions --------------------------------------------------------------------------
@@ -231,7 +232,7 @@ class Scheduler:
             self._serve(key, now_s)
         for instance in self._instances.values():
             if instance.deadline_s <= now_s:
-                self._stop(instance)
+                self._stop(instance, Cause.EXPIRED)
         for key in self._keys_in_turn():
             if key not in self._by_key and not self._try_start(key, now_s):
                 break
@@ -252,7 +253,7 @@ class Scheduler:
             elif instance.state is not State.READY:
                 return
             elif not instance.can_serve(waiter.options):
-                self._drain(instance)
+                self._drain(instance, Cause.OPTIONS)
                 return
             elif not instance.has_slot:
                 return
@@ -324,7 +325,8 @@ class Scheduler:
         victims = self._victims(missing, order)
         leaving = self._leaving(missing)
         for victim in victims:
-            self._drain(victim)
+            victim.gives_way_to = order[1]
+            self._drain(victim, Cause.EVICTED)
         self.evictions += len(victims)
         return {instance.id for instance in [*leaving, *victims]}
 
@@ -373,14 +375,14 @@ class Scheduler:
             instance.keep_alive_s = waiter.keep_alive_s
         self._effects.append(Grant(waiter.ticket, instance.id))
 
-    def _drain(self, instance: Instance) -> None:
-        instance.state = State.DRAINING
+    def _drain(self, instance: Instance, cause: Cause) -> None:
+        instance.state, instance.cause = State.DRAINING, cause
         if not instance.leases:
-            self._stop(instance)
+            self._stop(instance, cause)
 
-    def _stop(self, instance: Instance) -> None:
+    def _stop(self, instance: Instance, cause: Cause) -> None:
         instance.state = State.STOPPING
-        self._effects.append(Stop(instance.id))
+        self._effects.append(Stop(instance.id, cause, instance.gives_way_to))
 
     def _forget(self, instance_id: InstanceId) -> Instance | None:
         instance = self._instances.pop(instance_id, None)

@@ -105,6 +105,11 @@ class Runner(Protocol):
         ...
 
     @property
+    def pid(self) -> int | None:
+        """The process that does the work now; None: it is none of this machine."""
+        ...
+
+    @property
     def caveat(self) -> str:
         """One sentence on what the engine does without on this machine, and why; else empty."""
         ...

@@ -398,4 +398,4 @@ class LocalRunner:
         if text:
             self._tail.append(text)
             level = _LEVELS.get(text.partition(" ")[0], logging.DEBUG)
-            log.log(level, text, extra={"runner": self.pid})
+            log.log(level, text, extra={"model": self.model, "runner": self.pid})

@@ -30,6 +30,7 @@ from olmkit.engine.runner.protocol import (
 from olmkit.engine.safemode.safeguard import Known, Safeguard
 from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
 from olmkit.engine.supervision.localrunner import LocalRunner
+from olmkit.engine.telemetry.eventlog import EventLog
 from olmkit.registry.errors import Cancelled
 
 R = TypeVar("R")
@@ -39,8 +40,16 @@ log = logging.getLogger(__name__)
 class SteadyRunner:
     """A `Runner`: see `interface` for what every method promises."""
 
-    def __init__(self, model: str, guard: Safeguard, known: Known, process: LocalRunner) -> None:
+    def __init__(
+        self,
+        model: str,
+        guard: Safeguard,
+        known: Known,
+        process: LocalRunner,
+        events: EventLog | None = None,
+    ) -> None:
         self.model = model
+        self._events = events or EventLog()
         self.died: asyncio.Future[ExitInfo] = asyncio.get_running_loop().create_future()
         self.loaded: Loaded | None = None
         self._guard = guard
@@ -58,14 +67,23 @@ class SteadyRunner:
         self._life = asyncio.create_task(self._live())
 
     @classmethod
-    async def start(cls, model: str, guard: Safeguard) -> "SteadyRunner":
+    async def start(
+        cls, model: str, guard: Safeguard, events: EventLog | None = None
+    ) -> "SteadyRunner":
         """A fresh runner for `model`, in the mode in which the engine is known to work.
+
+        `events`: where it is told that its process was replaced.
 
         Raises:
             RunnerDied: the process could not be started.
         """
         known = guard.known()
-        return cls(model, guard, known, await _start(model, guard, known))
+        return cls(model, guard, known, await _start(model, guard, known), events)
+
+    @property
+    def pid(self) -> int | None:
+        """See `Runner.pid`."""
+        return self._process.pid
 
     @property
     def caveat(self) -> str:
@@ -263,6 +281,8 @@ class SteadyRunner:
         except RunnerDied:
             return None
         self._known = known
+        how, mode = info.description, known.caveat
+        self._events.record("model", "restart", self.model, how=how, mode=mode)
         return process
 
 

@@ -22,6 +22,13 @@ class RequestRecord:
     """One request; what is not known yet, or never will be, is None."""
 
     id: str
+    model: str = ""
+    """Name of the model that it wanted; empty: none."""
+    end: str = ""
+    """How the answer of the model ended: `stop`, `length`, or the name of an error."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    """Of all answers to it."""
     device: str | None = None
     """Where the model's weights are, as llama.cpp names its devices: `CPU`, `CUDA0`."""
     context_tokens: int | None = None

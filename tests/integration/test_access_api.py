@@ -90,6 +90,8 @@ ROUTES = {
         ("GET", "/api/ps"),
         ("GET", "/api/usage"),
         ("GET", "/metrics"),
+        ("GET", "/api/events?follow=false"),
+        ("GET", "/api/stats"),
         ("POST", "/api/inspect"),
     ],
     "manage": [

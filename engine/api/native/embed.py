@@ -167,8 +167,10 @@ async def embedded(
     vectors = await asyncio.to_thread(_unpacked, reply.vectors, dimensions)
     if not all(math.isfinite(sum(vector)) for vector in vectors):
         raise ModelUnloadable("embedding contains NaN or Inf values", model=spec.name)
-    if record is not None and reply.truncated_inputs:
-        record.lost["inputs"] = reply.truncated_inputs
+    if record is not None:
+        record.prompt_tokens = reply.prompt_tokens
+        if reply.truncated_inputs:
+            record.lost["inputs"] = reply.truncated_inputs
     return Vectors(
         vectors=vectors,
         prompt_tokens=reply.prompt_tokens,

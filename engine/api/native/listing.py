@@ -153,6 +153,7 @@ async def copy(request: Request) -> Response:
     target = Reference.parse(destination)
     require_access(target)
     await asyncio.to_thread(api.services.store.put, target, stored.manifest)
+    api.services.events.record("model", "tag", target.short, source=stored.reference.short)
     return Response()
 
 
@@ -161,22 +162,25 @@ async def delete(request: Request) -> Response:
     api, body = api_of(request), await decode_body(request, DeleteRequest)
     name = require_model(body.wanted)
     try:
-        await asyncio.to_thread(_remove, api, name, body.force is True)
+        removed = await asyncio.to_thread(_remove, api, name, body.force is True)
     except InvalidReference as error:
         raise InvalidRequest(f'name "{name}" is invalid', field="model") from error
     except ModelNotFound as error:
         raise ModelNotFound(f"model '{name}' not found", name=name) from error
+    for reference in removed:
+        api.services.events.record("model", "rm", reference.short)
     return Response()
 
 
-def _remove(api: Api, name: str, force: bool) -> None:
-    """Remove a name; by a model's ID its only one, or all by force.
+def _remove(api: Api, name: str, force: bool) -> list[Reference]:
+    """Remove a name; by a model's ID its only one, or all by force. Returns what went.
 
     Blocking; raises as `find_models`.
     """
     store = api.services.store
     try:
-        store.remove(api.catalog.resolve(name))
+        reference = api.catalog.resolve(name)
+        store.remove(reference)
     except (InvalidReference, ModelNotFound):
         models = find_models(api.catalog, store, name)
         if len(models) > 1 and not force:
@@ -187,3 +191,5 @@ def _remove(api: Api, name: str, force: bool) -> None:
             ) from None
         for model in models:
             store.remove(model.reference)
+        return [model.reference for model in models]
+    return [reference]

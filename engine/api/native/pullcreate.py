@@ -72,7 +72,8 @@ async def pull(request: Request) -> Response:
 
     full = source if isinstance(source, str) else source.full
     key = f"pull {full} {insecure} {quantization} {revision}"
-    events = api.transfers.follow(work, key=key)
+    told = source if isinstance(source, str) else source.short
+    events = api.transfers.follow(work, key=key, action="pull", model=told)
     return await reply_with_progress(request, events, stream=body.stream)
 
 
@@ -147,7 +148,8 @@ async def create_model(request: Request) -> Response:
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
         create(recipe, _workshop(api, on_event, cancelled, require_loadable))
 
-    events = _with_template_notes(api, recipe, api.transfers.follow(work))
+    making = api.transfers.follow(work, action="create", model=recipe.name.short)
+    events = _with_template_notes(api, recipe, making)
     return await reply_with_progress(request, events, stream=body.stream)
 
 

@@ -37,7 +37,9 @@ async def push(request: Request) -> Response:
     def work(on_event: EventSink, cancelled: threading.Event) -> None:
         _push(api, reference, body, on_event, cancelled)
 
-    events = api.transfers.follow(work, key=f"push {reference.full} {how}")
+    events = api.transfers.follow(
+        work, key=f"push {reference.full} {how}", action="push", model=reference.short
+    )
     return await reply_with_progress(request, events, stream=body.stream)
 
 

@@ -160,6 +160,8 @@ async def load(request: Request) -> Response:
         for model in models:
             prepare(api.services.store, model, on_event=on_event, cancelled=cancelled)
 
+    for model in models:
+        api.services.events.record("model", "import", model.reference.short)
     return await reply_with_progress(
         request,
         api.transfers.follow(work),

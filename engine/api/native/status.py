@@ -10,11 +10,12 @@ from starlette.responses import PlainTextResponse, Response
 
 import olmkit
 from olmkit.engine.access.caller import current
-from olmkit.engine.api.native.types import Details, RunningModel, RunningModels
+from olmkit.engine.api.native.types import Details, RunningModel, RunningModels, Sequences
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
 from olmkit.engine.models.catalog import Summary
 from olmkit.engine.scheduling.leases import InstanceInfo
+from olmkit.engine.scheduling.vitals import health_of
 from olmkit.registry.errors import InvalidReference, RegistryError
 from olmkit.registry.oci.reference import Reference
 
@@ -59,18 +60,31 @@ async def me(request: Request) -> Response:
     return json_reply({"error": "unauthorized", "signin_url": ""}, status=401)
 
 
+async def signout(request: Request) -> Response:
+    """There is no account: nobody is signed in."""
+    return json_reply({"error": "you are not currently signed in"}, status=401)
+
+
+async def cloud_search(request: Request) -> Response:
+    """There is no cloud that would search the web."""
+    what = request.url.path.rpartition("/")[2].replace("_", " ")
+    return json_reply({"error": f"ollama cloud is disabled: {what} is unavailable"}, status=403)
+
+
+async def recommendations(request: Request) -> Response:
+    """There is no library that would recommend models."""
+    return json_reply({"recommendations": []})
+
+
 async def ps(request: Request) -> Response:
     """The loaded models, the one that stays longest first."""
     api = api_of(request)
-    running = [
-        await _running(api, instance)
-        for instance in api.services.pool.instances()
-        if _may_see(instance)
-    ]
+    instances = [one for one in api.services.pool.instances() if may_see(one)]
+    running = await asyncio.gather(*(_running(api, instance) for instance in instances))
     return json_reply(RunningModels(models=running))
 
 
-def _may_see(instance: InstanceInfo) -> bool:
+def may_see(instance: InstanceInfo) -> bool:
     """Whether the model is one of the caller's."""
     caller = current()
     if caller.models is None:
@@ -83,6 +97,7 @@ def _may_see(instance: InstanceInfo) -> bool:
 
 async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
     summary = await api.catalog.summary_by_digest(instance.digest)
+    health = await health_of(instance.runner)
     return RunningModel(
         name=instance.name,
         model=instance.name,
@@ -92,6 +107,9 @@ async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
         expires_at=instance.expires_at or datetime.now().astimezone() + FOREVER,
         size_vram=instance.size_vram_bytes,
         context_length=instance.context_tokens,
+        state=instance.state,
+        sequences=Sequences(total=instance.sequences, busy=instance.leases),
+        cached_tokens=health.cached_tokens if health is not None else msgspec.UNSET,
         devices=dict(instance.devices) or msgspec.UNSET,
         notes=list(instance.notes) or msgspec.UNSET,
         safe_mode=instance.caveat or msgspec.UNSET,

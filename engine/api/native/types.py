@@ -411,6 +411,13 @@ class ListedModels(msgspec.Struct, kw_only=True, frozen=True):
     models: list[ListedModel]
 
 
+class Sequences(msgspec.Struct, kw_only=True, frozen=True):
+    """Requests that a loaded model decodes side by side."""
+
+    total: int
+    busy: int
+
+
 class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     """One entry of /api/ps."""
 
@@ -424,6 +431,12 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     context_length: int
     devices: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     """Bytes by device, main memory as `CPU`; olm's own, as all below."""
+    state: str | msgspec.UnsetType = msgspec.UNSET
+    """`starting`, `ready`, `draining` or `stopping`."""
+    sequences: Sequences | msgspec.UnsetType = msgspec.UNSET
+    cached_tokens: int | msgspec.UnsetType = msgspec.UNSET
+    """Tokens in the KV pool, of running requests and of idle ones; absent while it is computing a
+    long step."""
     notes: list[str] | msgspec.UnsetType = msgspec.UNSET
     """One sentence for each way in which the model has less than was asked for."""
     safe_mode: str | msgspec.UnsetType = msgspec.UNSET

@@ -33,10 +33,12 @@ from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
 from olmkit.engine.api.openai.responses import responses, stored_input_items, stored_response
 from olmkit.engine.api.operations.descriptions import docs, openapi
+from olmkit.engine.api.operations.events import events
 from olmkit.engine.api.operations.plan import plan
 from olmkit.engine.api.operations.probes import healthz, readyz
 from olmkit.engine.api.operations.promptkeeping import ForgetRequest, forget_prompts, kept_prompts
 from olmkit.engine.api.operations.scrape import metrics
+from olmkit.engine.api.operations.stats import stats
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.sse import EVENT_STREAM
 from olmkit.engine.api.streams import NDJSON
@@ -85,6 +87,11 @@ ENDPOINTS: Final = (
     _of("/api/version", status.version, "GET HEAD", Need.NOTHING),
     _of("/api/status", status.status, "GET", Need.LIST),
     _of("/api/me", status.me, "POST", Need.LIST),
+    _of("/api/signout", status.signout, "POST", Need.LIST),
+    _of("/api/user/keys/{key}", status.signout, "DELETE", Need.LIST),
+    _of("/api/experimental/web_search", status.cloud_search, "POST", Need.LIST),
+    _of("/api/experimental/web_fetch", status.cloud_search, "POST", Need.LIST),
+    _of("/api/experimental/model-recommendations", status.recommendations, "GET", Need.LIST),
     _of("/api/ps", status.ps, "GET", Need.READ, reply=types.RunningModels),
     _of("/api/tags", listing.tags, "GET HEAD", Need.LIST, reply=types.ListedModels),
     _of("/api/show", listing.show, "POST", Need.LIST, types.ShowRequest),
@@ -183,6 +190,8 @@ ENDPOINTS: Final = (
         housekeeping.VerifyRequest,
         gives=NDJSON,
     ),
+    _of("/api/events", events, "GET", Need.READ, gives=NDJSON),
+    _of("/api/stats", stats, "GET", Need.READ),
     _of("/api/cache", kept_prompts, "GET", Need.READ),
     _of("/api/cache", forget_prompts, "DELETE", Need.MANAGE, ForgetRequest),
     _of("/api/save", saveload.save, "POST", Need.MANAGE, saveload.SaveRequest, gives=TAR),

@@ -17,6 +17,7 @@ from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
+from olmkit.engine.runner.decoding.drafting import Drafting
 from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.intake import Intake
@@ -39,6 +40,7 @@ from olmkit.engine.runner.protocol import (
     PromptRead,
     Reply,
 )
+from olmkit.engine.runner.speculation.draftmodel import DraftModel
 
 REPEAT_LIMIT_TOKENS: Final = 256
 """The same token so many times in a row ends a completion: no text does that, stuck models do.
@@ -48,9 +50,6 @@ Rules of dashes and runs of blanks are far shorter, for their tokens hold many c
 
 _GROWTH_TOKENS: Final = 32
 """Room for each running request that must be left when another one is let in."""
-
-_MOST_DRAFTING: Final = 4
-"""Requests beside each other from which on nothing is guessed: a step is full without."""
 
 _NO_ROOM: Final = 1
 """llama_decode's status when the KV cache has no cells for the batch."""
@@ -69,11 +68,12 @@ class Generator:
         prompt_cache_bytes: int = 0,
         stored: StoredStates | None = None,
         drawing: DrawingPool | None = None,
+        draft_model: DraftModel | None = None,
     ) -> None:
         """`governor` None: the number of threads stays what the context was made with.
 
         `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `drawing`
-        None: tokens are drawn one after the other.
+        None: tokens are drawn one after the other. `draft_model` guesses what no text before says.
         """
         self._governor = governor
         self._model = model
@@ -92,6 +92,7 @@ class Generator:
         self._batch_tokens = context.batch_tokens
         self._preparing = Preparations(model)
         self._samplers = SamplerMaker(model)
+        self._drafting = Drafting(spare_outputs=context.spare_outputs, model=draft_model)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self.steps = 0
@@ -143,12 +144,19 @@ class Generator:
         replies += self._admit()
         if not self._running:
             return replies
-        if (governor := self._governor) and not self._runs_alone:
-            self._context.use_threads(governor.wake() if was_idle else governor.refresh())
-        elif governor:
-            self._context.use_threads(governor.most)
+        threads: int | None = None
+        if governor := self._governor:
+            threads = governor.most
+            if not self._runs_alone:
+                threads = governor.wake() if was_idle else governor.refresh()
+            self._context.use_threads(threads)
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
+        room_tokens = min(
+            self._limit_tokens - self._demand_tokens(), self._batch_tokens - len(self._running)
+        )
+        self._drafting.guess(self._running, room_tokens=room_tokens, threads=threads)
+        stepped_ns = time.monotonic_ns()
         prompt_tokens = self._fill_batch(started_ns)
         self._slots.make_room(self._batch.count)
         status = self._context.decode(self._batch)
@@ -158,12 +166,17 @@ class Generator:
         self._batch_tokens = self._context.batch_tokens
         is_plain = not prompt_tokens and not any(one.draft for one in self._running)
         if self._governor and is_plain and not self._runs_alone:
-            elapsed_ns = time.monotonic_ns() - started_ns
+            elapsed_ns = time.monotonic_ns() - stepped_ns
             self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
         self._drawn = self._drawing.draw(self._context, self._running) if self._drawing else {}
-        for sequence in [one for one in self._running if one.chunk]:
+        advancing = [one for one in self._running if one.chunk]
+        said = -sum(one.generated_tokens for one in advancing)
+        for sequence in advancing:
             replies += self._advance(sequence)
-        self._pace.record(prompt_tokens, time.monotonic_ns() - started_ns)
+        ended_ns = time.monotonic_ns()
+        self._pace.record(prompt_tokens, ended_ns - stepped_ns)
+        said += sum(one.generated_tokens for one in advancing)
+        self._drafting.record_step(ended_ns - started_ns, said)
         return replies
 
     # --- before a step -----------------------------------------------------------------------
@@ -236,9 +249,8 @@ class Generator:
         left = self._batch_tokens
         is_generating = False
         prompts = []
-        drafts = self._context.spare_outputs if len(self._running) <= _MOST_DRAFTING else 0
         for sequence in self._running:
-            sequence.chunk, sequence.output_index, sequence.draft = 0, -1, []
+            sequence.chunk, sequence.output_index = 0, -1
             sequence.started_ns = sequence.started_ns or now_ns
             if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
                 continue
@@ -246,10 +258,7 @@ class Generator:
                 prompts.append(sequence)
             elif left:
                 is_generating = is_generating or sequence.generated_tokens > 0
-                if drafts and sequence.lookup is not None and sequence.generated_tokens:
-                    sequence.draft = self._draft(sequence, min(drafts, left - len(self._running)))
                 self._add(sequence, 1)
-                drafts -= len(sequence.draft)
                 left -= sequence.chunk
         if is_generating:
             left = min(left, self._pace.limit_tokens(self._batch_tokens))
@@ -294,19 +303,6 @@ class Generator:
 
     def _held(self, sequence: Sequence) -> int:
         return sequence.slot.length if sequence.slot else 0
-
-    def _draft(self, sequence: Sequence, most: int) -> list[int]:
-        """Guesses at the next tokens, as far as the request and the pool have room for them."""
-        assert sequence.lookup is not None
-        wanted = sequence.request.draft_tokens
-        most = min(
-            most if wanted < 0 else wanted,
-            most,
-            sequence.most_tokens - sequence.generated_tokens - 1,
-            sequence.limit_tokens - len(sequence.tokens) - 1,
-        )
-        draft = sequence.lookup.draft(sequence.tokens, most) if most > 0 else []
-        return draft[: max(0, self._limit_tokens - self._demand_tokens())] if draft else draft
 
     def _add(self, sequence: Sequence, chunk: int) -> None:
         assert sequence.slot is not None
@@ -366,7 +362,7 @@ class Generator:
     def _check_draft(self, sequence: Sequence, slot: Slot) -> list[Reply]:
         """Samples behind the last token, and behind those of the draft as long as it is right."""
         replies: list[Reply] = []
-        draft, lookup, first = sequence.draft, sequence.lookup, sequence.output_index
+        draft, first = sequence.draft, sequence.output_index
         accepted = 0
         sequence.drafted_tokens += len(draft)
         while True:
@@ -379,8 +375,7 @@ class Generator:
             sequence.accepted_tokens += 1
             slot.length += 1
         self._slots.drop_behind(slot)
-        if lookup is not None:
-            lookup.record(len(draft), accepted)
+        self._drafting.record(sequence, accepted)
         return replies
 
     def _sample(self, sequence: Sequence) -> list[Reply]:

@@ -17,6 +17,7 @@ from olmkit.engine.runner.decoding.text.stops import StopScanner
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, common_prefix
 from olmkit.engine.runner.promptcache.slots import Slot
 from olmkit.engine.runner.protocol import Completion
+from olmkit.engine.runner.speculation.draftpace import DraftDepth
 from olmkit.engine.runner.speculation.promptlookup import PromptLookup
 
 _LONGEST_PERIOD_TOKENS: Final = 256
@@ -62,7 +63,11 @@ class Sequence:
     repeats: int = 0
     """How many times in a row the last token came."""
     lookup: PromptLookup | None = None
-    """What drafts come from; None: nothing is drafted."""
+    """What drafts come from, unless from a draft model; None: nothing is drafted."""
+    depth: DraftDepth = field(default_factory=DraftDepth)
+    """How far ahead a draft model guesses."""
+    is_model_draft: bool = False
+    """A draft model made the draft at hand."""
     draft: list[int] = field(default_factory=list)
     """Tokens behind its last one in the step at hand that are only guessed."""
     drafted_tokens: int = 0

@@ -27,6 +27,7 @@ from olmkit.engine.runner.protocol import (
     Cancel,
     Completion,
     Detokenize,
+    Embedded,
     Embedding,
     FailureKind,
     Health,
@@ -34,6 +35,9 @@ from olmkit.engine.runner.protocol import (
     Load,
     LoadOperation,
     LoadProgress,
+    Piece,
+    PromptRead,
+    Ranked,
     Ranking,
     Reply,
     Request,
@@ -65,6 +69,8 @@ class Loop:
         self._thread = TokenizingThread()
         self._tokenizing: list[tuple[Completion | Tokenize, Tokenizing]] = []
         """Requests whose long text is being tokenized beside the loop."""
+        self._read_tokens = self._written_tokens = 0
+        """What prompts and answers came to so far."""
 
     def run(self) -> None:
         """Runs until the daemon closes its end.
@@ -81,7 +87,7 @@ class Loop:
             while self._requests:
                 replies += self._answer(self._requests.popleft())
             if not self._peer.is_congested:
-                replies += self._step()
+                replies += self._counted(self._step())
             self._peer.send(replies)
 
     def save_prompts(self) -> None:
@@ -111,6 +117,20 @@ class Loop:
             if self._instance.generator is not None:
                 replies += self._instance.generator.step()
             replies += self._instance.embedder.step()
+        return replies
+
+    def _counted(self, replies: list[Reply]) -> list[Reply]:
+        """The same replies, once their tokens are counted."""
+        for reply in replies:
+            match reply:
+                case Piece():
+                    self._written_tokens += len(reply.tokens)
+                case PromptRead():
+                    self._read_tokens += reply.prompt_tokens - reply.cached_tokens
+                case Embedded() | Ranked():
+                    self._read_tokens += reply.prompt_tokens
+                case _:
+                    pass
         return replies
 
     # --- long texts --------------------------------------------------------------------------
@@ -255,6 +275,8 @@ class Loop:
             queued_requests=waiting,
             cached_tokens=held,
             steps=steps,
+            prompt_tokens=self._read_tokens,
+            completion_tokens=self._written_tokens,
         )
 
     # --- load --------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ import pytest
 from olmkit.engine.errors import EngineError, ModelUnloadable, OutOfMemory, QueueFull
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
-from olmkit.engine.scheduling.instances import InstanceId, TicketId
+from olmkit.engine.scheduling.instances import Cause, InstanceId, TicketId
 from olmkit.engine.scheduling.scheduler import Scheduler
 from olmkit.registry.errors import Cancelled
 
@@ -387,7 +387,7 @@ def test_turns_count_over_all_models() -> None:
     # Now it is bob's turn: the model of ann's other requests takes no more of them.
     for ticket in (3, 4, 5):
         assert bench.leave(ticket) == []
-    assert bench.leave(6) == [Stop(InstanceId(1))]
+    assert bench.leave(6) == [Stop(InstanceId(1), Cause.EVICTED, TicketId(16))]
     assert starts(bench.gone(1)) == [2]
 
 
