@@ -44,6 +44,7 @@ def run(chat: Chat) -> None:
                     return
             else:
                 chat.ask(unquoted(line))
+            chat.keep()
 
 
 @contextlib.contextmanager

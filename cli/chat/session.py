@@ -7,6 +7,7 @@ from olmkit.cli.chat.asking import Asking
 from olmkit.cli.chat.lineeditor import LineEditor
 from olmkit.cli.chat.media import extract_files
 from olmkit.cli.chat.preload import load
+from olmkit.cli.chat.sessionfile import KeptSession, SessionFile
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.engine.client import Client
 from olmkit.engine.client.replies import Message, ModelDetails, Timings
@@ -23,7 +24,10 @@ class Chat:
         asking: Asking,
         terminal: Terminal,
         editor: LineEditor,
+        kept: SessionFile | None = None,
     ) -> None:
+        """`kept` is where the chat goes on, and is kept; its system message and options count
+        where the user says nothing else. Raises: CliError: it cannot be read."""
         self.client = client
         self.model = model
         self.details = details
@@ -36,18 +40,43 @@ class Chat:
         self.timings: list[Timings] = []
         """Of every whole answer."""
         self.editor = editor
+        self._kept = kept
+        self._resume()
+
+    def _resume(self) -> None:
+        before = None if self._kept is None else self._kept.read()
+        if before is not None:
+            self.system = before.system
+            self.asking.options = before.options | self.asking.options
+            self.turns = list(before.turns)
+
+    def keep(self) -> None:
+        """Keeps the chat as it is, if it has a name. Raises: CliError: it cannot be written."""
+        if self._kept is not None:
+            self._kept.write(
+                KeptSession(
+                    model=self.model,
+                    system=self.system,
+                    options=self.asking.options,
+                    turns=tuple(self.turns),
+                )
+            )
 
     def say(self, text: str) -> None:
         """A line on stdout."""
         self.terminal.data(visible(text) + "\n")
 
     def show_stored(self) -> None:
-        """The model's own messages, as if they had been said here."""
+        """The model's own messages, as if they had been said here, and the last turn that was
+        kept."""
         for message in self.details.messages:
             if message.role == "user":
                 self.say(f">>> {message.content}")
             elif message.role == "assistant":
                 self.say(f"{message.content}\n")
+        if self.turns:
+            question, answer = self.turns[-2:]
+            self.say(f">>> {question.content}\n{answer.content}\n")
 
     def ask(self, text: str) -> None:
         """Sends the text, shows the answer and remembers both."""
