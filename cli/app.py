@@ -4,6 +4,7 @@ Help and errors are plain text, worded as Docker words them. Click lives inside 
 0.26; the pin on typer in pyproject.toml covers the private import.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, TypeGuard
@@ -21,6 +22,7 @@ from olmkit.modelfile.booleans import parse_boolean
 
 COMMANDS: Final = {
     "run": "Run a model: answer a prompt, or chat",
+    "session": "List or remove chats that are kept by name",
     "embed": "Print the vectors of texts",
     "rerank": "Sort documents by how well they answer a query",
     "replay": "Ask a recorded question again",
@@ -253,7 +255,20 @@ def _root(
         typer.echo(f"olm version {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            raise typer.Exit(_menu())
         typer.echo(ctx.get_help())
+
+
+def _menu() -> int:
+    """Runs the command that is picked; returns its exit code."""
+    from olmkit.cli.chat.menu import choose
+    from olmkit.cli.screen.terminal import Terminal
+    from olmkit.cli.settings import load_settings
+
+    terminal = Terminal()
+    words = choose(terminal, load_settings(terminal).home, __version__)
+    return run(words) if words else 0
 
 
 def run(words: Sequence[str]) -> int:

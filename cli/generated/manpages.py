@@ -21,6 +21,7 @@ FILES = {
     "$OLM_HOME/models": "the store, in Ollama's layout",
     "$OLM_HOME/shortnames.toml": 'short names of models: name = "reference" below [shortnames]',
     "$OLM_HOME/history": "lines of chats",
+    "$OLM_HOME/sessions": "chats that are kept by name",
     "$OLM_HOME/logs/daemon.log": "the log of a daemon that was started by another command",
     "$OLM_HOME/cache/engine-findings.json": "in which safe mode an engine runs on a processor",
     "$OLM_HOME/daemon.json": "process number and address of the running daemon",
