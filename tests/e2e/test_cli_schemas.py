@@ -16,8 +16,9 @@ from olmkit.engine.create.convert import convert_directory, directory_files
 from support.checkpoints import write_checkpoint
 from support.daemon import Daemon, running_daemon
 from support.models import minilm_gguf, smollm2
-from support.olm import olm, out
+from support.olm import OLM, environment, olm, out
 from support.registry import serving
+from support.terminal import on_terminal
 
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 SHORT = "PARAMETER num_ctx 1024\nPARAMETER num_predict 4\nPARAMETER temperature 0\nSYSTEM Hi."
@@ -63,7 +64,7 @@ ARRAYS: dict[str, tuple[str, ...]] = {
 }
 """Commands that print one array."""
 
-ELSEWHERE = {"run-piece", "key-create", "logs", "diff"}
+ELSEWHERE = {"run-piece", "key-create", "logs", "diff", "session"}
 """Tested in functions of their own."""
 
 
@@ -164,6 +165,17 @@ def test_a_key_is_told_once(place: Place) -> None:
 
 def test_differences_are_told_with_a_status_of_their_own(place: Place) -> None:
     check("diff", json.loads(place.json("diff", "m", "e", "--json", status=14)))
+
+
+def test_a_kept_chat_is_listed(place: Place) -> None:
+    words = [OLM, "run", "m", "--session", "work"]
+    with on_terminal(words, environment(place.environ)) as terminal:
+        terminal.wait_for("Send a message")
+        terminal.send("hi\r")
+        terminal.wait_for(lambda shown: shown.count(">>>") > 1, 60)
+        terminal.send("/bye\r")
+        assert terminal.wait_for_end() == 0
+    check("session", json.loads(place.json("session", "ls", "--json")))
 
 
 def test_lines_of_the_log_are_objects(place: Place) -> None:

@@ -44,6 +44,7 @@ WORDS: dict[str, tuple[str, ...]] = {
     "cache": ("du",),
     "system": ("df", "-v"),
     "stop": ("m",),
+    "session": ("ls",),
     "key": ("list",),
     "config": ("list",),
     "serve": ("--host", "nonsense://x"),
