@@ -131,6 +131,8 @@ class Settings:
     go_template: bool | None = None
     """Whether a Go template wins over the file's Jinja; None: the one that does more."""
     no_prune: bool = False
+    confines: bool = True
+    """Whether processes that read models and templates give up network, files and privileges."""
     no_history: bool = False
     editor: str | None = None
     engine_libraries: Path | None = None
@@ -230,6 +232,7 @@ class Settings:
             traces_content=parse_boolean(environ.get(TRACES_CONTENT, "").lower()) is True,
             go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
+            confines=read.flag("confines", "CONFINE") is not False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
             editor=read.text("editor", "EDITOR"),
             engine_libraries=read.foreign_path("engine_libraries", "LLAMA_CPP_LIB_PATH"),

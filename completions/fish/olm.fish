@@ -1,11 +1,13 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
+    not __fish_seen_subcommand_from run session embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
 complete -c olm -n __olm_needs_command -s h -l help -d 'Show help'
+complete -c olm -n __olm_needs_command -l debug -d 'Show where an error came from'
 complete -c olm -n __olm_needs_command -a run -d 'Run a model: answer a prompt, or chat'
+complete -c olm -n __olm_needs_command -a session -d 'List or remove chats that are kept by name'
 complete -c olm -n __olm_needs_command -a embed -d 'Print the vectors of texts'
 complete -c olm -n __olm_needs_command -a rerank -d 'Sort documents by how well they answer a query'
 complete -c olm -n __olm_needs_command -a replay -d 'Ask a recorded question again'
@@ -70,6 +72,7 @@ complete -c olm -n '__fish_seen_subcommand_from run' -l no-pull -d 'Fail if the 
 complete -c olm -n '__fish_seen_subcommand_from run' -l json -d 'Print one JSON object: text, calls, tokens, timings, end.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l jsonl -d 'Print a JSON object a piece, and that of --json at last.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l image -r -F -d 'An image to look at; repeatable.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l session -x -d 'A chat that is kept, and goes on later.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l record -r -F -d 'Write a file for `olm replay`.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l think -x -d 'true, false, low, medium, high or max.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l hidethinking -d 'Do not show what the model thinks.'
@@ -82,6 +85,11 @@ complete -c olm -n '__fish_seen_subcommand_from run' -l dimensions -x -d 'Embedd
 complete -c olm -n '__fish_seen_subcommand_from run' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from run' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__fish_seen_subcommand_from run' -F
+complete -c olm -n '__fish_seen_subcommand_from session' -s q -l quiet -d 'Print the names or digests only.'
+complete -c olm -n '__fish_seen_subcommand_from session' -s f -l filter -r -F -d 'Only what matches; values of one key add up, keys narrow down.'
+complete -c olm -n '__fish_seen_subcommand_from session' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
+complete -c olm -n '__fish_seen_subcommand_from session' -l json -d 'The same as --format json.'
+complete -c olm -n '__fish_seen_subcommand_from session' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from embed' -l lines -d 'Each line of standard input is a text.'
 complete -c olm -n '__fish_seen_subcommand_from embed' -l dimensions -x -d 'Length of vectors.'
 complete -c olm -n '__fish_seen_subcommand_from embed' -l truncate -l no-truncate -d 'Shorten what the context cannot hold, or fail.'
@@ -324,4 +332,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run session embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'

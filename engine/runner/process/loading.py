@@ -27,6 +27,7 @@ from olmkit.engine.runner.bindings import (
     memory_by_device,
     take_errors,
 )
+from olmkit.engine.runner.decoding.adaptersets import AdapterSets
 from olmkit.engine.runner.decoding.drawing import DrawingPool
 from olmkit.engine.runner.decoding.embedding import Embedder, EmbeddingPlan, plan_embedding
 from olmkit.engine.runner.decoding.generation import Generator
@@ -182,7 +183,7 @@ class _Loading:
         self._options = request.options
         self._is_dry = request.operation is LoadOperation.FIT
         self._threads = _affordable(self._options.threads) or default_threads()
-        self._adapters: list[Adapter] = []
+        self._adapters: list[tuple[str, Adapter]] = []
         self._contexts: list[Context] = []
         self._started_ns = time.monotonic_ns()
         self._model: Model | None = None
@@ -273,6 +274,7 @@ class _Loading:
                 stored=None if self._is_dry else stored_states(self._request),
                 drawing=DrawingPool(default_threads()) if uses_card else None,
                 draft_model=draft.model,
+                adapters=AdapterSets(context, loaded=self._adapters, load=self._adapter),
             )
             embedder = Embedder(model, plan, embedding_context)
         else:
@@ -285,12 +287,15 @@ class _Loading:
         return Instance(model=model, generator=generator, embedder=embedder, loaded=loaded)
 
     def _load_adapters(self) -> None:
-        for path in map(path_of, self._request.files.adapter_paths):
-            take_errors()
-            try:
-                self._adapters.append(load_adapter(self.model, path))
-            except NativeError as error:
-                raise adapter_failure(path, take_errors()) from error
+        for path in self._request.files.adapter_paths:
+            self._adapters.append((path, self._adapter(path)))
+
+    def _adapter(self, path: str) -> Adapter:
+        take_errors()
+        try:
+            return load_adapter(self.model, path_of(path))
+        except NativeError as error:
+            raise adapter_failure(path_of(path), take_errors()) from error
 
     # --- contexts ----------------------------------------------------------------------------
 
@@ -334,7 +339,7 @@ class _Loading:
         context = Context(self.model, options)
         self._contexts.append(context)
         if self._adapters:
-            context.apply_adapters(self._adapters)
+            context.apply_adapters([(adapter, 1.0) for _, adapter in self._adapters])
         return context
 
     def _reported(self, make: Callable[[], Context]) -> Context:
