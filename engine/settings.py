@@ -132,6 +132,8 @@ class Settings:
     """Whether a Go template wins over the file's Jinja; None: the one that does more."""
     no_prune: bool = False
     no_history: bool = False
+    markdown: bool = False
+    """Whether commands draw Markdown on a terminal."""
     editor: str | None = None
     engine_libraries: Path | None = None
     """Directory of llama.cpp's libraries, where they are not the installed ones; the variable,
@@ -231,6 +233,7 @@ class Settings:
             go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
+            markdown=read.flag("markdown", "MARKDOWN", twin=False) or False,
             editor=read.text("editor", "EDITOR"),
             engine_libraries=read.foreign_path("engine_libraries", "LLAMA_CPP_LIB_PATH"),
             remotes=Remotes.from_environment(

@@ -112,7 +112,10 @@ class Chat:
 
     def _send(self, question: Message) -> None:
         view = AnswerView(
-            self.terminal, wraps=self.asking.wraps, hides_thinking=self.asking.hides_thinking
+            self.terminal,
+            wraps=self.asking.wraps,
+            hides_thinking=self.asking.hides_thinking,
+            draws_markdown=self.asking.draws_markdown,
         )
         timings, notice = None, ""
         try:

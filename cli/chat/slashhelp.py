@@ -41,6 +41,8 @@ def settings() -> str:
         ("/set nohistory", "Disable history"),
         ("/set wordwrap", "Enable wordwrap"),
         ("/set nowordwrap", "Disable wordwrap"),
+        ("/set markdown", "Draw Markdown as what it means"),
+        ("/set nomarkdown", "Show answers as they are written"),
         ("/set format json", "Enable JSON mode"),
         ("/set noformat", "Disable formatting"),
         ("/set verbose", "Show LLM stats"),

@@ -49,6 +49,7 @@ VARIABLES: Final = {
     "OLM_GO_TEMPLATE": "1: Go templates win over Jinja, 0: they do not (the one that does more)",
     "OLM_NOPRUNE": "1 keeps blobs that no model uses",
     "OLM_NOHISTORY": "1 saves no lines of chats",
+    "OLM_MARKDOWN": "1 draws Markdown in answers as what it means, on a terminal",
     "OLM_EDITOR": "editor for Ctrl-G in a chat (VISUAL, EDITOR, vi)",
     "OLM_DEBUG": "1 logs more, 2 most",
 }
