@@ -179,7 +179,7 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Context, cmd_name: str) -> ClickCommand | None:
         """The command of that name or alias."""
-        name = ALIASES.get(cmd_name, cmd_name)
+        name = _full_name(cmd_name)
         return load_command(name) if name in COMMANDS else None
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
@@ -195,9 +195,14 @@ class LazyGroup(TyperGroup):
         Raises:
             UsageError: no such command; with names that are close.
         """
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        if args and not args[0].startswith("-") and _full_name(args[0]) not in COMMANDS:
             raise unknown_command(args[0])
         return super().resolve_command(ctx, args)
+
+
+def _full_name(name: str) -> str:
+    """The name of the command that a name or an alias stands for."""
+    return ALIASES.get(name, name)
 
 
 def unknown_command(name: str) -> UsageError:
@@ -238,6 +243,9 @@ def root() -> LazyGroup:
 def _root(
     ctx: typer.Context,
     version: bool = typer.Option(False, "-v", "--version", help="Show the version and exit."),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show where an error came from; of any command."
+    ),
 ) -> None:
     """Build, pull, run and serve local language models.
 

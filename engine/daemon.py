@@ -39,6 +39,7 @@ from olmkit.engine.addresses.localsocket import listen_locally, socket_path
 from olmkit.engine.addresses.tlsdoor import TlsDoor
 from olmkit.engine.api.connections import HEAD_S, ConnectionLimits, bounded
 from olmkit.engine.chat.templates.renderprocess import TemplateProcess
+from olmkit.engine.confinement.levels import Confinement
 from olmkit.engine.devices.enumeration import Enumerator, Found
 from olmkit.engine.errors import DaemonError
 from olmkit.engine.planning.available import has_accelerator
@@ -182,7 +183,9 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
             engine=lambda: safeguard.libraries.fingerprint,
         ),
         safeguard=safeguard,
-        templates=TemplateProcess(),
+        templates=TemplateProcess(
+            confinement=Confinement.FULL if settings.confines else Confinement.OFF
+        ),
         started_at=datetime.now().astimezone(),
         metrics=metrics,
         events=events,

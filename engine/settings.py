@@ -131,6 +131,8 @@ class Settings:
     go_template: bool | None = None
     """Whether a Go template wins over the file's Jinja; None: the one that does more."""
     no_prune: bool = False
+    confines: bool = True
+    """Whether processes that read models and templates give up network, files and privileges."""
     no_history: bool = False
     markdown: bool = False
     """Whether commands draw Markdown on a terminal."""
@@ -232,6 +234,7 @@ class Settings:
             traces_content=parse_boolean(environ.get(TRACES_CONTENT, "").lower()) is True,
             go_template=read.flag("go_template", "GO_TEMPLATE"),
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
+            confines=read.flag("confines", "CONFINE") is not False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
             markdown=read.flag("markdown", "MARKDOWN", twin=False) or False,
             editor=read.text("editor", "EDITOR"),

@@ -47,6 +47,7 @@ VARIABLES: Final = {
     "OLM_ORIGINS": "origins of browser requests to allow, besides local ones; a comma list",
     "OLM_HOSTS": "names of this machine that requests may use, besides its own; a comma list",
     "OLM_GO_TEMPLATE": "1: Go templates win over Jinja, 0: they do not (the one that does more)",
+    "OLM_CONFINE": "0: runners and template workers keep network, files and privileges (1)",
     "OLM_NOPRUNE": "1 keeps blobs that no model uses",
     "OLM_NOHISTORY": "1 saves no lines of chats",
     "OLM_MARKDOWN": "1 draws Markdown in answers as what it means, on a terminal",

@@ -144,4 +144,7 @@ def _limits(sheet: FactSheet) -> Rows:
         is_size = name.endswith("_bytes")
         shown = "unlimited" if value is None else size_text(value) if is_size else str(value)
         rows.append((name.removesuffix("_bytes").replace("_", " "), shown))
+    confinement = sheet.confinement
+    rows += [("runners give up", each) for each in confinement.active]
+    rows += [("not", each) for each in confinement.missing]
     return rows

@@ -5,6 +5,7 @@ end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
 complete -c olm -n __olm_needs_command -s h -l help -d 'Show help'
+complete -c olm -n __olm_needs_command -l debug -d 'Show where an error came from'
 complete -c olm -n __olm_needs_command -a run -d 'Run a model: answer a prompt, or chat'
 complete -c olm -n __olm_needs_command -a session -d 'List or remove chats that are kept by name'
 complete -c olm -n __olm_needs_command -a embed -d 'Print the vectors of texts'

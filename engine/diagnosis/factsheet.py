@@ -16,6 +16,7 @@ from typing import Final
 
 import olmkit
 from olmkit.engine.access.origins import Origins
+from olmkit.engine.confinement.confining import Measures, available
 from olmkit.engine.devices.enginesurvey import EngineSurvey, SurveyUnderWay
 from olmkit.engine.diagnosis.daemonstate import DaemonState, ask_daemon
 from olmkit.engine.diagnosis.drivers import Driver, find_drivers
@@ -85,6 +86,8 @@ class FactSheet:
     home: Place
     store: Place
     limits: Limits
+    confinement: Measures
+    """What runners give up before they read a model."""
     settings: tuple[SettingFact, ...]
     setting_warnings: tuple[str, ...]
     variables: dict[str, str]
@@ -139,6 +142,7 @@ def gather(settings: Settings, environ: Mapping[str, str]) -> FactSheet:
         home=home,
         store=store,
         limits=limits,
+        confinement=_confinement(settings),
         settings=settings_of(settings),
         setting_warnings=(*settings.warnings, *_bad_origins(settings)),
         variables=variables_of(environ),
@@ -157,6 +161,18 @@ def _bad_origins(settings: Settings) -> tuple[str, ...]:
     except InvalidRequest as error:
         return (str(error),)
     return ()
+
+
+def _confinement(settings: Settings) -> Measures:
+    """What runners of these settings give up on this machine, and what not and why."""
+    if not settings.confines:
+        return Measures(missing=("confined at all: OLM_CONFINE is 0",))
+    found = available()
+    if settings.rpc_servers:
+        why = "the network: devices of other machines (OLM_RPC) need it"
+        active = tuple(one for one in found.active if "network" not in one)
+        return replace(found, active=active, missing=(*found.missing, why))
+    return found
 
 
 def _with_free_memory(said: EngineSurvey, limits: Limits) -> EngineSurvey:

@@ -59,7 +59,8 @@ class ModelSpec:
     digest: str
     """Of the manifest, or of the file."""
     model_key: str
-    """The same for all names whose weights, projectors, adapters and drafts are the same."""
+    """The same for all names that a loaded model serves: those with the same weights, projector and
+    draft, and where the model pools, adapters. Else a request brings its adapters."""
     size_bytes: int
     modified_at: datetime | None
     files: ModelFiles
@@ -127,6 +128,7 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         draft = None
     weights_path = merged.weights_path(store, weights)
     header = read_header(weights_path, name=name)
+    pools = header.pooling_type is not None
     template, jinja_template = reader.text(Role.TEMPLATE), reader.text(Role.CHAT_TEMPLATE)
     if template is not None and is_jinja(template):
         template, jinja_template = None, template
@@ -135,7 +137,8 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         full_name=stored.reference.full,
         digest=str(stored.manifest_digest),
         model_key=" ".join(
-            str(x.digest) for x in (*weights, *projectors[:1], *adapters, *drafts[-1:])
+            str(x.digest)
+            for x in (*weights, *projectors[:1], *(adapters if pools else ()), *drafts[-1:])
         ),
         size_bytes=stored.size_bytes,
         modified_at=stored.modified_at,

@@ -17,6 +17,15 @@ class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
     """A small model that guesses what this one will say."""
 
 
+class AdapterUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One LoRA adapter of a request."""
+
+    path: str
+    """As `ModelFiles` has it."""
+    scale: float = 1.0
+    """Its strength; 0: as if it were not there."""
+
+
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options fixed for the life of a loaded model; a change of any needs a reload."""
 

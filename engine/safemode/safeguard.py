@@ -12,6 +12,7 @@ import sys
 from dataclasses import dataclass
 from datetime import datetime
 
+from olmkit.engine.confinement.levels import Confinement
 from olmkit.engine.errors import EngineUnusable
 from olmkit.engine.facts.enginelibraries import VARIABLE, EngineLibraries, find_libraries
 from olmkit.engine.facts.processor import this_processor
@@ -49,9 +50,15 @@ class Safeguard:
     """May be used from any thread."""
 
     def __init__(
-        self, *, libraries: EngineLibraries | None = None, findings: Findings | None = None
+        self,
+        *,
+        libraries: EngineLibraries | None = None,
+        findings: Findings | None = None,
+        confinement: Confinement = Confinement.FULL,
     ) -> None:
         """`libraries`: the installed ones. Without `findings` nothing outlives this object."""
+        self.confinement = confinement
+        """What processes of the engine give up."""
         self._libraries = libraries or find_libraries(None)
         self._findings = findings
         self._processor = this_processor()
@@ -61,7 +68,11 @@ class Safeguard:
     def of(cls, settings: Settings) -> "Safeguard":
         """For the engine and the home that the settings name."""
         libraries = find_libraries(settings.engine_libraries)
-        return cls(libraries=libraries, findings=Findings(settings.findings_file))
+        return cls(
+            libraries=libraries,
+            findings=Findings(settings.findings_file),
+            confinement=_confinement(settings),
+        )
 
     def known(self) -> Known:
         """How to start the engine as it is now: it may have been built anew since."""
@@ -135,6 +146,12 @@ class Safeguard:
             log_tail=log_tail,
             hint=f"build it for this machine: {rebuild_command()}",
         )
+
+
+def _confinement(settings: Settings) -> Confinement:
+    if not settings.confines:
+        return Confinement.OFF
+    return Confinement.NETWORK if settings.rpc_servers else Confinement.FULL
 
 
 def rebuild_command() -> str:

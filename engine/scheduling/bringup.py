@@ -41,7 +41,7 @@ class Loadable(Protocol):
 
     @property
     def model_key(self) -> str:
-        """The same for all names whose weights, projector, adapters and draft are the same."""
+        """The same for all names that one loaded model can serve."""
         ...
 
     @property

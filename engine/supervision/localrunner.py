@@ -13,9 +13,10 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar, Unpack
+from typing import Final, TypeVar, Unpack, cast
 
 from olmkit.engine.childenv import child_environment
+from olmkit.engine.confinement.levels import Confinement
 from olmkit.engine.errors import (
     ContextExceeded,
     DeviceLost,
@@ -138,11 +139,13 @@ class LocalRunner:
         command: Sequence[str] = COMMAND,
         mode: SafeMode = _NORMAL,
         environ: Mapping[str, str] | None = None,
+        confinement: Confinement = Confinement.FULL,
         patience: Patience = _PATIENCE,
     ) -> "LocalRunner":
         """A fresh runner for `model` (its name in errors and logs), not loaded yet.
 
-        `environ`: the variables of the process; None: those of this one.
+        `environ`: the variables of the process; None: those of this one. `confinement`: what it
+        gives up before it reads the model.
 
         Raises:
             RunnerDied: the process could not be started.
@@ -153,6 +156,7 @@ class LocalRunner:
                 process = await asyncio.create_subprocess_exec(
                     *command,
                     *("--fd", str(theirs.fileno())),
+                    *(() if confinement is Confinement.FULL else ("--confine", confinement.value)),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.PIPE,
                     stderr=asyncio.subprocess.STDOUT,
@@ -161,7 +165,9 @@ class LocalRunner:
                     cwd="/",
                     env=child_environment(environ),
                 )
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            _, stream = await asyncio.get_running_loop().create_unix_connection(
+                lambda: Multiplex(unread_limit=patience.unread_replies), sock=ours
+            )
         except OSError as error:
             ours.close()
             text = f"the runner of {model} cannot be started: {error.strerror or error}"
@@ -171,7 +177,6 @@ class LocalRunner:
             raise
         offer(process.pid)
         log.debug("runner started", extra={"model": model, "runner": process.pid})
-        stream = Multiplex(reader, writer, unread_limit=patience.unread_replies)
         return cls(model, process, stream, mode, patience)
 
     @property
@@ -211,7 +216,7 @@ class LocalRunner:
                     return loaded
         raise AssertionError("a load ends with a reply or raises")
 
-    async def complete(
+    def complete(
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
@@ -222,12 +227,10 @@ class LocalRunner:
             prompt=prompt if isinstance(prompt, str) else list(prompt),
             **options,
         )
-        async with aclosing(self._stream.stream(request)) as replies:
-            async for reply in replies:
-                if isinstance(reply, PromptProgress | PromptRead | Piece):
-                    yield reply
-                else:
-                    yield self._expect(reply, Completed)
+        replies = self._stream.stream(request, check=lambda reply: self._expect(reply, Completed))
+        return cast(
+            "AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]", replies
+        )
 
     async def embed(
         self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0

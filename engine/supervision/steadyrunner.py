@@ -287,7 +287,12 @@ class SteadyRunner:
 
 
 async def _start(model: str, guard: Safeguard, known: Known) -> LocalRunner:
-    return await LocalRunner.start(model, mode=known.mode, environ=guard.environment(known.mode))
+    return await LocalRunner.start(
+        model,
+        mode=known.mode,
+        environ=guard.environment(known.mode),
+        confinement=guard.confinement,
+    )
 
 
 def _retrieve(task: asyncio.Task[None]) -> None:

@@ -22,6 +22,8 @@ from support.registry import serving
 SCHEMAS = Path(__file__).resolve().parents[2] / "docs" / "schemas"
 SHORT = "PARAMETER num_ctx 1024\nPARAMETER num_predict 4\nPARAMETER temperature 0\nSYSTEM Hi."
 
+SUITE = 'models = ["m"]\n[[case]]\nname = "a"\nprompt = "hi"\nexpect.regex = "."\n'
+
 LINES: dict[str, tuple[str, ...]] = {
     "run": ("run", "m", "--json", "hi"),
     "ls": ("ls", "--json"),
@@ -48,6 +50,9 @@ LINES: dict[str, tuple[str, ...]] = {
     "system-df-verbose": ("system", "df", "-v", "--json"),
     "system-prune": ("system", "prune", "--dry-run", "--json"),
     "config": ("config", "list", "--json"),
+    "events": ("events", "--since", "1h", "--no-follow", "--json"),
+    "stats": ("stats", "--no-stream", "--json"),
+    "test": ("test", "suite.toml", "--json"),
     "bench": ("bench", "e", "--rounds", "1", "--time", "60s", "--json"),
 }
 """Commands that print one object, or one a line; the key is the name of the schema."""
@@ -58,7 +63,7 @@ ARRAYS: dict[str, tuple[str, ...]] = {
 }
 """Commands that print one array."""
 
-ELSEWHERE = {"run-piece", "key-create"}
+ELSEWHERE = {"run-piece", "key-create", "logs", "diff"}
 """Tested in functions of their own."""
 
 
@@ -85,6 +90,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     convert_directory(files, folder / "judge.gguf")
     (folder / "answer.txt").write_text("Hello.")
     (folder / "system.txt").write_text("You answer kindly, and the ship sails at noon. " * 30)
+    (folder / "suite.toml").write_text(SUITE)
     (folder / "wrong.modelfile").write_text("FROM m\nPARAMTER x 1\n")
     with serving() as registry:
         host = f"localhost:{registry.port}"
@@ -154,6 +160,25 @@ def test_a_key_is_told_once(place: Place) -> None:
     made = json.loads(place.json("key", "create", "second", "--json"))
     check("key-create", made)
     assert made["key"] not in place.json("key", "list", "--json")
+
+
+def test_differences_are_told_with_a_status_of_their_own(place: Place) -> None:
+    check("diff", json.loads(place.json("diff", "m", "e", "--json", status=14)))
+
+
+def test_lines_of_the_log_are_objects(place: Place) -> None:
+    """The log is that of a daemon which a command started."""
+    home = place.directory / "another"
+    environ = {**place.environ, "OLM_HOME": str(home), "OLM_HOST": f"unix://{home}/s"}
+    home.mkdir()
+    try:
+        out(olm(environ, "ls"))
+        lines = out(olm(environ, "logs", "--json")).splitlines()
+    finally:
+        out(olm(environ, "serve", "--stop"))
+    assert lines
+    for line in lines:
+        check("logs", json.loads(line))
 
 
 def test_all_metadata_and_the_settings_one_by_one_have_the_same_schema(place: Place) -> None:

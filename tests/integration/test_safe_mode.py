@@ -225,7 +225,7 @@ def test_another_death_is_no_matter_of_the_safe_mode(tmp_path: Path) -> None:
         runner.wait()
         assert answer(daemon, "tiny")
         assert safe_mode(daemon) == ""
-        assert not (tmp_path / "home" / "cache").exists()
+        assert not (tmp_path / "home" / "cache" / "engine-findings.json").exists()
 
 
 def test_an_answer_that_was_cut_short_is_an_error_and_the_next_one_works(tmp_path: Path) -> None:

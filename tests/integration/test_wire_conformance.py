@@ -16,12 +16,24 @@ import pytest
 from support import models
 from support.api import Answer, Api
 from support.daemon import running_daemon
+from support.replyforms import check_form
 
 THINKING = (
     "{{ range .Messages }}<|im_start|>{{ .Role }}\n"
     "{{ if .Thinking }}<think>{{ .Thinking }}</think>{{ end }}{{ .Content }}<|im_end|>\n"
     "{{ end }}<|im_start|>assistant\n{{ if .Think }}<think>\n{{ end }}"
 )
+TOOLS = (
+    "{{ range .Tools }}{{ . }}{{ end }}{{ range .Messages }}<|im_start|>{{ .Role }}\n{{ .Content }}"
+    '{{ range .ToolCalls }}<tool_call>{"name": "{{ .Function.Name }}", "arguments": '
+    "{{ .Function.Arguments }}}</tool_call>{{ end }}<|im_end|>\n{{ end }}<|im_start|>assistant\n"
+)
+CITY = {
+    "type": "object",
+    "properties": {"city": {"enum": ["Oslo"]}},
+    "required": ["city"],
+    "additionalProperties": False,
+}
 QUESTION = [{"role": "user", "content": "Name a colour."}]
 SHORT = {"temperature": 0, "num_predict": 6}
 
@@ -32,9 +44,11 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         api = Api(daemon)
         for path in ("/api/tags", "/api/ps"):
             assert api.get(path).json == {"models": []}
-        assert api.get("/v1/models").json == {"object": "list", "data": []}
+        assert api.get("/v1/models").json["data"] == []
         api.create("smol", models.smollm2(), parameters={"temperature": 0})
         api.create("thinker", parent="smol", template=THINKING)
+        api.create("caller", parent="smol", template=TOOLS)
+        api.create("minilm", models.minilm_gguf())
         yield api
 
 
@@ -204,6 +218,58 @@ def test_parts_of_a_message_are_one_turn(api: Api) -> None:
         return int(answer.json["usage"]["prompt_tokens"])
 
     assert tokens(parts) <= tokens("Name\na colour.") < tokens("Name", "a colour.")
+
+
+# --- forms ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "members"),
+    [
+        ("/v1/chat/completions", {"logprobs": True, "top_logprobs": 2}),
+        ("/v1/chat/completions", {"model": "thinker"}),
+        ("/v1/completions", {"prompt": "a", "logprobs": 2}),
+        ("/v1/embeddings", {"model": "minilm", "input": ["a", "b"]}),
+        ("/v1/embeddings", {"model": "minilm", "input": "a", "encoding_format": "base64"}),
+        ("/v1/responses", {"input": "a", "max_output_tokens": 4}),
+        ("/v1/messages", {"model": "thinker", "thinking": {"type": "enabled"}}),
+        ("/v1/messages/count_tokens", {}),
+    ],
+)
+def test_replies_have_the_form_that_is_described_and_no_other_members(
+    api: Api, path: str, members: dict[str, Any]
+) -> None:
+    answer = ask(api, path, **members)
+    assert answer.status == 200, answer.body
+    check_form("post", path, answer.json)
+
+
+def test_lists_have_the_form_that_is_described_and_no_other_members(api: Api) -> None:
+    check_form("get", "/v1/models", api.get("/v1/models").json)
+    check_form("get", "/v1/models/{name}", api.get("/v1/models/smol").json)
+
+
+def test_calls_have_the_form_that_is_described_and_no_other_members(api: Api) -> None:
+    function = {"name": "weather", "parameters": CITY}
+    wanted = {"model": "caller", "max_tokens": 60}
+    answer = ask(
+        api,
+        "/v1/chat/completions",
+        tools=[{"type": "function", "function": function}],
+        tool_choice={"type": "function", "function": {"name": "weather"}},
+        **wanted,
+    ).json
+    assert answer["choices"][0]["finish_reason"] == "tool_calls"
+    check_form("post", "/v1/chat/completions", answer)
+    answer = ask(
+        api,
+        "/v1/messages",
+        tools=[{"name": "weather", "input_schema": CITY}],
+        tool_choice={"type": "tool", "name": "weather"},
+        **wanted,
+    ).json
+    assert answer["content"][-1]["input"] == {"city": "Oslo"}
+    check_form("post", "/v1/messages", answer)
 
 
 # --- streams that break -----------------------------------------------------------------------

@@ -28,6 +28,7 @@ from olmkit.engine.chat.templates.renderprotocol import (
 )
 from olmkit.engine.chat.templates.turns import FairTurns
 from olmkit.engine.childenv import child_environment
+from olmkit.engine.confinement.levels import Confinement
 from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateRefused, TemplateTooSlow
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 from olmkit.engine.oomkills import offer
@@ -49,7 +50,7 @@ class _Worker:
         self._writer = writer
 
     @classmethod
-    async def start(cls, deadline_s: float) -> "_Worker":
+    async def start(cls, deadline_s: float, confinement: Confinement) -> "_Worker":
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -57,6 +58,7 @@ class _Worker:
                     sys.executable,
                     *("-P", "-m", "olmkit.engine.chat.templates.renderworker"),
                     *("--fd", str(theirs.fileno()), "--deadline", str(deadline_s)),
+                    *("--confine", confinement.value),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),),
@@ -115,7 +117,9 @@ class TemplateProcess:
         deadline_s: float = DEADLINE_S,
         idle_s: float = IDLE_S,
         max_workers: int = MAX_WORKERS,
+        confinement: Confinement = Confinement.FULL,
     ) -> None:
+        self._confinement = confinement
         self._deadline_s = deadline_s
         self._idle_s = idle_s
         self._turns = FairTurns(max_workers)
@@ -168,7 +172,10 @@ class TemplateProcess:
                 self._idle = asyncio.get_running_loop().call_later(self._idle_s, self._retire)
 
     async def _exchange(self, frame: bytes) -> Reply:
-        worker = self._resting.pop() if self._resting else await _Worker.start(self._deadline_s)
+        if self._resting:
+            worker = self._resting.pop()
+        else:
+            worker = await _Worker.start(self._deadline_s, self._confinement)
         try:
             async with asyncio.timeout(self._deadline_s):
                 reply = await worker.exchange(frame)

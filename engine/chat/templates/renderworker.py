@@ -1,8 +1,8 @@
 """The template worker: `python -m olmkit.engine.chat.templates.renderworker --fd N`.
 
-A child process of the daemon that runs chat templates, one at a time, and nothing else. It sets
-its own limits of memory and time before the first template, so that they hold also when the
-daemon is gone; at EOF on its socket it ends.
+A child process of the daemon that runs chat templates, one at a time, and nothing else. It gives
+up network, files and privileges and sets its own limits of memory and time before the first
+template, so that they hold also when the daemon is gone; at EOF on its socket it ends.
 """
 
 import argparse
@@ -29,6 +29,8 @@ from olmkit.engine.chat.templates.renderprotocol import (
     Reply,
     decode_job,
 )
+from olmkit.engine.confinement.confining import confine
+from olmkit.engine.confinement.levels import Confinement
 from olmkit.engine.errors import TemplateFailed, TemplateRefused
 from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
 
@@ -39,9 +41,13 @@ def main() -> int:
     """Serve jobs until the daemon closes the socket."""
     parser = argparse.ArgumentParser(prog="olm template worker")
     parser.add_argument("--fd", type=int, required=True)
+    parser.add_argument(
+        "--confine", type=Confinement, choices=Confinement, default=Confinement.FULL
+    )
     parser.add_argument("--deadline", type=float, default=DEADLINE_S)
     arguments = parser.parse_args()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is the daemon's matter
+    confine(arguments.confine)
     limit_memory()
     with socket.socket(fileno=arguments.fd) as connection:
         try:

@@ -17,7 +17,7 @@ from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
-from olmkit.engine.runner.decoding.drafting import Drafting
+from olmkit.engine.runner.decoding.adaptersets import AdapterSets
 from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.intake import Intake
@@ -37,9 +37,9 @@ from olmkit.engine.runner.protocol import (
     FailureKind,
     Piece,
     PromptProgress,
-    PromptRead,
     Reply,
 )
+from olmkit.engine.runner.speculation.drafting import Drafting
 from olmkit.engine.runner.speculation.draftmodel import DraftModel
 
 REPEAT_LIMIT_TOKENS: Final = 256
@@ -69,6 +69,7 @@ class Generator:
         stored: StoredStates | None = None,
         drawing: DrawingPool | None = None,
         draft_model: DraftModel | None = None,
+        adapters: AdapterSets | None = None,
     ) -> None:
         """`governor` None: the number of threads stays what the context was made with.
 
@@ -87,7 +88,8 @@ class Generator:
         computing_ns = self._pace.expected_ns
         parked = ParkedStates(context, self._reach, computing_ns, prompt_cache_bytes, stored)
         self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
-        self._intake = Intake(model, limit_tokens=limit_tokens)
+        self._intake = Intake(model, limit_tokens=limit_tokens, adapters=adapters)
+        self._adapters = adapters
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
         self._preparing = Preparations(model)
@@ -152,19 +154,20 @@ class Generator:
             self._context.use_threads(threads)
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
+        active = self._take_turn()
         room_tokens = min(
-            self._limit_tokens - self._demand_tokens(), self._batch_tokens - len(self._running)
+            self._limit_tokens - self._demand_tokens(), self._batch_tokens - len(active)
         )
-        self._drafting.guess(self._running, room_tokens=room_tokens, threads=threads)
+        self._drafting.guess(active, room_tokens=room_tokens, threads=threads)
         stepped_ns = time.monotonic_ns()
-        prompt_tokens = self._fill_batch(started_ns)
+        prompt_tokens = self._fill_batch(active, started_ns)
         self._slots.make_room(self._batch.count)
         status = self._context.decode(self._batch)
         self.steps += 1
         if status != 0:
             return replies + self._recover(status)
         self._batch_tokens = self._context.batch_tokens
-        is_plain = not prompt_tokens and not any(one.draft for one in self._running)
+        is_plain = not prompt_tokens and not any(one.draft for one in active)
         if self._governor and is_plain and not self._runs_alone:
             elapsed_ns = time.monotonic_ns() - stepped_ns
             self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
@@ -194,7 +197,8 @@ class Generator:
             if sequence.request.reproducible and self._running:
                 break
             can_share = not sequence.request.reproducible and not self._reach.is_recurrent
-            leader, common = find_leader(self._running if can_share else [], sequence.tokens)
+            alike = [one for one in self._running if can_share and one.variant == sequence.variant]
+            leader, common = find_leader(alike, sequence.tokens)
             demand = self._demand_tokens() + len(sequence.tokens) - common
             growth = _GROWTH_TOKENS * (len(self._running) + 1)
             if self._running and demand + growth > self._limit_tokens:
@@ -211,7 +215,7 @@ class Generator:
         """Gives a request a slot and, the first time, its sampler."""
         is_alone = sequence.request.reproducible
         acquire = self._slots.acquire_alone if is_alone else self._slots.acquire
-        sequence.slot = acquire(sequence.tokens)
+        sequence.slot = acquire(sequence.tokens, sequence.variant)
         self._follow(sequence, leader, common)
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
@@ -243,14 +247,22 @@ class Generator:
         self._leave(sequence)
         self._waiting.appendleft(sequence)
 
-    def _fill_batch(self, now_ns: int) -> int:
+    def _take_turn(self) -> list[Sequence]:
+        """The running requests that this step is for: those with one set of adapters."""
+        for sequence in self._running:
+            sequence.chunk, sequence.output_index = 0, -1
+        if self._adapters is None:
+            return self._running
+        variant = self._adapters.take_turn([one.variant for one in self._running])
+        return [one for one in self._running if one.variant == variant]
+
+    def _fill_batch(self, active: list[Sequence], now_ns: int) -> int:
         """Puts the step together; returns how many tokens of prompts are in it."""
         self._batch.clear()
         left = self._batch_tokens
         is_generating = False
         prompts = []
-        for sequence in self._running:
-            sequence.chunk, sequence.output_index = 0, -1
+        for sequence in active:
             sequence.started_ns = sequence.started_ns or now_ns
             if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
                 continue
@@ -348,8 +360,7 @@ class Generator:
         replies: list[Reply] = []
         if not sequence.prompt_ended_ns:
             sequence.prompt_ended_ns = time.monotonic_ns()
-            prompt, cached = sequence.prompt_tokens, sequence.cached_tokens
-            replies = [PromptRead(id=sequence.id, prompt_tokens=prompt, cached_tokens=cached)]
+            replies = [sequence.prompt_read()]
         try:
             if sequence.draft:
                 return replies + self._check_draft(sequence, sequence.slot)
@@ -435,24 +446,7 @@ class Generator:
         self, sequence: Sequence, reason: EndReason, stop: str | None = None
     ) -> Completed:
         self._remove(sequence)
-        now_ns = time.monotonic_ns()
-        started_ns = sequence.started_ns or now_ns
-        prompt_ended_ns = sequence.prompt_ended_ns or now_ns
-        return Completed(
-            id=sequence.id,
-            text=sequence.stops.flush(),
-            reason=reason,
-            stop_string=stop,
-            prompt_tokens=sequence.prompt_tokens,
-            cached_tokens=sequence.cached_tokens,
-            dropped_tokens=sequence.dropped_tokens,
-            shifted_tokens=sequence.shifted_tokens,
-            drafted_tokens=sequence.drafted_tokens,
-            accepted_tokens=sequence.accepted_tokens,
-            prompt_ns=prompt_ended_ns - started_ns,
-            completion_tokens=sequence.generated_tokens,
-            completion_ns=now_ns - prompt_ended_ns,
-        )
+        return sequence.completed(reason, stop, now_ns=time.monotonic_ns())
 
     def _fail(self, sequence: Sequence, error: RequestFailed) -> Reply:
         """Ends a request after which its part of the pool cannot be trusted."""
@@ -486,7 +480,11 @@ class Generator:
             for follower in [one for one in self._running if one.leader is sequence]:
                 self._take_over(follower, sequence)
                 # The first of those that waited goes on with the rest, for the others as well.
-                earlier = self._running[: self._running.index(follower)]
+                earlier = [
+                    one
+                    for one in self._running[: self._running.index(follower)]
+                    if one.variant == follower.variant
+                ]
                 self._follow(follower, *find_leader(earlier, follower.tokens))
             if sequence.shifted_tokens:
                 # What is behind the cut was computed with what is gone now in view.

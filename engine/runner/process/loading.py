@@ -27,6 +27,7 @@ from olmkit.engine.runner.bindings import (
     memory_by_device,
     take_errors,
 )
+from olmkit.engine.runner.decoding.adaptersets import AdapterSets
 from olmkit.engine.runner.decoding.drawing import DrawingPool
 from olmkit.engine.runner.decoding.embedding import Embedder, EmbeddingPlan, plan_embedding
 from olmkit.engine.runner.decoding.generation import Generator
@@ -34,7 +35,7 @@ from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.draftloading import LoadedDraft, load_draft
-from olmkit.engine.runner.process.offloading import connect, offload_of
+from olmkit.engine.runner.process.offloading import connect, device_names, offload_of
 from olmkit.engine.runner.process.promptstore import stored_states
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
@@ -182,7 +183,7 @@ class _Loading:
         self._options = request.options
         self._is_dry = request.operation is LoadOperation.FIT
         self._threads = _affordable(self._options.threads) or default_threads()
-        self._adapters: list[Adapter] = []
+        self._adapters: list[tuple[str, Adapter]] = []
         self._contexts: list[Context] = []
         self._started_ns = time.monotonic_ns()
         self._model: Model | None = None
@@ -221,7 +222,7 @@ class _Loading:
         """
         layout = self._request.layout
         if layout is not None and not self._is_cpu_only:
-            connect([share.device for share in layout.shares])
+            connect(device_names(layout))
         take_errors()
         try:
             self._model = Model(
@@ -273,6 +274,7 @@ class _Loading:
                 stored=None if self._is_dry else stored_states(self._request),
                 drawing=DrawingPool(default_threads()) if uses_card else None,
                 draft_model=draft.model,
+                adapters=AdapterSets(context, loaded=self._adapters, load=self._adapter),
             )
             embedder = Embedder(model, plan, embedding_context)
         else:
@@ -285,12 +287,15 @@ class _Loading:
         return Instance(model=model, generator=generator, embedder=embedder, loaded=loaded)
 
     def _load_adapters(self) -> None:
-        for path in map(path_of, self._request.files.adapter_paths):
-            take_errors()
-            try:
-                self._adapters.append(load_adapter(self.model, path))
-            except NativeError as error:
-                raise adapter_failure(path, take_errors()) from error
+        for path in self._request.files.adapter_paths:
+            self._adapters.append((path, self._adapter(path)))
+
+    def _adapter(self, path: str) -> Adapter:
+        take_errors()
+        try:
+            return load_adapter(self.model, path_of(path))
+        except NativeError as error:
+            raise adapter_failure(path_of(path), take_errors()) from error
 
     # --- contexts ----------------------------------------------------------------------------
 
@@ -334,7 +339,7 @@ class _Loading:
         context = Context(self.model, options)
         self._contexts.append(context)
         if self._adapters:
-            context.apply_adapters(self._adapters)
+            context.apply_adapters([(adapter, 1.0) for _, adapter in self._adapters])
         return context
 
     def _reported(self, make: Callable[[], Context]) -> Context:
@@ -351,7 +356,10 @@ class _Loading:
         model = self.model
         return Loaded(
             id=self._request.id,
-            buffers=buffers_of(memory_by_device(model, context), self._draft.taken),
+            buffers=buffers_of(
+                memory_by_device(model, context, split_over=device_names(self._request.layout)),
+                self._draft.taken,
+            ),
             context_tokens=limit_tokens,
             trained_context_tokens=model.trained_context_tokens,
             vocabulary_tokens=model.vocabulary_tokens,

@@ -20,6 +20,7 @@ from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.text.detokenizer import detokenize
 from olmkit.engine.runner.decoding.tokenizing import LONG_CHARACTERS, Tokenizing, TokenizingThread
 from olmkit.engine.runner.failures import RequestFailed
+from olmkit.engine.runner.process.confined import Confiner
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
 from olmkit.engine.runner.process.loading import Instance, fit, load, load_vocabulary
 from olmkit.engine.runner.process.offloading import prove
@@ -59,8 +60,9 @@ _PROGRESS_PAUSE_NS: Final = 50_000_000
 class Loop:
     """Serves one daemon until it is gone."""
 
-    def __init__(self, peer: FrameSocket) -> None:
+    def __init__(self, peer: FrameSocket, confiner: Confiner) -> None:
         self._peer = peer
+        self._confiner = confiner
         self._instance: Instance | None = None
         self._vocabulary: Model | None = None
         """The model that tokenizes while there is no instance."""
@@ -184,6 +186,8 @@ class Loop:
             return [RequestFailed(FailureKind.INTERNAL, message).reply(request.id)]
 
     def _handle(self, request: Request) -> list[Reply]:
+        if isinstance(request, Load):
+            self._confiner.before(request)
         match request:
             case Cancel():
                 return self._cancel(request.id)

@@ -15,6 +15,7 @@ import struct
 import sys
 from typing import Final, NoReturn
 
+from olmkit.engine.confinement.levels import Confinement
 from olmkit.engine.facts.suitability import engine_warning
 from olmkit.engine.framing import ProtocolViolation
 from olmkit.engine.runner.protocol import EXIT_NO_ENGINE
@@ -37,6 +38,9 @@ def main() -> NoReturn:
     parser.add_argument("--fd", type=int, required=True, help="inherited socketpair end")
     levels = ("debug", "info", "warn", "error")
     parser.add_argument("--log-level", choices=levels, default="info", help="least level logged")
+    parser.add_argument(
+        "--confine", type=Confinement, choices=Confinement, default=Confinement.FULL
+    )
     arguments = parser.parse_args()
     peer = socket.socket(fileno=arguments.fd)
     _end_with_parent(peer)
@@ -45,10 +49,10 @@ def main() -> NoReturn:
     # A failed assertion in llama.cpp would start a debugger on this process before it aborts.
     os.environ["GGML_NO_BACKTRACE"] = "1"
     # No teardown: freeing gigabytes piece by piece only takes time that the daemon waits.
-    os._exit(_serve(peer, arguments.log_level))
+    os._exit(_serve(peer, arguments.log_level, arguments.confine))
 
 
-def _serve(peer: socket.socket, log_level: str) -> int:
+def _serve(peer: socket.socket, log_level: str, confinement: Confinement) -> int:
     """Serves the daemon; returns the exit status."""
     try:
         # Here, not above: the import loads llama.cpp's libraries, and that may fail.
@@ -60,6 +64,7 @@ def _serve(peer: socket.socket, log_level: str) -> int:
             set_log_sink,
             system_info,
         )
+        from olmkit.engine.runner.process.confined import Confiner
         from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
         from olmkit.engine.runner.process.loop import Loop
 
@@ -72,7 +77,7 @@ def _serve(peer: socket.socket, log_level: str) -> int:
         set_log_sink(log.write_native)
         if warning := engine_warning(libraries(), system_info=system_info()):
             log.write(LogLevel.WARN, warning)
-        loop = Loop(FrameSocket(peer))
+        loop = Loop(FrameSocket(peer), Confiner(confinement))
         try:
             loop.run()
         except PeerGone:

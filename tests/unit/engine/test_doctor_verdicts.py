@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from olmkit.engine.confinement.confining import Measures
 from olmkit.engine.devices.enginesurvey import EngineDevice, EngineSurvey
 from olmkit.engine.diagnosis.daemonstate import DaemonState
 from olmkit.engine.diagnosis.factsheet import EngineFacts, FactSheet, Versions
@@ -58,6 +59,7 @@ WELL = FactSheet(
         cgroup_cores=None,
         ulimits={"open_files": 1024},
     ),
+    confinement=Measures(),
     settings=(),
     setting_warnings=(),
     variables={},
