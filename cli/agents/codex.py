@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from olmkit.cli.agents.agent import Configuration, Endpoint, Start
-from olmkit.cli.errors import CliError
+from olmkit.cli.ownfiles import require_own
 from olmkit.registry.replacing import write_in_place
 
 PROFILE: Final = "olm"
@@ -63,14 +63,7 @@ class Profile:
 
     def check(self) -> None:
         """Raises: CliError, the file is somebody else's."""
-        try:
-            text = self.path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            return
-        if not text.startswith(MARK):
-            raise CliError(
-                f"{self.path} was not written by olm", hint="move it away, then run this again"
-            )
+        require_own(self.path, MARK)
 
 
 def _profile(endpoint: Endpoint | None, environ: Mapping[str, str]) -> Profile:

@@ -12,7 +12,7 @@ from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, UsageError
 from olmkit.cli.screen.progress import ProgressDisplay, progress_display
-from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.screen.terminal import Terminal, write_all
 from olmkit.cli.settings import daemon
 from olmkit.engine.client.replies import Progress
 from olmkit.engine.client.storereplies import Archive
@@ -147,5 +147,5 @@ def _told(path: Path) -> Iterator[None]:
 
 def _write(file: BinaryIO, pieces: Iterator[bytes]) -> None:
     for piece in pieces:
-        file.write(piece)
+        write_all(file, piece)
     file.flush()

@@ -12,6 +12,7 @@ from olmkit.cli.deploying.deployment import kept_variables, olm_program
 from olmkit.cli.deploying.launchd import LABEL, launch_agent
 from olmkit.cli.deploying.systemd import service_unit, socket_unit
 from olmkit.cli.errors import CliError
+from olmkit.cli.ownfiles import require_own
 from olmkit.engine.settings import Settings
 
 MARK: Final = "Written by `olm service install`"
@@ -63,15 +64,7 @@ class Service:
 
     def _check_owned(self) -> None:
         for path in self.files:
-            try:
-                text = path.read_text(encoding="utf-8", errors="replace")
-            except FileNotFoundError:
-                continue
-            if MARK not in text:
-                raise CliError(
-                    f"{path} was not written by olm",
-                    hint="move it away, then run the command again",
-                )
+            require_own(path, MARK)
 
 
 def service_of(settings: Settings, *, on_demand: bool) -> Service:

@@ -40,11 +40,15 @@ def pages() -> dict[str, str]:
 
 def generated() -> dict[Path, str]:
     """Everything that is generated and checked in, by path below the checkout."""
+    from olmkit.cli.generated.apipage import api_page
     from olmkit.cli.generated.configpage import config_page
+    from olmkit.cli.generated.modelfilepage import modelfile_page
     from olmkit.cli.generated.shells import script
 
     files = {Path("man/man1") / name: text for name, text in pages().items()}
     files[Path("man/man5/olm.toml.5")] = config_page()
+    files[Path("man/man5/Modelfile.5")] = modelfile_page()
+    files[Path("man/man7/olm-api.7")] = api_page()
     files[Path("completions/bash/olm")] = script("bash")
     files[Path("completions/zsh/_olm")] = script("zsh")
     files[Path("completions/fish/olm.fish")] = script("fish")

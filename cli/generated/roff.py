@@ -3,9 +3,9 @@
 from olmkit import __version__
 
 
-def head(name: str, summary: str, *, section: int = 1) -> str:
-    """The title of a page, and its NAME."""
-    title = escaped(name.upper())
+def head(name: str, summary: str, *, section: int = 1, is_name: bool = False) -> str:
+    """The title of a page, and its NAME; `is_name`: its letters stay as they are."""
+    title = escaped(name if is_name else name.upper())
     return (
         f'.TH {title} {section} "" "olm {__version__}" "olm manual"\n'
         f".SH NAME\n{escaped(name)} \\- {escaped(summary)}"

@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import BinaryIO, TextIO
 
 from olmkit.cli.errors import CliError
 
@@ -21,6 +21,17 @@ def visible(text: str) -> str:
     Models, registries and servers choose what comes here. Newlines and tabs stay.
     """
     return text if text.isascii() and text.isprintable() else text.translate(_CONTROLS)
+
+
+def write_all(file: BinaryIO, data: bytes) -> None:
+    """Writes every byte, or raises OSError.
+
+    With PYTHONUNBUFFERED set stdout is the bare file, which may take a part only: where the reader
+    of a pipe goes away, or a disk is full, and the next write says so.
+    """
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) or 0 :]
 
 
 class Terminal:
@@ -113,7 +124,7 @@ class Terminal:
             if buffer is None:
                 self.stdout.write(text)
             else:
-                buffer.write(text.encode("utf-8", "replace"))
+                write_all(buffer, text.encode("utf-8", "replace"))
                 buffer.flush()
         except BrokenPipeError:
             raise

@@ -1,6 +1,7 @@
 """What scripts may rely on: exit codes by real causes, and the forms of answers."""
 
 import json
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from olmkit.cli.exits import ExitCode
 from support.daemon import Daemon, running_daemon, wait_until
 from support.models import minilm_gguf, smollm2
 from support.olm import OLM, environment, olm, out
@@ -93,6 +95,27 @@ def test_3_no_such_model_or_file(environ: dict[str, str]) -> None:
     assert olm(environ, "embed", "absent", "--no-pull", "hi").returncode == 3
     assert olm(environ, "run", "m", "--schema", "absent.json", "hi").returncode == 3
     assert olm(environ, "replay", "absent.json").returncode == 3
+
+
+def test_4_a_key_that_is_missing_or_wrong(environ: dict[str, str], tmp_path: Path) -> None:
+    """From another home the only way in is the port, where a key is asked for once there is one."""
+    elsewhere = {**environ, "OLM_HOME": str(tmp_path)}
+    out(olm(elsewhere, "ls"))
+    key = out(olm(environ, "key", "create", "ci", "--scope", "read")).strip()
+    try:
+        for given, code in (({}, 4), ({"OLM_API_KEY": "wrong"}, 4), ({"OLM_API_KEY": key}, 0)):
+            assert olm({**elsewhere, **given}, "ls").returncode == code
+        forbidden = olm({**elsewhere, "OLM_API_KEY": key}, "rm", "m")
+        assert (forbidden.returncode, forbidden.stdout) == (4, b"")
+    finally:
+        olm(environ, "key", "revoke", "ci")
+
+
+def test_5_a_daemon_that_cannot_be_reached(environ: dict[str, str]) -> None:
+    done = olm({**environ, "OLM_HOST": "nowhere.invalid:1"}, "ls")
+    assert (done.returncode, done.stdout) == (5, b"")
+    assert b"cannot connect to the daemon at http://nowhere.invalid:1" in done.stderr
+    assert b"hint: OLM_HOST" in done.stderr
 
 
 def test_7_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
@@ -226,6 +249,23 @@ def test_130_an_interrupt(environ: dict[str, str]) -> None:
     assert answering.returncode == 130
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_141_a_reader_that_goes_away(environ: dict[str, str], unbuffered: str) -> None:
+    """Python writes to a bare file where PYTHONUNBUFFERED says so, as container images do."""
+    with subprocess.Popen(
+        [OLM, "show", "m", "--verbose", "--json"],
+        env=environment({**environ, "PYTHONUNBUFFERED": unbuffered}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as telling:
+        assert telling.stdout is not None
+        assert telling.stdout.read(1) == b"{"
+        telling.stdout.close()
+        assert telling.stderr is not None
+        assert telling.stderr.read() == b""
+    assert telling.returncode == 141
+
+
 def test_lines_of_json_add_up_to_the_object_at_their_end(environ: dict[str, str]) -> None:
     words = ("run", "short", "Name a colour.")
     plain = out(olm(environ, *words))
@@ -272,6 +312,17 @@ def test_an_image_for_a_model_without_eyes_is_refused(
     done = olm(environ, "run", "m", "--image", str(tmp_path / "i.png"), "What is it?")
     assert done.returncode == 1
     assert b"does not support images" in done.stderr
+
+
+def test_every_code_is_tested_by_a_real_cause() -> None:
+    """A test's name begins with its code, here or in a file beside this."""
+    files = Path(__file__).parent.glob("test_*.py")
+    tested = {
+        int(code)
+        for file in files
+        for code in re.findall(r"^def test_(\d+)_", file.read_text(), re.M)
+    }
+    assert tested == {int(code) for code in ExitCode}
 
 
 def _grammar(environ: dict[str, str]) -> str:

@@ -22,7 +22,7 @@ sys.stdin.read()
 """Takes 500 MiB, in processes that are all smaller than a runner."""
 
 
-def test_a_model_over_the_groups_limit_is_refused_with_the_numbers(tmp_path: Path) -> None:
+def test_6_a_model_over_the_groups_limit_is_refused_with_the_numbers(tmp_path: Path) -> None:
     with cgroup("memory") as group, group.nested() as inner:
         group.limit_memory(220 * MIB)
         with running_daemon(tmp_path / "home", command=inner.running(COMMAND)) as daemon:
@@ -34,7 +34,7 @@ def test_a_model_over_the_groups_limit_is_refused_with_the_numbers(tmp_path: Pat
             assert "is free" in done.stderr.decode()
 
 
-def test_a_runner_that_the_kernel_kills_for_memory_is_told_as_such(tmp_path: Path) -> None:
+def test_6_a_runner_that_the_kernel_kills_for_memory_is_told_as_such(tmp_path: Path) -> None:
     with cgroup("memory") as group:
         group.limit_memory(600 * MIB)
         with running_daemon(tmp_path / "home", command=group.running(COMMAND)) as daemon:
