@@ -12,6 +12,7 @@ ALL = [
     "first_token",
     "decode",
     "api",
+    "token_calls",
     "serving",
     "drafting",
     "restart",

@@ -10,13 +10,14 @@ an error.
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from olmkit.engine.addresses.address import Address
 from olmkit.engine.configuration.configfiles import (
     SYSTEM_FILE,
+    exposed_secrets,
     find_config_files,
     read_values,
     user_file,
@@ -134,6 +135,8 @@ class Settings:
     confines: bool = True
     """Whether processes that read models and templates give up network, files and privileges."""
     no_history: bool = False
+    markdown: bool = False
+    """Whether commands draw Markdown on a terminal."""
     editor: str | None = None
     engine_libraries: Path | None = None
     """Directory of llama.cpp's libraries, where they are not the installed ones; the variable,
@@ -165,8 +168,14 @@ class Settings:
             InvalidRequest: a file or its value cannot be used, and as `from_environment` does.
         """
         user = user_file(environ, find_home(environ))
+        if environ.get("OLM_CONFIG") and user is not None and not user.exists():
+            raise InvalidRequest(f"OLM_CONFIG names no file: {user}", field="OLM_CONFIG")
         files = find_config_files(user, directory, system=system)
-        return cls.from_environment(environ, read_values(files) if files else {})
+        if not files:
+            return cls.from_environment(environ)
+        given = read_values(files)
+        settings = cls.from_environment(environ, given)
+        return replace(settings, warnings=(*settings.warnings, *exposed_secrets(files, given)))
 
     @classmethod
     def from_environment(
@@ -234,6 +243,7 @@ class Settings:
             no_prune=read.flag("no_prune", "NOPRUNE") or False,
             confines=read.flag("confines", "CONFINE") is not False,
             no_history=read.flag("no_history", "NOHISTORY") or False,
+            markdown=read.flag("markdown", "MARKDOWN", twin=False) or False,
             editor=read.text("editor", "EDITOR"),
             engine_libraries=read.foreign_path("engine_libraries", "LLAMA_CPP_LIB_PATH"),
             remotes=Remotes.from_environment(

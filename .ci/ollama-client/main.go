@@ -1,6 +1,7 @@
 // Drives a server through Ollama's own Go client and prints what came back, one JSON object.
 //
-// OLLAMA_HOST says where the server is; the arguments are a chat model and an embedding model.
+// OLLAMA_HOST says where the server is; the arguments are a chat model, an embedding model and a
+// model that calls tools.
 package main
 
 import (
@@ -12,6 +13,16 @@ import (
 
 	"github.com/ollama/ollama/api"
 )
+
+const weather = `[{"type": "function", "function": {
+	"name": "get_weather",
+	"description": "Get the current weather of a city.",
+	"parameters": {
+		"type": "object",
+		"properties": {"city": {"type": "string"}},
+		"required": ["city"]
+	}
+}}]`
 
 // failure is how the client reads an error: its type, its status and its words.
 func failure(err error) map[string]any {
@@ -37,7 +48,7 @@ func must(what string, err error) {
 
 func main() {
 	ctx := context.Background()
-	chatModel, embeddingModel := os.Args[1], os.Args[2]
+	chatModel, embeddingModel, toolModel := os.Args[1], os.Args[2], os.Args[3]
 	client, err := api.ClientFromEnvironment()
 	must("client", err)
 	must("heartbeat", client.Heartbeat(ctx))
@@ -85,6 +96,50 @@ func main() {
 		},
 	))
 	found["chat"] = answer
+	whole := false
+	say := func(model, text string, more api.ChatRequest) (api.Message, error) {
+		request := more
+		request.Model, request.Stream = model, &whole
+		request.Messages = []api.Message{{Role: "user", Content: text}}
+		var message api.Message
+		err := client.Chat(ctx, &request, func(reply api.ChatResponse) error {
+			message = reply.Message
+			return nil
+		})
+		return message, err
+	}
+	unstreamed, err := say(chatModel, "Name a colour.", api.ChatRequest{Options: options})
+	must("chat without a stream", err)
+	found["chat without a stream"] = unstreamed.Content
+	longer := map[string]any{"temperature": 0, "num_predict": 60}
+	bound, err := say(chatModel, "Name a colour.", api.ChatRequest{
+		Options: longer,
+		Format:  json.RawMessage(`{"type": "string", "enum": ["red", "blue"]}`),
+	})
+	must("structured", err)
+	found["structured"] = bound.Content
+	var tools api.Tools
+	must("tools", json.Unmarshal([]byte(weather), &tools))
+	called, err := say(toolModel, "What is the weather in Paris? Use the tool.", api.ChatRequest{
+		Options: longer,
+		Tools:   tools,
+	})
+	must("tools", err)
+	found["calls"] = called.ToolCalls
+
+	left := errors.New("left")
+	endless := &api.ChatRequest{
+		Model:    chatModel,
+		Messages: []api.Message{{Role: "user", Content: "Count."}},
+		Format:   json.RawMessage(`{"type": "array", "items": {"type": "integer"}, "minItems": 10000}`),
+		Options:  map[string]any{"num_predict": -1},
+	}
+	err = client.Chat(ctx, endless, func(api.ChatResponse) error { return left })
+	found["cancelled"] = errors.Is(err, left)
+	after, err := say(chatModel, "Name a colour.", api.ChatRequest{Options: options})
+	must("chat after leaving", err)
+	found["after cancel"] = after.Content
+
 	embed, err := client.Embed(ctx, &api.EmbedRequest{Model: embeddingModel, Input: "a"})
 	must("embed", err)
 	found["embed"] = len(embed.Embeddings[0])

@@ -5,24 +5,37 @@ When stdout is no terminal it carries the answer's own bytes and one newline at 
 answer has none; what the model thinks goes to stderr then.
 """
 
+import os
+from typing import TYPE_CHECKING
+
 from olmkit.cli.screen.progress import Waiting
 from olmkit.cli.screen.terminal import BOLD, GREY, RESET, Terminal, visible
 from olmkit.cli.screen.units import duration_text
 from olmkit.cli.screen.wordwrap import WordWrap
 from olmkit.engine.client.replies import Chunk, Dropped, Timings
 
+if TYPE_CHECKING:
+    from olmkit.cli.chat.markdownstream import MarkdownStream
+
 
 class AnswerView:
     """One answer on one terminal; a context in which a spinner turns until it begins."""
 
     def __init__(
-        self, terminal: Terminal, *, wraps: bool = True, hides_thinking: bool = False
+        self,
+        terminal: Terminal,
+        *,
+        wraps: bool = True,
+        hides_thinking: bool = False,
+        draws_markdown: bool = False,
     ) -> None:
+        """`draws_markdown`: of an answer's text, on a terminal that knows how to."""
         self._terminal = terminal
         self._wraps = wraps
         self._hides_thinking = hides_thinking
         self._wrap = WordWrap()
         self._waiting = Waiting(terminal)
+        self._markdown = _markdown_for(terminal) if draws_markdown else None
         self._is_thinking = False
         self._at_line_start = True
         self.text = ""
@@ -38,6 +51,9 @@ class AnswerView:
             return
         if self._is_thinking:
             self._end_thinking()
+        if self._markdown is not None:
+            self._terminal.paint(self._markdown.end())
+            self._at_line_start = True
         if self._terminal.shows_data:
             # A cut answer ends its line; a whole one is set off by an empty line.
             if not self._at_line_start:
@@ -54,15 +70,25 @@ class AnswerView:
             if not self._hides_thinking:
                 self._show_thinking(chunk.thinking)
         if chunk.text:
-            self._waiting.end()
             if self._is_thinking:
                 self._end_thinking()
             self.text += chunk.text
-            self._write(chunk.text)
+            if self._markdown is not None:
+                self._draw(self._markdown.feed(visible(chunk.text)))
+            else:
+                self._waiting.end()
+                self._write(chunk.text)
         for call in chunk.tool_calls:
             self._waiting.end()
             name, arguments = call.get("name"), call.get("arguments")
             self._terminal.message(f"the model called {name}({arguments}), which nobody offers\n")
+
+    def _draw(self, text: str) -> None:
+        """Draws what came of Markdown; the spinner turns on while the next block is made."""
+        if text:
+            self._waiting.end()
+            self._terminal.paint(text)
+            self._waiting = Waiting(self._terminal)
 
     def _show_thinking(self, text: str) -> None:
         self._waiting.end()
@@ -99,6 +125,15 @@ class AnswerView:
             if self._wraps:
                 text = self._wrap.feed(text, self._terminal.size[0])
         self._terminal.paint(text)
+
+
+def _markdown_for(terminal: Terminal) -> "MarkdownStream | None":
+    """What draws Markdown on the terminal; None: it cannot, or is a pipe or file."""
+    if not terminal.shows_data or os.environ.get("TERM") == "dumb":
+        return None
+    from olmkit.cli.chat.markdownstream import MarkdownStream
+
+    return MarkdownStream(terminal.size[0], has_colour=terminal.has_colour)
 
 
 def dropped_text(dropped: Dropped) -> str:

@@ -29,6 +29,14 @@ class Asking:
     wraps: bool = True
     verbose: bool = False
     hides_thinking: bool = False
+    markdown: bool = False
+    """Whether Markdown is drawn as what it means."""
+
+    @property
+    def draws_markdown(self) -> bool:
+        """Whether an answer is taken for Markdown: JSON is not."""
+        is_grammar = isinstance(self.format, dict) and self.format.get("type") == "grammar"
+        return self.markdown and (self.format is None or is_grammar)
 
     def body(self, model: str) -> dict[str, object]:
         """The fields that generate and chat requests share."""

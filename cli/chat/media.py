@@ -1,7 +1,7 @@
-"""Images and sound that a prompt names: their paths are taken out and their files read.
+"""Files that a prompt names: images and sound, and in a chat texts behind an `@`.
 
-Only for models that take them. A path counts when it starts with `/`, `./`, `../` or `~/` and
-ends in a known suffix; blanks in it may be escaped.
+Images and sound are for models that take them. A path counts when it starts with `/`, `./`, `../`
+or `~/` and ends in a known suffix; blanks in it may be escaped.
 Source: `extractFileData` of https://github.com/ollama/ollama/blob/v0.17.4/cmd/interactive.go
 """
 
@@ -15,9 +15,11 @@ from typing import Final
 from olmkit.cli.errors import CliError
 
 MAX_FILE_BYTES: Final = 100 * 1024 * 1024
+MAX_TEXT_BYTES: Final = 1024 * 1024
 _PATH = re.compile(
     r"(?:[a-zA-Z]:)?(?:\./|\.\./|~/|/|\\)[\S\\ ]+?\.(?:jpe?g|png|webp|wav)\b", re.IGNORECASE
 )
+_NAMED_TEXT = re.compile(r"(?<!\S)@((?:\.{0,2}/|~/)(?:\\.|[^\s\\])+)")
 _ESCAPED = re.compile(r"\\([ ()\[\]{}$&;'\\*?~])")
 
 
@@ -47,6 +49,43 @@ def extract_files(prompt: str) -> tuple[str, list[Attachment]]:
         for spelling in (f"'{found}'", found):
             prompt = prompt.replace(spelling, "")
     return (prompt.strip() if attachments else prompt), attachments
+
+
+def insert_texts(prompt: str) -> tuple[str, list[str]]:
+    """The prompt with each text that it names as `@./path` in the place of its name, and the
+    paths; a name without a file stays as it is.
+
+    Raises:
+        CliError: a file cannot be read, is too large, or is no text.
+    """
+    paths: list[str] = []
+
+    def inserted(match: re.Match[str]) -> str:
+        spelled = _ESCAPED.sub(r"\1", match[1])
+        bare = spelled.rstrip(".,;:!?)")
+        for name in (spelled, bare):
+            path = Path(os.path.expanduser(name))
+            if path.is_file():
+                paths.append(str(path))
+                return f"{path}:\n```\n{_read_text(path)}```\n{spelled[len(name) :]}"
+        return match[0]
+
+    return _NAMED_TEXT.sub(inserted, prompt), paths
+
+
+def _read_text(path: Path) -> str:
+    """The text of a file, with a line end. Raises: CliError."""
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(MAX_TEXT_BYTES + 1)
+        if len(raw) > MAX_TEXT_BYTES:
+            raise CliError(f"{path} is larger than the limit of 1 MB")
+        text = raw.decode("utf-8")
+    except OSError as error:
+        raise CliError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
+    except UnicodeDecodeError as error:
+        raise CliError(f"{path} is no text in UTF-8") from error
+    return text if text.endswith("\n") else f"{text}\n"
 
 
 def read_media(path: Path) -> Attachment:

@@ -5,7 +5,7 @@ import contextlib
 from olmkit.cli.chat.answer import AnswerView, dropped_text, timings_text
 from olmkit.cli.chat.asking import Asking
 from olmkit.cli.chat.lineeditor import LineEditor
-from olmkit.cli.chat.media import extract_files
+from olmkit.cli.chat.media import extract_files, insert_texts
 from olmkit.cli.chat.preload import load
 from olmkit.cli.chat.sessionfile import KeptSession, SessionFile
 from olmkit.cli.screen.terminal import Terminal, visible
@@ -86,6 +86,9 @@ class Chat:
             for attachment in attachments:
                 self.terminal.message(f"Added {attachment.kind} '{attachment.path}'\n")
             images = tuple(attachment.data for attachment in attachments)
+        text, texts = insert_texts(text)
+        for path in texts:
+            self.terminal.message(f"Added text '{path}'\n")
         self._send(Message(role="user", content=text, images=images))
 
     def retry(self) -> bool:
@@ -112,7 +115,10 @@ class Chat:
 
     def _send(self, question: Message) -> None:
         view = AnswerView(
-            self.terminal, wraps=self.asking.wraps, hides_thinking=self.asking.hides_thinking
+            self.terminal,
+            wraps=self.asking.wraps,
+            hides_thinking=self.asking.hides_thinking,
+            draws_markdown=self.asking.draws_markdown,
         )
         timings, notice = None, ""
         try:

@@ -85,6 +85,9 @@ def _set(chat: Chat, rest: str) -> None:
         case "wordwrap" | "nowordwrap":
             asking.wraps = word == "wordwrap"
             chat.say(f"Set '{word}' mode.")
+        case "markdown" | "nomarkdown":
+            asking.markdown = word == "markdown"
+            chat.say(f"Set '{word}' mode.")
         case "verbose" | "quiet":
             asking.verbose = word == "verbose"
             chat.say(f"Set '{word}' mode.")

@@ -27,6 +27,7 @@ def overview(*, is_multimodal: bool) -> str:
         ("/? shortcuts", "Help for keyboard shortcuts"),
     ]
     text = f'Available Commands:\n{_rows(rows, 16)}\nUse """ to begin a multi-line message.\n'
+    text += "Use @./path/to/file to include a text.\n"
     if is_multimodal:
         text += "Use /path/to/file to include .jpg, .png, .webp images, or .wav audio files.\n"
     return text + "\n"
@@ -41,6 +42,8 @@ def settings() -> str:
         ("/set nohistory", "Disable history"),
         ("/set wordwrap", "Enable wordwrap"),
         ("/set nowordwrap", "Disable wordwrap"),
+        ("/set markdown", "Draw Markdown as what it means"),
+        ("/set nomarkdown", "Show answers as they are written"),
         ("/set format json", "Enable JSON mode"),
         ("/set noformat", "Disable formatting"),
         ("/set verbose", "Show LLM stats"),

@@ -160,8 +160,8 @@ def _value(settings: Settings, reading: Reading) -> str:
 
 def _change(terminal: Terminal, scope: Scope, key: str, text: str | None) -> None:
     # What is wrong in a file must not keep anybody from mending it with this command.
-    reading = _reading(Settings.from_environment(), key)
-    if scope is Scope.PROJECT and key not in PROJECT_KEYS:
+    known = Settings.from_environment()
+    if text is not None and scope is Scope.PROJECT and key not in PROJECT_KEYS:
         raise UsageError(
             f"{key!r} cannot be set by a project's file",
             hint=f"a project may set {', '.join(sorted(PROJECT_KEYS))}",
@@ -170,9 +170,10 @@ def _change(terminal: Terminal, scope: Scope, key: str, text: str | None) -> Non
     try:
         if text is None:
             if not remove_value(path, key):
+                _reading(known, key)
                 raise NotFound(f"{path} does not set {key!r}")
         else:
-            value = parse_value(text, reading.kind)
+            value = parse_value(text, _reading(known, key).kind)
             alone = {"HOME": os.environ.get("HOME", "/")}
             Settings.from_environment(alone, {key: given_of(key, value)})
             write_value(path, key, value)

@@ -47,6 +47,10 @@ def run(
     nowordwrap: Annotated[
         bool, Option("--nowordwrap", help="Let the terminal break lines anywhere.")
     ] = False,
+    markdown: Annotated[
+        bool | None,
+        Option("--markdown/--no-markdown", help="Draw Markdown as what it means, on a terminal."),
+    ] = None,
     format: Annotated[
         str, Option("--format", metavar="FORMAT", help="`json`, or a JSON schema.")
     ] = "",
@@ -174,6 +178,7 @@ def run(
     timeout_s = parse_timeout(timeout)
     settings = load_settings(terminal)
     asking.take_project(settings)
+    asking.markdown = settings.markdown if markdown is None else markdown
     chats = not prompt and not terminal.has_input and terminal.shows_data
     if chats and (form is not Form.TEXT or image or record or timeout_s or system is not None):
         raise UsageError(

@@ -50,6 +50,7 @@ VARIABLES: Final = {
     "OLM_CONFINE": "0: runners and template workers keep network, files and privileges (1)",
     "OLM_NOPRUNE": "1 keeps blobs that no model uses",
     "OLM_NOHISTORY": "1 saves no lines of chats",
+    "OLM_MARKDOWN": "1 draws Markdown in answers as what it means, on a terminal",
     "OLM_EDITOR": "editor for Ctrl-G in a chat (VISUAL, EDITOR, vi)",
     "OLM_DEBUG": "1 logs more, 2 most",
 }

@@ -76,7 +76,12 @@ def show(
     if form is Form.TEXT:
         from olmkit.cli.chat.answer import AnswerView
 
-        with AnswerView(terminal, wraps=asking.wraps, hides_thinking=asking.hides_thinking) as view:
+        with AnswerView(
+            terminal,
+            wraps=asking.wraps,
+            hides_thinking=asking.hides_thinking,
+            draws_markdown=asking.draws_markdown,
+        ) as view:
             for chunk in chunks:
                 answer.add(chunk)
                 view.show(chunk)

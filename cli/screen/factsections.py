@@ -113,7 +113,17 @@ def _places(sheet: FactSheet) -> Rows:
         ("home", *_place(sheet.home)),
         ("store", *_place(sheet.store)),
         ("log", sheet.log_path),
+        *_certificate(sheet),
     ]
+
+
+def _certificate(sheet: FactSheet) -> Rows:
+    tls = sheet.tls
+    if tls is None:
+        return []
+    if tls.failure:
+        return [("certificate", tls.path or "none", tls.failure)]
+    return [("certificate", tls.path, ", ".join(tls.names), f"until {tls.expires_at[:10]}")]
 
 
 def _place(place: Place) -> tuple[str, ...]:

@@ -60,6 +60,7 @@ complete -c olm -n '__fish_seen_subcommand_from run' -l keepalive -x -d 'Keep th
 complete -c olm -n '__fish_seen_subcommand_from run' -l verbose -d 'Show timings of the answer.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l nowordwrap -d 'Let the terminal break lines anywhere.'
+complete -c olm -n '__fish_seen_subcommand_from run' -l markdown -l no-markdown -d 'Draw Markdown as what it means, on a terminal.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l format -x -d '`json`, or a JSON schema.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l schema -r -F -d 'Answer in JSON of the schema in a file.'
 complete -c olm -n '__fish_seen_subcommand_from run' -l grammar -r -F -d 'Answer by a .gbnf, .lark or .regex file.'

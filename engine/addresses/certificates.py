@@ -82,7 +82,7 @@ def read_certificate(path: Path) -> Certificate:
 
     try:
         # Only the first: others are of the authorities between it and the root.
-        found = x509.load_pem_x509_certificates(_read_pem(path))[0]
+        found = x509.load_pem_x509_certificates(_read_pem(path)[0])[0]
         names = _names(found)
     except ValueError as error:
         raise DaemonError(
@@ -100,9 +100,10 @@ def _names(certificate: "x509.Certificate") -> tuple[str, ...]:
 
     try:
         found = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
+    except (x509.ExtensionNotFound, x509.DuplicateExtension):
         return ()
-    return tuple(str(name.value) for name in found.value)
+    kinds = (x509.DNSName, x509.IPAddress)
+    return tuple(str(name.value) for name in found.value if isinstance(name, kinds))
 
 
 def check_validity(certificate: Certificate, path: Path, now: datetime) -> None:
@@ -224,21 +225,21 @@ def _stamp(path: Path) -> tuple[int, int, int] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def _read_pem(path: Path) -> bytes:
+def _read_pem(path: Path) -> tuple[bytes, os.stat_result]:
+    """The text of a file, and whose it is. Raises: DaemonError."""
     try:
         if not path.is_file():  # a pipe would not end
             path.stat()
             raise DaemonError(f"{path} is no file", hint=_WHERE)
         with path.open("rb") as file:
-            return file.read(MAX_PEM_BYTES)
+            return file.read(MAX_PEM_BYTES), os.fstat(file.fileno())
     except OSError as error:
         raise DaemonError(f"cannot read {path}: {reason_of(error)}", hint=_WHERE) from error
 
 
 def _check_key(path: Path) -> None:
     """Raises: DaemonError, it is no key, or not a secret one."""
-    text = _read_pem(path)
-    found = path.stat()
+    text, found = _read_pem(path)
     if found.st_uid not in (0, os.geteuid()):
         raise DaemonError(
             f"the key {path} belongs to another user", hint="give it to this user, or to root"

@@ -77,6 +77,8 @@ def _start(settings: Settings, log_path: Path) -> None:
         "OLM_MODELS": str(settings.models),
         **settings.path_variables,
     }
+    if file := os.environ.get("OLM_CONFIG"):
+        environ["OLM_CONFIG"] = os.path.abspath(file)
     log = os.open(log_path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         log_start = os.fstat(log).st_size

@@ -27,6 +27,9 @@ PROJECT_KEYS: Final = frozenset({"context_length", "keep_alive", "nohistory", "o
 """What a project's file may set: how its own questions are asked."""
 
 
+SECRET_KEYS: Final = frozenset({"api_key"})
+
+
 class Scope(StrEnum):
     """Whose a file is, the weakest first."""
 
@@ -46,10 +49,12 @@ class ConfigFile:
 def user_file(environ: Mapping[str, str], home: Path | None) -> Path | None:
     """Where the user's file is, or would be; None: nowhere, for there is no home.
 
+    `OLM_CONFIG` names another one, also from the present directory.
+
     Source: https://specifications.freedesktop.org/basedir-spec/latest/
     """
     if given := environ.get("OLM_CONFIG"):
-        return Path(given)
+        return Path(os.path.abspath(given))
     config = environ.get("XDG_CONFIG_HOME", "")
     if os.path.isabs(config):
         return Path(config) / "olm" / FILE_NAME
@@ -103,6 +108,16 @@ def read_values(files: Iterable[ConfigFile]) -> dict[str, Given]:
             what those may not.
     """
     return {given.key: given for file in files for given in _values(file)}
+
+
+def exposed_secrets(files: Iterable[ConfigFile], values: Mapping[str, Given]) -> list[str]:
+    """A sentence on each file that holds a secret and can be read by others."""
+    return [
+        f"{file.path} holds {key} and can be read by others: chmod 600 it"
+        for key in SECRET_KEYS & set(values)
+        for file in files
+        if values[key].origin.startswith(f"{file.path}:") and file.path.stat().st_mode & 0o077
+    ]
 
 
 def read_text(path: Path) -> str:

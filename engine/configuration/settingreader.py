@@ -280,6 +280,9 @@ def _as_variable(given: Given, kind: Kind) -> str:
         raise _unusable(given, f"not {kind}")
     if isinstance(value, bool):
         return "1" if value else "0"
+    if kind is Kind.PATH and not str(value).startswith(("/", "~")):
+        # Relative to what? Each command, and the daemon, has another directory.
+        raise _unusable(given, "no whole path")
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 

@@ -26,7 +26,8 @@ def trusting_context(ca_bundle: str | None = None) -> ssl.SSLContext:
 def reason_of(error: OSError | ValueError) -> str:
     """Why a file or a handshake failed, in words of lower case."""
     if isinstance(error, ssl.SSLCertVerificationError) and error.verify_message:
-        return error.verify_message[0].lower() + error.verify_message[1:].rstrip(".")
+        said = error.verify_message.rstrip(".")
+        return said if said.startswith("IP ") else said[0].lower() + said[1:]
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.replace("_", " ").lower()
     return (getattr(error, "strerror", None) or str(error)).lower()

@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from olmkit.cli.app import COMMANDS, load_command
+from olmkit.cli.chat.sessionfile import KeptSession, SessionFile
 from olmkit.engine.create.convert import convert_directory, directory_files
 from support.checkpoints import write_checkpoint
 from support.daemon import Daemon, running_daemon
@@ -54,6 +55,8 @@ LINES: dict[str, tuple[str, ...]] = {
     "events": ("events", "--since", "1h", "--no-follow", "--json"),
     "stats": ("stats", "--no-stream", "--json"),
     "test": ("test", "suite.toml", "--json"),
+    "test-list": ("test", "suite.toml", "--list", "--json"),
+    "session-ls": ("session", "ls", "--json"),
     "bench": ("bench", "e", "--rounds", "1", "--time", "60s", "--json"),
 }
 """Commands that print one object, or one a line; the key is the name of the schema."""
@@ -110,6 +113,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             made.json("stop", "m")  # which keeps what its prompts computed
             made.json("run", "m", "hi")
             made.json("key", "create", "ci")
+            kept = KeptSession(model="m", system=None, options={}, turns=())
+            SessionFile(daemon.home, "work").write(kept)
             yield made
 
 

@@ -67,8 +67,8 @@ def test_secrets_are_listed_masked(environ: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["set", "num_paralel", "7"], "did you mean num_parallel"),
-        (["get", "OLM_NUM_PARALLEL"], "did you mean num_parallel"),
+        (["set", "num_paralel", "7"], "did you mean 'num_parallel'?"),
+        (["get", "OLM_NUM_PARALLEL"], "did you mean 'num_parallel'?"),
         (["set", "num_parallel", "many"], "num_parallel = 'many' is not a whole number"),
         (["set", "noprune", "maybe"], "is not true or false"),
         (["set", "host", ":99999"], "is no port"),
@@ -103,6 +103,22 @@ def test_a_wrong_file_ends_every_command_and_is_mended_by_one(environ: dict[str,
     out(olm(environ, "config", "set", "keep_alive", "9m"))
     assert user_file().read_text() == '# mine\nkeep_alive = "9m"\n'
     assert out(olm(environ, "config", "get", "keep_alive")) == "9m\n"
+    user_file().write_text('keep_alife = "9m"\n')
+    assert olm(environ, "config", "list").returncode == 2
+    out(olm(environ, "config", "unset", "keep_alife"))
+    assert olm(environ, "config", "list").returncode == 0
+
+
+def test_a_daemon_that_starts_by_itself_finds_the_file_that_was_named(
+    environ: dict[str, str], tmp_path: Path
+) -> None:
+    environ |= {"OLM_CONFIG": "own.toml"}
+    out(olm(environ, "config", "set", "num_parallel", "3", cwd=tmp_path))
+    assert (tmp_path / "own.toml").exists()
+    try:
+        out(olm(environ, "ls", cwd=tmp_path))
+    finally:
+        out(olm(environ, "serve", "--stop", cwd=tmp_path))
 
 
 @pytest.fixture

@@ -80,6 +80,16 @@ def test_a_question_is_asked_again_and_taken_back(daemon: Daemon, tmp_path: Path
         leave(terminal)
 
 
+def test_a_file_is_said_where_it_is_named(daemon: Daemon, tmp_path: Path) -> None:
+    (tmp_path / "note.txt").write_text("Say three.")
+    with chat(daemon, "m") as terminal:
+        assert f"Added text '{tmp_path}/note.txt'" in say(terminal, f"@{tmp_path}/note.txt")
+        say(terminal, f"/export {tmp_path}/chat.json")
+        leave(terminal)
+    [question, _] = json.loads((tmp_path / "chat.json").read_text())["messages"]
+    assert question["content"] == f"{tmp_path}/note.txt:\n```\nSay three.\n```\n"
+
+
 def test_tokens_and_times_are_counted(daemon: Daemon) -> None:
     with chat(daemon, "m") as terminal:
         say(terminal, "Say one.")

@@ -1,9 +1,9 @@
 """`olm test` on real models: what it prints, how it ends, and what it leaves behind."""
 
 import json
-import os
 import signal
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -168,7 +168,7 @@ def test_local_files_are_quantized_and_leave_nothing(daemon: Daemon, tmp_path: P
 
 
 @pytest.fixture
-def endless(tmp_path: Path) -> tuple[dict[str, str], Path]:
+def endless(tmp_path: Path) -> Iterator[tuple[dict[str, str], Path]]:
     """The variables of a command in a directory with a suite whose answer never ends, and where
     the private home will be."""
     write_llama(tmp_path / "w.gguf")
@@ -176,9 +176,9 @@ def endless(tmp_path: Path) -> tuple[dict[str, str], Path]:
         'models = ["./w.gguf"]\n[[case]]\nname = "a"\nprompt = "b"\n'
         "options = { num_predict = -1, num_ctx = 64 }\n"
     )
-    temporary = Path("/tmp") / f"olm-{os.getpid()}"
-    temporary.mkdir(exist_ok=True)
-    return {"TMPDIR": str(temporary)}, temporary
+    # The path of a socket has to be short.
+    with tempfile.TemporaryDirectory(prefix="olm-", dir="/tmp") as name:
+        yield {"TMPDIR": name}, Path(name)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,6 @@ def test_a_private_daemon_and_its_store_vanish_however_the_command_ends(
         wait_until(lambda: not home.exists(), timeout_s=60, what="the end of the home")
     assert list(temporary.iterdir()) == []
     assert not daemons(home)
-    temporary.rmdir()
 
 
 def test_a_private_daemon_answers_and_vanishes(
@@ -221,4 +220,3 @@ def test_a_private_daemon_answers_and_vanishes(
     done = olm(variables, "test", "--ephemeral", cwd=tmp_path)
     assert out(done).endswith("\n1 passed\n")
     assert list(temporary.iterdir()) == []
-    temporary.rmdir()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.addresses.address import Address, parse_address
-from olmkit.engine.addresses.listening import announced, listen
+from olmkit.engine.addresses.listening import announced, bound_address, listen
 from olmkit.engine.errors import AddressInUse, DaemonError
 
 
@@ -84,3 +84,14 @@ with announced(Path({str(tmp_path)!r}), Address(port=1)):
     with announced(tmp_path, Address(port=1)):
         pass
     assert not (tmp_path / "daemon.json").exists()
+
+
+def test_what_a_service_manager_opened_speaks_tls_where_it_is_asked_for(tmp_path: Path) -> None:
+    with listen(parse_address("0.0.0.0:0")) as passed:
+        port = passed.getsockname()[1]
+        found = bound_address(parse_address("https://127.0.0.1:1"), passed)
+    assert found.url == f"https://0.0.0.0:{port}"
+    with socket.socket(socket.AF_UNIX) as passed:
+        passed.bind(str(tmp_path / "s"))
+        found = bound_address(parse_address("https://127.0.0.1:1"), passed)
+    assert found.url == f"unix://{tmp_path / 's'}"

@@ -11,20 +11,27 @@ TEMPLATE = "{{ .System }}|{{ .Prompt }}|"
 
 
 def test_every_call_and_every_error_is_read_as_from_ollama(tmp_path: Path) -> None:
-    with running_daemon(tmp_path / "home") as daemon:
+    # One request at a time: an answer that goes on after its client left would block the next.
+    with running_daemon(tmp_path / "home", environ={"OLM_NUM_PARALLEL": "1"}) as daemon:
         api = Api(daemon)
         api.create("smol", models.smollm2())
+        api.create("qwen", models.qwen_coder())
         api.create("told", parent="smol", system="Be brief.", template=TEMPLATE)
         api.create("minilm", models.minilm_gguf())
-        found = goclient.drive_ollama(daemon.url, "told", "minilm")
+        found = goclient.drive_ollama(daemon.url, "told", "minilm", "qwen")
     assert tuple(map(int, found["version"].split("."))) > (0, 6, 4)
     assert {"told:latest", "minilm:latest"} <= set(found["list"])
     assert found["show"] == {"system": "Be brief.", "template": TEMPLATE}
     assert found["generate"]["text"] and found["generate"]["done"]
     assert found["generate"]["reason"] in ("stop", "length")
-    assert found["chat"]
+    assert found["chat"] == found["chat without a stream"] == found["after cancel"] != ""
+    assert found["structured"] in ('"red"', '"blue"')
+    (call,) = found["calls"]
+    assert call["function"]["name"] == "get_weather"
+    assert call["function"]["arguments"] == {"city": "Paris"}
+    assert found["cancelled"] is True
     assert found["embed"] == 384
-    assert found["running"] == 2
+    assert found["running"] == 3
     # The client's empty texts are not given: what the parent has stays.
     assert found["created"] == found["show"]
     for step in ("delete error", "show error", "generate error"):

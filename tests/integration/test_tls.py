@@ -394,7 +394,7 @@ def test_a_proxy_of_this_machine_is_not_taken_for_a_daemon_to_start(tmp_path: Pa
     assert daemons(tmp_path / "home") == []
 
 
-def test_doctor_looks_at_the_certificate(authority: Authority, tmp_path: Path) -> None:
+def test_info_and_doctor_tell_of_the_certificate(authority: Authority, tmp_path: Path) -> None:
     environ = {
         "OLM_HOST": f"https://127.0.0.1:{free_port()}",
         "OLM_HOME": str(tmp_path / "home"),
@@ -403,6 +403,10 @@ def test_doctor_looks_at_the_certificate(authority: Authority, tmp_path: Path) -
     found = find_tls(Settings.from_environment(environ))
     assert found is not None
     assert (found.failure, found.names) == ("", ("127.0.0.1", "models.example"))
+    rows = [" ".join(line.split()) for line in out(olm(environ, "info")).splitlines()]
+    assert (
+        f"certificate {found.path} 127.0.0.1, models.example until {found.expires_at[:10]}" in rows
+    )
     Path(environ["OLM_TLS_KEY"]).chmod(0o644)
     done = olm(environ, "doctor", "--json")
     checks = {each["name"]: each for each in json.loads(done.stdout)["checks"]}

@@ -26,7 +26,7 @@ class Answer:
     @property
     def lines(self) -> list[Any]:
         """The objects of an NDJSON reply."""
-        assert self.headers["content-type"] == "application/x-ndjson"
+        assert self.headers["content-type"] == "application/x-ndjson", self.body[:1000]
         return [json.loads(line) for line in self.body.splitlines()]
 
     @property

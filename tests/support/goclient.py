@@ -27,9 +27,12 @@ def program(client: str) -> Path:
     return cached
 
 
-def drive_ollama(url: str, chat_model: str, embedding_model: str) -> dict[str, Any]:
+def drive_ollama(
+    url: str, chat_model: str, embedding_model: str, tool_model: str
+) -> dict[str, Any]:
     """What Ollama's client found at a server, by the name of each step."""
-    return _found([str(program("ollama-client")), chat_model, embedding_model], OLLAMA_HOST=url)
+    command = [str(program("ollama-client")), chat_model, embedding_model, tool_model]
+    return _found(command, OLLAMA_HOST=url)
 
 
 def drive_langchain(url: str, chat_model: str, embedding_model: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.cli.chat.media import extract_files, sniff
+from olmkit.cli.chat.media import MAX_TEXT_BYTES, extract_files, insert_texts, sniff
 from olmkit.cli.errors import CliError
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
@@ -45,3 +45,25 @@ def test_kinds_are_known_by_their_first_bytes() -> None:
     assert sniff(b"RIFF\0\0\0\0WEBP") == "image"
     assert sniff(b"RIFF\0\0\0\0WAVE") == "audio"
     assert sniff(b"GIF89a") is None
+
+
+def test_texts_stand_where_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "a b.txt").write_text("one\ntwo")
+    (tmp_path / "c.py").write_text("x = 1\n")
+    prompt = f"Compare @{tmp_path}/a\\ b.txt with @{tmp_path}/c.py? Not me@{tmp_path}/c.py"
+    text, paths = insert_texts(prompt)
+    assert paths == [f"{tmp_path}/a b.txt", f"{tmp_path}/c.py"]
+    assert text == (
+        f"Compare {tmp_path}/a b.txt:\n```\none\ntwo\n```\n with {tmp_path}/c.py:\n```\nx = 1\n"
+        f"```\n? Not me@{tmp_path}/c.py"
+    )
+
+
+def test_names_without_a_file_stay_and_what_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "x.bin").write_bytes(b"\xff\x00")
+    (tmp_path / "large.txt").write_bytes(b"a" * (MAX_TEXT_BYTES + 1))
+    kept = f"@{tmp_path}/absent @ada @{tmp_path}"
+    assert insert_texts(kept) == (kept, [])
+    for name, said in (("x.bin", "is no text"), ("large.txt", "larger than")):
+        with pytest.raises(CliError, match=said):
+            insert_texts(f"@{tmp_path}/{name}")

@@ -116,6 +116,7 @@ def test_values_of_every_kind_are_taken(files: Files) -> None:
         ('on_overflow = "explode"', "none of error, truncate, shift"),
         ('host = ":99999"', "is no port"),
         ("models = 3", "is not a path"),
+        ('models = "store"', "is no whole path"),
         ("hosts = [1]", "is no setting: it is a list"),
         ("[daemon]\nkeep_alive = 1", "is no setting: it is a dict"),
         ('cache_disk = "much"', "no number of bytes"),
@@ -129,6 +130,24 @@ def test_what_cannot_be_used_is_told_with_file_and_line(files: Files, line: str,
     assert str(caught.value).startswith(f"{files.user}:3: ")
     assert said in str(caught.value)
     assert caught.value.hint
+
+
+def test_a_key_that_others_can_read_is_told(files: Files) -> None:
+    files.user.write_text('api_key = "k"')
+    files.user.chmod(0o644)
+    assert files.load().warnings == (
+        f"{files.user} holds api_key and can be read by others: chmod 600 it",
+    )
+    files.user.chmod(0o600)
+    assert files.load().warnings == ()
+    assert files.load().api_key == "k"
+
+
+def test_a_file_that_is_named_has_to_be_there(files: Files, tmp_path: Path) -> None:
+    files.user.write_text("keep_alive = 2")
+    assert files.load(OLM_CONFIG="/dev/null").keep_alive_s == 300
+    with pytest.raises(InvalidRequest, match="OLM_CONFIG names no file"):
+        files.load(OLM_CONFIG=str(tmp_path / "absent.toml"))
 
 
 def test_an_unknown_key_comes_with_the_nearest_one(files: Files) -> None:
