@@ -26,7 +26,7 @@ PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",
     "Access-Control-Allow-Headers": (
         "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Request-Id,X-Api-Key,"
-        "Api-Key,"
+        "Api-Key,X-Olm-Priority,X-Olm-Timeout,"
         "Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,Openai-Beta,"
         + ",".join(
             f"X-Stainless-{name}"
