@@ -4,6 +4,7 @@ Help and errors are plain text, worded as Docker words them. Click lives inside 
 0.26; the pin on typer in pyproject.toml covers the private import.
 """
 
+import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, Final, TypeGuard
@@ -21,15 +22,18 @@ from olmkit.modelfile.booleans import parse_boolean
 
 COMMANDS: Final = {
     "run": "Run a model: answer a prompt, or chat",
+    "session": "List or remove chats that are kept by name",
     "embed": "Print the vectors of texts",
     "rerank": "Sort documents by how well they answer a query",
     "replay": "Ask a recorded question again",
+    "test": "Hold models' answers against a suite, for CI",
     "pull": "Fetch a model from a registry or package index",
     "push": "Send a model to a registry",
     "login": "Log in to a registry",
     "logout": "Log out of a registry",
     "create": "Build a model from a Modelfile",
     "show": "Show what is known of a model",
+    "diff": "Show in what two models differ",
     "plan": "Show where a model would go, without loading it",
     "prompt": "Show the exact prompt that a model would get",
     "parse": "Show what the API makes of a model's raw output",
@@ -175,7 +179,7 @@ class LazyGroup(TyperGroup):
 
     def get_command(self, ctx: Context, cmd_name: str) -> ClickCommand | None:
         """The command of that name or alias."""
-        name = ALIASES.get(cmd_name, cmd_name)
+        name = _full_name(cmd_name)
         return load_command(name) if name in COMMANDS else None
 
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
@@ -191,9 +195,14 @@ class LazyGroup(TyperGroup):
         Raises:
             UsageError: no such command; with names that are close.
         """
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        if args and not args[0].startswith("-") and _full_name(args[0]) not in COMMANDS:
             raise unknown_command(args[0])
         return super().resolve_command(ctx, args)
+
+
+def _full_name(name: str) -> str:
+    """The name of the command that a name or an alias stands for."""
+    return ALIASES.get(name, name)
 
 
 def unknown_command(name: str) -> UsageError:
@@ -234,6 +243,9 @@ def root() -> LazyGroup:
 def _root(
     ctx: typer.Context,
     version: bool = typer.Option(False, "-v", "--version", help="Show the version and exit."),
+    debug: bool = typer.Option(
+        False, "--debug", help="Show where an error came from; of any command."
+    ),
 ) -> None:
     """Build, pull, run and serve local language models.
 
@@ -243,7 +255,20 @@ def _root(
         typer.echo(f"olm version {__version__}")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
+        if sys.stdin.isatty() and sys.stdout.isatty():
+            raise typer.Exit(_menu())
         typer.echo(ctx.get_help())
+
+
+def _menu() -> int:
+    """Runs the command that is picked; returns its exit code."""
+    from olmkit.cli.chat.menu import choose
+    from olmkit.cli.screen.terminal import Terminal
+    from olmkit.cli.settings import load_settings
+
+    terminal = Terminal()
+    words = choose(terminal, load_settings(terminal).home, __version__)
+    return run(words) if words else 0
 
 
 def run(words: Sequence[str]) -> int:

@@ -60,7 +60,7 @@ MEANINGS = {
     ExitCode.REPEAT_LIMIT: "the answer repeated itself and was ended; it was printed",
     ExitCode.RUNNER_DIED: "the process that ran the model died",
     ExitCode.SCHEMA_VIOLATED: "the answer is not the JSON that was asked for; it was printed",
-    ExitCode.EXPECTATION_FAILED: "an answer is not what it was expected to be",
+    ExitCode.EXPECTATION_FAILED: "an answer is not what it was expected to be, or models differ",
     ExitCode.BUSY: "the daemon has too much to do already; try again later",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
     ExitCode.BROKEN_PIPE: "the reader of the output went away",

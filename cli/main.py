@@ -1,7 +1,8 @@
 """`main(argv) -> int`: runs the command, turns errors into message, hint and exit code.
 
 `--version` is answered, and completion of model names left to a light module, before anything
-is imported that costs time. The only place that catches every exception.
+is imported that costs time. The only place that catches every exception; `--debug`, anywhere
+before `--`, shows where it came from.
 """
 
 import sys
@@ -11,6 +12,10 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that `argv` (without the program's name) says; returns the exit code."""
     words = sys.argv[1:] if argv is None else list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    is_debugging = "--debug" in words[:end]
+    if is_debugging:
+        words = [word for word in words[:end] if word != "--debug"] + words[end:]
     try:
         if words in (["--version"], ["-v"]):
             from olmkit import __version__
@@ -31,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Exception as error:
         from olmkit.cli.screen.report import report
 
-        code = report(error)
+        code = report(error, with_traceback=is_debugging)
         _give_up_unwritten()
         return code
 

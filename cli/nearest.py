@@ -17,8 +17,8 @@ def near(name: str, names: Iterable[str], *, most: int = 3) -> list[str]:
 
 
 def near_hint(name: str, names: Iterable[str], *, prefix: str = "") -> str | None:
-    """`did you mean …?`, or None where nothing is near."""
-    found = [f"{prefix}{one}" for one in near(name, names)]
+    """`did you mean '…'?`, or None where nothing is near."""
+    found = [f"'{prefix}{one}'" for one in near(name, names)]
     return f"did you mean {either(found)}?" if found else None
 
 

@@ -26,6 +26,7 @@ import uvloop
 
 from olmkit.engine import logs
 from olmkit.engine.access.keyfile import KeyFile
+from olmkit.engine.access.origins import Origins
 from olmkit.engine.addresses.certificates import ServedCertificate, served_certificate
 from olmkit.engine.addresses.listening import (
     BACKLOG,
@@ -72,10 +73,11 @@ def run(settings: Settings, *, make_app: MakeApp | None = None, drain_s: float =
     `make_app`: the API, if not olm's own. `drain_s`: see `DRAIN_S`.
 
     Raises:
-        AddressInUse, DaemonError: nothing was served.
+        AddressInUse, DaemonError, InvalidRequest: nothing was served.
     """
     os.umask(os.umask(0o022) | 0o022)  # nothing that the daemon makes is for others to write
     logs.configure(settings.log_level, rotated=settings.log_file)
+    Origins(settings.origins)  # an entry that is none ends the start
     with listening(settings) as listener:
         settings = replace(settings, address=bound_address(settings.address, listener))
         _require_keys(settings)

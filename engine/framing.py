@@ -75,6 +75,46 @@ def payload_length(header: bytes) -> int:
     return _checked(int(length), MAX_FRAME_BYTES)
 
 
+class FrameBuffer:
+    """Takes bytes as they come, and gives the payloads of the frames that are whole."""
+
+    def __init__(self) -> None:
+        self._begun = bytearray()
+        """Of a frame whose end has not come."""
+        self._wanted_bytes = 0
+        """How long that must be before there is anything to do."""
+
+    def take(self, data: bytes) -> list[bytes]:
+        """The payloads that these bytes complete, in order.
+
+        Raises:
+            ProtocolViolation: a frame is over `MAX_FRAME_BYTES`.
+        """
+        if self._begun:
+            self._begun += data
+            if len(self._begun) < self._wanted_bytes:
+                return []
+            data = bytes(self._begun)
+            self._begun.clear()
+        payloads = []
+        start, size_bytes = 0, len(data)
+        self._wanted_bytes = FRAME_HEADER.size
+        while size_bytes - start >= FRAME_HEADER.size:
+            (length,) = FRAME_HEADER.unpack_from(data, start)
+            if length > MAX_FRAME_BYTES:
+                raise _too_long(length, MAX_FRAME_BYTES)
+            body = start + FRAME_HEADER.size
+            end = body + length
+            if end > size_bytes:
+                self._wanted_bytes = end - start
+                break
+            payloads.append(data[body:end])
+            start = end
+        if start < size_bytes:
+            self._begun += data[start:]
+        return payloads
+
+
 def decode_payload(decoder: msgspec.msgpack.Decoder[_Message], payload: bytes) -> _Message:
     """The message in a payload.
 
@@ -89,5 +129,9 @@ def decode_payload(decoder: msgspec.msgpack.Decoder[_Message], payload: bytes) -
 
 def _checked(length: int, limit_bytes: int) -> int:
     if length > limit_bytes:
-        raise ProtocolViolation(f"a frame of {length} bytes is over {limit_bytes}")
+        raise _too_long(length, limit_bytes)
     return length
+
+
+def _too_long(length: int, limit_bytes: int) -> ProtocolViolation:
+    return ProtocolViolation(f"a frame of {length} bytes is over {limit_bytes}")

@@ -261,7 +261,7 @@ class Settings:
     def path_variables(self) -> dict[str, str]:
         """The variables that name files and folders, with whole paths: for processes that start in
         another folder."""
-        values = ((variable, getattr(self, name)) for name, variable in self.sources.items())
+        values = ((variable, self.value_of(name)) for name, variable in self.sources.items())
         paths = {
             variable: str(value)
             for variable, value in values
@@ -270,6 +270,13 @@ class Settings:
         if self.remotes.ca_bundle is not None:
             paths["OLM_CA_BUNDLE"] = self.remotes.ca_bundle
         return paths
+
+    def value_of(self, name: str) -> object:
+        """The value of a field; dots in the name lead into it."""
+        value: object = self
+        for part in name.split("."):
+            value = getattr(value, part)
+        return value
 
     @property
     def daemon_file(self) -> Path:

@@ -19,7 +19,7 @@ def find_model(
 ) -> ModelDetails:
     """The details of the model, which is pulled if the store lacks it, or lacks the file whose
     digest its address names; with `pulls` false, what the store lacks is an error."""
-    wanted = None
+    wanted, near = None, None
     if name.startswith("http"):
         from olmkit.registry.oci.reference import address_digest
 
@@ -36,7 +36,13 @@ def find_model(
             raise UsageError(text, hint=hint) from error
         if error.status != 404 or name.startswith("sha256:") or not pulls:
             raise
-    fetch(client, name, terminal, insecure=insecure, quant=quant)
+        near = error.hint
+    try:
+        fetch(client, name, terminal, insecure=insecure, quant=quant)
+    except ApiError as error:
+        if near is None or error.hint:
+            raise
+        raise ApiError(str(error), status=error.status, code=error.code, hint=near) from error
     return client.show(name)
 
 

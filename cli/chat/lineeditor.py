@@ -8,12 +8,15 @@ import os
 import shlex
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.application import run_in_terminal
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.filters import is_searching
 from prompt_toolkit.formatted_text import ANSI
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
@@ -22,6 +25,8 @@ from olmkit.cli.screen.terminal import GREY, RESET, Terminal
 from olmkit.engine.settings import Settings
 
 QUOTES: Final = '"""'
+Following = Callable[[str], list[str]]
+"""The words that may stand in the place of the last one of a text."""
 KEPT_ENTRIES: Final = 100
 TRIM_ABOVE_BYTES: Final = 256 * 1024
 
@@ -84,6 +89,21 @@ def _entry(string: str) -> str:
     return "\n# chat\n" + "".join(f"+{line}\n" for line in string.split("\n"))
 
 
+class _WordCompleter(Completer):
+    """Offers whole words for the one before the cursor."""
+
+    def __init__(self, following: Following) -> None:
+        self._following = following
+
+    def get_completions(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> Iterable[Completion]:
+        """The words, in their order."""
+        text = document.text_before_cursor
+        begun = len(text) - text.rfind(" ") - 1
+        return (Completion(word, start_position=-begun) for word in self._following(text))
+
+
 class LineEditor:
     """Reads what the user wants to say."""
 
@@ -92,6 +112,7 @@ class LineEditor:
         self._terminal = terminal
         grey, reset = (GREY, RESET) if terminal.has_colour else ("", "")
         self.history = ChatHistory(settings.home / "history", saves=not settings.no_history)
+        self._following: Following = lambda text: []
         self._session: PromptSession[str] = PromptSession(
             ">>> ",
             multiline=True,
@@ -99,9 +120,18 @@ class LineEditor:
             placeholder=ANSI(f"{grey}Send a message (/? for help){reset}"),
             history=self.history,
             key_bindings=self._bindings(),
+            completer=_WordCompleter(self._words),
+            complete_while_typing=False,
             enable_suspend=True,
             include_default_pygments_style=False,
         )
+
+    def complete_with(self, following: Following) -> None:
+        """From now on the tabulator offers those words, where there are any."""
+        self._following = following
+
+    def _words(self, text: str) -> list[str]:
+        return self._following(text)
 
     def read(self) -> str:
         """The next message or command.
@@ -115,20 +145,26 @@ class LineEditor:
     def _bindings(self) -> KeyBindings:
         bindings = KeyBindings()
 
-        @bindings.add("enter")
+        @bindings.add("enter", filter=~is_searching)
         def _(event: KeyPressEvent) -> None:
             if is_open(event.current_buffer.text):
                 event.current_buffer.insert_text("\n")
             else:
                 event.current_buffer.validate_and_handle()
 
-        @bindings.add("c-j")
+        @bindings.add("c-j", filter=~is_searching)
         def _(event: KeyPressEvent) -> None:
             event.current_buffer.insert_text("\n")
 
-        @bindings.add("tab")
+        @bindings.add("tab", filter=~is_searching)
         def _(event: KeyPressEvent) -> None:
-            event.current_buffer.insert_text(" " * 8)
+            buffer = event.current_buffer
+            if buffer.complete_state:
+                buffer.complete_next()
+            elif self._following(buffer.document.text_before_cursor):
+                buffer.start_completion(insert_common_part=True)
+            else:
+                buffer.insert_text(" " * 8)
 
         @bindings.add("c-g")
         def _(event: KeyPressEvent) -> None:

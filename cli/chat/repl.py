@@ -11,6 +11,7 @@ from olmkit.cli.chat.lineeditor import unquoted
 from olmkit.cli.chat.media import extract_files
 from olmkit.cli.chat.session import Chat
 from olmkit.cli.chat.slash import obey
+from olmkit.cli.chat.slashwords import following
 from olmkit.cli.errors import CliError
 from olmkit.cli.screen.report import tell
 from olmkit.engine.errors import AddressInUse, DaemonError, DaemonNotRunning, DaemonStartFailed
@@ -25,6 +26,7 @@ def run(chat: Chat) -> None:
         DaemonError: the daemon is gone for good.
     """
     chat.show_stored()
+    chat.editor.complete_with(lambda text: following(chat, text))
     while True:
         try:
             line = chat.editor.read()
@@ -42,6 +44,7 @@ def run(chat: Chat) -> None:
                     return
             else:
                 chat.ask(unquoted(line))
+            chat.keep()
 
 
 @contextlib.contextmanager

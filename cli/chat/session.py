@@ -7,9 +7,10 @@ from olmkit.cli.chat.asking import Asking
 from olmkit.cli.chat.lineeditor import LineEditor
 from olmkit.cli.chat.media import extract_files
 from olmkit.cli.chat.preload import load
+from olmkit.cli.chat.sessionfile import KeptSession, SessionFile
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.engine.client import Client
-from olmkit.engine.client.replies import Message, ModelDetails
+from olmkit.engine.client.replies import Message, ModelDetails, Timings
 
 
 class Chat:
@@ -23,7 +24,10 @@ class Chat:
         asking: Asking,
         terminal: Terminal,
         editor: LineEditor,
+        kept: SessionFile | None = None,
     ) -> None:
+        """`kept` is where the chat goes on, and is kept; its system message and options count
+        where the user says nothing else. Raises: CliError: it cannot be read."""
         self.client = client
         self.model = model
         self.details = details
@@ -33,19 +37,46 @@ class Chat:
         """The user's system message, in place of the model's."""
         self.turns: list[Message] = []
         """The turns of this chat; the daemon puts the model's own messages before them."""
+        self.timings: list[Timings] = []
+        """Of every whole answer."""
         self.editor = editor
+        self._kept = kept
+        self._resume()
+
+    def _resume(self) -> None:
+        before = None if self._kept is None else self._kept.read()
+        if before is not None:
+            self.system = before.system
+            self.asking.options = before.options | self.asking.options
+            self.turns = list(before.turns)
+
+    def keep(self) -> None:
+        """Keeps the chat as it is, if it has a name. Raises: CliError: it cannot be written."""
+        if self._kept is not None:
+            self._kept.write(
+                KeptSession(
+                    model=self.model,
+                    system=self.system,
+                    options=self.asking.options,
+                    turns=tuple(self.turns),
+                )
+            )
 
     def say(self, text: str) -> None:
         """A line on stdout."""
         self.terminal.data(visible(text) + "\n")
 
     def show_stored(self) -> None:
-        """The model's own messages, as if they had been said here."""
+        """The model's own messages, as if they had been said here, and the last turn that was
+        kept."""
         for message in self.details.messages:
             if message.role == "user":
                 self.say(f">>> {message.content}")
             elif message.role == "assistant":
                 self.say(f"{message.content}\n")
+        if self.turns:
+            question, answer = self.turns[-2:]
+            self.say(f">>> {question.content}\n{answer.content}\n")
 
     def ask(self, text: str) -> None:
         """Sends the text, shows the answer and remembers both."""
@@ -55,7 +86,31 @@ class Chat:
             for attachment in attachments:
                 self.terminal.message(f"Added {attachment.kind} '{attachment.path}'\n")
             images = tuple(attachment.data for attachment in attachments)
-        question = Message(role="user", content=text, images=images)
+        self._send(Message(role="user", content=text, images=images))
+
+    def retry(self) -> bool:
+        """Asks the last question again, and forgets its answer once another begins to be one;
+        False: there is none."""
+        if not self.turns:
+            return False
+        before = self.turns
+        self.turns = before[:-2]
+        try:
+            self._send(before[-2])
+        finally:
+            if len(self.turns) < len(before):
+                self.turns = before
+        return True
+
+    def undo(self) -> str | None:
+        """Forgets the last question and its answer; returns the question, None: there is none."""
+        if not self.turns:
+            return None
+        question, _ = self.turns[-2:]
+        del self.turns[-2:]
+        return question.content
+
+    def _send(self, question: Message) -> None:
         view = AnswerView(
             self.terminal, wraps=self.asking.wraps, hides_thinking=self.asking.hides_thinking
         )
@@ -74,6 +129,8 @@ class Chat:
         self._remember(question, view)
         if notice:
             self.terminal.message(notice)
+        if timings is not None:
+            self.timings.append(timings)
         if self.asking.verbose and timings is not None:
             self.terminal.message(timings_text(timings) + "\n")
 
@@ -82,9 +139,13 @@ class Chat:
         self.turns += [question, answer]
 
     def _body(self, question: Message) -> dict[str, object]:
-        system = [] if self.system is None else [Message(role="system", content=self.system)]
-        messages = [message.as_request() for message in (*system, *self.turns, question)]
+        messages = [*self.messages(), question.as_request()]
         return {**self.asking.body(self.model), "messages": messages}
+
+    def messages(self) -> list[dict[str, object]]:
+        """What was said so far, as the API takes it."""
+        system = [] if self.system is None else [Message(role="system", content=self.system)]
+        return [message.as_request() for message in (*system, *self.turns)]
 
     def clear(self) -> None:
         """Forgets the turns; the system message stays."""
@@ -99,11 +160,15 @@ class Chat:
 
     def switch(self, model: str, details: ModelDetails) -> None:
         """Goes on with another model and without turns."""
-        load(self.client, model, self.asking, self.terminal)
-        self.model, self.details = model, details
+        self.go_on_with(model, details)
         self.system = None
         self.turns.clear()
         self.show_stored()
+
+    def go_on_with(self, model: str, details: ModelDetails) -> None:
+        """Goes on with another model; what was said stays."""
+        load(self.client, model, self.asking, self.terminal)
+        self.model, self.details = model, details
 
     def save(self, name: str) -> None:
         """Makes a model of this chat: its parameters, system message and turns."""

@@ -9,9 +9,11 @@ import shlex
 from olmkit.cli.chat import slashhelp
 from olmkit.cli.chat.asking import parse_think
 from olmkit.cli.chat.lineeditor import unquoted
+from olmkit.cli.chat.saidturns import export, stats_text, tokens_text
 from olmkit.cli.chat.session import Chat
 from olmkit.cli.errors import UsageError
 from olmkit.cli.screen.showsections import describe
+from olmkit.engine.client.replies import ModelDetails
 from olmkit.engine.errors import ApiError
 from olmkit.modelfile.errors import InvalidParameter
 from olmkit.modelfile.parameters import ParameterType, info, parse_value
@@ -32,6 +34,19 @@ def obey(chat: Chat, line: str) -> bool:
             _show(chat, rest)
         case "/load":
             _load(chat, rest)
+        case "/model":
+            _model(chat, rest)
+        case "/retry":
+            if not chat.retry():
+                chat.say("There is no question to ask again.")
+        case "/undo":
+            _undo(chat)
+        case "/tokens":
+            chat.say(tokens_text(chat))
+        case "/stats":
+            chat.say(stats_text(chat))
+        case "/export":
+            _export(chat, rest)
         case "/save":
             _save(chat, rest)
         case "/clear":
@@ -172,16 +187,47 @@ def _parameters(chat: Chat) -> str:
 def _load(chat: Chat, name: str) -> None:
     if not name or " " in name:
         chat.say("Usage:\n  /load <modelname>")
-        return
+    elif details := _found(chat, name):
+        chat.say(f"Loading model '{name}'")
+        chat.switch(name, details)
+
+
+def _model(chat: Chat, name: str) -> None:
+    """As `/load`, but what was said stays; without a name, which model it is."""
+    if not name:
+        chat.say(chat.model)
+    elif " " in name:
+        chat.say("Usage:\n  /model <modelname>")
+    elif details := _found(chat, name):
+        chat.say(f"Going on with model '{name}'")
+        chat.go_on_with(name, details)
+
+
+def _found(chat: Chat, name: str) -> ModelDetails | None:
     try:
-        details = chat.client.show(name)
+        return chat.client.show(name)
     except ApiError as error:
         if error.status != 404:
             raise
         chat.say(f"Couldn't find model '{name}'")
-        return
-    chat.say(f"Loading model '{name}'")
-    chat.switch(name, details)
+        return None
+
+
+def _undo(chat: Chat) -> None:
+    question = chat.undo()
+    if question is None:
+        chat.say("There is nothing to take back.")
+    else:
+        chat.say(f"Forgot the question and its answer: {question.splitlines()[0][:60]}")
+
+
+def _export(chat: Chat, name: str) -> None:
+    if not name:
+        chat.say("Usage:\n  /export <file.md or file.json>")
+    elif not chat.turns:
+        chat.say("Nothing was said yet.")
+    else:
+        chat.say(f"Wrote {export(chat, name)}")
 
 
 def _save(chat: Chat, name: str) -> None:

@@ -1,6 +1,5 @@
 """`olm config`: settings in `olm.toml`, and where each comes from."""
 
-import difflib
 import enum
 import os
 from pathlib import Path
@@ -9,10 +8,11 @@ from typing import Annotated, Final
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.nearest import near_hint
 from olmkit.cli.records.dataflags import FilterFlag, FormatFlag, JsonFlag, QuietFlag
 from olmkit.cli.records.dataform import Record
 from olmkit.cli.records.filters import glob
-from olmkit.cli.records.recordlist import Column, RecordList
+from olmkit.cli.records.recordlist import Column, RecordList, show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import here, load_settings
 from olmkit.engine.configuration.configedit import (
@@ -36,13 +36,17 @@ from olmkit.engine.remotes import find_home
 from olmkit.engine.settings import Settings
 
 HIDDEN: Final = "(set, not shown)"
-
-SETTINGS: Final = RecordList(
+_COLUMNS: Final = (
     Column("KEY", "Key", lambda setting, _: setting["key"]),
     Column("VALUE", "Value", lambda setting, _: setting["value"]),
+)
+_FILTERS: Final = {"key": glob("key"), "origin": glob("origin")}
+SETTINGS: Final = RecordList(*_COLUMNS, quiet="key", filters=_FILTERS)
+WITH_ORIGINS: Final = RecordList(
+    *_COLUMNS,
     Column("ORIGIN", "Origin", lambda setting, _: setting["origin"]),
     quiet="key",
-    filters={"key": glob("key")},
+    filters=_FILTERS,
 )
 
 
@@ -52,6 +56,7 @@ class Verb(enum.StrEnum):
     GET = "get"
     SET = "set"
     UNSET = "unset"
+    LS = "ls"
     LIST = "list"
 
 
@@ -61,7 +66,7 @@ def config(
         Argument(
             metavar="get|set|unset|list",
             help="get: print a setting. set: write it into a file. unset: take it out of the file. "
-            "list: print all.",
+            "list, ls: print all.",
         ),
     ],
     key: Annotated[str, Argument(metavar="[KEY]", help="A setting, such as keep_alive.")] = "",
@@ -75,12 +80,12 @@ def config(
         bool, Option("--system", help=f"set, unset: {SYSTEM_FILE}, for all users.")
     ] = False,
     origin: Annotated[
-        bool, Option("--origin", help="get: say which variable, or line of a file, it comes from.")
+        bool, Option("--origin", help="Say which variable, or line of a file, each comes from.")
     ] = False,
-    format: FormatFlag = "",
-    json: JsonFlag = False,
     quiet: QuietFlag = False,
     filters: FilterFlag = None,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show or change the settings that olm.toml(5) describes.
 
@@ -91,23 +96,21 @@ def config(
     the daemon goes by counts when it is started again.
     """
     terminal = Terminal()
-    form = SETTINGS.form(format=format, json=json, quiet=quiet, filters=filters)
-    is_data = bool(format or json or quiet or filters)
-    _check_words(verb, key, value, is_shown=origin or is_data, is_written=project or system)
     if project and system:
         raise UsageError("only one of --project and --system can be given")
-    if verb is Verb.LIST:
+    listing = WITH_ORIGINS if origin else SETTINGS
+    form = listing.form(format=format, json=json, quiet=quiet, filters=filters)
+    is_plain = form.is_text and not origin and not form.filters
+    _check_words(verb, key, value, is_shown=not is_plain, is_written=project or system)
+    if verb in (Verb.LIST, Verb.LS):
         settings = load_settings(terminal)
-        found = (_as_json(settings, one, is_shown=False) for one in settings.readings.values())
-        SETTINGS.show(found, form, terminal)
+        records = [_record(settings, one, masks=True) for one in settings.readings.values()]
+        listing.show(records, form, terminal)
     elif verb is Verb.GET:
         settings = load_settings(terminal)
-        one = _as_json(settings, _reading(settings, key), is_shown=True)
-        if is_data:
-            SETTINGS.show([one], form, terminal)
-        else:
-            behind = f"\t{one['origin']}" if origin else ""
-            terminal.data(f"{one['value']}{behind}\n")
+        record = _record(settings, _reading(settings, key), masks=False)
+        text = record["value"] + (f"\t{record['origin']}" if origin else "")
+        show_value(record, form, terminal, lambda: terminal.data(f"{text}\n"))
     else:
         scope = Scope.PROJECT if project else Scope.SYSTEM if system else Scope.USER
         _change(terminal, scope, key, value)
@@ -116,31 +119,29 @@ def config(
 def _check_words(
     verb: Verb, key: str, value: str | None, *, is_shown: bool, is_written: bool
 ) -> None:
-    takes = {Verb.LIST: 0, Verb.SET: 2}.get(verb, 1)
+    takes = {Verb.LIST: 0, Verb.LS: 0, Verb.SET: 2}.get(verb, 1)
     given = bool(key) + (value is not None)
     if given != takes:
         rule = ("accepts no arguments", "requires a key", "requires a key and a value")[takes]
         raise UsageError(f"'olm config {verb}' {rule}", hint="`olm config list` shows the keys")
-    if is_written and verb in (Verb.GET, Verb.LIST):
+    if is_written and verb not in (Verb.SET, Verb.UNSET):
         raise UsageError("--project and --system are flags of `olm config set` and `unset`")
     if is_shown and verb in (Verb.SET, Verb.UNSET):
-        raise UsageError("--origin and forms of output are flags of `olm config get` and `list`")
+        raise UsageError("flags of output are those of `olm config get` and `list`")
 
 
 def _reading(settings: Settings, key: str) -> Reading:
     if found := settings.readings.get(key):
         return found
     by_variable = key.removeprefix("OLM_").lower()
-    near = difflib.get_close_matches(by_variable, settings.readings, n=1)
     raise UsageError(
         f"there is no setting {key[:80]!r}",
-        hint=f"did you mean {near[0]!r}?" if near else "`olm config list` shows them",
+        hint=near_hint(by_variable, settings.readings) or "`olm config list` shows them",
     )
 
 
-def _as_json(settings: Settings, reading: Reading, *, is_shown: bool) -> Record:
-    """One setting; a secret is hidden unless it `is_shown`."""
-    is_hidden = not is_shown and reading.text is not None and is_secret(reading.variable)
+def _record(settings: Settings, reading: Reading, *, masks: bool) -> Record:
+    is_hidden = masks and reading.text is not None and is_secret(reading.variable)
     return {
         "key": reading.key,
         "value": HIDDEN if is_hidden else _value(settings, reading),

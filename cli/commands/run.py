@@ -1,13 +1,14 @@
 """`olm run`: one answer, or a chat."""
 
 import threading
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from olmkit.cli.building.findmodel import find_model
 from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.asking import Asking, parse_keep_alive, parse_think
+from olmkit.cli.chat.menu import remember_model
 from olmkit.cli.chat.preload import load, say_notes
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
@@ -21,6 +22,9 @@ from olmkit.cli.thinkflag import ThinkCommand
 from olmkit.engine.client import Client
 from olmkit.engine.client.replies import ModelDetails
 from olmkit.engine.settings import Settings
+
+if TYPE_CHECKING:
+    from olmkit.cli.chat.sessionfile import SessionFile
 
 COMMAND_CLASS = ThinkCommand
 
@@ -85,6 +89,9 @@ def run(
         list[str] | None,
         Option("--image", metavar="FILE", help="An image to look at; repeatable."),
     ] = None,
+    session: Annotated[
+        str, Option("--session", metavar="NAME", help="A chat that is kept, and goes on later.")
+    ] = "",
     record: Annotated[
         str, Option("--record", metavar="FILE", help="Write a file for `olm replay`.")
     ] = "",
@@ -172,6 +179,13 @@ def run(
         raise UsageError(
             "--json, --jsonl, --image, --record, --system and --timeout go with a prompt"
         )
+    kept = None
+    if session:
+        if not chats:
+            raise UsageError("--session goes with a chat: no prompt, on a terminal")
+        from olmkit.cli.chat.sessionfile import SessionFile
+
+        kept = SessionFile(settings.home, session)
     with deadline(timeout_s):
         text = "" if chats else join_prompt(terminal, prompt or [])
         client = client_of(settings, terminal)
@@ -190,7 +204,7 @@ def run(
                     )
                 embed(client, name, text, asking, terminal, dimensions=dimensions)
             elif chats:
-                _chat(client, name, details, asking, terminal, settings)
+                _chat(client, name, details, asking, terminal, settings, kept)
             else:
                 request = Request(
                     text=text, system=system, images=image or [], form=form, record=record
@@ -205,6 +219,7 @@ def _chat(
     asking: Asking,
     terminal: Terminal,
     settings: Settings,
+    kept: "SessionFile | None",
 ) -> None:
     with terminal.held_input():
         # Both take their time: the line editor's imports, and the model's load.
@@ -218,7 +233,10 @@ def _chat(
         from olmkit.cli.chat.session import Chat
 
         editor = LineEditor(settings, terminal)
-        repl.run(Chat(client, name, details, asking, terminal, editor))
+        chat = Chat(client, name, details, asking, terminal, editor, kept)
+        if not name.startswith("sha256:"):
+            remember_model(settings.home, name)
+        repl.run(chat)
 
 
 def _import_repl() -> None:

@@ -36,8 +36,8 @@ def show(
     why it is used to standard error. A model without any gets the turns' texts as they are, and
     nothing is printed.
 
-    A draft model, from DRAFT in the Modelfile, is shown as it is stored: this version of olm does
-    not use it for decoding.
+    A draft model, from DRAFT in the Modelfile, is shown with whether it can be used: those that
+    read the inner state of the model (EAGLE-3, DFlash) are stored only.
     """
     form = data_form(format=format, json=json)
     if effective and not template:

@@ -11,12 +11,14 @@ from olmkit.cli.settings import daemon
 from olmkit.engine.client import Client
 from olmkit.engine.errors import ApiError, DaemonNotRunning
 
+ID_DIGITS = 4
+"""Of an ID, the fewest that name a model."""
 UNLOAD_S = 5.0
 """A runner that does not end by itself is ended by force within three seconds."""
 
 
 def stop(
-    models: Annotated[list[str], Argument(metavar="MODEL...", help="Names of models.")],
+    models: Annotated[list[str], Argument(metavar="MODEL...", help="Names or IDs of models.")],
 ) -> None:
     """Unload models.
 
@@ -38,16 +40,22 @@ def stop(
         except ApiError as error:
             if error.status != 404:
                 raise
-            raise ApiError(f'couldn\'t find model "{model}" to stop', status=404) from error
+            raise ApiError(
+                f'couldn\'t find model "{model}" to stop', status=404, hint=error.hint
+            ) from error
 
     for_each(models, unload, terminal)
 
 
 def _is_still_loaded(client: Client, model: str) -> bool:
-    """Whether the model is there after some seconds, by the name that was given."""
+    """Whether the model is there after some seconds, by the name or ID that was given."""
     names = {model, model if ":" in model.rpartition("/")[2] else f"{model}:latest"}
+    begins = model.removeprefix("sha256:").lower()
     deadline_s = time.monotonic() + UNLOAD_S
-    while any(one.name in names for one in client.running()):
+    while any(
+        one.name in names or (len(begins) >= ID_DIGITS and one.digest.startswith(begins))
+        for one in client.running()
+    ):
         if time.monotonic() > deadline_s:
             return True
         time.sleep(0.05)

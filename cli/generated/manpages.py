@@ -13,7 +13,7 @@ from olmkit.cli.generated.roff import definitions, escaped, head, paragraphs
 if TYPE_CHECKING:
     from typer.core import TyperOption
 
-    from olmkit.cli.app import Command
+    from olmkit.cli.app import Command, LazyGroup
 
 FILES = {
     "olm.toml": "settings of a project; see olm.toml(5)",
@@ -21,6 +21,7 @@ FILES = {
     "$OLM_HOME/models": "the store, in Ollama's layout",
     "$OLM_HOME/shortnames.toml": 'short names of models: name = "reference" below [shortnames]',
     "$OLM_HOME/history": "lines of chats",
+    "$OLM_HOME/sessions": "chats that are kept by name",
     "$OLM_HOME/logs/daemon.log": "the log of a daemon that was started by another command",
     "$OLM_HOME/cache/engine-findings.json": "in which safe mode an engine runs on a processor",
     "$OLM_HOME/daemon.json": "process number and address of the running daemon",
@@ -51,7 +52,7 @@ def generated() -> dict[Path, str]:
 
 
 def _main_page(commands: dict[str, str]) -> str:
-    from olmkit.cli.app import ALIASES
+    from olmkit.cli.app import ALIASES, root
     from olmkit.cli.exits import MEANINGS
     from olmkit.cli.generated.environment import OTHERS, VARIABLES
 
@@ -67,6 +68,7 @@ def _main_page(commands: dict[str, str]) -> str:
         "that needs the daemon starts it in the background. Each command has a page of its own, "
         "such as\n.BR olm\\-run (1).",
         definitions("COMMANDS", rows),
+        definitions("OPTIONS", _options(root())),
         definitions("EXIT STATUS", {str(int(code)): text for code, text in MEANINGS.items()}),
         ".SH ENVIRONMENT\nEach\n.BI OLM_ X\nbut OLM_HOME falls back to its twin\n.BI OLLAMA_ X,\n"
         "and both to a line of\n.BR olm.toml (5).",
@@ -80,12 +82,7 @@ def _main_page(commands: dict[str, str]) -> str:
 
 
 def _command_page(name: str, summary: str, command: "Command") -> str:
-    from olmkit.cli.app import is_option
-
     arguments = command.explained_arguments()
-    options = {
-        _spelling(option): option.help or "" for option in command.params if is_option(option)
-    }
     parts = [
         head(f"olm-{name}", summary[:1].lower() + summary[1:]),
         f".SH SYNOPSIS\n.B olm {name}\n[\n.I options\n]",
@@ -93,10 +90,19 @@ def _command_page(name: str, summary: str, command: "Command") -> str:
         ".SH DESCRIPTION",
         paragraphs(command.help or ""),
         definitions("ARGUMENTS", dict(arguments)),
-        definitions("OPTIONS", options | {"-h, --help": "Show help."}),
+        definitions("OPTIONS", _options(command)),
         ".SH EXIT STATUS\nSee\n.BR olm (1).\n.SH SEE ALSO\n.BR olm (1)",
     ]
     return "\n".join(part for part in parts if part) + "\n"
+
+
+def _options(command: "Command | LazyGroup") -> dict[str, str]:
+    from olmkit.cli.app import is_option
+
+    options = {
+        _spelling(option): option.help or "" for option in command.params if is_option(option)
+    }
+    return options | {"-h, --help": "Show help."}
 
 
 def _spelling(option: "TyperOption") -> str:

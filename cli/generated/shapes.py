@@ -12,14 +12,27 @@ if TYPE_CHECKING:
     from typer.core import TyperCommand
 
 FILE_FLAGS: Final = frozenset(
-    {"-f", "--file", "--messages", "--tools", "--schema", "--grammar", "--image", "--record"}
+    {
+        "-f",
+        "--file",
+        "--messages",
+        "--tools",
+        "--schema",
+        "--grammar",
+        "--image",
+        "--record",
+        "--junit",
+        "--suite",
+    }
 )
 ARGUMENTS: Final = {
     "run": "models files",
     "embed": "models files",
     "rerank": "models files",
     "replay": "files",
+    "test": "files",
     "show": "models",
+    "diff": "models",
     "prompt": "models files",
     "ls": "models",
     "cp": "models",

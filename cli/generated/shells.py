@@ -45,7 +45,7 @@ complete -o default -F _olm olm
 def _bash(commands: list[Shape]) -> str:
     names = " ".join(name for shape in commands for name in shape.names)
     words = {"commands": names, "shells": "bash zsh fish"}
-    cases = [f"        '') flags='--help --version' choices='{names}' ;;"]
+    cases = [f"        '') flags='--help --version --debug' choices='{names}' ;;"]
     choices = []
     for shape in commands:
         flags = " ".join(name for flag in shape.flags for name in flag.names)
@@ -74,7 +74,7 @@ _olm() {
     )
     if (( CURRENT == 2 )); then
         _describe -t commands command commands
-        compadd -- --help --version
+        compadd -- --help --version --debug
         return
     fi
     shift words
@@ -134,6 +134,7 @@ def _fish(commands: list[Shape]) -> str:
         "complete -c olm -f",
         f"complete -c olm -n {none_yet} -s v -l version -d 'Show the version'",
         f"complete -c olm -n {none_yet} -s h -l help -d 'Show help'",
+        f"complete -c olm -n {none_yet} -l debug -d 'Show where an error came from'",
     ]
     for shape in commands:
         for name in shape.names:

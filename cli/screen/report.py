@@ -1,7 +1,5 @@
 """The report of an error that ends a command, on stderr."""
 
-import traceback
-
 from olmkit.cli.errors import CliError, SomeFailed
 from olmkit.cli.exits import exit_code
 from olmkit.cli.screen.terminal import Terminal
@@ -12,17 +10,23 @@ from olmkit.registry.errors import RegistryError
 OUR_ERRORS = (CliError, EngineError, RegistryError, ModelfileError)
 
 
-def report(error: Exception, terminal: Terminal | None = None) -> int:
+def report(
+    error: Exception, terminal: Terminal | None = None, *, with_traceback: bool = False
+) -> int:
     """Tells the error on stderr; returns the exit code that it gives."""
     terminal = terminal or Terminal()
+    if with_traceback:
+        import traceback  # only for who debugs
+
+        terminal.message("".join(traceback.format_exception(error)))
     if isinstance(error, SomeFailed):
         return int(exit_code(error))
     if isinstance(error, OUR_ERRORS):
         tell(error, terminal)
         return int(exit_code(error))
-    terminal.message("".join(traceback.format_exception(error)))
     terminal.message(f"Error: {type(error).__name__}: {error}\n")
-    terminal.message("hint: this is a defect of olm; the lines above say where\n")
+    where = "the lines above say where" if with_traceback else "--debug shows where"
+    terminal.message(f"hint: this is a defect of olm; {where}\n")
     return int(exit_code(error))
 
 

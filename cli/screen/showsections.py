@@ -97,7 +97,8 @@ def _draft_rows(details: ModelDetails) -> Rows:
             ("quantization", "quantization_level"),
         )
     ]
-    return [*(row for row in rows if row[1]), ("use", "stored, not used for decoding")]
+    use = "guesses ahead" if details.draft.get("used") else "stored, not used for decoding"
+    return [*(row for row in rows if row[1]), ("use", use)]
 
 
 def parameter_rows(parameters: str) -> Rows:

@@ -119,7 +119,9 @@ async def _not_found(request: Request, error: Exception) -> Response:
 
 
 async def _wrong_method(request: Request, error: Exception) -> Response:
-    headers = error.headers if isinstance(error, HTTPException) else None
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if request.method == "OPTIONS":  # RFC 9110, section 9.3.7
+        return Response(None, 204, {"Allow": f"{headers.get('Allow', '')}, OPTIONS".strip(", ")})
     return PlainTextResponse("405 method not allowed", 405, headers)
 
 

@@ -26,6 +26,7 @@ from uvicorn.protocols.http.httptools_impl import (
     RequestResponseCycle,
 )
 
+from olmkit.engine.addresses.gatheredwrites import GatheredWrites
 from olmkit.engine.addresses.localsocket import is_trusted_peer
 
 HEAD_S: Final = 20.0
@@ -96,7 +97,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Accept the connection; if there are too many, close an idle one, or refuse this one."""
         is_full = len(self.connections) >= self._limits.connections
-        super().connection_made(transport)
+        super().connection_made(GatheredWrites(transport, self.loop))
         self.waits_since_s = self.loop.time()
         _keep_unsent_short(transport)
         self._watch(self._limits.head_s)

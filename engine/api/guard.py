@@ -8,7 +8,6 @@ and `AllowedOrigins` of https://github.com/ollama/ollama/blob/v0.17.4/envconfig/
 """
 
 import ipaddress
-import re
 import socket
 from collections.abc import Iterable
 from typing import Final
@@ -17,17 +16,21 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from olmkit.engine.access.origins import Origins
 from olmkit.engine.addresses.address import Address
-from olmkit.engine.api.operations.replyheaders import EXPOSED
+from olmkit.engine.api.native.blobuploads import OFFSET_HEADER
+from olmkit.engine.api.operations import replyheaders
 from olmkit.engine.api.statuses import Failure
 from olmkit.engine.api.streams import JSON
 
 PREFLIGHT: Final = {
     "Access-Control-Allow-Methods": "GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS",
     "Access-Control-Allow-Headers": (
-        "Authorization,Content-Type,User-Agent,Accept,X-Requested-With,X-Request-Id,X-Api-Key,"
-        "Api-Key,X-Olm-Priority,X-Olm-Timeout,"
-        "Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,Openai-Beta,"
+        "Authorization,Content-Type,Content-Encoding,Content-Range,User-Agent,Accept,"
+        "X-Requested-With,X-Request-Id,X-Api-Key,Api-Key,Traceparent,Tracestate,"
+        "X-Olm-Priority,X-Olm-Timeout,"
+        "Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,"
+        "Openai-Beta,Openai-Organization,Openai-Project,"
         + ",".join(
             f"X-Stainless-{name}"
             for name in (
@@ -40,6 +43,13 @@ PREFLIGHT: Final = {
     "Access-Control-Max-Age": "43200",
     "Vary": "Origin, Access-Control-Request-Method, Access-Control-Request-Headers",
 }
+
+EXPOSED: Final = ",".join(
+    (*replyheaders.EXPOSED, OFFSET_HEADER, "Retry-After", "X-Olm-Queue-Position")
+)
+"""What pages of allowed origins may read, besides what the Fetch standard lets them read."""
+_ASKS_FOR_NETWORK: Final = "access-control-request-private-network"
+"""A page of the internet asks this machine; https://wicg.github.io/private-network-access/."""
 
 
 class Guard:
@@ -67,15 +77,20 @@ class Guard:
         headers = Headers(scope=scope)
         host, origin = headers.get("host", ""), headers.get("origin")
         extra = {"Server": self._server}
+        if not self._origins.allows_all:
+            extra["Vary"] = "Origin"  # also without one: what is kept may be shown to another page
         is_cross = origin is not None and origin not in (f"http://{host}", f"https://{host}")
         if is_cross and origin is not None:
             if not self._origins.allow(origin):
                 await _refuse_origin(origin, extra)(scope, receive, send)
                 return
-            extra |= self._origins.headers(origin)
+            extra["Access-Control-Allow-Origin"] = "*" if self._origins.allows_all else origin
             if scope["method"] == "OPTIONS":
+                if headers.get(_ASKS_FOR_NETWORK) == "true":
+                    extra["Access-Control-Allow-Private-Network"] = "true"
                 await Response(None, 204, extra | PREFLIGHT)(scope, receive, send)
                 return
+            extra["Access-Control-Expose-Headers"] = EXPOSED
         if self._hosts is not None and not self._hosts.allow(host):
             await _refuse_host(host, extra)(scope, receive, send)
             return
@@ -88,32 +103,6 @@ class Guard:
             await send(message)
 
         await self._app(scope, receive, send_with_headers)
-
-
-class Origins:
-    """The origins that may use the API from a browser."""
-
-    def __init__(self, patterns: Iterable[str]) -> None:
-        self._patterns = tuple(patterns)
-        self._allows_all = "*" in self._patterns
-        self._expressions = tuple(
-            re.compile(".*".join(map(re.escape, pattern.lower().split("*"))))
-            for pattern in self._patterns
-        )
-
-    def allow(self, origin: str) -> bool:
-        """Whether the origin matches a pattern; `null` matches only `*`."""
-        if self._allows_all:
-            return True
-        origin = origin.lower()
-        return origin != "null" and any(e.fullmatch(origin) for e in self._expressions)
-
-    def headers(self, origin: str) -> dict[str, str]:
-        """What the reply tells the browser."""
-        exposed = {"Access-Control-Expose-Headers": ",".join(EXPOSED)}
-        if self._allows_all:
-            return {"Access-Control-Allow-Origin": "*"} | exposed
-        return {"Access-Control-Allow-Origin": origin, "Vary": "Origin"} | exposed
 
 
 class Hosts:

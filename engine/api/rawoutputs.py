@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import find_model, parse_tools, require_model
 from olmkit.engine.api.decoding import decode_body
-from olmkit.engine.api.native.endings import answer_text, thought_text, tool_calls
+from olmkit.engine.api.native.endings import parts_of
 from olmkit.engine.api.native.types import ParseReply, ParseRequest, ReplyMessage
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
@@ -30,13 +30,14 @@ async def parse(request: Request) -> Response:
     for piece in _pieces(body.text or "", body.chunks or 1):
         events += stage.feed(piece)
     events += stage.finish(is_cut=bool(body.cut))
+    text, thought, calls = parts_of(events)
     return json_reply(
         ParseReply(
             family=output_format.name,
             message=ReplyMessage(
-                content=answer_text(events),
-                thinking=thought_text(events) or msgspec.UNSET,
-                tool_calls=tool_calls(events) or msgspec.UNSET,
+                content=text,
+                thinking=thought or msgspec.UNSET,
+                tool_calls=calls or msgspec.UNSET,
             ),
         )
     )

@@ -43,6 +43,7 @@ async def event_stream(
     return await byte_stream(
         request,
         frames,
+        encode=bytes,
         media_type=EVENT_STREAM,
         on_failure=on_failure,
         headers={"Cache-Control": "no-cache", **(headers or {})},

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeVar, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Progress
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 JSON: Final = "application/json; charset=utf-8"
 NDJSON: Final = "application/x-ndjson"
+BODY_SEND: Final = "olm.body_send"
+"""Key in a request's scope: the server's own `send`, past what only looks at the beginning of a
+reply. A streamed answer calls it for every token."""
 SUCCESS: Final = Progress(status="success")
 
 
@@ -189,25 +192,25 @@ async def lines(
     Raises:
         EngineError, RegistryError: before the first object.
     """
-
-    async def encoded() -> AsyncGenerator[bytes, None]:
-        async with aclosing(events):
-            async for event in events:
-                yield encode_json(event) + b"\n"
-
     return await byte_stream(
         request,
-        encoded(),
+        events,
+        encode=_line,
         media_type=NDJSON,
         on_failure=lambda failure: failure.body + b"\n",
         headers=headers,
     )
 
 
+def _line(event: Any) -> bytes:
+    return encode_json(event) + b"\n"
+
+
 async def byte_stream(
     request: Request,
-    pieces: AsyncGenerator[bytes, None],
+    pieces: AsyncGenerator[T, None],
     *,
+    encode: Callable[[T], bytes],
     media_type: str,
     on_failure: Callable[[Failure], bytes],
     headers: Mapping[str, str] | None = None,
@@ -217,23 +220,25 @@ async def byte_stream(
     Raises:
         EngineError, RegistryError: before the first piece.
     """
+
+    async def first() -> bytes:
+        piece = await anext(pieces, None)
+        return b"" if piece is None else encode(piece)
+
     try:
-        first = await until_disconnect(request.receive, _first(pieces))
+        begun = await until_disconnect(request.receive, first())
     except BaseException:
         await pieces.aclose()
         raise
-    return _ByteStream(first, pieces, on_failure, headers, media_type)
-
-
-async def _first(pieces: AsyncGenerator[bytes, None]) -> bytes:
-    return await anext(pieces, b"")
+    return _ByteStream(begun, pieces, encode, on_failure, headers, media_type)
 
 
 class _ByteStream(Response):
     def __init__(
         self,
         first: bytes,
-        rest: AsyncGenerator[bytes, None],
+        rest: AsyncGenerator[Any, None],
+        encode: Callable[[Any], bytes],
         on_failure: Callable[[Failure], bytes],
         headers: Mapping[str, str] | None,
         media_type: str,
@@ -243,6 +248,7 @@ class _ByteStream(Response):
         self.media_type = media_type
         self._first = first
         self._rest = rest
+        self._encode = encode
         self._on_failure = on_failure
         self.init_headers(headers)
 
@@ -252,22 +258,23 @@ class _ByteStream(Response):
         try:
             await send(start)
             with suppress(Cancelled):
-                await until_disconnect(receive, self._send_all(send))
+                await until_disconnect(receive, self._send_all(scope.get(BODY_SEND, send)))
         finally:
             await self._rest.aclose()
 
     async def _send_all(self, send: Send) -> None:
-        async def write(data: bytes, *, more: bool = True) -> None:
-            await send({"type": "http.response.body", "body": data, "more_body": more})
-
         try:
             if self._first:
-                await write(self._first)
+                await send(_body(self._first))
             async for piece in self._rest:
-                await write(piece)
+                await send(_body(self._encode(piece)))
         except KNOWN_ERRORS as error:
-            await write(self._on_failure(classify(error, is_streaming=True)))
+            await send(_body(self._on_failure(classify(error, is_streaming=True))))
         except Exception as error:  # the stream must end with a word that says so
             log.exception("a streaming request failed")
-            await write(self._on_failure(classify(error, is_streaming=True)))
-        await write(b"", more=False)
+            await send(_body(self._on_failure(classify(error, is_streaming=True))))
+        await send({"type": "http.response.body"})
+
+
+def _body(data: bytes) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": True}

@@ -208,7 +208,7 @@ class ModelDetails(NamedTuple):
     has_info: bool
     projector_info: Mapping[str, Any]
     draft: Mapping[str, Any]
-    """Of the draft model: `family`, `parameter_size`, `quantization_level`."""
+    """Of the draft model: `family`, `parameter_size`, `quantization_level`, `used`."""
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
     """Name, type and shape."""
 

@@ -124,9 +124,11 @@ def _require_loadable(manifest: Manifest, recipe: Recipe, workshop: Workshop) ->
 
 
 def _is_checked(recipe: Recipe, layers: Sequence[Descriptor]) -> bool:
-    """Files from outside are, and what was made of them, unless they are large."""
-    if recipe.check_load is not None:
-        return recipe.check_load
+    """Files from outside are, and what was made of them, unless they are large; drafts always are:
+    whether they go with the model shows nowhere else.
+    """
+    if recipe.check_load is not None or recipe.drafts:
+        return recipe.check_load is not False
     is_new = recipe.parent is None or recipe.quantize is not None
     weights_bytes = sum(
         layer.size_bytes for layer in layers if layer.media_type == mediatypes.OLLAMA_MODEL

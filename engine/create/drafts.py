@@ -1,7 +1,8 @@
 """Draft models, which guess what a larger model would say: stored beside it.
 
-Nothing here or in the runner decodes with one yet; whoever stores one is told so.
-Ollama decodes with them: https://github.com/ollama/ollama/issues/18517
+Whether a draft goes with the model is the runner's to say, in the dry run of every new model.
+Those that read the inner state of the model they guess for are stored and not used yet: whoever
+stores one is told so. Ollama decodes with them: https://github.com/ollama/ollama/issues/18517
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +11,11 @@ from typing import Any, Final
 
 from olmkit.engine.create.pieces import Piece, Site, Source, piece_of, sources_of
 from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.models.spec import GUIDED_DRAFTS
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor
 
-NOTICE: Final = "the draft is stored; this version of olm does not use it for decoding"
 _KINDS: Final = {
     mediatypes.OLLAMA_ADAPTER: "an adapter",
     mediatypes.OLLAMA_PROJECTOR: "a projector",
@@ -39,7 +40,8 @@ def draft_pieces(
     with sources_of(files, site, what="draft") as sources:
         drafts = [_as_draft(source) for source in sources]
         pieces = [piece_of(each, site, what="draft", type_text=quantize) for each in drafts]
-    site.tell(NOTICE)
+    for name in sorted({one.header.architecture for one in pieces} & GUIDED_DRAFTS):
+        site.tell(f"note: the draft is stored; drafts of the architecture {name} are not used yet")
     return tuple(pieces)
 
 

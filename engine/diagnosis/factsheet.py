@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import olmkit
+from olmkit.engine.access.origins import Origins
 from olmkit.engine.confinement.confining import Measures, available
 from olmkit.engine.devices.enginesurvey import EngineSurvey, SurveyUnderWay
 from olmkit.engine.diagnosis.daemonstate import DaemonState, ask_daemon
@@ -23,6 +24,7 @@ from olmkit.engine.diagnosis.places import Place, look_at
 from olmkit.engine.diagnosis.processlimits import Limits, read_limits_of_process
 from olmkit.engine.diagnosis.tlsstate import TlsState, find_tls
 from olmkit.engine.diagnosis.variables import SettingFact, settings_of, variables_of
+from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.facts import suitability
 from olmkit.engine.facts.enginebuild import EngineBuild, read_build
 from olmkit.engine.facts.enginelibraries import find_libraries
@@ -142,7 +144,7 @@ def gather(settings: Settings, environ: Mapping[str, str]) -> FactSheet:
         limits=limits,
         confinement=_confinement(settings),
         settings=settings_of(settings),
-        setting_warnings=settings.warnings,
+        setting_warnings=(*settings.warnings, *_bad_origins(settings)),
         variables=variables_of(environ),
         log_path=str(settings.log_file),
         partial_bytes=look_at(settings.models / "partial", until_s=until_s).size_bytes,
@@ -150,6 +152,15 @@ def gather(settings: Settings, environ: Mapping[str, str]) -> FactSheet:
         now_s=time.time(),
         installed_at_s=_installed_at(),
     )
+
+
+def _bad_origins(settings: Settings) -> tuple[str, ...]:
+    """Why the daemon would not start with these origins; empty: it would."""
+    try:
+        Origins(settings.origins)
+    except InvalidRequest as error:
+        return (str(error),)
+    return ()
 
 
 def _confinement(settings: Settings) -> Measures:

@@ -55,9 +55,7 @@ def settings_of(settings: Settings) -> tuple[SettingFact, ...]:
 
 def setting_text(settings: Settings, reading: Reading) -> str:
     """The value that a setting has, for readers; durations in seconds, sizes in bytes."""
-    value: object = settings
-    for name in reading.field.split("."):
-        value = getattr(value, name)
+    value = settings.value_of(reading.field)
     if reading.kind is Kind.LEVEL:
         return {DEBUG: "true", INFO: "false"}.get(settings.log_level, str(settings.log_level))
     if reading.kind is Kind.LIST and not isinstance(value, tuple):

@@ -6,16 +6,17 @@ prompt's cache makes the second as cheap as going on.
 """
 
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
+
+import msgspec
 
 from olmkit.engine.chat.conversation import Tool, ToolChoice, ToolChoiceMode
 from olmkit.engine.chat.output.deltas import AnswerDelta, OutputEvent, ThoughtDelta
 from olmkit.engine.chat.output.formats import PLAIN, OutputFormat
 from olmkit.engine.chat.output.grammar import calls_constraint
 from olmkit.engine.chat.output.stage import OutputStage
-from olmkit.engine.inference.completionwatch import CompletionWatch
 from olmkit.engine.inference.inference import (
     CompletionRequest,
     Finished,
@@ -44,14 +45,13 @@ class AnswerRequest:
     """Most tokens of the thought; then it is closed and the answer begins. None: no limit."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Output:
+class Output(msgspec.Struct, frozen=True, kw_only=True):
     """What a piece of the model's text amounts to; may be nothing but log-probabilities.
 
     The first one of an answer only tells how long the prompt was.
     """
 
-    events: tuple[OutputEvent, ...] = ()
+    events: Sequence[OutputEvent] = ()
     logprobs: tuple[TokenLogprob, ...] = ()
     prompt: PromptCounts | None = None
 
@@ -66,19 +66,29 @@ async def answer(services: Services, wanted: AnswerRequest) -> Outputs:
         EngineError: as `complete`; InvalidRequest for a tool choice that cannot be kept.
     """
     with watch_of(services, wanted.completion) as watch:
-        async with aclosing(_Answer(services, wanted, watch).run()) as outputs:
-            async for output in outputs:
-                if isinstance(output, Finished):
-                    watch.finished(output)
-                yield output
+        making = _Answer(wanted)
+        upcoming: CompletionRequest | None = await making.first()
+        while upcoming is not None:
+            request, upcoming = upcoming, None
+            # No generator between this one and the completion: each would take part in every token.
+            async with aclosing(compute(services, request, watch)) as events:
+                async for event in events:
+                    if not isinstance(event, Finished):
+                        if (output := making.take(event)) is not None:
+                            yield output
+                        continue
+                    output, end, upcoming = making.conclude(event)
+                    if output is not None:
+                        yield output
+                    if end is not None:
+                        watch.finished(end)
+                        yield end
 
 
 class _Answer:
     """One answer in the making."""
 
-    def __init__(self, services: Services, wanted: AnswerRequest, watch: CompletionWatch) -> None:
-        self._services = services
-        self._watch = watch
+    def __init__(self, wanted: AnswerRequest) -> None:
         self._wanted = wanted
         self._format = wanted.output_format
         self._offers_calls = bool(wanted.tools) and (
@@ -86,7 +96,7 @@ class _Answer:
         )
         self._prompt = ""
         self._begun = ""
-        """What was put behind the prompt, or written before the completion that goes on."""
+        """What was put behind the prompt, and a thought behind which another completion goes on."""
         self._stage: OutputStage | None = None
         self._is_new = True
         """The stage has not seen yet what the prompt was begun with."""
@@ -94,6 +104,10 @@ class _Answer:
         self._is_thinking = False
         """The last thing that came out of the stage was a thought."""
         self._thought_tokens = 0
+        self._is_apart = False
+        """The completion at hand is a thought, behind which another one goes on."""
+        self._thought: Finished | None = None
+        """How that completion ended."""
         calls = None
         own = wanted.completion.constraint
         is_bound = wanted.tool_choice.is_bound
@@ -112,32 +126,50 @@ class _Answer:
             marks=self._format.marks,
         )
 
-    async def run(self) -> Outputs:
+    async def first(self) -> CompletionRequest:
+        """The completion to begin with."""
         if self._thinks_first:
-            thought: Finished | None = None
-            async with aclosing(self._think()) as outputs:
-                async for output in outputs:
-                    if isinstance(output, Finished):
-                        thought = output
-                    else:
-                        yield output
-            assert thought is not None
-            is_closed, rest = self._after(thought)
-            if not is_closed:
-                yield Output(events=tuple(self._end(thought)))
-                yield thought
-                return
-            yield Output(events=tuple(self._feed(self._closing)))
-            goes_on = replace(self._completion, options=rest)
-            async with aclosing(self._complete(goes_on)) as outputs:
-                async for output in outputs:
-                    yield _sum(thought, output) if isinstance(output, Finished) else output
-            return
+            self._is_apart = True
+            return await self._thinking()
         if self._completion.constraint is not None and not self._calls_only:
             self._begun = self._format.answer_start
-        async with aclosing(self._complete(self._completion)) as outputs:
-            async for output in outputs:
-                yield output
+        return self._completion
+
+    def take(self, event: Text | PromptCounts) -> Output | None:
+        """What there is to tell of an event of the completion at hand."""
+        if isinstance(event, PromptCounts):
+            if self._has_told_prompt:
+                return None
+            self._has_told_prompt = True
+            return Output(prompt=event)
+        events = self._beginning() if self._is_new else []
+        events += self._feed(event.text)
+        if events:
+            self._is_thinking = isinstance(events[-1], ThoughtDelta)
+        if self._is_thinking:  # as long as nothing else has come out of its tokens
+            self._thought_tokens += event.tokens
+        if not events and not event.logprobs:
+            return None
+        return Output(events=events, logprobs=event.logprobs)
+
+    def conclude(
+        self, end: Finished
+    ) -> tuple[Output | None, Finished | None, CompletionRequest | None]:
+        """What is left to tell when the completion at hand has ended, the answer's end, and the
+        completion that goes on; either of these is None.
+        """
+        events = self._beginning() if self._is_new else []
+        end = replace(end, thought_tokens=self._thought_tokens)
+        if self._is_apart:
+            is_closed, rest = self._after(end)
+            if is_closed:
+                self._thought = end
+                events += self._feed(self._closing)
+                self._is_apart = False
+                return Output(events=events), None, replace(self._completion, options=rest)
+        events += self._end(end)
+        whole = _sum(self._thought, end) if self._thought is not None else end
+        return Output(events=events) if events else None, whole, None
 
     @property
     def _thinks_first(self) -> bool:
@@ -181,7 +213,8 @@ class _Answer:
         )
 
     def _feed(self, text: str) -> list[OutputEvent]:
-        self._begun += text
+        if self._is_apart:
+            self._begun += text
         if self._stage is None:
             return [AnswerDelta(text=text)] if text else []
         return self._stage.feed(text)
@@ -191,17 +224,14 @@ class _Answer:
             return []
         return self._stage.finish(is_cut=finished.reason is not EndReason.STOP)
 
-    async def _think(self) -> Outputs:
+    async def _thinking(self) -> CompletionRequest:
         """The thought, up to its closing text or the end of its budget."""
         await self._render()  # its end says how the thought will end
         budget, options = self._wanted.thinking_budget, self._completion.options
         stops = (*options.stop, self._format.thought_stop(self._prompt))
         limits = [n for n in (budget, options.max_tokens) if n is not None and n >= 0]
         values: dict[str, OptionValue] = {"stop": stops, "num_predict": min(limits, default=-1)}
-        request = replace(self._completion, options=options.with_values(values), constraint=None)
-        async with aclosing(self._pieces(request)) as outputs:
-            async for output in outputs:
-                yield output
+        return replace(self._completion, options=options.with_values(values), constraint=None)
 
     def _after(self, thought: Finished) -> tuple[bool, Options]:
         """Whether the answer follows a thought that ended so, and the options for it."""
@@ -225,43 +255,10 @@ class _Answer:
             return False, options
         return True, options.with_values({"num_predict": left}) if is_limited else options
 
-    async def _complete(self, request: CompletionRequest) -> Outputs:
-        async with aclosing(self._pieces(request)) as outputs:
-            async for output in outputs:
-                if isinstance(output, Finished) and (events := self._end(output)):
-                    yield Output(events=tuple(events))
-                yield output
-
-    async def _pieces(self, request: CompletionRequest) -> Outputs:
-        has_begun = False
-        async with aclosing(compute(self._services, request, self._watch)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, PromptCounts):
-                    if not self._has_told_prompt:
-                        self._has_told_prompt = True
-                        yield Output(prompt=piece)
-                    continue
-                events: list[OutputEvent] = []
-                if not has_begun and self._stage is not None and self._is_new:
-                    events += self._stage.feed(self._begun)
-                    self._is_new = False
-                has_begun = True
-                if isinstance(piece, Text):
-                    events += self._feed(piece.text)
-                    self._count(events, piece.tokens)
-                    if events or piece.logprobs:
-                        yield Output(events=tuple(events), logprobs=piece.logprobs)
-                    continue
-                if events:
-                    yield Output(events=tuple(events))
-                yield replace(piece, thought_tokens=self._thought_tokens)
-
-    def _count(self, events: list[OutputEvent], tokens: int) -> None:
-        """Tokens belong to a thought as long as nothing else has come out of them."""
-        if events:
-            self._is_thinking = isinstance(events[-1], ThoughtDelta)
-        if self._is_thinking:
-            self._thought_tokens += tokens
+    def _beginning(self) -> list[OutputEvent]:
+        """What the prompt was begun with, of which the stage learns first."""
+        self._is_new = False
+        return self._stage.feed(self._begun) if self._stage is not None else []
 
 
 def _keepable(tool: Tool) -> Tool:

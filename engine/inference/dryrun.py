@@ -15,7 +15,7 @@ async def require_loadable(spec: ModelSpec, safeguard: Safeguard) -> None:
     """Nothing, if a runner would load the model; takes a process for a second or two.
 
     Header, vocabulary and the shape of every tensor are checked as in a load; no memory is taken
-    for them, and adapters are not looked at.
+    for them, and adapters are not looked at. A draft model must go with the model.
 
     Raises:
         ModelNotCreatable: it would not, with llama.cpp's reason.
@@ -24,7 +24,9 @@ async def require_loadable(spec: ModelSpec, safeguard: Safeguard) -> None:
     runner = await SteadyRunner.start(spec.name, safeguard)
     try:
         options = LoadOptions(context_tokens=_CONTEXT_TOKENS, sequences=1, threads=1)
-        await runner.load(spec.files, options, operation=LoadOperation.FIT)
+        loaded = await runner.load(spec.files, options, operation=LoadOperation.FIT)
+        for note in loaded.notes:
+            raise ModelNotCreatable(note)
     except ModelUnloadable as error:
         raise ModelNotCreatable(
             f"{spec.name} could not be loaded: {error}", hint=error.hint

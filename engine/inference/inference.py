@@ -23,18 +23,21 @@ from olmkit.engine.inference.completionevents import (
     PromptCounts,
     Text,
 )
+from olmkit.engine.inference.completionreader import CompletionReader
 from olmkit.engine.inference.completionwatch import CompletionWatch
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.models.urgency import Urgency
 from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.runner.protocol import (
+    AdapterUse,
     Completed,
     Constraint,
     ConstraintKind,
     EndReason,
     LoadOptions,
     Piece,
+    PromptProgress,
     PromptRead,
     Room,
     TokenLogprob,
@@ -43,7 +46,6 @@ from olmkit.engine.scheduling.deadlines import Deadline, deadline_after
 from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.services import Services
 from olmkit.engine.telemetry.requestrecord import current_record
-from olmkit.registry.errors import Cancelled
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -110,6 +112,17 @@ class CompletionRequest:
     shift: bool = True
     """Whether, when the context is full, half of it is forgotten and the answer goes on; also
     whether a single text that is too long may lose its middle."""
+
+    @property
+    def may_cut(self) -> bool:
+        """Whether the prompt may lose its middle."""
+        return self.truncate and self.shift
+
+    @property
+    def adapters(self) -> list[AdapterUse]:
+        """The model's LoRA adapters, as strong as its options say."""
+        scale = self.options.adapter_scale
+        return [AdapterUse(path=path, scale=scale) for path in self.spec.files.adapter_paths]
 
 
 def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:
@@ -278,6 +291,11 @@ def _tell_of_retry(services: Services, spec: ModelSpec, error: RunnerDied) -> No
 async def _computed(
     services: Services, request: CompletionRequest, watch: CompletionWatch
 ) -> AsyncGenerator[CompletionEvent, None]:
+    """The answer of one runner.
+
+    The runner says whether a prompt is too long, so that those which fit cost nothing; then the
+    oldest turns of its history are left out, and it is asked again.
+    """
     rendering = asyncio.ensure_future(request.render())
     try:
         settings = load_options(services, request.spec, request.options)
@@ -295,67 +313,50 @@ async def _computed(
             text = await deadline.keep(rendering)
             watch.prompted(text)
             prompt = await deadline.keep(_prompt(request, lease, text))
-            work = _Work(
-                request=request,
-                lease=lease,
+            history = _history(request)
+            reader = CompletionReader(
+                watch,
+                began_ns=request.began_ns,
                 load_ns=load_ns,
-                watch=watch,
-                is_batch=urgency.is_batch,
+                wants_tokens=request.wants_tokens,
             )
-            answer = _answered(work, prompt)
-            if deadline.at_s is not None:
-                answer = deadline.keep_each(answer)
-            async with aclosing(answer) as events:
-                async for event in events:
-                    yield event
+            while True:
+                may_cut = request.may_cut and not history
+                replies = _asked(request, lease, prompt, may_cut=may_cut, is_batch=urgency.is_batch)
+                if deadline.at_s is not None:
+                    replies = deadline.keep_each(replies)
+                try:
+                    async with aclosing(replies):
+                        async for reply in replies:
+                            for event in reader.events(reply):
+                                yield event
+                    return
+                except ContextExceeded as error:
+                    if history is None:
+                        raise
+                    limit_tokens = error.limit_tokens
+                shortening = _shortened(request, history, lease, limit_tokens)
+                dropped, prompt = await deadline.keep(shortening)
+                history, reader.dropped_turns = None, dropped
+                watch.shortened(dropped)
     finally:
         rendering.cancel()
         await asyncio.gather(rendering, return_exceptions=True)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Work:
-    """A request whose model is there."""
-
-    request: CompletionRequest
-    lease: Lease
-    load_ns: int
-    watch: CompletionWatch
-    is_batch: bool
-
-
 async def _prompt(request: CompletionRequest, lease: Lease, text: str) -> str | list[int]:
-    """What the runner gets: text, or tokens when the request needs to know them."""
+    """What the runner gets: text, or tokens where some come before it."""
     text = without_bos(text, lease.loaded.bos_token, adds_bos=lease.loaded.adds_bos)
-    if not request.wants_tokens and not request.earlier_tokens:
+    if not request.earlier_tokens:
         return text
-    tokens = await lease.runner.tokenize(text, add_special=not request.earlier_tokens)
+    tokens = await lease.runner.tokenize(text, add_special=False)
     return [*request.earlier_tokens, *tokens]
 
 
-async def _answered(work: _Work, prompt: str | list[int]) -> AsyncGenerator[CompletionEvent, None]:
-    """The answer to a prompt, or to what is left of its history when that is too long.
-
-    The runner says whether it is, so that prompts that fit cost nothing.
-    """
-    request, lease, dropped_turns = work.request, work.lease, 0
-    may_cut = request.truncate and request.shift
-    history = request.history if request.truncate and not request.earlier_tokens else None
-    if history is not None and history.cuts:
-        try:
-            async with aclosing(_run(work, prompt, may_cut=False)) as events:
-                async for event in events:
-                    yield event
-            return
-        except ContextExceeded as error:
-            limit = error.limit_tokens
-        dropped_turns, prompt = await _shortened(request, history, lease, limit)
-        work.watch.shortened(dropped_turns)
-    async with aclosing(_run(work, prompt, may_cut=may_cut)) as events:
-        async for event in events:
-            if isinstance(event, Finished):
-                event = replace(event, dropped_turns=dropped_turns)
-            yield event
+def _history(request: CompletionRequest) -> History | None:
+    """What of the prompt may go; None: nothing."""
+    may_go = request.truncate and not request.earlier_tokens
+    return request.history if may_go and request.history and request.history.cuts else None
 
 
 async def _shortened(
@@ -386,70 +387,36 @@ async def _shortened(
     return history.cuts[high].dropped, prompt
 
 
-def _room(request: CompletionRequest, *, may_cut: bool) -> Room:
-    return Room(
-        context_tokens=request.options.context_tokens,
-        truncate=may_cut,
-        shift=request.shift,
-        keep_tokens=request.options.keep_tokens,
-    )
-
-
-async def _run(
-    work: _Work, prompt: str | list[int], *, may_cut: bool
-) -> AsyncGenerator[CompletionEvent, None]:
-    request, lease, watch = work.request, work.lease, work.watch
-    tokens: list[int] = [] if isinstance(prompt, str) else list(prompt)
-    completion = lease.runner.complete(
+def _asked(
+    request: CompletionRequest,
+    lease: Lease,
+    prompt: str | list[int],
+    *,
+    may_cut: bool,
+    is_batch: bool,
+) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
+    """What the runner answers; `may_cut`: it may leave out the middle of the prompt."""
+    options = request.options
+    return lease.runner.complete(
         prompt,
-        sampling=request.options.sampling,
-        max_tokens=request.options.max_tokens,
-        stop=request.options.stop,
+        adapters=request.adapters,
+        sampling=options.sampling,
+        max_tokens=options.max_tokens,
+        stop=options.stop,
         top_logprobs=request.top_logprobs,
         constraint=request.constraint,
-        logit_bias=request.options.logit_bias,
-        ignore_eos=request.options.ignores_end,
+        logit_bias=options.logit_bias,
+        ignore_eos=options.ignores_end,
         marks=request.marks,
-        room=_room(request, may_cut=may_cut),
-        reproducible=request.options.is_reproducible,
-        draft_tokens=request.options.draft_tokens,
-        is_batch=work.is_batch,
-        batch_tokens=request.options.batch_tokens if request.options.is_reproducible else 0,
+        tells_prompt=request.wants_tokens,
+        room=Room(
+            context_tokens=options.context_tokens,
+            truncate=may_cut,
+            shift=request.shift,
+            keep_tokens=options.keep_tokens,
+        ),
+        reproducible=options.is_reproducible,
+        draft_tokens=options.draft_tokens,
+        is_batch=is_batch,
+        batch_tokens=options.batch_tokens if options.is_reproducible else 0,
     )
-    async with aclosing(completion) as events:
-        async for event in events:
-            match event:
-                case Piece():
-                    watch.token(event.text)
-                    tokens += event.tokens if request.wants_tokens else []
-                    if event.text or event.logprobs:
-                        yield Text(
-                            text=event.text,
-                            logprobs=tuple(event.logprobs),
-                            tokens=len(event.tokens),
-                        )
-                case PromptRead():
-                    yield PromptCounts(
-                        prompt_tokens=event.prompt_tokens, cached_tokens=event.cached_tokens
-                    )
-                case Completed(reason=EndReason.CANCELLED):
-                    raise Cancelled("request canceled")
-                case Completed():
-                    if event.text:
-                        yield Text(text=event.text)
-                    yield Finished(
-                        reason=event.reason,
-                        stop_string=event.stop_string,
-                        total_ns=time.perf_counter_ns() - request.began_ns,
-                        load_ns=work.load_ns,
-                        prompt_tokens=event.prompt_tokens,
-                        cached_tokens=event.cached_tokens,
-                        prompt_ns=event.prompt_ns,
-                        completion_tokens=event.completion_tokens,
-                        completion_ns=event.completion_ns,
-                        tokens=tuple(tokens),
-                        dropped_tokens=event.dropped_tokens,
-                        shifted_tokens=event.shifted_tokens,
-                    )
-                case _:
-                    pass  # progress of a long prompt: no API tells it yet

@@ -36,6 +36,8 @@ class PeekedModel:
     """Of all that a pull would fetch."""
     why: str
     """Why this one of several was taken."""
+    draft: None = None
+    """A file that is not here has no draft model."""
 
     @property
     def pools(self) -> bool:

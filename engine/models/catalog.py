@@ -1,4 +1,4 @@
-"""The models that this daemon has, by any spelling of their names, concrete and remembered.
+"""The models that this daemon has, by any spelling of their names, IDs and digests, concrete.
 
 Reading a model takes some ten milliseconds (a vocabulary is long), so what was read is kept by
 manifest digest: bytes that have the same digest say the same. Used from the event loop; file work
@@ -13,14 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.access.caller import require_access, require_access_to_all
-from olmkit.engine.errors import EngineError
+from olmkit.engine.access.caller import current, require_access, require_access_to_all
+from olmkit.engine.errors import EngineError, InvalidRequest
 from olmkit.engine.framing import path_of
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
 from olmkit.engine.models.configblob import config_of
 from olmkit.engine.models.spec import ModelSpec, spec_of, spec_of_file
+from olmkit.modelfile.diagnostics import nearest
 from olmkit.registry import shortnames
-from olmkit.registry.errors import ModelNotFound, RegistryError
+from olmkit.registry.errors import InvalidReference, ModelNotFound, RegistryError
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.modelconfig import ModelConfig
 from olmkit.registry.oci.reference import Reference
@@ -30,6 +31,7 @@ MAX_SPECS: Final = 16
 MAX_SUMMARIES: Final = 1024
 WARM_PAUSE_S: Final = 0.2
 _FILE_NAME: Final = re.compile(r"sha256[:-][0-9a-fA-F]{64}")
+_ID: Final = re.compile(r"(sha256:)?[0-9a-fA-F]{4,64}")
 
 InspectTemplate = Callable[[str], Awaitable[TemplateFacts]]
 """Tells what a Go template takes account of."""
@@ -92,30 +94,68 @@ class Catalog:
         return shortnames.find_modelfile(word, path=self._shortnames_path)
 
     def load(self, text: str) -> StoredModel:
-        """The stored model of this name.
+        """The stored model of this name, ID or digest. Blocking; raises as `find`."""
+        return self.find(text)[0]
 
-        Blocking. Raises: InvalidReference, ModelNotFound, InvalidManifest, StoreError.
+    def find(self, text: str) -> list[StoredModel]:
+        """The model of a name, alone; or all names of the model with that ID or digest.
+
+        A name wins over an ID that is spelled the same. Blocking.
+
+        Raises:
+            ModelNotFound: there is none; its hint has the nearest name.
+            InvalidRequest: the ID is that of several models.
+            InvalidReference: neither a name nor an ID.
+            StoreError, InvalidManifest: the store cannot be read.
         """
-        return self._store.load(self.resolve(text))
+        try:
+            return [self._store.load(self.resolve(text))]
+        except InvalidReference:
+            if _ID.fullmatch(text) is None:
+                raise
+        except ModelNotFound as error:
+            if _ID.fullmatch(text) is None:
+                raise ModelNotFound(
+                    str(error), name=error.name, hint=error.hint or self._near(text)
+                ) from error
+        models = [
+            model for model in self._store.with_id(text) if current().may_use(model.reference)
+        ]
+        if not models:
+            raise ModelNotFound(f"model '{text}' not found", name=text)
+        if len({model.manifest_digest for model in models}) > 1:
+            names = ", ".join(model.reference.short for model in models[:5])
+            raise InvalidRequest(f"the ID {text} is that of several models: {names}", field="model")
+        return models
+
+    def _near(self, text: str) -> str | None:
+        """The stored name that is nearest to one that is not there."""
+        names = {
+            spelling: model.reference.short
+            for model in self._store.list()
+            if current().may_use(model.reference)
+            for spelling in (model.reference.short.removesuffix(":latest"), model.reference.short)
+        }
+        found = nearest(text, names)
+        return f"did you mean '{found}'?" if found else None
 
     async def spec(self, text: str) -> ModelSpec:
-        """The model of this name, or of this GGUF file's digest.
+        """The model of this name, ID or digest, or of this GGUF file's digest.
 
         Raises:
             InvalidReference, ModelNotFound: no name, or the store has no such model.
+            InvalidRequest: the ID is that of several models.
             ModelUnloadable, StoreError, InvalidManifest: it has, but cannot read it.
         """
         return await asyncio.to_thread(self._spec, text)
 
     def _spec(self, text: str) -> ModelSpec:
-        if _FILE_NAME.fullmatch(text):
-            return self._spec_of_file(Digest(text))
+        if _FILE_NAME.fullmatch(text) and self._store.blobs.has(digest := Digest(text)):
+            return self._spec_of_file(digest)
         return self.spec_of(self.load(text))
 
     def _spec_of_file(self, digest: Digest) -> ModelSpec:
         require_access_to_all()
-        if not self._store.blobs.has(digest):
-            raise ModelNotFound(f"model '{digest}' not found", name=str(digest))
         return self._remember(str(digest), lambda: spec_of_file(self._store, digest))
 
     def spec_of(self, stored: StoredModel) -> ModelSpec:

@@ -226,6 +226,12 @@ class Options:
         return self._integer("draft_num_predict") if "draft_num_predict" in self.values else -1
 
     @property
+    def adapter_scale(self) -> float:
+        """How strong the model's LoRA adapters are; 0: as if there were none."""
+        value = self.values.get("adapter_scale", 1.0)
+        return value if isinstance(value, float) else 1.0
+
+    @property
     def stop(self) -> tuple[str, ...]:
         """The texts before which the answer ends."""
         value = self.values.get("stop", ())

@@ -26,6 +26,9 @@ from olmkit.registry.store.store import Store, StoredModel
 
 MAX_TEXT_LAYER_BYTES: Final = 4 << 20
 """Of a template, system prompt, licence, parameters or messages layer."""
+GUIDED_DRAFTS: Final = frozenset({"dflash", "eagle3"})
+"""Architectures of drafts that read the inner state of the model they guess for, and cannot run
+by themselves. Source: llama.cpp, common/speculative.cpp."""
 SPECIAL_TOKENS: Final = {
     "bos_token": "bos_token_id",
     "eos_token": "eos_token_id",
@@ -56,7 +59,8 @@ class ModelSpec:
     digest: str
     """Of the manifest, or of the file."""
     model_key: str
-    """The same for all names whose weights, projectors and adapters are the same."""
+    """The same for all names that a loaded model serves: those with the same weights, projector and
+    draft, and where the model pools, adapters. Else a request brings its adapters."""
     size_bytes: int
     modified_at: datetime | None
     files: ModelFiles
@@ -67,7 +71,9 @@ class ModelSpec:
     projectors: tuple[GgufHeader, ...] = ()
     adapters: tuple[Path, ...] = ()
     drafts: tuple[Path, ...] = ()
-    """GGUF files of draft models; the runner does not get them."""
+    """GGUF files of draft models; the last one counts."""
+    draft: GgufHeader | None = None
+    """The header of the draft model that guesses for this one; None: there is none that can."""
     parent: str = ""
     """The model that this one was made from, when its manifest says so."""
     go_template: str | None = None
@@ -115,8 +121,14 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
     projectors = parts.of(Role.PROJECTOR)
     adapters = parts.of(Role.ADAPTER)
     adapter_paths = tuple(reader.path(part) for part in adapters)
+    drafts = parts.of(Role.DRAFT)
+    draft_paths = tuple(reader.path(part) for part in drafts)
+    draft = read_header(draft_paths[-1], name=f"draft of {name}") if drafts else None
+    if draft is not None and draft.architecture in GUIDED_DRAFTS:
+        draft = None
     weights_path = merged.weights_path(store, weights)
     header = read_header(weights_path, name=name)
+    pools = header.pooling_type is not None
     template, jinja_template = reader.text(Role.TEMPLATE), reader.text(Role.CHAT_TEMPLATE)
     if template is not None and is_jinja(template):
         template, jinja_template = None, template
@@ -124,13 +136,17 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         name=name,
         full_name=stored.reference.full,
         digest=str(stored.manifest_digest),
-        model_key=" ".join(str(x.digest) for x in (*weights, *projectors[:1], *adapters)),
+        model_key=" ".join(
+            str(x.digest)
+            for x in (*weights, *projectors[:1], *(adapters if pools else ()), *drafts[-1:])
+        ),
         size_bytes=stored.size_bytes,
         modified_at=stored.modified_at,
         files=ModelFiles(
             weights_path=wire_path(weights_path),
             projector_path=wire_path(reader.path(projectors[0])) if projectors else None,
             adapter_paths=[wire_path(path) for path in adapter_paths],
+            draft_path=wire_path(draft_paths[-1]) if draft else None,
         ),
         config=config,
         gguf=header,
@@ -139,7 +155,8 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
             read_header(reader.path(part), name=f"projector of {name}") for part in projectors
         ),
         adapters=adapter_paths,
-        drafts=tuple(reader.path(part) for part in parts.of(Role.DRAFT)),
+        drafts=draft_paths,
+        draft=draft,
         parent=weights[0].layer.from_ or "",
         go_template=template,
         jinja_template=jinja_template,

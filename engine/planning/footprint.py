@@ -48,17 +48,23 @@ class MemoryPlan:
 
 
 def plan_memory(
-    header: GgufHeader, options: LoadOptions, *, extra_weights_bytes: int = 0
+    header: GgufHeader,
+    options: LoadOptions,
+    *,
+    draft: GgufHeader | None = None,
+    extra_weights_bytes: int = 0,
 ) -> MemoryPlan:
     """What the model takes when it is loaded with `options`.
 
+    `draft`: of the model that guesses for it, with a context of the same size;
     `extra_weights_bytes`: the files beside the weights, projector and adapters. A header that
     lacks a number counts it as nothing: llama.cpp itself says what is missing.
     """
+    headers = [header] if draft is None or options.embedding else [header, draft]
     return MemoryPlan(
-        weights_bytes=header.weights_bytes + extra_weights_bytes,
-        kv_bytes=kv_cache_bytes(header, options),
-        compute_bytes=compute_bytes(header, options),
+        weights_bytes=sum(one.weights_bytes for one in headers) + extra_weights_bytes,
+        kv_bytes=sum(kv_cache_bytes(one, options) for one in headers),
+        compute_bytes=sum(compute_bytes(one, options) for one in headers),
     )
 
 

@@ -31,8 +31,13 @@ _OUTPUT: Final = "output.weight"
 _LOGIT_BYTES: Final = 4
 
 
-def model_cost(header: GgufHeader, options: LoadOptions) -> ModelCost:
-    """The costs of the model when it is loaded with these options."""
+def model_cost(
+    header: GgufHeader, options: LoadOptions, *, draft: GgufHeader | None = None
+) -> ModelCost:
+    """The costs of the model when it is loaded with these options.
+
+    A draft model lies whole where the output layer lies, and counts as a part of it.
+    """
     count = header.block_count or 0
     weights, experts = [0] * count, [0] * count
     output_bytes, has_output = 0, False
@@ -52,6 +57,10 @@ def model_cost(header: GgufHeader, options: LoadOptions) -> ModelCost:
     is_encoder = header.metadata.get(f"{header.architecture}.attention.causal") is False
     if not has_output and not is_encoder:
         output_bytes += embedding_bytes  # tied: the output layer has a copy of its own
+    if draft is not None and not options.embedding:
+        beside = model_cost(draft, options)
+        output_bytes += beside.output_bytes + beside.compute_bytes
+        output_bytes += sum(layer.weights_bytes + layer.kv_bytes for layer in beside.layers)
     kv = kv_layer_bytes(header, options)
     return ModelCost(
         layers=tuple(

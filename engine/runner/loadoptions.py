@@ -13,6 +13,17 @@ class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
     weights_path: str
     projector_path: str | None = None
     adapter_paths: list[str] = []
+    draft_path: str | None = None
+    """A small model that guesses what this one will say."""
+
+
+class AdapterUse(msgspec.Struct, frozen=True, kw_only=True):
+    """One LoRA adapter of a request."""
+
+    path: str
+    """As `ModelFiles` has it."""
+    scale: float = 1.0
+    """Its strength; 0: as if it were not there."""
 
 
 class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):

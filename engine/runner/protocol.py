@@ -13,6 +13,7 @@ import msgspec
 
 from olmkit.engine.framing import decode_payload
 from olmkit.engine.runner.layouts import Layout
+from olmkit.engine.runner.loadoptions import AdapterUse as AdapterUse
 from olmkit.engine.runner.loadoptions import LoadOptions as LoadOptions
 from olmkit.engine.runner.loadoptions import ModelFiles as ModelFiles
 from olmkit.engine.runner.loadoptions import SafeMode as SafeMode
@@ -108,6 +109,8 @@ class Completion(_Message, frozen=True):
     """
 
     prompt: str | list[int]
+    adapters: Sequence[AdapterUse] | None = None
+    """What the answer is computed with; None: the adapters of the load, at full strength."""
     sampling: Sampling = Sampling()
     max_tokens: int = -1
     """-1: until the context is full, or ten times that where `room` shifts; 0: the prompt is read
@@ -126,6 +129,8 @@ class Completion(_Message, frozen=True):
     marks: Sequence[str] = ()
     """Texts that mean something to who reads the answer: control tokens that occur in one of them
     are part of the text, which they are not otherwise."""
+    tells_prompt: bool = False
+    """`PromptRead` tells the tokens of the prompt."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
     is_batch: bool = False
@@ -273,6 +278,8 @@ class Loaded(_Message, frozen=True):
     eos_token: str
     threads: int
     load_ns: int
+    notes: list[str] = []
+    """One sentence for each thing of the model that is left out."""
 
 
 class PromptProgress(_Message, frozen=True):
@@ -288,6 +295,8 @@ class PromptRead(_Message, frozen=True):
     prompt_tokens: int
     cached_tokens: int
     """As in `Completed`, both."""
+    tokens: list[int] = []
+    """The prompt as it came, where `Completion.tells_prompt` asks for it."""
 
 
 class TokenLogprob(msgspec.Struct, frozen=True, kw_only=True, array_like=True):

@@ -41,7 +41,7 @@ class Loadable(Protocol):
 
     @property
     def model_key(self) -> str:
-        """The same for all names whose weights, projector and adapters are the same."""
+        """The same for all names that one loaded model can serve."""
         ...
 
     @property
@@ -52,6 +52,11 @@ class Loadable(Protocol):
     @property
     def gguf(self) -> GgufHeader:
         """The header of the weights."""
+        ...
+
+    @property
+    def draft(self) -> GgufHeader | None:
+        """The header of the draft model, where it has one."""
         ...
 
 
@@ -76,7 +81,7 @@ def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
         except OSError as error:
             text = f"{spec.name} cannot be loaded: {printable(path_of(path))}: {error.strerror}"
             raise ModelUnloadable(text, model=spec.name) from error
-    return plan_memory(spec.gguf, options, extra_weights_bytes=extra_bytes)
+    return plan_memory(spec.gguf, options, draft=spec.draft, extra_weights_bytes=extra_bytes)
 
 
 async def load(

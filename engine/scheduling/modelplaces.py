@@ -1,7 +1,7 @@
 """What placing speaks of: the settings' rules, a model's place, a rehearsal, a plan."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from olmkit.engine.devices.inventory import Device
 from olmkit.engine.planning.attempts import Attempts
@@ -60,6 +60,10 @@ class Placed:
     """What its cost is remembered by."""
     attempts: Attempts | None = field(default=None, repr=False)
     """The search, to go on when an allocation fails all the same."""
+
+    def noting(self, notes: Sequence[str]) -> "Placed":
+        """The same with further notes."""
+        return replace(self, notes=(*self.notes, *notes)) if notes else self
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

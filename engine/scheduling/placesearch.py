@@ -16,7 +16,13 @@ from olmkit.engine.planning.contexts import (
     choose_context_tokens,
     largest_context_tokens,
 )
-from olmkit.engine.planning.devicelayout import Budget, Wish, bytes_by_device, choose_layout
+from olmkit.engine.planning.devicelayout import (
+    Budget,
+    ModelCost,
+    Wish,
+    bytes_by_device,
+    choose_layout,
+)
 from olmkit.engine.planning.footprint import PROCESS_BYTES, MemoryPlan
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.measuredcosts import cost_key
@@ -176,11 +182,14 @@ class PlaceSearch:
 
     def _whole(self, options: LoadOptions, leaving: Sequence[int]) -> Layout | None:
         """A layout with all layers that were asked for on devices; None: they do not fit."""
-        cost = model_cost(self._spec.gguf, options)
+        cost = self._cost(options)
         layout = choose_layout(cost, self._budgets(leaving), self._wish)
         if layout is None or not self._is_whole(layout):
             return None
         return layout
+
+    def _cost(self, options: LoadOptions) -> ModelCost:
+        return model_cost(self._spec.gguf, options, draft=self._spec.draft)
 
     def _is_whole(self, layout: Layout) -> bool:
         wanted = (self._spec.gguf.block_count or 0) + 1
@@ -218,7 +227,7 @@ class PlaceSearch:
         """The first layout whose exact bytes fit, and that the devices give."""
         attempts = previous.attempts if previous else None
         if attempts is None:
-            cost = model_cost(self._spec.gguf, options)
+            cost = self._cost(options)
             attempts = Attempts(cost, self._budgets(()), self._wish)
         while (layout := attempts.next()) is not None:
             if not self._is_whole(layout) and (
@@ -269,7 +278,7 @@ class PlaceSearch:
             if not self._gone:
                 raise
             self._notes.append("sizes are from the file's header: a device is in use")
-            needs = bytes_by_device(model_cost(self._spec.gguf, options), layout)
+            needs = bytes_by_device(self._cost(options), layout)
             return [Buffer(device=name, weights_bytes=size) for name, size in needs.items()]
         is_mapped = options.use_mmap is not False
         return as_loaded(self._spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
@@ -348,7 +357,7 @@ class PlaceSearch:
         over: Mapping[str, int] | None = None,
     ) -> OutOfMemory:
         """The error of a layout for which some must go; `over`: bytes that a dry run found."""
-        needs = bytes_by_device(model_cost(self._spec.gguf, options), layout)
+        needs = bytes_by_device(self._cost(options), layout)
         free = {one.device: one.free_bytes for one in self._budgets(())}
         short = over or {name: need - free[name] for name, need in needs.items()}
         missing = {}
@@ -368,7 +377,7 @@ class PlaceSearch:
 
     def _never(self, options: LoadOptions) -> OutOfMemory:
         """The error of a model that does not fit as it was asked for, whoever leaves."""
-        cost = model_cost(self._spec.gguf, options)
+        cost = self._cost(options)
         layers = sum(one.weights_bytes + one.kv_bytes for one in cost.layers)
         needed = layers + cost.output_bytes + cost.compute_bytes
         free = sum(one.free_bytes for one in self._budgets(self._victims))

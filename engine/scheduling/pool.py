@@ -376,6 +376,7 @@ class Pool:
         self._metrics.loads.of(label, "loaded").add()
         self._metrics.load_s.of(label).observe(tenant.loaded_s - tenant.began_s)
         assert tenant.placed is not None
+        tenant.placed = tenant.placed.noting(loaded.notes)
         took_s = round(loaded.load_ns / 1e9, 3)
         facts = {"model": spec.name, "context": loaded.context_tokens, "took_s": took_s}
         log.info("loaded", extra=facts)

@@ -30,6 +30,7 @@ from typing import Protocol, TypedDict, Unpack
 
 from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import (
+    AdapterUse,
     Buffer,
     Completed,
     Constraint,
@@ -54,10 +55,12 @@ class CompletionOptions(TypedDict, total=False):
     What is absent has the default that stands there.
     """
 
+    adapters: Sequence[AdapterUse] | None
     sampling: Sampling
     max_tokens: int
     stop: Sequence[str]
     top_logprobs: int | None
+    tells_prompt: bool
     ignore_eos: bool
     constraint: Constraint | None
     logit_bias: Mapping[int, float]

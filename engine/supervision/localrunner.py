@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar, Unpack
+from typing import Final, TypeVar, Unpack, cast
 
 from olmkit.engine.childenv import child_environment
 from olmkit.engine.confinement.levels import Confinement
@@ -165,7 +165,9 @@ class LocalRunner:
                     cwd="/",
                     env=child_environment(environ),
                 )
-            reader, writer = await asyncio.open_unix_connection(sock=ours)
+            _, stream = await asyncio.get_running_loop().create_unix_connection(
+                lambda: Multiplex(unread_limit=patience.unread_replies), sock=ours
+            )
         except OSError as error:
             ours.close()
             text = f"the runner of {model} cannot be started: {error.strerror or error}"
@@ -175,7 +177,6 @@ class LocalRunner:
             raise
         offer(process.pid)
         log.debug("runner started", extra={"model": model, "runner": process.pid})
-        stream = Multiplex(reader, writer, unread_limit=patience.unread_replies)
         return cls(model, process, stream, mode, patience)
 
     @property
@@ -215,7 +216,7 @@ class LocalRunner:
                     return loaded
         raise AssertionError("a load ends with a reply or raises")
 
-    async def complete(
+    def complete(
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
@@ -226,12 +227,10 @@ class LocalRunner:
             prompt=prompt if isinstance(prompt, str) else list(prompt),
             **options,
         )
-        async with aclosing(self._stream.stream(request)) as replies:
-            async for reply in replies:
-                if isinstance(reply, PromptProgress | PromptRead | Piece):
-                    yield reply
-                else:
-                    yield self._expect(reply, Completed)
+        replies = self._stream.stream(request, check=lambda reply: self._expect(reply, Completed))
+        return cast(
+            "AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]", replies
+        )
 
     async def embed(
         self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0

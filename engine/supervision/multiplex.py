@@ -1,17 +1,18 @@
 """The daemon's end of the frame protocol: many requests at once over one byte stream.
 
-Knows frames and request ids; knows neither processes nor what the messages mean. Reading is
-paced by the stream's own flow control, writing by `drain`; replies that nobody reads are bounded
-per request.
+Knows frames and request ids; knows neither processes nor what the messages mean. Frames are taken
+apart as they arrive, without a task of their own: one wakes nobody but the requests that it
+answers. Replies that nobody reads are bounded per request.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
+from typing import Final
 
 from olmkit.engine.errors import EngineError, InvalidRequest
-from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
+from olmkit.engine.framing import FrameBuffer, ProtocolViolation, encode_frame
 from olmkit.engine.runner.protocol import (
     Cancel,
     Load,
@@ -25,64 +26,98 @@ from olmkit.engine.runner.protocol import (
 )
 from olmkit.registry.errors import Cancelled
 
+_MORE_FOLLOW: Final = frozenset({LoadProgress, PromptProgress, PromptRead, Piece})
+"""Replies that are not the last ones of their requests."""
+
 
 class Exchange:
     """One request: the replies that came and were not read yet."""
 
     def __init__(self, *, is_load: bool = False) -> None:
         self.is_load = is_load
-        self._replies: deque[Reply] = deque()
+        self.unread: deque[Reply] = deque()
+        """Replies that wait to be read, the oldest first."""
         self._failure: Callable[[], EngineError | Cancelled] | None = None
         self._waiter: asyncio.Future[None] | None = None
-
-    @property
-    def unread(self) -> int:
-        """Replies that wait to be read."""
-        return len(self._replies)
-
-    def put(self, reply: Reply) -> None:
-        """A reply has come."""
-        self._replies.append(reply)
-        self._wake()
 
     def fail(self, failure: Callable[[], EngineError | Cancelled]) -> None:
         """No reply will come any more: whoever reads gets what `failure` makes."""
         self._failure = failure
-        self._wake()
+        self.wake()
 
-    async def next(self) -> Reply:
-        """The next reply; replies that came before a failure are read before it."""
-        while not self._replies:
-            if self._failure is not None:
-                raise self._failure()
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        return self._replies.popleft()
+    def arrival(self) -> "asyncio.Future[None]":
+        """Resolves when a reply is there, or `fail` was called.
 
-    def _wake(self) -> None:
+        Raises:
+            EngineError, Cancelled: what `fail` was given.
+        """
+        if self._failure is not None:
+            raise self._failure()
+        self._waiter = asyncio.get_running_loop().create_future()
+        return self._waiter
+
+    def wake(self) -> None:
+        """Resolves what `arrival` returned."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
 
-class Multiplex:
+class Multiplex(asyncio.Protocol):
     """Requests and their replies over one stream; `ended` resolves when the stream does."""
 
-    def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        *,
-        unread_limit: int,
-    ) -> None:
+    def __init__(self, *, unread_limit: int) -> None:
+        """Make it the protocol of a connected transport before anything else."""
         self._unread_limit = unread_limit
-        self._reader = reader
-        self._writer = writer
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._frames = FrameBuffer()
         self._open: dict[int, Exchange] = {}
         self._failure: Callable[[], EngineError | Cancelled] | None = None
         self._last_id = 0
         self._heard_s = 0.0
-        self.ended: asyncio.Task[str | None] = asyncio.create_task(self._read())
+        self._room = asyncio.Event()
+        """Set while the peer takes what is sent."""
+        self._room.set()
+        self.ended: asyncio.Future[str | None] = self._loop.create_future()
         """The protocol violation that ended the stream; None after a plain EOF."""
+
+    # --- the transport's calls --------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The stream is there."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand the replies of all frames that have come whole to those who wait for them."""
+        if self.ended.done():
+            return
+        self._heard_s = self._loop.time()
+        try:
+            for payload in self._frames.take(data):
+                for reply in decode_replies(payload):
+                    self._deliver(reply)
+        except (ProtocolViolation, RecursionError) as error:
+            self._end(str(error))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer has closed its end, or is gone."""
+        self._end(None)
+
+    def pause_writing(self) -> None:
+        """The peer is behind: new requests wait."""
+        self._room.clear()
+
+    def resume_writing(self) -> None:
+        """The peer has caught up."""
+        self._room.set()
+
+    def _end(self, violation: str | None) -> None:
+        self._room.set()
+        if not self.ended.done():
+            self.ended.set_result(violation)
+        self.close()
+
+    # --- requests ---------------------------------------------------------------------------
 
     def next_id(self) -> int:
         """An id for a new request."""
@@ -109,8 +144,12 @@ class Multiplex:
                 return reply
         raise AssertionError("a stream ends with a reply or raises")
 
-    async def stream(self, request: Request) -> AsyncGenerator[Reply, None]:
+    async def stream(
+        self, request: Request, *, check: Callable[[Reply], Reply] = lambda reply: reply
+    ) -> AsyncGenerator[Reply, None]:
         """All replies of a request; ending early sends `Cancel`.
+
+        `check` gets the last one, and returns it or raises.
 
         Raises:
             InvalidRequest: the request cannot be sent: too long, or no text.
@@ -118,15 +157,15 @@ class Multiplex:
         """
         with self._exchange(request.id, is_load=isinstance(request, Load)) as exchange:
             self._send(_encode(request))
-            try:
-                await self._writer.drain()
-            except ConnectionError:
-                pass  # the reader sees the end as well and says how it came
+            await self._room.wait()
             while True:
-                reply = await exchange.next()
-                yield reply
-                if _is_last(reply):
+                while not exchange.unread:
+                    await exchange.arrival()
+                reply = exchange.unread.popleft()
+                if type(reply) not in _MORE_FOLLOW:
+                    yield check(reply)
                     return
+                yield reply
 
     def fail(self, failure: Callable[[], EngineError | Cancelled]) -> None:
         """End every open exchange, and every later one, with what `failure` makes."""
@@ -137,14 +176,15 @@ class Multiplex:
 
     def close(self) -> None:
         """Close the stream; the peer sees EOF."""
-        self._writer.close()
+        if self._transport is not None:
+            self._transport.close()
 
     @contextmanager
     def _exchange(self, request_id: int, *, is_load: bool) -> Iterator[Exchange]:
         if self._failure is not None:
             raise self._failure()
         if not self._open:
-            self._heard_s = asyncio.get_running_loop().time()
+            self._heard_s = self._loop.time()
         exchange = self._open[request_id] = Exchange(is_load=is_load)
         try:
             yield exchange
@@ -156,39 +196,21 @@ class Multiplex:
         self._send(encode_frame(Cancel(id=request_id)))
 
     def _send(self, frame: bytes) -> None:
-        if not self._writer.is_closing():
-            self._writer.write(frame)
-
-    async def _read(self) -> str | None:
-        try:
-            while True:
-                header = await self._reader.readexactly(FRAME_HEADER.size)
-                payload = await self._reader.readexactly(payload_length(header))
-                self._heard_s = asyncio.get_running_loop().time()
-                for reply in decode_replies(payload):
-                    self._deliver(reply)
-        except (asyncio.IncompleteReadError, ConnectionError):
-            return None
-        except (ProtocolViolation, RecursionError) as error:
-            return str(error)
-        finally:
-            self._writer.close()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame)
 
     def _deliver(self, reply: Reply) -> None:
         exchange = self._open.get(reply.id)
         if exchange is None:
             return  # cancelled in the meantime
-        exchange.put(reply)
-        if _is_last(reply):
+        exchange.unread.append(reply)
+        exchange.wake()
+        if type(reply) not in _MORE_FOLLOW:
             del self._open[reply.id]
-        elif exchange.unread > self._unread_limit:
+        elif len(exchange.unread) > self._unread_limit:
             del self._open[reply.id]
             exchange.fail(lambda: Cancelled("the answer was not read for too long"))
             self._cancel(reply.id)
-
-
-def _is_last(reply: Reply) -> bool:
-    return not isinstance(reply, LoadProgress | PromptProgress | PromptRead | Piece)
 
 
 def _encode(request: Request) -> bytes:

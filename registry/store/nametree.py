@@ -37,7 +37,10 @@ Parts = tuple[str, ...]
 
 _NO_NAMESPACE = "_"
 _FILE_NAME_LIMIT = 255
-_UNSAFE = re.compile(r"[^A-Za-z0-9._:-]|_(?=[0-9a-f]{2}_)")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._:-]|_(?=[0-9a-f]{2}([^A-Za-z0-9.:-]|\.$))")
+"""What is escaped, and an underscore that would read as the beginning of an escape: one of the
+text's own, or of what follows it and is escaped.
+"""
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)", re.IGNORECASE)
 _ESCAPE = re.compile(r"_([0-9a-f]{2})_")
 _DEPTH_LIMIT = 32

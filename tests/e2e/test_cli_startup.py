@@ -9,7 +9,10 @@ import pytest
 from support.daemon import Daemon, running_daemon
 from support.olm import environment
 
-HEAVY = {"rich", "httpx", "asyncio", "numpy", "pydantic", "prompt_toolkit", "msgspec", "lark"}
+HEAVY = {
+    *("rich", "httpx", "asyncio", "numpy", "pydantic", "prompt_toolkit", "msgspec", "lark"),
+    *("jinja2", "starlette", "uvicorn", "llama_cpp", "ssl", "yaml", "tomllib", "wcwidth"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +43,14 @@ def imported(environ: dict[str, str], *words: str) -> set[str]:
 )
 def test_light_commands_import_nothing_heavy(words: list[str], daemon: Daemon) -> None:
     assert imported(daemon.environ, *words) & HEAVY == set()
+
+
+def test_the_interpreter_of_templates_is_imported_only_for_one(daemon: Daemon) -> None:
+    interpreter = "olmkit.modelfile.gotemplate"
+    words = ("-m", "olmkit", "ls")
+    for flags in ((), ("--json",), ("--no-trunc",), ("--filter", "name=x"), ("-q",)):
+        assert interpreter not in imports(daemon.environ, *words, *flags)
+    assert interpreter in imports(daemon.environ, *words, "--format", "{{.Name}}")
 
 
 def test_the_version_needs_no_command_tree(daemon: Daemon) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from support import models
 from support.api import Api
-from support.daemon import running_daemon
+from support.daemon import running_daemon, wait_until
 
 QUESTION = [{"role": "user", "content": "Write a long story about the sea."}]
 GREEDY: dict[str, Any] = {"model": "smol", "max_tokens": 8}
@@ -59,6 +59,40 @@ def test_a_stream_gives_the_same_message(client: Any) -> None:
     with client.messages.stream(messages=QUESTION, **GREEDY, **COLD) as stream:
         assert "".join(stream.text_stream) == whole.content[0].text
         assert stream.get_final_message().stop_reason == "max_tokens"
+
+
+def test_models_are_listed_and_shown(client: Any) -> None:
+    (listed,) = client.models.list()
+    shown = client.models.retrieve("smol:latest")
+    assert (listed.id, listed.type, listed.display_name) == ("smol:latest", "model", "smol:latest")
+    assert shown.created_at == listed.created_at
+    with pytest.raises(anthropic.NotFoundError, match="model 'nonesuch' not found"):
+        client.models.retrieve("nonesuch")
+
+
+def test_an_answer_in_json(client: Any) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "blue"]}},
+        "required": ["colour"],
+        "additionalProperties": False,
+    }
+    wanted = {"format": {"type": "json_schema", "schema": schema}}
+    message = client.messages.create(
+        messages=QUESTION, output_config=wanted, **GREEDY | {"max_tokens": 40}
+    )
+    assert json.loads(message.content[0].text)["colour"] in ("red", "blue")
+
+
+def test_an_answer_that_is_left_is_ended(api: Api, client: Any) -> None:
+    before = api.cancelled()
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 10_000}
+    wanted = {"format": {"type": "json_schema", "schema": schema}}
+    with client.messages.stream(
+        messages=QUESTION, output_config=wanted, **GREEDY | {"max_tokens": 100_000}
+    ) as stream:
+        assert next(iter(stream.text_stream))
+    wait_until(lambda: api.cancelled() == before + 1, timeout_s=60, what="the end of the answer")
 
 
 def test_the_order_of_events(api: Api) -> None:

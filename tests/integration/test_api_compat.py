@@ -70,6 +70,18 @@ def test_a_body_is_to_be_sent_again_to_the_clean_path(api: Api) -> None:
 def test_who_is_not_signed_in_is_told_so(api: Api) -> None:
     answer = api.post("/api/me", {})
     assert (answer.status, answer.error) == (401, "unauthorized")
+    for answer in (api.post("/api/signout"), api.ask("DELETE", "/api/user/keys/abc")):
+        assert (answer.status, answer.error) == (401, "you are not currently signed in")
+
+
+def test_what_only_a_cloud_can_do_is_refused_as_without_one(api: Api) -> None:
+    for what in ("search", "fetch"):
+        answer = api.post(f"/api/experimental/web_{what}", {"query": "x", "url": "x"})
+        text = f"ollama cloud is disabled: web {what} is unavailable"
+        assert (answer.status, answer.error) == (403, text)
+    assert api.get("/api/experimental/model-recommendations").json == {"recommendations": []}
+    answer = api.post("/api/chat", {"model": "smol:cloud", "messages": []})
+    assert (answer.status, answer.error) == (404, "model 'smol:cloud' not found")
 
 
 # --- names ------------------------------------------------------------------------------------

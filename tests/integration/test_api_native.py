@@ -409,6 +409,10 @@ def test_origins_and_hosts(api: Api) -> None:
     page = api.ask("GET", "/api/tags", headers={"Origin": "http://localhost:3000"})
     assert page.headers["access-control-allow-origin"] == "http://localhost:3000"
     assert api.ask("OPTIONS", "/x", headers={"Origin": "http://localhost:3000"}).status == 204
+    plain = api.ask("OPTIONS", "/api/tags")
+    assert (plain.status, plain.body) == (204, b"")
+    assert set(plain.headers["allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+    assert api.ask("OPTIONS", "/nope").status == 404
     assert api.ask("GET", "/api/tags", headers={"Host": "evil.com"}).status == 403
     assert api.ask("GET", "/nope", headers={"Host": "x.localhost"}).status == 404
 

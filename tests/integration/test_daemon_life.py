@@ -219,3 +219,11 @@ def test_a_successor_waits_until_its_predecessor_has_ended(tmp_path: Path) -> No
 def _listens(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_an_origin_that_is_none_ends_the_start_by_name(tmp_path: Path) -> None:
+    origins = "https://good.example, bad.example"
+    daemon = start_daemon(tmp_path / "home", environ={"OLM_ORIGINS": origins})
+    assert daemon.process.wait(60) == 2
+    assert "'bad.example' in OLM_ORIGINS is no origin" in daemon.log
+    assert not (tmp_path / "home" / "daemon.json").exists()

@@ -50,6 +50,8 @@ def test_a_client_chats_calls_tools_binds_answers_and_leaves(api: Api, client: s
         assert found["last event"] == "response.incomplete"
         assert found["error"]["kind"] == "NotFoundError"
     if client == "anthropic":
+        assert {"qwen:latest", "minilm:latest"} <= set(found["list"])
+        assert found["show"] == "model"
         assert (found["stop reason"], found["cancelled with"]) == (
             "max_tokens",
             "APIUserAbortError",

@@ -1,5 +1,6 @@
 """The real ollama-python against the daemon ."""
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,7 +17,10 @@ QUESTION = [{"role": "user", "content": "Name a colour."}]
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with running_daemon(tmp_path_factory.mktemp("ollama") / "home") as daemon:
+    # One request at a time: an answer that goes on after its client left would block the next.
+    environ = {"OLM_NUM_PARALLEL": "1"}
+    home = tmp_path_factory.mktemp("ollama") / "home"
+    with running_daemon(home, environ=environ) as daemon:
         api = Api(daemon)
         api.create("smol", models.smollm2())
         api.create("qwen", models.qwen_coder())
@@ -61,6 +65,21 @@ def test_tools(client: Any, stream: bool) -> None:
     (call,) = [call for message in messages for call in message.tool_calls or ()]
     assert call.function.name == "get_weather"
     assert "22" in get_weather(**call.function.arguments)
+
+
+def test_structured_output(client: Any) -> None:
+    schema = {"type": "object", "properties": {"colour": {"enum": ["red", "blue"]}}}
+    schema["required"] = ["colour"]
+    reply = client.chat("smol", QUESTION, format=schema, options={**GREEDY, "num_predict": 40})
+    assert json.loads(reply.message.content)["colour"] in ("red", "blue")
+
+
+def test_an_answer_that_is_left_frees_its_place(client: Any) -> None:
+    endless = {"type": "array", "items": {"type": "integer"}, "minItems": 10_000}
+    stream = client.chat("smol", QUESTION, format=endless, stream=True, options={"num_predict": -1})
+    assert next(stream).message.content
+    stream.close()
+    assert client.chat("smol", QUESTION, options=GREEDY).done
 
 
 def test_embed(client: Any) -> None:

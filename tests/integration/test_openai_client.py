@@ -13,7 +13,7 @@ import pytest
 
 from support import models
 from support.api import Api
-from support.daemon import running_daemon
+from support.daemon import running_daemon, wait_until
 
 QUESTION = [{"role": "user", "content": "Write a long story about the sea."}]
 GREEDY: dict[str, Any] = {"temperature": 0, "seed": 1, "max_tokens": 8}
@@ -143,6 +143,17 @@ def test_an_answer_in_json(client: Any) -> None:
         temperature=0,
     )
     assert json.loads(whole.choices[0].message.content)["colour"] in ("red", "blue")
+
+
+def test_an_answer_that_is_left_is_ended(api: Api, client: Any) -> None:
+    before = api.cancelled()
+    schema = {"type": "array", "items": {"type": "integer"}, "minItems": 10_000}
+    wanted = {"type": "json_schema", "json_schema": {"name": "c", "schema": schema}}
+    with client.chat.completions.create(
+        model="smol", messages=QUESTION, response_format=wanted, stream=True
+    ) as stream:
+        assert next(iter(stream)).choices
+    wait_until(lambda: api.cancelled() == before + 1, timeout_s=60, what="the end of the answer")
 
 
 def test_a_completion_goes_on_with_the_prompt_as_it_stands(client: Any) -> None:

@@ -8,7 +8,6 @@ from support import clients, models
 from support.api import Api
 from support.daemon import running_daemon
 
-EMBEDDING_CLIENTS = {"langchain_ollama", "langchain_openai", "llama_index", "litellm", "llm"}
 APIS = {"ollama_chat", "ollama", "openai", "anthropic"}
 
 
@@ -35,8 +34,7 @@ def test_a_client_chats_calls_tools_binds_answers_and_leaves(url: str, client: s
     assert "cancelled after" in found
     assert found["tool"] == {"name": "get_weather", "arguments": {"city": "Paris"}}
     assert found["structured"] in ("red", "blue")
-    if client in EMBEDDING_CLIENTS:
-        assert found["embed"] == [384, 384]
+    assert found["embed"] == [384, 384]
     if client == "llm":  # it asks for models only that the server has
         assert "ollama/qwen:latest" in found["list"]
         assert "ollama/minilm:latest" not in found["list"]
@@ -45,6 +43,8 @@ def test_a_client_chats_calls_tools_binds_answers_and_leaves(url: str, client: s
         assert found["error"]["status"] == 404
         assert "model 'nonesuch" in found["error"]["text"]
     if client == "litellm":
+        assert {"qwen:latest", "minilm:latest"} <= set(found["list"])
+        assert found["show"] == {"supports_function_calling": True, "max_tokens": 32768}
         assert set(found["by api"]) == set(found["streams by api"]) == APIS
         assert found["by api"] == found["streams by api"] and all(found["by api"].values())
         assert {call["name"] for call in found["tools by api"].values()} == {"get_weather"}

@@ -10,6 +10,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from olmkit.engine.devices.bandwidth import measured_bandwidths
@@ -17,7 +18,7 @@ from olmkit.engine.devices.enumeration import Enumerator, Found
 from olmkit.engine.gguf.header import read_header
 from olmkit.engine.planning.modelcosts import as_loaded, model_cost
 from olmkit.engine.runner import protocol as p
-from olmkit.engine.runner.layouts import DeviceShare, Layout
+from olmkit.engine.runner.layouts import DeviceShare, Layout, SplitMode
 from support.models import gemma3, minilm_gguf, qwen_coder, smollm2
 from support.randommodel import write_mamba, write_mixture
 from support.rpcservers import RpcServer, rpc_environment, rpc_servers
@@ -153,6 +154,27 @@ def test_two_and_three_devices_give_the_same_text_as_one(servers: list[RpcServer
             texts.append(runner.complete("The capital of France is", max_tokens=12).text)
     assert texts[0].strip()
     assert texts[1:] == texts[:1] * 2
+
+
+def test_tensors_are_split_over_two_devices_which_take_no_more_than_planned(
+    servers: list[RpcServer],
+) -> None:
+    layout = layout_of(servers, 15, 16)
+    for mode in (SplitMode.LAYER, SplitMode.TENSOR):
+        split = msgspec.structs.replace(layout, split_mode=mode)
+        with RunnerClient() as runner:
+            planned = ask(runner, smollm2(), "fit", split)
+            real = ask(runner, smollm2(), "commit", split)
+            assert runner.complete("Once upon a time", max_tokens=8).text
+        assert {buffer.device for buffer in real} == {"CPU", *(one.device for one in split.shares)}
+        for plan, truth in zip(planned, real, strict=True):
+            assert (plan.device, total(plan) >= total(truth)) == (truth.device, True)
+
+
+def test_tensors_are_not_split_by_rows_where_a_device_cannot(servers: list[RpcServer]) -> None:
+    layout = msgspec.structs.replace(layout_of(servers, 15, 16), split_mode=SplitMode.ROW)
+    with RunnerClient() as runner, pytest.raises(RunnerFailure, match="split buffers"):
+        ask(runner, smollm2(), "commit", layout)
 
 
 def test_memory_that_a_device_gives_is_proven_and_given_back(servers: list[RpcServer]) -> None:

@@ -14,6 +14,7 @@ from support.api import Api
 from support.checkpoints import write_checkpoint
 from support.convert_oracle import PAIR
 from support.daemon import running_daemon
+from support.replyforms import check_form
 
 ORACLE = json.loads(Path(__file__).with_name("test_convert_oracle.json").read_text("utf-8"))
 SCORE = ORACLE["checkpoints"]["bert_classifier"]["scores"][0]
@@ -83,6 +84,8 @@ def test_the_native_route_ranks_alike_and_takes_documents_as_objects(
     native = rerank(api, texts, "/api/rerank", documents=documents)
     assert native["results"] == rerank(api, texts)["results"]
     assert native["prompt_eval_count"] > 0 and native["total_duration"] > 0
+    check_form("post", "/api/rerank", native)
+    check_form("post", "/v1/rerank", rerank(api, texts, return_documents=True))
 
 
 def test_a_document_that_is_too_long_is_refused_or_cut(api: Api, texts: tuple[str, str]) -> None:

@@ -51,6 +51,15 @@ def test_max_tokens_zero_only_reads_the_prompt(runner: RunnerClient) -> None:
     assert one.end.reason is p.EndReason.LENGTH
 
 
+def test_the_tokens_of_the_prompt_are_told_where_they_are_asked_for(runner: RunnerClient) -> None:
+    def told(**fields: object) -> list[list[int]]:
+        one = runner.start(STORY, max_tokens=2, **fields)
+        return [r.tokens for r in runner.replies(one)[one] if isinstance(r, p.PromptRead)]
+
+    assert told(tells_prompt=True) == [runner.tokenize(STORY)]
+    assert told() == [[]]
+
+
 def test_token_ids_are_a_prompt_too(runner: RunnerClient) -> None:
     by_text = runner.complete(STORY, max_tokens=8)
     assert runner.complete(runner.tokenize(STORY), max_tokens=8).text == by_text.text

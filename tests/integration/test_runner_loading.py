@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import gguf
-import numpy as np
 import pytest
 
 from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
 from olmkit.engine.runner import protocol as p
+from support.adapters import write_adapter
 from support.models import gemma3, smollm2
 from support.runner import RunnerClient, RunnerFailure, loaded_runner
 
@@ -129,21 +128,6 @@ def test_the_process_takes_little_beside_the_model(runner: RunnerClient) -> None
 
 
 # --- adapters --------------------------------------------------------------------------------
-
-
-def write_adapter(path: Path, *, strength: float, width: int = 576) -> None:
-    writer = gguf.GGUFWriter(path, "llama")
-    writer.add_type("adapter")
-    writer.add_string("adapter.type", "lora")
-    writer.add_float32("adapter.lora.alpha", 4.0)
-    random = np.random.default_rng(1)
-    a, b = (random.normal(size=shape).astype(np.float32) for shape in ((4, width), (width, 4)))
-    writer.add_tensor("blk.0.attn_q.weight.lora_a", a)
-    writer.add_tensor("blk.0.attn_q.weight.lora_b", b * np.float32(strength))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 def test_adapters_change_the_model(runner: RunnerClient, tmp_path: Path) -> None:

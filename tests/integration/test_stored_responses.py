@@ -11,6 +11,7 @@ from olmkit.engine.errors import ResponseNotStored
 from support import models
 from support.api import Api
 from support.daemon import running_daemon
+from support.replyforms import check_form
 
 KEPT = 3
 ASKED: dict[str, Any] = {"model": "smol", "temperature": 0, "max_output_tokens": 4}
@@ -46,10 +47,14 @@ def test_a_response_goes_on_from_a_stored_one(client: Any) -> None:
     assert whole.usage.input_tokens == second.usage.input_tokens
 
 
-def test_a_stored_response_is_read_and_deleted(client: Any) -> None:
+def test_a_stored_response_is_read_and_deleted(api: Api, client: Any) -> None:
     first = client.responses.create(**ASKED, input="Say one.")
     assert client.responses.retrieve(first.id).to_dict() == first.to_dict()
-    client.responses.delete(first.id)
+    path = f"/v1/responses/{first.id}"
+    check_form("get", "/v1/responses/{id}", api.get(path).json)
+    items = api.get(f"{path}/input_items").json
+    check_form("get", "/v1/responses/{id}/input_items", items)
+    check_form("delete", "/v1/responses/{id}", api.ask("DELETE", path).json)
     with pytest.raises(openai.NotFoundError, match="is not stored"):
         client.responses.retrieve(first.id)
     with pytest.raises(openai.NotFoundError, match="is not stored"):

@@ -2,7 +2,7 @@
 
 import os
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from olmkit.registry.errors import InvalidReference
@@ -46,6 +46,8 @@ def test_every_form_of_a_name_parses_back_to_it(text: str) -> None:
 
 
 @given(spellings() | st.text(max_size=60) | st.text(alphabet="./\\:@~a_2f5\0", max_size=30))
+@example("ghcr.io/org_ab/team/m:1")
+@example("ghcr.io/org/m:1_2f.")
 def test_a_name_has_one_place_inside_the_folder_and_is_read_back_from_it(text: str) -> None:
     reference = parsed(text)
     if reference is None:
@@ -70,6 +72,7 @@ def test_a_name_has_one_place_inside_the_folder_and_is_read_back_from_it(text: s
 
 
 @given(st.lists(segments, min_size=4, max_size=4))
+@example(["0", "0", "0", "_00."])
 def test_a_path_that_is_a_name_leads_back_to_the_same_path(parts: list[str]) -> None:
     reference = nametree.reference_of((parts[0].lower(), *parts[1:]))
     if reference is not None:

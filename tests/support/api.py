@@ -99,3 +99,9 @@ class Api:
     def running(self) -> list[str]:
         """Names of the loaded models."""
         return [model["name"] for model in self.get("/api/ps").json["models"]]
+
+    def cancelled(self) -> int:
+        """How many answers were ended because their clients had left."""
+        lines = self.get("/metrics").body.decode().splitlines()
+        ended = (line for line in lines if line.startswith("olm_completions_total{"))
+        return sum(int(float(line.split()[-1])) for line in ended if 'end="cancelled"' in line)

@@ -16,6 +16,7 @@ class FileSpec:
     model_key: str
     files: ModelFiles
     gguf: GgufHeader
+    draft: GgufHeader | None = None
 
 
 def spec_of(path: Path, *, weights_bytes: int = 1000) -> FileSpec:

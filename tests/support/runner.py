@@ -165,13 +165,18 @@ class RunnerClient:
         *,
         operation: p.LoadOperation = p.LoadOperation.COMMIT,
         adapters: Sequence[Path] = (),
+        draft: Path | None = None,
         **options: object,
     ) -> p.Loaded:
         """Loads a model, with a context of 1024 tokens if nothing else is asked for.
 
         One thread: two collapse beside anything else that runs on a machine with two cores.
         """
-        files = p.ModelFiles(weights_path=str(path), adapter_paths=[str(one) for one in adapters])
+        files = p.ModelFiles(
+            weights_path=str(path),
+            adapter_paths=[str(one) for one in adapters],
+            draft_path=str(draft) if draft else None,
+        )
         given = p.LoadOptions(**{"context_tokens": 1024, "threads": 1, **options})  # type: ignore[arg-type]
         request = p.Load(id=self.new_id(), operation=operation, files=files, options=given)
         return self.call(request, p.Loaded)

@@ -53,7 +53,9 @@ def unopenable(texts: Iterator[str], pages: set[str]) -> list[str]:
 def test_every_cited_page_is_in_the_repository_or_has_an_address() -> None:
     pages = set(tracked("*.md"))
     sources = tracked("*.py", "*.lark", "*.toml", "Makefile", ".ci/run", ".ci/setup", ".ci/build")
-    cited = {name: unopenable(prose(name), pages) for name in sources}
+    # Few files name a page at all, in code or prose; only of those the prose is taken out.
+    suspects = [name for name in sources if unopenable(iter([(ROOT / name).read_text()]), pages)]
+    cited = {name: unopenable(prose(name), pages) for name in suspects}
     assert len(sources) > 400
     assert {name: found for name, found in cited.items() if found} == {}
 

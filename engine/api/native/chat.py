@@ -22,12 +22,10 @@ from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, prepare_answer, prepare_completion
 from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import (
-    answer_text,
     debug_reply,
     ending,
     logprobs,
-    thought_text,
-    tool_calls,
+    parts_of,
 )
 from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
 from olmkit.engine.api.state import api_of
@@ -149,7 +147,7 @@ async def _replies(
                     created_at=types.now(),
                     message=message or ReplyMessage(),
                     done=False,
-                    logprobs=logprobs(output.logprobs),
+                    logprobs=logprobs(output.logprobs) if output.logprobs else [],
                 )
     finally:
         await outputs.aclose()
@@ -157,7 +155,7 @@ async def _replies(
 
 def _reply_message(events: Sequence[OutputEvent]) -> ReplyMessage | None:
     """What events add to the message; a call comes whole, when it is complete. None: nothing."""
-    text, thought, calls = answer_text(events), thought_text(events), tool_calls(events)
+    text, thought, calls = parts_of(events)
     if not (text or thought or calls):
         return None
     return ReplyMessage(

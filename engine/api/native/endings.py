@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.native import types
 from olmkit.engine.api.streams import json_reply
+from olmkit.engine.chat.conversation import ToolCall
 from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
     CallFinished,
@@ -37,30 +38,23 @@ def ending(event: Finished) -> dict[str, Any]:
     }
 
 
-def answer_text(events: Iterable[OutputEvent]) -> str:
-    """The answer's text in events."""
-    return "".join(event.text for event in events if isinstance(event, AnswerDelta))
+def parts_of(events: Iterable[OutputEvent]) -> tuple[str, str, list[types.ReplyToolCall]]:
+    """The answer's text in events, what the model thinks, and the calls that they complete."""
+    text = thought = ""
+    calls: list[types.ReplyToolCall] = []
+    for event in events:
+        if isinstance(event, AnswerDelta):
+            text += event.text
+        elif isinstance(event, ThoughtDelta):
+            thought += event.text
+        elif isinstance(event, CallFinished):
+            calls.append(_reply_call(event.call))
+    return text, thought, calls
 
 
-def thought_text(events: Iterable[OutputEvent]) -> str:
-    """What the model thinks in events."""
-    return "".join(event.text for event in events if isinstance(event, ThoughtDelta))
-
-
-def tool_calls(events: Iterable[OutputEvent]) -> list[types.ReplyToolCall]:
-    """The calls that events complete."""
-    return [
-        types.ReplyToolCall(
-            id=event.call.id,
-            function=types.ReplyFunction(
-                index=event.call.index,
-                name=event.call.name,
-                arguments=dict(event.call.arguments),
-            ),
-        )
-        for event in events
-        if isinstance(event, CallFinished)
-    ]
+def _reply_call(call: ToolCall) -> types.ReplyToolCall:
+    function = types.ReplyFunction(index=call.index, name=call.name, arguments=dict(call.arguments))
+    return types.ReplyToolCall(id=call.id, function=function)
 
 
 def dropped(event: Finished) -> types.Dropped | None:

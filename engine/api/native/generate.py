@@ -23,11 +23,10 @@ from olmkit.engine.api.checks import (
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import (
-    answer_text,
     debug_reply,
     ending,
     logprobs,
-    thought_text,
+    parts_of,
 )
 from olmkit.engine.api.native.types import GenerateReply, GenerateRequest
 from olmkit.engine.api.state import Api, api_of
@@ -168,7 +167,7 @@ async def _replies(
                     **ending(output),
                 )
                 continue
-            text, thought = answer_text(output.events), thought_text(output.events)
+            text, thought, _ = parts_of(output.events)
             if text or thought or output.logprobs:
                 yield GenerateReply(
                     model=name,
@@ -176,7 +175,7 @@ async def _replies(
                     response=text,
                     thinking=thought,
                     done=False,
-                    logprobs=logprobs(output.logprobs),
+                    logprobs=logprobs(output.logprobs) if output.logprobs else [],
                 )
     finally:
         await outputs.aclose()

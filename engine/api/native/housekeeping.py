@@ -18,7 +18,6 @@ from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, line_of, lines, reply_with_progress
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.models.lookup import find_models
 from olmkit.registry import formats
 from olmkit.registry.errors import Cancelled, CorruptBlob, StoreError
 from olmkit.registry.events import BlobProgress, EventSink, Status
@@ -76,7 +75,7 @@ async def inspect(request: Request) -> Response:
 
 def _inspection(api: Api, text: str) -> dict[str, Any]:
     store = api.services.store
-    models = find_models(api.catalog, store, text)
+    models = api.catalog.find(text)
     model = models[0]
     same = store.with_id(model.manifest_digest.hex)
     names = {m.reference.short: m for m in same if current().may_use(m.reference)}
@@ -253,7 +252,7 @@ def _users(api: Api, names: list[str]) -> dict[Digest, list[str]]:
     store = api.services.store
     models: list[StoredModel] = []
     for name in names:
-        models += find_models(api.catalog, store, name)
+        models += api.catalog.find(name)
     users: dict[Digest, list[str]] = {}
     for model in models if names else store.list():
         for blob in model.manifest.blobs:

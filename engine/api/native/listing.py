@@ -26,7 +26,6 @@ from olmkit.engine.api.native.types import (
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import JSON, json_reply
 from olmkit.engine.errors import EngineError, InvalidRequest
-from olmkit.engine.models.lookup import find_models
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.registry.errors import InvalidReference, ModelNotFound, RegistryError
 from olmkit.registry.oci.reference import Reference
@@ -106,7 +105,7 @@ async def show(request: Request) -> Response:
         spec = await api.catalog.spec(name)
     except ModelNotFound as error:
         canonical = (await asyncio.to_thread(api.catalog.resolve, name)).short
-        raise ModelNotFound(f"model '{canonical}' not found", name=name) from error
+        raise ModelNotFound(f"model '{canonical}' not found", name=name, hint=error.hint) from error
     summary = await api.catalog.summary_of(spec)
     facts = await api.catalog.template_facts(spec)
     is_copilot = request.headers.get("user-agent", "").startswith("GitHubCopilotChat/")
@@ -147,9 +146,9 @@ async def copy(request: Request) -> Response:
         except InvalidReference as error:
             raise InvalidRequest(f'{role} "{name}" is invalid', field=role) from error
     try:
-        stored, *_ = await asyncio.to_thread(find_models, api.catalog, api.services.store, source)
+        stored = await asyncio.to_thread(api.catalog.load, source)
     except ModelNotFound as error:
-        raise ModelNotFound(f'model "{source}" not found', name=source) from error
+        raise ModelNotFound(f'model "{source}" not found', name=source, hint=error.hint) from error
     target = Reference.parse(destination)
     require_access(target)
     await asyncio.to_thread(api.services.store.put, target, stored.manifest)
@@ -166,7 +165,7 @@ async def delete(request: Request) -> Response:
     except InvalidReference as error:
         raise InvalidRequest(f'name "{name}" is invalid', field="model") from error
     except ModelNotFound as error:
-        raise ModelNotFound(f"model '{name}' not found", name=name) from error
+        raise ModelNotFound(f"model '{name}' not found", name=name, hint=error.hint) from error
     for reference in removed:
         api.services.events.record("model", "rm", reference.short)
     return Response()
@@ -182,7 +181,7 @@ def _remove(api: Api, name: str, force: bool) -> list[Reference]:
         reference = api.catalog.resolve(name)
         store.remove(reference)
     except (InvalidReference, ModelNotFound):
-        models = find_models(api.catalog, store, name)
+        models = api.catalog.find(name)
         if len(models) > 1 and not force:
             names = ", ".join(model.reference.short for model in models[:5])
             raise InvalidRequest(

@@ -24,7 +24,6 @@ from olmkit.engine.api.streams import (
     reply_with_progress,
 )
 from olmkit.engine.errors import InvalidRequest, QueueFull
-from olmkit.engine.models.lookup import find_models
 from olmkit.engine.models.merged import prepare
 from olmkit.registry.archives.archive import (
     Saved,
@@ -74,7 +73,7 @@ async def save(request: Request) -> Response:
 def _saved(api: Api, names: list[str]) -> tuple[Saved, ...]:
     models: dict[Reference, StoredModel] = {}
     for name in names:
-        for model in find_models(api.catalog, api.services.store, name):
+        for model in api.catalog.find(name):
             models[model.reference] = model
     return to_save(api.services.store, list(models.values()))
 

@@ -100,6 +100,7 @@ def _draft(spec: ModelSpec) -> dict[str, Any]:
         "family": header.architecture,
         "parameter_size": human_count(header.parameter_count),
         "quantization_level": header.quantization,
+        "used": spec.draft is not None,
     }
 
 

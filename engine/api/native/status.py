@@ -60,6 +60,22 @@ async def me(request: Request) -> Response:
     return json_reply({"error": "unauthorized", "signin_url": ""}, status=401)
 
 
+async def signout(request: Request) -> Response:
+    """There is no account: nobody is signed in."""
+    return json_reply({"error": "you are not currently signed in"}, status=401)
+
+
+async def cloud_search(request: Request) -> Response:
+    """There is no cloud that would search the web."""
+    what = request.url.path.rpartition("/")[2].replace("_", " ")
+    return json_reply({"error": f"ollama cloud is disabled: {what} is unavailable"}, status=403)
+
+
+async def recommendations(request: Request) -> Response:
+    """There is no library that would recommend models."""
+    return json_reply({"recommendations": []})
+
+
 async def ps(request: Request) -> Response:
     """The loaded models, the one that stays longest first."""
     api = api_of(request)

@@ -32,6 +32,8 @@ _IMAGE_PREFIXES: Final = (
     "data:image/webp;base64,",
     "data:;base64,",
 )
+_GO_TYPES: Final = {type(None): "<nil>", bool: "bool", dict: "map[string]interface {}"}
+"""What Go calls what JSON may hold where a text or a list is meant; numbers are the rest."""
 
 
 def parse_messages(given: Sequence[Mapping[str, Any]] | None) -> tuple[Message, ...]:
@@ -81,7 +83,7 @@ def _parts(content: Any, place: str, *, may_be_absent: bool) -> tuple[Part, ...]
     if content is None and may_be_absent:
         return ()
     if not isinstance(content, list):
-        kind = "<nil>" if content is None else type(content).__name__
+        kind = _GO_TYPES.get(type(content), "float64")
         raise InvalidRequest(f"invalid message content type: {kind}", field="messages")
     return tuple(_part(part, place) for part in content)
 

@@ -1,10 +1,13 @@
-"""GET /v1/models and /v1/models/{name}.
+"""GET /v1/models and /v1/models/{name}, in OpenAI's form and Anthropic's at once.
 
-Source: https://platform.openai.com/docs/api-reference/models. What a model can do, and the context
-that it was trained on, stand beside OpenAI's members.
+Both APIs have these paths, and their members do not contradict each other. What a model can do, and
+the context that it was trained on, stand beside them.
+Source: https://platform.openai.com/docs/api-reference/models and
+https://docs.anthropic.com/en/api/models-list
 """
 
 import asyncio
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -26,7 +29,12 @@ async def list_models(request: Request) -> Response:
     stored = await asyncio.to_thread(api.services.store.list)
     allowed = [model for model in stored if current().may_use(model.reference)]
     data = [_as_object(await listed_model(api, model)) for model in allowed]
-    return json_reply({"object": "list", "data": data})
+    page = {
+        "has_more": False,
+        "first_id": data[0]["id"] if data else None,
+        "last_id": data[-1]["id"] if data else None,
+    }
+    return json_reply({"object": "list", "data": data} | page)
 
 
 async def get_model(request: Request) -> Response:
@@ -50,6 +58,9 @@ def _as_object(model: ListedModel) -> dict[str, Any]:
         "object": "model",
         "created": int(model.modified_at.timestamp()),
         "owned_by": _owner(model.name),
+        "type": "model",
+        "display_name": model.name,
+        "created_at": model.modified_at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "capabilities": model.capabilities,
     }
     if model.details.context_length is not msgspec.UNSET:

@@ -242,14 +242,17 @@ async def _collected(api: Api, answering: AnswerRequest, reply: _Reply) -> dict[
 
 
 async def stored_response(request: Request) -> Response:
-    """The response as it was sent, or word that it is kept no longer."""
-    response_id, kept = request.path_params["id"], api_of(request).responses
-    if request.method == "DELETE":
-        kept.remove(response_id)
-        return json_reply({"id": response_id, "object": "response", "deleted": True})
+    """The response as it was sent."""
     if request.query_params.get("stream") == "true":
         raise InvalidRequest("a stored response is not streamed again", field="stream")
-    return json_reply(kept.get(response_id).response)
+    return json_reply(api_of(request).responses.get(request.path_params["id"]).response)
+
+
+async def forget_response(request: Request) -> Response:
+    """Word that the response is kept no longer."""
+    response_id = request.path_params["id"]
+    api_of(request).responses.remove(response_id)
+    return json_reply({"id": response_id, "object": "response", "deleted": True})
 
 
 async def stored_input_items(request: Request) -> Response:

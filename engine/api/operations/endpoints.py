@@ -31,7 +31,13 @@ from olmkit.engine.api.openai.completions import completions
 from olmkit.engine.api.openai.embeddings import embeddings as openai_embeddings
 from olmkit.engine.api.openai.models import get_model, list_models
 from olmkit.engine.api.openai.rerank import native_rerank, rerank
-from olmkit.engine.api.openai.responses import responses, stored_input_items, stored_response
+from olmkit.engine.api.openai.responses import (
+    forget_response,
+    responses,
+    stored_input_items,
+    stored_response,
+)
+from olmkit.engine.api.operations import anthropicreplies, openaireplies
 from olmkit.engine.api.operations.descriptions import docs, openapi
 from olmkit.engine.api.operations.events import events
 from olmkit.engine.api.operations.plan import plan
@@ -87,6 +93,11 @@ ENDPOINTS: Final = (
     _of("/api/version", status.version, "GET HEAD", Need.NOTHING),
     _of("/api/status", status.status, "GET", Need.LIST),
     _of("/api/me", status.me, "POST", Need.LIST),
+    _of("/api/signout", status.signout, "POST", Need.LIST),
+    _of("/api/user/keys/{key}", status.signout, "DELETE", Need.LIST),
+    _of("/api/experimental/web_search", status.cloud_search, "POST", Need.LIST),
+    _of("/api/experimental/web_fetch", status.cloud_search, "POST", Need.LIST),
+    _of("/api/experimental/model-recommendations", status.recommendations, "GET", Need.LIST),
     _of("/api/ps", status.ps, "GET", Need.READ, reply=types.RunningModels),
     _of("/api/tags", listing.tags, "GET HEAD", Need.LIST, reply=types.ListedModels),
     _of("/api/show", listing.show, "POST", Need.LIST, types.ShowRequest),
@@ -112,7 +123,14 @@ ENDPOINTS: Final = (
     ),
     _of("/api/embed", embed, "POST", Need.INFER, types.EmbedRequest, reply=types.EmbedReply),
     _of("/api/embeddings", embeddings, "POST", Need.INFER, types.EmbeddingsRequest),
-    _of("/api/rerank", native_rerank, "POST", Need.INFER, bodies.RerankBody),
+    _of(
+        "/api/rerank",
+        native_rerank,
+        "POST",
+        Need.INFER,
+        bodies.RerankBody,
+        reply=openaireplies.NativeRanked,
+    ),
     _of("/api/parse", parse, "POST", Need.INFER, types.ParseRequest, reply=types.ParseReply),
     _of("/api/plan", plan, "POST", Need.LIST, types.PlanRequest),
     _of(
@@ -198,6 +216,7 @@ ENDPOINTS: Final = (
         "POST",
         Need.INFER,
         bodies.ChatCompletionBody,
+        reply=openaireplies.ChatCompletion,
         streams=EVENT_STREAM,
     ),
     _of(
@@ -206,17 +225,67 @@ ENDPOINTS: Final = (
         "POST",
         Need.INFER,
         bodies.CompletionBody,
+        reply=openaireplies.Completion,
         streams=EVENT_STREAM,
     ),
-    _of("/v1/embeddings", openai_embeddings, "POST", Need.INFER, bodies.EmbeddingBody),
-    _of("/v1/rerank", rerank, "POST", Need.INFER, bodies.RerankBody),
-    _of("/v1/models", list_models, "GET", Need.LIST),
-    _of("/v1/models/{name:model}", get_model, "GET", Need.LIST),
-    _of("/v1/responses", responses, "POST", Need.INFER, bodies.ResponseBody, streams=EVENT_STREAM),
-    _of("/v1/responses/{id}", stored_response, "GET DELETE", Need.INFER),
-    _of("/v1/responses/{id}/input_items", stored_input_items, "GET", Need.INFER),
-    _of("/v1/messages", messages, "POST", Need.INFER, MessagesBody, streams=EVENT_STREAM),
-    _of("/v1/messages/count_tokens", count_tokens, "POST", Need.INFER, MessagesBody),
+    _of(
+        "/v1/embeddings",
+        openai_embeddings,
+        "POST",
+        Need.INFER,
+        bodies.EmbeddingBody,
+        reply=openaireplies.EmbeddingList,
+    ),
+    _of("/v1/rerank", rerank, "POST", Need.INFER, bodies.RerankBody, reply=openaireplies.Ranked),
+    _of("/v1/models", list_models, "GET", Need.LIST, reply=openaireplies.ModelList),
+    _of("/v1/models/{name:model}", get_model, "GET", Need.LIST, reply=openaireplies.ModelObject),
+    _of(
+        "/v1/responses",
+        responses,
+        "POST",
+        Need.INFER,
+        bodies.ResponseBody,
+        reply=openaireplies.ResponseObject,
+        streams=EVENT_STREAM,
+    ),
+    _of(
+        "/v1/responses/{id}",
+        stored_response,
+        "GET",
+        Need.INFER,
+        reply=openaireplies.ResponseObject,
+    ),
+    _of(
+        "/v1/responses/{id}",
+        forget_response,
+        "DELETE",
+        Need.INFER,
+        reply=openaireplies.ResponseForgotten,
+    ),
+    _of(
+        "/v1/responses/{id}/input_items",
+        stored_input_items,
+        "GET",
+        Need.INFER,
+        reply=openaireplies.ResponseInputItems,
+    ),
+    _of(
+        "/v1/messages",
+        messages,
+        "POST",
+        Need.INFER,
+        MessagesBody,
+        reply=anthropicreplies.MessageObject,
+        streams=EVENT_STREAM,
+    ),
+    _of(
+        "/v1/messages/count_tokens",
+        count_tokens,
+        "POST",
+        Need.INFER,
+        MessagesBody,
+        reply=anthropicreplies.TokenCount,
+    ),
     _of("/healthz", healthz, "GET HEAD", Need.NOTHING),
     _of("/readyz", readyz, "GET HEAD", Need.NOTHING),
     _of("/metrics", metrics, "GET", Need.READ, gives=TEXT),

@@ -40,6 +40,7 @@ async def events(request: Request) -> Response:
     return await byte_stream(
         request,
         _lines(log.read(place, follows=query.get("follow") != "false"), wanted),
+        encode=bytes,
         media_type=NDJSON,
         on_failure=lambda failure: failure.body + b"\n",
     )

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from olmkit.engine.api.operations.replyheaders import PRIORITY, REQUEST_ID, TIMEOUT, headers_of
+from olmkit.engine.api.streams import BODY_SEND
 from olmkit.engine.configuration.settingreader import DEBUG
 from olmkit.engine.telemetry.eventlog import EventLog, Fact
 from olmkit.engine.telemetry.metrics import Metrics
@@ -50,6 +51,7 @@ class Observer:
         record.priority, record.timeout = given.get(PRIORITY), given.get(TIMEOUT)
         if self._tracing is not None:
             record.trace = self._tracing.request(scope["method"], scope["path"], given)
+        scope[BODY_SEND] = send
         status = 0
 
         async def send_with_headers(message: Message) -> None:

@@ -24,7 +24,7 @@ EXPOSED: Final = (
     *(REQUEST_ID, ANTHROPIC_REQUEST_ID, DEVICE, CONTEXT_LENGTH, CONTEXT_USED),
     *(CACHED_TOKENS, TRUNCATED, SCHEMA_IGNORED, TOOLS_IGNORED),
 )
-"""What pages of allowed origins may read."""
+"""All of them."""
 
 
 def headers_of(record: RequestRecord, path: str) -> dict[str, str]:

@@ -1,23 +1,24 @@
 """What comes out of the output stage.
 
 Deltas of one kind join to the whole; a call is `CallStarted`, `CallArguments`*, then `CallFinished`
-or `CallBroken`. Whoever sends calls whole waits for `CallFinished` and ignores the deltas.
+or `CallBroken`. Whoever sends calls whole waits for `CallFinished` and ignores the deltas. Text is
+a `msgspec.Struct`, as are all things that are made anew for every token.
 """
 
 from dataclasses import dataclass
 
+import msgspec
+
 from olmkit.engine.chat.conversation import ToolCall
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AnswerDelta:
+class AnswerDelta(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of the answer's text, never empty."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ThoughtDelta:
+class ThoughtDelta(msgspec.Struct, frozen=True, kw_only=True):
     """A piece of what the model thinks, never empty."""
 
     text: str

@@ -57,6 +57,8 @@ class OutputStage:
         self._pattern = (
             re.compile("|".join(map(re.escape, self._openers))) if self._openers else None
         )
+        self._initials = frozenset(opener[0] for opener in self._openers)
+        """Where none of these letters is, no opener begins."""
         self._first_openers = tuple(
             opener for syntax in self._syntaxes for opener in syntax.first_openers
         )
@@ -136,7 +138,8 @@ class OutputStage:
             if match is not None and (yield from self._may_grow(match)):
                 continue
             end = match.start() if match else len(cursor.text)
-            if match is None and not cursor.has_ended:
+            may_begin = match is None and not self._initials.isdisjoint(cursor.text)
+            if may_begin and not cursor.has_ended:
                 end -= held_back(cursor.text, 0, self._openers)
             yield from self._say(cursor.text[:end])
             cursor.position = end

@@ -2,10 +2,11 @@
 
 import ctypes
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from olmkit.engine.runner.bindings.context import Context
-from olmkit.engine.runner.bindings.devices import device_name
+from olmkit.engine.runner.bindings.devices import device_name, is_several
 from olmkit.engine.runner.bindings.library import api
 from olmkit.engine.runner.bindings.model import Model
 
@@ -50,8 +51,13 @@ class _Node(ctypes.Structure):
     ]
 
 
-def memory_by_device(model: Model, context: Context) -> list[DeviceBytes]:
+def memory_by_device(
+    model: Model, context: Context, *, split_over: Sequence[str] = ()
+) -> list[DeviceBytes]:
     """Bytes by device, of dry runs too; host buffers of a card count as `CPU`.
+
+    `split_over`: the devices that every tensor has a part on. llama.cpp takes those for one, and
+    tells of it what the fullest of them holds: so much counts for each.
 
     Asks llama.cpp's own breakdown, a C++ function outside of the C API: its tree is walked as
     libstdc++ lays it out (a few nodes leak). Where the library lacks the symbol only the weights
@@ -73,12 +79,12 @@ def memory_by_device(model: Model, context: Context) -> list[DeviceBytes]:
             continue
         node = _Node.from_address(address)
         pending += [node.left, node.right]
-        name = _device_name(node.buffer_type)
-        device = sums.setdefault(name, [0, 0, 0])
-        if name == "CPU" and not _is_host(node.buffer_type):
-            repacked[name] = repacked.get(name, 0) + node.model
-        for index, size in enumerate((node.model, node.context, node.compute)):
-            device[index] += size
+        for name in _device_names(node.buffer_type, split_over):
+            device = sums.setdefault(name, [0, 0, 0])
+            if name == "CPU" and not _is_host(node.buffer_type):
+                repacked[name] = repacked.get(name, 0) + node.model
+            for index, size in enumerate((node.model, node.context, node.compute)):
+                device[index] += size
     return [
         DeviceBytes(
             device=device,
@@ -91,14 +97,16 @@ def memory_by_device(model: Model, context: Context) -> list[DeviceBytes]:
     ]
 
 
-def _device_name(buffer_type: int) -> str:
+def _device_names(buffer_type: int, split_over: Sequence[str]) -> Sequence[str]:
     lib = api._lib
     lib.ggml_backend_buft_get_device.argtypes = [ctypes.c_void_p]
     lib.ggml_backend_buft_get_device.restype = ctypes.c_void_p
     if _is_host(buffer_type):
-        return "CPU"
+        return ["CPU"]
     device = lib.ggml_backend_buft_get_device(buffer_type)
-    return device_name(device) if device else "CPU"
+    if not device:
+        return ["CPU"]
+    return split_over if is_several(device) else [device_name(device)]
 
 
 def _is_host(buffer_type: int) -> bool:

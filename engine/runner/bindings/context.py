@@ -130,15 +130,16 @@ class Context:
             api.llama_free(self.handle)
             self.handle = None
 
-    def apply_adapters(self, adapters: Sequence[Adapter]) -> None:
-        """Adds LoRA adapters (`load_adapter`) to all further decoding, at full strength.
+    def apply_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
+        """Computes all further steps with these LoRA adapters (`load_adapter`), each at a strength,
+        and with no others.
 
         Raises:
             NativeError: they do not fit the model.
         """
         count = len(adapters)
-        handles = (api.llama_adapter_lora_p_ctypes * count)(*adapters)
-        scales = (ctypes.c_float * count)(*[1.0] * count)
+        handles = (api.llama_adapter_lora_p_ctypes * count)(*[one for one, _ in adapters])
+        scales = (ctypes.c_float * count)(*[scale for _, scale in adapters])
         if api.llama_set_adapters_lora(self.handle, handles, count, scales) != 0:
             raise NativeError("the adapters were not applied")
 

@@ -91,6 +91,12 @@ def device_name(handle: int) -> str:
     return f"RPC[{endpoint}]" + (f"#{number}" if number else "")
 
 
+def is_several(handle: int) -> bool:
+    """Whether it stands for several devices, among which every tensor is divided."""
+    kind = _function("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
+    return bool(kind(handle) == DeviceKind.META)
+
+
 def find_devices(names: Sequence[str]) -> list[int]:
     """The handles of the devices of those names, in their order.
 
@@ -191,6 +197,9 @@ def _described(handle: int) -> Device:
 
 
 def _backend_name(handle: int) -> str:
+    """ggml's name of the backend; empty of several devices taken for one, which belong to none."""
+    if is_several(handle):
+        return ""
     registry = _function("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
     return _text("ggml_backend_reg_name", registry(handle))
 

@@ -17,6 +17,7 @@ from typing import Final
 
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
+from olmkit.engine.runner.decoding.adaptersets import AdapterSets
 from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.intake import Intake
@@ -36,9 +37,10 @@ from olmkit.engine.runner.protocol import (
     FailureKind,
     Piece,
     PromptProgress,
-    PromptRead,
     Reply,
 )
+from olmkit.engine.runner.speculation.drafting import Drafting
+from olmkit.engine.runner.speculation.draftmodel import DraftModel
 
 REPEAT_LIMIT_TOKENS: Final = 256
 """The same token so many times in a row ends a completion: no text does that, stuck models do.
@@ -48,9 +50,6 @@ Rules of dashes and runs of blanks are far shorter, for their tokens hold many c
 
 _GROWTH_TOKENS: Final = 32
 """Room for each running request that must be left when another one is let in."""
-
-_MOST_DRAFTING: Final = 4
-"""Requests beside each other from which on nothing is guessed: a step is full without."""
 
 _NO_ROOM: Final = 1
 """llama_decode's status when the KV cache has no cells for the batch."""
@@ -69,11 +68,13 @@ class Generator:
         prompt_cache_bytes: int = 0,
         stored: StoredStates | None = None,
         drawing: DrawingPool | None = None,
+        draft_model: DraftModel | None = None,
+        adapters: AdapterSets | None = None,
     ) -> None:
         """`governor` None: the number of threads stays what the context was made with.
 
         `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `drawing`
-        None: tokens are drawn one after the other.
+        None: tokens are drawn one after the other. `draft_model` guesses what no text before says.
         """
         self._governor = governor
         self._model = model
@@ -87,11 +88,13 @@ class Generator:
         computing_ns = self._pace.expected_ns
         parked = ParkedStates(context, self._reach, computing_ns, prompt_cache_bytes, stored)
         self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
-        self._intake = Intake(model, limit_tokens=limit_tokens)
+        self._intake = Intake(model, limit_tokens=limit_tokens, adapters=adapters)
+        self._adapters = adapters
         self._batch = Batch(context.batch_tokens)
         self._batch_tokens = context.batch_tokens
         self._preparing = Preparations(model)
         self._samplers = SamplerMaker(model)
+        self._drafting = Drafting(spare_outputs=context.spare_outputs, model=draft_model)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self.steps = 0
@@ -143,27 +146,40 @@ class Generator:
         replies += self._admit()
         if not self._running:
             return replies
-        if (governor := self._governor) and not self._runs_alone:
-            self._context.use_threads(governor.wake() if was_idle else governor.refresh())
-        elif governor:
-            self._context.use_threads(governor.most)
+        threads: int | None = None
+        if governor := self._governor:
+            threads = governor.most
+            if not self._runs_alone:
+                threads = governor.wake() if was_idle else governor.refresh()
+            self._context.use_threads(threads)
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
-        prompt_tokens = self._fill_batch(started_ns)
+        active = self._take_turn()
+        room_tokens = min(
+            self._limit_tokens - self._demand_tokens(), self._batch_tokens - len(active)
+        )
+        self._drafting.guess(active, room_tokens=room_tokens, threads=threads)
+        stepped_ns = time.monotonic_ns()
+        prompt_tokens = self._fill_batch(active, started_ns)
         self._slots.make_room(self._batch.count)
         status = self._context.decode(self._batch)
         self.steps += 1
         if status != 0:
             return replies + self._recover(status)
         self._batch_tokens = self._context.batch_tokens
-        is_plain = not prompt_tokens and not any(one.draft for one in self._running)
+        is_plain = not prompt_tokens and not any(one.draft for one in active)
         if self._governor and is_plain and not self._runs_alone:
-            elapsed_ns = time.monotonic_ns() - started_ns
+            elapsed_ns = time.monotonic_ns() - stepped_ns
             self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
         self._drawn = self._drawing.draw(self._context, self._running) if self._drawing else {}
-        for sequence in [one for one in self._running if one.chunk]:
+        advancing = [one for one in self._running if one.chunk]
+        said = -sum(one.generated_tokens for one in advancing)
+        for sequence in advancing:
             replies += self._advance(sequence)
-        self._pace.record(prompt_tokens, time.monotonic_ns() - started_ns)
+        ended_ns = time.monotonic_ns()
+        self._pace.record(prompt_tokens, ended_ns - stepped_ns)
+        said += sum(one.generated_tokens for one in advancing)
+        self._drafting.record_step(ended_ns - started_ns, said)
         return replies
 
     # --- before a step -----------------------------------------------------------------------
@@ -181,7 +197,8 @@ class Generator:
             if sequence.request.reproducible and self._running:
                 break
             can_share = not sequence.request.reproducible and not self._reach.is_recurrent
-            leader, common = find_leader(self._running if can_share else [], sequence.tokens)
+            alike = [one for one in self._running if can_share and one.variant == sequence.variant]
+            leader, common = find_leader(alike, sequence.tokens)
             demand = self._demand_tokens() + len(sequence.tokens) - common
             growth = _GROWTH_TOKENS * (len(self._running) + 1)
             if self._running and demand + growth > self._limit_tokens:
@@ -198,7 +215,7 @@ class Generator:
         """Gives a request a slot and, the first time, its sampler."""
         is_alone = sequence.request.reproducible
         acquire = self._slots.acquire_alone if is_alone else self._slots.acquire
-        sequence.slot = acquire(sequence.tokens)
+        sequence.slot = acquire(sequence.tokens, sequence.variant)
         self._follow(sequence, leader, common)
         if sequence.sampler is None:
             sequence.cached_tokens = sequence.slot.length
@@ -230,15 +247,22 @@ class Generator:
         self._leave(sequence)
         self._waiting.appendleft(sequence)
 
-    def _fill_batch(self, now_ns: int) -> int:
+    def _take_turn(self) -> list[Sequence]:
+        """The running requests that this step is for: those with one set of adapters."""
+        for sequence in self._running:
+            sequence.chunk, sequence.output_index = 0, -1
+        if self._adapters is None:
+            return self._running
+        variant = self._adapters.take_turn([one.variant for one in self._running])
+        return [one for one in self._running if one.variant == variant]
+
+    def _fill_batch(self, active: list[Sequence], now_ns: int) -> int:
         """Puts the step together; returns how many tokens of prompts are in it."""
         self._batch.clear()
         left = self._batch_tokens
         is_generating = False
         prompts = []
-        drafts = self._context.spare_outputs if len(self._running) <= _MOST_DRAFTING else 0
-        for sequence in self._running:
-            sequence.chunk, sequence.output_index, sequence.draft = 0, -1, []
+        for sequence in active:
             sequence.started_ns = sequence.started_ns or now_ns
             if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
                 continue
@@ -246,10 +270,7 @@ class Generator:
                 prompts.append(sequence)
             elif left:
                 is_generating = is_generating or sequence.generated_tokens > 0
-                if drafts and sequence.lookup is not None and sequence.generated_tokens:
-                    sequence.draft = self._draft(sequence, min(drafts, left - len(self._running)))
                 self._add(sequence, 1)
-                drafts -= len(sequence.draft)
                 left -= sequence.chunk
         if is_generating:
             left = min(left, self._pace.limit_tokens(self._batch_tokens))
@@ -295,19 +316,6 @@ class Generator:
     def _held(self, sequence: Sequence) -> int:
         return sequence.slot.length if sequence.slot else 0
 
-    def _draft(self, sequence: Sequence, most: int) -> list[int]:
-        """Guesses at the next tokens, as far as the request and the pool have room for them."""
-        assert sequence.lookup is not None
-        wanted = sequence.request.draft_tokens
-        most = min(
-            most if wanted < 0 else wanted,
-            most,
-            sequence.most_tokens - sequence.generated_tokens - 1,
-            sequence.limit_tokens - len(sequence.tokens) - 1,
-        )
-        draft = sequence.lookup.draft(sequence.tokens, most) if most > 0 else []
-        return draft[: max(0, self._limit_tokens - self._demand_tokens())] if draft else draft
-
     def _add(self, sequence: Sequence, chunk: int) -> None:
         assert sequence.slot is not None
         start = sequence.slot.length
@@ -352,8 +360,7 @@ class Generator:
         replies: list[Reply] = []
         if not sequence.prompt_ended_ns:
             sequence.prompt_ended_ns = time.monotonic_ns()
-            prompt, cached = sequence.prompt_tokens, sequence.cached_tokens
-            replies = [PromptRead(id=sequence.id, prompt_tokens=prompt, cached_tokens=cached)]
+            replies = [sequence.prompt_read()]
         try:
             if sequence.draft:
                 return replies + self._check_draft(sequence, sequence.slot)
@@ -366,7 +373,7 @@ class Generator:
     def _check_draft(self, sequence: Sequence, slot: Slot) -> list[Reply]:
         """Samples behind the last token, and behind those of the draft as long as it is right."""
         replies: list[Reply] = []
-        draft, lookup, first = sequence.draft, sequence.lookup, sequence.output_index
+        draft, first = sequence.draft, sequence.output_index
         accepted = 0
         sequence.drafted_tokens += len(draft)
         while True:
@@ -379,8 +386,7 @@ class Generator:
             sequence.accepted_tokens += 1
             slot.length += 1
         self._slots.drop_behind(slot)
-        if lookup is not None:
-            lookup.record(len(draft), accepted)
+        self._drafting.record(sequence, accepted)
         return replies
 
     def _sample(self, sequence: Sequence) -> list[Reply]:
@@ -440,24 +446,7 @@ class Generator:
         self, sequence: Sequence, reason: EndReason, stop: str | None = None
     ) -> Completed:
         self._remove(sequence)
-        now_ns = time.monotonic_ns()
-        started_ns = sequence.started_ns or now_ns
-        prompt_ended_ns = sequence.prompt_ended_ns or now_ns
-        return Completed(
-            id=sequence.id,
-            text=sequence.stops.flush(),
-            reason=reason,
-            stop_string=stop,
-            prompt_tokens=sequence.prompt_tokens,
-            cached_tokens=sequence.cached_tokens,
-            dropped_tokens=sequence.dropped_tokens,
-            shifted_tokens=sequence.shifted_tokens,
-            drafted_tokens=sequence.drafted_tokens,
-            accepted_tokens=sequence.accepted_tokens,
-            prompt_ns=prompt_ended_ns - started_ns,
-            completion_tokens=sequence.generated_tokens,
-            completion_ns=now_ns - prompt_ended_ns,
-        )
+        return sequence.completed(reason, stop, now_ns=time.monotonic_ns())
 
     def _fail(self, sequence: Sequence, error: RequestFailed) -> Reply:
         """Ends a request after which its part of the pool cannot be trusted."""
@@ -491,7 +480,11 @@ class Generator:
             for follower in [one for one in self._running if one.leader is sequence]:
                 self._take_over(follower, sequence)
                 # The first of those that waited goes on with the rest, for the others as well.
-                earlier = self._running[: self._running.index(follower)]
+                earlier = [
+                    one
+                    for one in self._running[: self._running.index(follower)]
+                    if one.variant == follower.variant
+                ]
                 self._follow(follower, *find_leader(earlier, follower.tokens))
             if sequence.shifted_tokens:
                 # What is behind the cut was computed with what is gone now in view.

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from olmkit.engine.runner.bindings import Model
+from olmkit.engine.runner.decoding.adaptersets import AdapterSets
 from olmkit.engine.runner.decoding.sampling import check_logit_bias, check_sampling
 from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
 from olmkit.engine.runner.decoding.text.detokenizer import Detokenizer, visible_piece
@@ -23,8 +24,9 @@ _MOST_CONTEXTS: Final = 10
 class Intake:
     """Makes sequences of the requests to one model."""
 
-    def __init__(self, model: Model, *, limit_tokens: int) -> None:
-        """`limit_tokens`: what the context holds."""
+    def __init__(self, model: Model, *, limit_tokens: int, adapters: AdapterSets | None) -> None:
+        """`limit_tokens`: what the context holds; `adapters` None: there are none to choose."""
+        self._adapters = adapters
         self._model = model
         self._limit_tokens = limit_tokens
 
@@ -54,11 +56,13 @@ class Intake:
             most_tokens=most,
             kept_tokens=kept,
             prompt_tokens=len(tokens),
+            told_tokens=list(given) if request.tells_prompt else [],
             dropped_tokens=len(given) - len(tokens),
             detokenizer=Detokenizer(visible_piece(self._model, request.marks)),
             stops=StopScanner(request.stop),
             settled=SettledTokens(),
             stop_tokens=self._stop_tokens(request.stop),
+            variant=self._adapters.variant(request.adapters) if self._adapters else 0,
             lookup=PromptLookup() if self._may_draft(request) else None,
         )
 

@@ -16,7 +16,8 @@ from olmkit.engine.runner.decoding.text.settled import SettledTokens
 from olmkit.engine.runner.decoding.text.stops import StopScanner
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, common_prefix
 from olmkit.engine.runner.promptcache.slots import Slot
-from olmkit.engine.runner.protocol import Completion
+from olmkit.engine.runner.protocol import Completed, Completion, EndReason, PromptRead
+from olmkit.engine.runner.speculation.draftpace import DraftDepth
 from olmkit.engine.runner.speculation.promptlookup import PromptLookup
 
 _LONGEST_PERIOD_TOKENS: Final = 256
@@ -36,6 +37,8 @@ class Sequence:
     kept_tokens: int
     """Tokens of the beginning that stay when the context is full."""
     prompt_tokens: int
+    told_tokens: list[int]
+    """The whole prompt, where it is to be told."""
     dropped_tokens: int
     """Of the prompt, which was too long."""
     detokenizer: Detokenizer
@@ -43,6 +46,8 @@ class Sequence:
     settled: SettledTokens
     stop_tokens: dict[int, str]
     """Control tokens that are stop strings: they have no text in which to find them."""
+    variant: int = 0
+    """Of the model: its set of adapters, see `AdapterSets`."""
     guide: Guide | None = None
     """What holds it to a grammar, if anything does."""
     sampler: Sampler | None = None
@@ -62,7 +67,11 @@ class Sequence:
     repeats: int = 0
     """How many times in a row the last token came."""
     lookup: PromptLookup | None = None
-    """What drafts come from; None: nothing is drafted."""
+    """What drafts come from, unless from a draft model; None: nothing is drafted."""
+    depth: DraftDepth = field(default_factory=DraftDepth)
+    """How far ahead a draft model guesses."""
+    is_model_draft: bool = False
+    """A draft model made the draft at hand."""
     draft: list[int] = field(default_factory=list)
     """Tokens behind its last one in the step at hand that are only guessed."""
     drafted_tokens: int = 0
@@ -89,6 +98,35 @@ class Sequence:
         """Tokens that are not in the pool yet, and that nobody else is about to put there."""
         held = self.slot.length if self.slot else 0
         return len(self.tokens) - max(held, self.common_tokens if self.leader else 0)
+
+    def prompt_read(self) -> PromptRead:
+        """The reply that its prompt is read."""
+        return PromptRead(
+            id=self.id,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            tokens=self.told_tokens,
+        )
+
+    def completed(self, reason: EndReason, stop: str | None, *, now_ns: int) -> Completed:
+        """The last reply to its request."""
+        started_ns = self.started_ns or now_ns
+        prompt_ended_ns = self.prompt_ended_ns or now_ns
+        return Completed(
+            id=self.id,
+            text=self.stops.flush(),
+            reason=reason,
+            stop_string=stop,
+            prompt_tokens=self.prompt_tokens,
+            cached_tokens=self.cached_tokens,
+            dropped_tokens=self.dropped_tokens,
+            shifted_tokens=self.shifted_tokens,
+            drafted_tokens=self.drafted_tokens,
+            accepted_tokens=self.accepted_tokens,
+            prompt_ns=prompt_ended_ns - started_ns,
+            completion_tokens=self.generated_tokens,
+            completion_ns=now_ns - prompt_ended_ns,
+        )
 
     def forget_half(self) -> int:
         """Forgets half of what may go, from `kept_tokens` on; returns how many tokens."""

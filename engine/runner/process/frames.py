@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from olmkit.engine.framing import (
-    FRAME_HEADER,
     MAX_FRAME_BYTES,
+    FrameBuffer,
     ProtocolViolation,
     encode_frame,
-    payload_length,
 )
 from olmkit.engine.runner.protocol import (
     Failed,
@@ -38,7 +37,7 @@ class FrameSocket:
         peer.setblocking(False)
         self._frame_limit_bytes = frame_limit_bytes
         self._socket = peer
-        self._received = bytearray()
+        self._received = FrameBuffer()
         self._unsent = bytearray()
         self._poll = select.poll()
 
@@ -69,21 +68,7 @@ class FrameSocket:
             raise PeerGone(str(error)) from error
         if not data:
             raise PeerGone("end of the stream")
-        self._received += data
-        return self._whole_frames()
-
-    def _whole_frames(self) -> list[Request]:
-        requests = []
-        start = 0
-        while len(self._received) - start >= FRAME_HEADER.size:
-            body = start + FRAME_HEADER.size
-            end = body + payload_length(bytes(self._received[start:body]))
-            if len(self._received) < end:
-                break
-            requests.append(decode_request(bytes(self._received[body:end])))
-            start = end
-        del self._received[:start]
-        return requests
+        return [decode_request(payload) for payload in self._received.take(data)]
 
     def send(self, replies: Sequence[Reply]) -> None:
         """Queues the replies of one step as one frame and sends what the socket takes.

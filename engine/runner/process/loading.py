@@ -7,7 +7,8 @@ them: what it cannot take, it may answer by ending the process.
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain
 from typing import Final
 
 from olmkit.engine.framing import path_of, printable
@@ -18,6 +19,7 @@ from olmkit.engine.runner.bindings import (
     Adapter,
     Context,
     ContextOptions,
+    DeviceBytes,
     LogLevel,
     Model,
     NativeError,
@@ -25,13 +27,15 @@ from olmkit.engine.runner.bindings import (
     memory_by_device,
     take_errors,
 )
+from olmkit.engine.runner.decoding.adaptersets import AdapterSets
 from olmkit.engine.runner.decoding.drawing import DrawingPool
 from olmkit.engine.runner.decoding.embedding import Embedder, EmbeddingPlan, plan_embedding
 from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
-from olmkit.engine.runner.process.offloading import connect, offload_of
+from olmkit.engine.runner.process.draftloading import LoadedDraft, load_draft
+from olmkit.engine.runner.process.offloading import connect, device_names, offload_of
 from olmkit.engine.runner.process.promptstore import stored_states
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
@@ -179,10 +183,11 @@ class _Loading:
         self._options = request.options
         self._is_dry = request.operation is LoadOperation.FIT
         self._threads = _affordable(self._options.threads) or default_threads()
-        self._adapters: list[Adapter] = []
+        self._adapters: list[tuple[str, Adapter]] = []
         self._contexts: list[Context] = []
         self._started_ns = time.monotonic_ns()
         self._model: Model | None = None
+        self._draft = LoadedDraft()
 
     @property
     def _is_cpu_only(self) -> bool:
@@ -202,6 +207,8 @@ class _Loading:
 
     def close(self) -> None:
         """Frees all that was made."""
+        if self._draft.model is not None:
+            self._draft.model.close()
         for context in self._contexts:
             context.close()
         if self._model is not None:
@@ -215,7 +222,7 @@ class _Loading:
         """
         layout = self._request.layout
         if layout is not None and not self._is_cpu_only:
-            connect([share.device for share in layout.shares])
+            connect(device_names(layout))
         take_errors()
         try:
             self._model = Model(
@@ -253,6 +260,8 @@ class _Loading:
             return self._embedding_context(plan, tokens, is_causal=is_causal)
 
         if is_causal and not options.embedding:
+            draft_options = replace(context.options, draft_tokens=0)
+            self._draft = draft = load_draft(self._request, model, draft_options)
             loaded = self._loaded(context, limit, is_encoder=False)
             uses_card = any(one.weights_bytes for one in loaded.buffers if one.device != "CPU")
             governor = None if self._options.threads else ThreadGovernor(self._threads)
@@ -264,6 +273,8 @@ class _Loading:
                 prompt_cache_bytes=options.prompt_cache_bytes,
                 stored=None if self._is_dry else stored_states(self._request),
                 drawing=DrawingPool(default_threads()) if uses_card else None,
+                draft_model=draft.model,
+                adapters=AdapterSets(context, loaded=self._adapters, load=self._adapter),
             )
             embedder = Embedder(model, plan, embedding_context)
         else:
@@ -276,12 +287,15 @@ class _Loading:
         return Instance(model=model, generator=generator, embedder=embedder, loaded=loaded)
 
     def _load_adapters(self) -> None:
-        for path in map(path_of, self._request.files.adapter_paths):
-            take_errors()
-            try:
-                self._adapters.append(load_adapter(self.model, path))
-            except NativeError as error:
-                raise adapter_failure(path, take_errors()) from error
+        for path in self._request.files.adapter_paths:
+            self._adapters.append((path, self._adapter(path)))
+
+    def _adapter(self, path: str) -> Adapter:
+        take_errors()
+        try:
+            return load_adapter(self.model, path_of(path))
+        except NativeError as error:
+            raise adapter_failure(path_of(path), take_errors()) from error
 
     # --- contexts ----------------------------------------------------------------------------
 
@@ -325,7 +339,7 @@ class _Loading:
         context = Context(self.model, options)
         self._contexts.append(context)
         if self._adapters:
-            context.apply_adapters(self._adapters)
+            context.apply_adapters([(adapter, 1.0) for _, adapter in self._adapters])
         return context
 
     def _reported(self, make: Callable[[], Context]) -> Context:
@@ -340,19 +354,12 @@ class _Loading:
 
     def _loaded(self, context: Context, limit_tokens: int, *, is_encoder: bool) -> Loaded:
         model = self.model
-        buffers = [
-            Buffer(
-                device=one.device,
-                weights_bytes=one.weights_bytes,
-                kv_bytes=one.kv_bytes,
-                compute_bytes=one.compute_bytes,
-                repacked_bytes=one.repacked_bytes,
-            )
-            for one in memory_by_device(model, context)
-        ]
         return Loaded(
             id=self._request.id,
-            buffers=buffers,
+            buffers=buffers_of(
+                memory_by_device(model, context, split_over=device_names(self._request.layout)),
+                self._draft.taken,
+            ),
             context_tokens=limit_tokens,
             trained_context_tokens=model.trained_context_tokens,
             vocabulary_tokens=model.vocabulary_tokens,
@@ -364,7 +371,25 @@ class _Loading:
             eos_token=model.token_name(model.eos),
             threads=self._threads,
             load_ns=time.monotonic_ns() - self._started_ns,
+            notes=[self._draft.problem] if self._draft.problem else [],
         )
+
+
+def buffers_of(*parts: list[DeviceBytes]) -> list[Buffer]:
+    """What all of these take together, by device."""
+    by_device: dict[str, list[DeviceBytes]] = {}
+    for one in chain.from_iterable(parts):
+        by_device.setdefault(one.device, []).append(one)
+    return [
+        Buffer(
+            device=device,
+            weights_bytes=sum(one.weights_bytes for one in taken),
+            kv_bytes=sum(one.kv_bytes for one in taken),
+            compute_bytes=sum(one.compute_bytes for one in taken),
+            repacked_bytes=sum(one.repacked_bytes for one in taken),
+        )
+        for device, taken in sorted(by_device.items())
+    ]
 
 
 def _affordable(threads: int) -> int:

@@ -23,6 +23,11 @@ def offload_of(layout: Layout | None) -> Offload | None:
     )
 
 
+def device_names(layout: Layout | None) -> list[str]:
+    """The devices that have layers, or parts of all."""
+    return [share.device for share in layout.shares] if layout is not None else []
+
+
 def is_remote(device: str) -> bool:
     """Whether a device, by llama.cpp's name, is one of another machine."""
     return _REMOTE.fullmatch(device) is not None

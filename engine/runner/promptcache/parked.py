@@ -59,6 +59,9 @@ class Parked:
     tokens: tuple[int, ...]
     first_position: int
     """The first one that all layers still have."""
+    variant: int = 0
+    """Of the model, that computed it: 0 is the model as it was loaded, whose states may go to disk.
+    """
     state: Any
     """Bytes, as `Context.sequence_state` gives them."""
 
@@ -119,15 +122,15 @@ class ParkedStates:
         """All that is kept here."""
         return sum(len(parked.state) for parked in self._states)
 
-    def park(self, sequence: int, tokens: Sequence[int]) -> bool:
+    def park(self, sequence: int, tokens: Sequence[int], variant: int = 0) -> bool:
         """Keeps a copy of what the pool holds of a sequence; False: too short, or no room.
 
-        `tokens` are those that the sequence holds.
+        `tokens` are those that the sequence holds, `variant` the model that computed them.
         """
         if len(tokens) < LEAST_TOKENS:
             return False
         text = tuple(tokens)
-        for known in self._states:
+        for known in (one for one in self._states if one.variant == variant):
             if known.tokens == text or (self._reach.is_full and _begins(known.tokens, text)):
                 self._touch(known)
                 return True
@@ -137,10 +140,14 @@ class ParkedStates:
         if size_bytes > self._budget_bytes:
             return False
         if self._reach.is_full:
-            self._states = [one for one in self._states if not _begins(text, one.tokens)]
+            self._states = [
+                one
+                for one in self._states
+                if one.variant != variant or not _begins(text, one.tokens)
+            ]
         while self.size_bytes + size_bytes > self._budget_bytes:
             gone = self._states.pop(0)
-            if self._stored is not None and not self._is_stored(gone.tokens):
+            if self._stored is not None and not (gone.variant or self._is_stored(gone.tokens)):
                 self._stored.keep(gone.tokens, gone.first_position, gone.state)
         first_position = self._context.first_position(sequence)
         started_ns = time.monotonic_ns()
@@ -149,14 +156,20 @@ class ParkedStates:
         except (NativeError, MemoryError):
             return False
         self._copies.record(len(tokens), time.monotonic_ns() - started_ns)
-        self._states.append(Parked(tokens=text, first_position=first_position, state=state))
+        self._states.append(
+            Parked(tokens=text, first_position=first_position, variant=variant, state=state)
+        )
         return True
 
-    def find(self, tokens: Sequence[int]) -> tuple[Parked | StoredState | None, int]:
+    def find(
+        self, tokens: Sequence[int], variant: int = 0
+    ) -> tuple[Parked | StoredState | None, int]:
         """The state that spares most of a prompt, and how many tokens of it."""
         best: Parked | StoredState | None = None
         most = 0
-        for parked in (*self._states, *(self._stored.states if self._stored else ())):
+        own = [one for one in self._states if one.variant == variant]
+        stored = self._stored.states if self._stored and not variant else ()
+        for parked in (*own, *stored):
             shared = min(common_prefix(parked.tokens, tokens), len(tokens) - 1)
             length = self._reach.reusable(
                 shared, held=len(parked.tokens), first_position=parked.first_position
@@ -190,7 +203,7 @@ class ParkedStates:
                 except (NativeError, MemoryError):
                     continue
                 self._stored.keep_now(text, first_position, state)
-        for parked in reversed(self._states):
+        for parked in [one for one in reversed(self._states) if not one.variant]:
             if time.monotonic() < until_s and self._is_worth_storing(parked.tokens):
                 self._stored.keep_now(parked.tokens, parked.first_position, parked.state)
 

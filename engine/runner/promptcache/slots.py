@@ -36,6 +36,8 @@ class Slot:
     shared_with: "Slot | None" = None
     """The slot in whose cells its first `shared` tokens lie; they are counted there."""
     shared: int = 0
+    variant: int = 0
+    """Of the model, that computed what it holds."""
 
     @property
     def held(self) -> list[int]:
@@ -72,19 +74,23 @@ class SlotPool:
         shared = sum(one.shared for one in busy if one.shared_with and not one.shared_with.is_free)
         return sum(slot.length for slot in busy) - shared
 
-    def acquire(self, tokens: list[int]) -> Slot:
-        """A free slot for these tokens; its `length` says how many of them it holds already.
+    def acquire(self, tokens: list[int], variant: int = 0) -> Slot:
+        """A free slot for these tokens; its `length` says how many of them it holds already, as
+        that variant of the model computes them.
 
         The idle slot, the parked state or the running request that spares most of the prompt;
         else the slot unused for the longest time. At least one token is left to compute, for
         there must be an output. What the other idle slots hold leaves the pool.
         """
         free = [slot for slot in self._slots if slot.is_free]
-        spared = {slot.index: self._spared(slot, tokens) for slot in free}
+        spared = {
+            slot.index: self._spared(slot, tokens) if slot.variant == variant else 0
+            for slot in free
+        }
         slot = max(free, key=lambda slot: spared[slot.index])
         length = spared[slot.index]
-        parked, parked_length = self._parked.find(tokens)
-        busy, busy_length = self._busiest(tokens)
+        parked, parked_length = self._parked.find(tokens, variant)
+        busy, busy_length = self._busiest(tokens, variant)
         if max(length, parked_length, busy_length) < _LEAST_SHARED_PART * len(tokens):
             length, parked, busy = 0, None, None
         if busy is not None and busy_length > max(length, parked_length):
@@ -96,23 +102,23 @@ class SlotPool:
         elif not length:
             slot = _oldest(free)
         if length < _LEAST_KEPT_PART * slot.length:
-            self._parked.park(slot.index, slot.held)
+            self._parked.park(slot.index, slot.held, slot.variant)
         self._cut(slot, length)
         self._park_idle(but=slot)
-        slot.tokens, slot.is_free = tokens, False
+        slot.tokens, slot.is_free, slot.variant = tokens, False, variant
         return slot
 
-    def acquire_alone(self, tokens: list[int]) -> Slot:
+    def acquire_alone(self, tokens: list[int], variant: int = 0) -> Slot:
         """The first slot, empty, in a pool that holds nothing: always the same state.
 
         No request may be running.
         """
         slot = self._slots[0]
         for one in self._slots:
-            self._parked.park(one.index, one.held)
+            self._parked.park(one.index, one.held, one.variant)
             self._shrink(one, 0)
         self._context.clear_memory()
-        slot.tokens, slot.is_free = tokens, False
+        slot.tokens, slot.is_free, slot.variant = tokens, False, variant
         return slot
 
     def release(self, slot: Slot, step: int) -> None:
@@ -126,7 +132,7 @@ class SlotPool:
     def keep_beginning(self, slot: Slot) -> None:
         """Copies what a slot holds where it could not be cut back to this later."""
         if not self._reach.is_full:
-            self._parked.park(slot.index, slot.held)
+            self._parked.park(slot.index, slot.held, slot.variant)
 
     def remove_span(self, slot: Slot, start: int, count: int) -> None:
         """Takes `count` tokens from `start` on out of a slot, whose `tokens` lack them already.
@@ -154,7 +160,8 @@ class SlotPool:
     def save(self, *, until_s: float) -> None:
         """Writes what slots hold and what left them to disk, as far as the time suffices."""
         held = sorted(self._slots, key=lambda slot: slot.last_used, reverse=True)
-        self._parked.save([(one.index, one.held) for one in held], until_s=until_s)
+        own = [(one.index, one.held) for one in held if not one.variant]
+        self._parked.save(own, until_s=until_s)
 
     def make_room(self, tokens: int) -> bool:
         """Empties idle slots, the oldest first, until the pool has room; False: it has not."""
@@ -169,7 +176,7 @@ class SlotPool:
         if not idle:
             return False
         slot = min(idle, key=lambda slot: slot.last_used)
-        self._parked.park(slot.index, slot.held)
+        self._parked.park(slot.index, slot.held, slot.variant)
         self.forget(slot)
         return True
 
@@ -214,15 +221,15 @@ class SlotPool:
     def _vacated(self, free: list[Slot]) -> Slot:
         """The slot unused for the longest time, empty."""
         slot = _oldest(free)
-        self._parked.park(slot.index, slot.held)
+        self._parked.park(slot.index, slot.held, slot.variant)
         self.forget(slot)
         return slot
 
-    def _busiest(self, tokens: list[int]) -> tuple[Slot | None, int]:
+    def _busiest(self, tokens: list[int], variant: int) -> tuple[Slot | None, int]:
         """The running request's slot that has most of a prompt, and how much of it."""
         best, most = None, 0
         for slot in self._slots:
-            if slot.is_free or not slot.length:
+            if slot.is_free or not slot.length or slot.variant != variant:
                 continue
             length = min(common_prefix(slot.held, tokens), len(tokens) - 1)
             if length > most and self.can_share(slot, length):
@@ -233,7 +240,7 @@ class SlotPool:
         """Takes what idle slots hold out of the pool, as far as there is memory for it."""
         for slot in self._slots:
             idle = slot.is_free and slot.length and slot is not but
-            if idle and self._parked.park(slot.index, slot.held):
+            if idle and self._parked.park(slot.index, slot.held, slot.variant):
                 self.forget(slot)
 
     def _cut(self, slot: Slot, length: int) -> None:

@@ -7,6 +7,9 @@ const model = say.chatModel;
 const short = { model, messages: say.question, max_tokens: say.tokens, temperature: 0 };
 const found = {};
 
+found.list = [];
+for await (const each of client.models.list()) found.list.push(each.display_name);
+found.show = (await client.models.retrieve(model)).type;
 const whole = await client.messages.create(short);
 found.chat = whole.content[0].text;
 found.usage = whole.usage.output_tokens;

@@ -44,6 +44,15 @@ FUNCTION = {"name": "get_weather", "description": "Get the weather.", "parameter
 TOOLS = [{"type": "function", "function": FUNCTION}]
 found: dict[str, object] = {}
 
+found["list"] = litellm.get_valid_models(
+    check_provider_endpoint=True,
+    custom_llm_provider="openai",
+    api_key="none",
+    api_base=openai["api_base"],
+)
+shown = litellm.get_model_info(f"ollama/{conversation.CHAT_MODEL}", api_base=conversation.URL)
+found["show"] = {name: shown[name] for name in ("supports_function_calling", "max_tokens")}
+
 answers = {api: ask(api, conversation.QUESTION, tokens=conversation.TOKENS) for api in APIS}
 texts = {api: answer.choices[0].message.content for api, answer in answers.items()}
 found["chat"] = texts["ollama_chat"]

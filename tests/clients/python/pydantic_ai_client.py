@@ -3,7 +3,8 @@
 import asyncio
 
 import conversation
-from pydantic_ai import Agent, NativeOutput
+from pydantic_ai import Agent, Embedder, NativeOutput
+from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
 from pydantic_ai.exceptions import ModelHTTPError
 from pydantic_ai.models.ollama import OllamaModel
 from pydantic_ai.providers.ollama import OllamaProvider
@@ -49,6 +50,10 @@ async def main() -> dict[str, object]:
     # Its other way: the answer is a call of a tool that it makes up and demands.
     caller = agent(60, output_type=conversation.Choice)
     found["structured by a call"] = (await caller.run(conversation.QUESTION)).output.colour
+
+    embedder = Embedder(OpenAIEmbeddingModel(conversation.EMBEDDING_MODEL, provider=provider))
+    vectors = (await embedder.embed_documents(conversation.TEXTS)).embeddings
+    found["embed"] = [len(vector) for vector in vectors]
 
     try:
         await agent(1, conversation.ABSENT).run(conversation.QUESTION)

@@ -7,6 +7,7 @@ from olmkit import __version__
 from olmkit.cli.app import ALIASES, COMMANDS, Command, load_command, root, run
 from olmkit.cli.errors import UsageError
 from olmkit.cli.main import main
+from olmkit.cli.screen.report import report
 
 
 def complaint(*words: str) -> tuple[str, str | None]:
@@ -108,6 +109,22 @@ def test_usage_errors_go_to_stderr_without_usage_text(capsys: CaptureFixture[str
     assert shown.out == ""
     assert shown.err == (
         "Error: 'olm pull' requires 1 argument\nhint: usage: olm pull [OPTIONS] MODEL\n"
+    )
+
+
+def test_where_an_error_came_from_is_shown_with_debug_only(capsys: CaptureFixture[str]) -> None:
+    for words in (["--debug", "pull"], ["pull", "--debug"]):
+        assert main(words) == 2
+        shown = capsys.readouterr().err
+        assert shown.startswith("Traceback (most recent call last):")
+        assert shown.endswith("hint: usage: olm pull [OPTIONS] MODEL\n")
+
+
+def test_a_defect_is_one_sentence_and_a_hint(capsys: CaptureFixture[str]) -> None:
+    assert report(ZeroDivisionError("division by zero")) == 1
+    assert capsys.readouterr().err == (
+        "Error: ZeroDivisionError: division by zero\n"
+        "hint: this is a defect of olm; --debug shows where\n"
     )
 
 

@@ -113,4 +113,6 @@ def test_a_draft_is_told_with_what_becomes_of_it() -> None:
         "    quantization    Q8_0\n"
         "    use             stored, not used for decoding\n"
     ) in shown
+    used = describe(details(olm={"draft": draft | {"used": True}}))
+    assert "    use             guesses ahead\n" in used
     assert "Draft" not in describe(details())

@@ -113,7 +113,7 @@ def test_a_field_that_is_not_there_is_told_with_the_nearest() -> None:
     told, hint = refusal(format="{{.Nmae}}")
     assert told.startswith("template parsing error: template: :1:2: executing")
     assert 'map has no entry for key "Nmae"' in told
-    assert hint == "did you mean .Name?"
+    assert hint == "did you mean '.Name'?"
     _, hint = refusal(format="{{.zzz}}")
     assert hint is not None
     assert hint.startswith("its fields are .name, .digest, ")
@@ -165,11 +165,11 @@ def test_filters_of_one_key_add_up_and_keys_narrow_down(filters: list[str], name
 @pytest.mark.parametrize(
     ("filters", "told", "hint"),
     [
-        (["nam=x"], "unknown filter 'nam'", "did you mean name?"),
+        (["nam=x"], "unknown filter 'nam'", "did you mean 'name'?"),
         (["zzz=x"], "unknown filter 'zzz'", "its filters are before, id, name, since, "),
         (["name"], "--filter takes KEY=VALUE, not 'name'", None),
         (["=x"], "--filter takes KEY=VALUE, not '=x'", None),
-        (["state=upp"], "invalid filter: 'upp' is no state", "did you mean up?"),
+        (["state=upp"], "invalid filter: 'upp' is no state", "did you mean 'up'?"),
         (["since=gamma"], "invalid filter: there is no 'gamma'", None),
         (["until=soon"], "'soon' is no time", "an age as 24h"),
         (["tagged=maybe"], "invalid filter: 'maybe' is neither", None),

@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from olmkit.engine.access.origins import Origins
 from olmkit.engine.addresses.address import Address
-from olmkit.engine.api.guard import Guard, Hosts, Origins
+from olmkit.engine.api.guard import Guard, Hosts
+from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.settings import LOCAL_ORIGINS
 
 
@@ -117,8 +119,70 @@ def test_a_star_allows_all_and_says_so() -> None:
     assert "vary" not in headers
 
 
-def test_a_pattern_may_have_one_star_anywhere() -> None:
-    origins = Origins(("https://*.example.com", "chrome-extension://*"))
-    assert origins.allow("https://a.example.com")
-    assert origins.allow("chrome-extension://abc")
-    assert not origins.allow("https://example.org")
+@pytest.mark.parametrize(
+    ("entry", "allowed", "refused"),
+    [
+        ("https://a.example", "https://A.example", "https://a.example:8080"),
+        ("https://*.example.com", "https://a.b.example.com", "https://example.com"),
+        ("https://dev-*.example.com", "https://dev-1.example.com", "https://dev.example.com"),
+        ("http://192.168.0.7:*", "http://192.168.0.7:3000", "http://192.168.0.7"),
+        ("chrome-extension://*", "chrome-extension://abc", "moz-extension://abc"),
+        ("*.example.com", "http://a.example.com", "http://a.example.com.evil.com"),
+        ("http://[::1]:3000", "http://[::1]:3000", "http://[::1]:3001"),
+    ],
+)
+def test_a_star_stands_for_any_text(entry: str, allowed: str, refused: str) -> None:
+    origins = Origins((entry,))
+    assert origins.allow(allowed)
+    assert not origins.allow(refused)
+    assert not origins.allow("null")
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("example.com", "localhost:3000", "null", "https://", "://a.example"),
+        *("https://a.example/", "https://a.example/app", "https://me@a.example", "*/app"),
+        *("https://*.example.*", "**", "https://a example"),
+    ],
+)
+def test_an_entry_that_is_no_origin_is_named(entry: str) -> None:
+    with pytest.raises(InvalidRequest, match="in OLM_ORIGINS is no origin") as caught:
+        Origins(("https://good.example", entry, *LOCAL_ORIGINS))
+    assert repr(entry) in str(caught.value)
+    assert caught.value.hint
+
+
+def test_pages_may_read_what_replies_tell() -> None:
+    _, headers, _ = ask({"Host": "localhost", "Origin": "http://localhost:3000"})
+    exposed = headers["access-control-expose-headers"].lower().split(",")
+    assert {"x-request-id", "retry-after", "x-olm-truncated", "x-olm-queue-position"} <= set(
+        exposed
+    )
+    assert len(exposed) == len(set(exposed))
+
+
+@pytest.mark.parametrize("origin", [None, "http://localhost", "http://evil.com"])
+def test_what_depends_on_the_page_says_so_to_caches(origin: str | None) -> None:
+    headers = {"Host": "localhost"} | ({"Origin": origin} if origin else {})
+    assert ask(headers)[1]["vary"] == "Origin"
+    assert "vary" not in ask(headers, origins=("*",))[1]
+
+
+def test_a_page_of_the_internet_is_told_that_it_may_ask_this_machine() -> None:
+    asked = {
+        "Host": "localhost",
+        "Origin": "https://a.example",
+        "Access-Control-Request-Private-Network": "true",
+    }
+    _, headers, _ = ask(asked, method="OPTIONS", origins=("https://a.example",))
+    assert headers["access-control-allow-private-network"] == "true"
+    status, headers, _ = ask(asked, method="OPTIONS")
+    assert status == 403
+    assert "access-control-allow-private-network" not in headers
+
+
+def test_options_without_an_origin_are_no_preflight() -> None:
+    status, headers, body = ask({"Host": "localhost"}, method="OPTIONS")
+    assert (status, body) == (200, b"inside")
+    assert "access-control-allow-methods" not in headers

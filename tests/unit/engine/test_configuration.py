@@ -39,6 +39,19 @@ def files(tmp_path: Path) -> Files:
     return Files(tmp_path)
 
 
+def test_paths_for_other_processes_are_those_of_variables() -> None:
+    environ = {
+        "HOME": "/h",
+        "OLM_INSECURE_REGISTRIES": "r",
+        "OLM_CA_BUNDLE": "/c",
+        "OLM_HOME": "/o",
+    }
+    assert Settings.from_environment(environ).path_variables == {
+        "OLM_CA_BUNDLE": "/c",
+        "OLM_HOME": "/o",
+    }
+
+
 def test_each_layer_wins_over_the_one_below(files: Files) -> None:
     assert files.load().source_of("keep_alive_s") == "default"
     steps: list[tuple[Path, str, float]] = [
@@ -86,6 +99,7 @@ def test_values_of_every_kind_are_taken(files: Files) -> None:
     assert settings.log_level == 5
     assert settings.remotes.plain_http_hosts == {"r.example"}
     assert settings.remotes.ca_bundle == "/ca.pem"
+    assert settings.path_variables == {"OLM_CA_BUNDLE": "/ca.pem"}
     assert settings.source_of("split_mode") == f"{files.user}:17"
 
 

@@ -51,6 +51,13 @@ def test_samplers_reach_the_runner() -> None:
     assert Options.layered({"dry_sequence_breakers": []}).sampling.dry_sequence_breakers == ()
 
 
+def test_adapters_are_as_strong_as_asked_for() -> None:
+    assert Options().adapter_scale == 1.0
+    assert Options.layered({"adapter_scale": 0.5}, {"adapter_scale": 2}).adapter_scale == 2.0
+    with pytest.raises(InvalidRequest, match="must be -16 to 16"):
+        coerce({"adapter_scale": -17})
+
+
 def test_a_bare_stop_string_is_a_list_of_one() -> None:
     assert coerce({"stop": "x"}) == {"stop": ("x",)}
     assert coerce({"stop": ["x", "", "y"]}) == {"stop": ("x", "y")}

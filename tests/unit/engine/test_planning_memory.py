@@ -11,6 +11,7 @@ from olmkit.engine.planning.admission import check_memory
 from olmkit.engine.planning.available import available_bytes
 from olmkit.engine.planning.contexts import choose_context_tokens
 from olmkit.engine.planning.footprint import MemoryPlan, kv_cache_bytes, plan_memory
+from olmkit.engine.planning.modelcosts import model_cost
 from olmkit.engine.runner.protocol import LoadOptions
 from support.models import gemma3, smollm2
 
@@ -143,3 +144,27 @@ def test_too_little_memory_tells_what_needs_how_much() -> None:
 def test_some_memory_is_available_and_no_more_than_there_is() -> None:
     total_kib = int(Path("/proc/meminfo").read_text().split()[1])
     assert 0 < available_bytes() <= total_kib * 1024
+
+
+def test_a_draft_model_is_planned_beside_the_model() -> None:
+    options = LoadOptions(context_tokens=2048)
+    model, draft = read_header(gemma3()), read_header(smollm2())
+    both = plan_memory(model, options, draft=draft)
+    apart = plan_memory(model, options), plan_memory(draft, options)
+    assert both.weights_bytes == sum(one.weights_bytes for one in apart)
+    assert both.kv_bytes == sum(one.kv_bytes for one in apart)
+    assert both.compute_bytes == sum(one.compute_bytes for one in apart)
+    for_vectors = LoadOptions(context_tokens=2048, embedding=True)
+    assert plan_memory(model, for_vectors, draft=draft) == plan_memory(model, for_vectors)
+
+
+def test_a_draft_model_counts_where_the_output_layer_lies() -> None:
+    options = LoadOptions(context_tokens=2048)
+    model, draft = read_header(gemma3()), read_header(smollm2())
+    alone, both = model_cost(model, options), model_cost(model, options, draft=draft)
+    beside = model_cost(draft, options)
+    layers = sum(layer.weights_bytes + layer.kv_bytes for layer in beside.layers)
+    assert both.layers == alone.layers
+    assert both.output_bytes == alone.output_bytes + layers + (
+        beside.output_bytes + beside.compute_bytes
+    )

@@ -38,6 +38,7 @@ SAMPLERS = {
     "adaptive_decay": 0.9,
     "dynatemp_range": 0.0,
     "dynatemp_exponent": 1.0,
+    "adapter_scale": 1.0,
 }
 """llama.cpp's, with its defaults: `common_params_sampling` of
 https://github.com/ggml-org/llama.cpp/blob/master/common/common.h"""

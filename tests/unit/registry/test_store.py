@@ -69,6 +69,8 @@ def test_what_is_put_is_loaded_with_the_bytes_verbatim(store: Store) -> None:
         ("_/m:1", "registry.ollama.ai/_/m/1"),
         ("ghcr.io/_/m:1", "ghcr.io/_5f_/m/1"),
         ("ghcr.io/a_2f_b/m:1", "ghcr.io/a_5f_2f_b/m/1"),
+        ("ghcr.io/org_ab/team/m:1", "ghcr.io/org_5f_ab_2f_team/m/1"),
+        ("ghcr.io/a/m:1_00.", "ghcr.io/a/m/1_5f_00_2e_"),
         ("[::1]:5000/a/m:1", "_5b_::1_5d_:5000/a/m/1"),
         ("pypi://x==1!2+cpu", "pypi/library/x/1_21_2_2b_cpu"),
         ("con", "registry.ollama.ai/library/_63_on/latest"),

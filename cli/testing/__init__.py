@@ -1,0 +1,1 @@
+"""Suites of questions and what is expected of the answers: `olm test`."""
