@@ -17,6 +17,7 @@
     ├ RateExceeded              .key .retry_after_s
     ├ KeysUnusable              the file of the keys
     ├ LoadTimeout               .timeout_s
+    ├ DeadlineExceeded          .timeout_s  the time that the request gave itself
     ├ RunnerFailed              .model      a defect in the runner; it lives on
     ├ RunnerDied                .model .exit_status .log_tail
     │ └ EngineUnusable          the engine does not fit this machine, in no mode
@@ -187,6 +188,14 @@ class LoadTimeout(EngineError):
 
     def __init__(self, message: str, *, timeout_s: float, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
+        self.timeout_s = timeout_s
+
+
+class DeadlineExceeded(EngineError):
+    """The answer was not whole within the time that the request allowed."""
+
+    def __init__(self, *, timeout_s: float) -> None:
+        super().__init__(f"no whole answer within the request's timeout of {timeout_s:g} s")
         self.timeout_s = timeout_s
 
 

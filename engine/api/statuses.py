@@ -33,6 +33,7 @@ ERROR_TABLE: Final[Mapping[type[Exception], tuple[int, str]]] = {
     engine.RateExceeded: (429, "rate_exceeded"),
     engine.KeysUnusable: (500, "keys_unusable"),
     engine.LoadTimeout: (504, "load_timeout"),
+    engine.DeadlineExceeded: (504, "deadline_exceeded"),
     engine.RunnerFailed: (500, "runner_failed"),
     engine.ResponseNotStored: (404, "response_not_found"),
     engine.RunnerDied: (500, "runner_died"),

@@ -6,15 +6,16 @@ logged.
 """
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from olmkit.engine.chat.conversation import Cut
 from olmkit.engine.chat.rendering import without_bos
-from olmkit.engine.errors import ContextExceeded
+from olmkit.engine.errors import ContextExceeded, EngineUnusable, RunnerDied
 from olmkit.engine.framing import wire_path
 from olmkit.engine.inference.completionevents import (
     CompletionEvent,
@@ -26,6 +27,7 @@ from olmkit.engine.inference.completionreader import CompletionReader
 from olmkit.engine.inference.completionwatch import CompletionWatch
 from olmkit.engine.models.options import LoadDefaults, Options
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.models.urgency import Urgency
 from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.runner.protocol import (
     AdapterUse,
@@ -40,8 +42,13 @@ from olmkit.engine.runner.protocol import (
     Room,
     TokenLogprob,
 )
+from olmkit.engine.scheduling.deadlines import Deadline, deadline_after
 from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.services import Services
+from olmkit.engine.telemetry.requestrecord import current_record
+
+T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 __all__ = [
     "CompletionRequest",
@@ -162,8 +169,35 @@ async def load(
     Raises:
         EngineError: as `Pool.lease`.
     """
-    async with services.pool.lease(spec, load_options(services, spec, options), keep_alive_s):
+    urgency = urgency_of(options)
+    deadline = deadline_after(urgency.timeout_s, elapsed_s=0)
+    settings = load_options(services, spec, options)
+    async with services.pool.lease(
+        spec, settings, keep_alive_s, deadline=deadline, is_batch=urgency.is_batch
+    ):
         pass
+
+
+def urgency_of(options: Options) -> Urgency:
+    """How urgent the request is that is worked on: by its options, else by its headers.
+
+    Raises:
+        InvalidRequest: a header says what means nothing.
+    """
+    record, said = current_record(), options.urgency
+    if record is None:
+        return said
+    in_headers = Urgency().refined(record.priority, record.timeout)
+    return Urgency(
+        priority=said.priority or in_headers.priority,
+        timeout_s=in_headers.timeout_s if said.timeout_s is None else said.timeout_s,
+    )
+
+
+def deadline_of(urgency: Urgency, began_ns: int) -> Deadline:
+    """The deadline of a request that came at `began_ns` of `time.perf_counter_ns()`."""
+    elapsed_s = (time.perf_counter_ns() - began_ns) / 1e9
+    return deadline_after(urgency.timeout_s, elapsed_s=elapsed_s)
 
 
 async def complete(
@@ -198,18 +232,87 @@ async def compute(
 ) -> AsyncGenerator[CompletionEvent, None]:
     """As `complete`, for one of several completions that make one answer; `watch` is told.
 
+    Where a runner dies before anything came of it, another one is asked, once.
+    """
+    has_begun = False
+    try:
+        async with aclosing(_computed(services, request, watch)) as events:
+            async for event in events:
+                has_begun = True
+                yield event
+        return
+    except RunnerDied as error:
+        if has_begun or isinstance(error, EngineUnusable):
+            raise
+        _tell_of_retry(services, request.spec, error)
+    async with aclosing(_computed(services, request, watch)) as events:
+        async for event in events:
+            yield event
+
+
+async def with_model(
+    services: Services,
+    spec: ModelSpec,
+    options: Options,
+    keep_alive_s: float | None,
+    *,
+    began_ns: int,
+    work: Callable[[Lease], Awaitable[T]],
+) -> T:
+    """What the work makes with the loaded model, in the time that the request allows.
+
+    Where a runner dies, another one is asked, once.
+
+    Raises:
+        EngineError: as `Pool.lease`, and what the work raises.
+    """
+    settings = load_options(services, spec, options)
+    urgency = urgency_of(options)
+    deadline, may_retry = deadline_of(urgency, began_ns), True
+    while True:
+        try:
+            async with services.pool.lease(
+                spec, settings, keep_alive_s, deadline=deadline, is_batch=urgency.is_batch
+            ) as lease:
+                return await deadline.keep(work(lease))
+        except RunnerDied as error:
+            if not may_retry or isinstance(error, EngineUnusable):
+                raise
+            may_retry = False
+            _tell_of_retry(services, spec, error)
+
+
+def _tell_of_retry(services: Services, spec: ModelSpec, error: RunnerDied) -> None:
+    log.warning("a request is asked again", extra={"model": spec.name, "reason": str(error)})
+    record = current_record()
+    services.events.record("request", "retry", spec.name, request=record.id if record else "")
+
+
+async def _computed(
+    services: Services, request: CompletionRequest, watch: CompletionWatch
+) -> AsyncGenerator[CompletionEvent, None]:
+    """The answer of one runner.
+
     The runner says whether a prompt is too long, so that those which fit cost nothing; then the
     oldest turns of its history are left out, and it is asked again.
     """
     rendering = asyncio.ensure_future(request.render())
     try:
         settings = load_options(services, request.spec, request.options)
-        async with services.pool.lease(request.spec, settings, request.keep_alive_s) as lease:
+        urgency = urgency_of(request.options)
+        deadline = deadline_of(urgency, request.began_ns)
+        async with services.pool.lease(
+            request.spec,
+            settings,
+            request.keep_alive_s,
+            deadline=deadline,
+            is_batch=urgency.is_batch,
+        ) as lease:
             load_ns = time.perf_counter_ns() - request.began_ns
             watch.leased(lease, context_tokens=request.options.context_tokens)
-            text = await rendering
+            text = await deadline.keep(rendering)
             watch.prompted(text)
-            prompt = await _prompt(request, lease, text)
+            prompt = await deadline.keep(_prompt(request, lease, text))
             history = _history(request)
             reader = CompletionReader(
                 watch,
@@ -218,7 +321,10 @@ async def compute(
                 wants_tokens=request.wants_tokens,
             )
             while True:
-                replies = _asked(request, lease, prompt, may_cut=request.may_cut and not history)
+                may_cut = request.may_cut and not history
+                replies = _asked(request, lease, prompt, may_cut=may_cut, is_batch=urgency.is_batch)
+                if deadline.at_s is not None:
+                    replies = deadline.keep_each(replies)
                 try:
                     async with aclosing(replies):
                         async for reply in replies:
@@ -229,7 +335,8 @@ async def compute(
                     if history is None:
                         raise
                     limit_tokens = error.limit_tokens
-                dropped, prompt = await _shortened(request, history, lease, limit_tokens)
+                shortening = _shortened(request, history, lease, limit_tokens)
+                dropped, prompt = await deadline.keep(shortening)
                 history, reader.dropped_turns = None, dropped
                 watch.shortened(dropped)
     finally:
@@ -281,7 +388,12 @@ async def _shortened(
 
 
 def _asked(
-    request: CompletionRequest, lease: Lease, prompt: str | list[int], *, may_cut: bool
+    request: CompletionRequest,
+    lease: Lease,
+    prompt: str | list[int],
+    *,
+    may_cut: bool,
+    is_batch: bool,
 ) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
     """What the runner answers; `may_cut`: it may leave out the middle of the prompt."""
     options = request.options
@@ -305,5 +417,6 @@ def _asked(
         ),
         reproducible=options.is_reproducible,
         draft_tokens=options.draft_tokens,
+        is_batch=is_batch,
         batch_tokens=options.batch_tokens if options.is_reproducible else 0,
     )

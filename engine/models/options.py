@@ -17,6 +17,7 @@ from olmkit.engine.durations import MissingUnit, keep_alive_seconds, parse_durat
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
 from olmkit.engine.models.logitbias import parse_logit_bias
+from olmkit.engine.models.urgency import UNSAID, Urgency
 from olmkit.engine.runner.protocol import LoadOptions, Sampling
 from olmkit.modelfile.parameters import TABLE, ParameterType, format_value, is_in_range
 
@@ -157,6 +158,8 @@ class Options:
     values: Mapping[str, OptionValue] = field(default_factory=dict)
     logit_bias: Mapping[int, float] = field(default_factory=dict)
     """What is added to the logits of tokens; a request's own, which no model stores."""
+    urgency: Urgency = UNSAID
+    """How long the request may take, and whether somebody waits for it; its own too."""
     ignores_end: bool = False
     """The answer goes on past the token that ends it, to `max_tokens`: for measurements alone, and
     a request's own."""
@@ -170,12 +173,13 @@ class Options:
         """
         values: dict[str, OptionValue] = {}
         logit_bias: dict[int, float] = {}
-        ignores_end = False
+        ignores_end, urgency = False, UNSAID
         for layer in layers:
             values |= coerce(layer)
             logit_bias = parse_logit_bias(layer.get("logit_bias")) or logit_bias
             ignores_end = _switch(layer, "ignore_eos", before=ignores_end)
-        return cls(values=values, logit_bias=logit_bias, ignores_end=ignores_end)
+            urgency = urgency.refined(layer.get("priority"), layer.get("timeout"))
+        return cls(values=values, logit_bias=logit_bias, urgency=urgency, ignores_end=ignores_end)
 
     def with_values(self, values: Mapping[str, OptionValue]) -> "Options":
         """The same with other values of some options."""

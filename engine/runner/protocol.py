@@ -133,6 +133,8 @@ class Completion(_Message, frozen=True):
     """`PromptRead` tells the tokens of the prompt."""
     ignore_eos: bool = False
     """Benchmarks only: generate past the end-of-generation token."""
+    is_batch: bool = False
+    """Nobody waits for it: its prompt is read after those of others."""
     draft_tokens: int = -1
     """Most next tokens that are guessed from the text before and checked in one step; -1: as many
     as pay, 0: none. The answer is the same; a `reproducible` one is never drafted."""

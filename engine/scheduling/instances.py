@@ -14,8 +14,8 @@ from olmkit.registry.errors import Cancelled
 TicketId = NewType("TicketId", int)
 """A request for a lease, and then the lease; ascending in the order of arrival."""
 InstanceId = NewType("InstanceId", int)
-Order = tuple[int, TicketId]
-"""Round and ticket of a request: what is least comes first."""
+Order = tuple[bool, int, TicketId]
+"""Whether nobody waits for it, round and ticket of a request: what is least comes first."""
 
 
 class Cause(enum.StrEnum):
@@ -58,6 +58,8 @@ class Instance:
     used_at_s: float
     """When the last lease ended, or the load did."""
     leases: set[TicketId] = field(default_factory=set)
+    batch_leases: set[TicketId] = field(default_factory=set)
+    """Those of requests that nobody waits for."""
     context_tokens: int = 0
     trained_context_tokens: int = 0
     taken: Mapping[str, int] = field(default_factory=dict)
@@ -93,10 +95,15 @@ class Instance:
         """Whether its end gives back some of what is missing; not known: perhaps."""
         return missing is None or any(self.taken.get(device, 0) for device in missing)
 
-    @property
-    def has_slot(self) -> bool:
-        """Whether one more request would be decoded at once."""
-        return self.state is State.READY and len(self.leases) < self.options.sequences
+    def has_slot(self, *, is_batch: bool = False) -> bool:
+        """Whether one more request would be decoded at once.
+
+        Batch leaves one sequence to those who wait, where there is more than one.
+        """
+        if self.state is not State.READY or len(self.leases) >= self.options.sequences:
+            return False
+        most_batch = max(1, self.options.sequences - 1)
+        return not is_batch or len(self.batch_leases) < most_batch
 
     def can_serve(self, options: LoadOptions) -> bool:
         """Whether a request for these options needs no reload."""
@@ -120,11 +127,13 @@ class Waiter:
     """Name of the key that it came with; empty: none."""
     turn: int
     """The round in which it is served, see `fairness`."""
+    is_batch: bool = False
+    """Nobody waits for it: it comes after those for whom somebody does."""
 
     @property
     def order(self) -> Order:
         """When its turn comes."""
-        return self.turn, self.ticket
+        return self.is_batch, self.turn, self.ticket
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from olmkit.engine.planning.modelcosts import as_loaded
 from olmkit.engine.runner.protocol import Loaded, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
+from olmkit.engine.scheduling.deadlines import NO_DEADLINE, Deadline
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import Cause, InstanceId, TicketId
 from olmkit.engine.scheduling.leases import InstanceInfo, Lease
@@ -105,7 +106,13 @@ class Pool:
 
     @asynccontextmanager
     async def lease(
-        self, spec: Loadable, options: LoadOptions, keep_alive_s: float | None = None
+        self,
+        spec: Loadable,
+        options: LoadOptions,
+        keep_alive_s: float | None = None,
+        *,
+        deadline: Deadline = NO_DEADLINE,
+        is_batch: bool = False,
     ) -> AsyncIterator[Lease]:
         """A lease on the model, loaded first if need be.
 
@@ -115,8 +122,12 @@ class Pool:
         with a longer context and otherwise compatible options is used as it is. Cancelling the wait
         leaves the load to others that wait for it, or to keep-alive.
 
+        `deadline`: until when it is waited for; `is_batch`: nobody waits for the answer, so that
+        others come first.
+
         Raises:
-            QueueFull, LoadTimeout, OutOfMemory, ModelUnloadable, RunnerDied: no lease was given.
+            DeadlineExceeded, QueueFull, LoadTimeout, OutOfMemory, ModelUnloadable, RunnerDied: no
+                lease was given.
             Cancelled: the pool is closing.
         """
         self._last_ticket += 1
@@ -128,10 +139,16 @@ class Pool:
         try:
             key, caller = spec.model_key, current().name
             effects = self._scheduler.on_request(
-                ticket, key, options, keep_alive_s=keep_alive_s, caller=caller, now_s=asked_s
+                ticket,
+                key,
+                options,
+                keep_alive_s=keep_alive_s,
+                caller=caller,
+                is_batch=is_batch,
+                now_s=asked_s,
             )
             self._carry_out(effects)
-            tenant = await request.granted
+            tenant = await deadline.keep(request.granted)
             assert tenant.runner is not None
             assert tenant.loaded is not None
             waited_s = self._loop.time() - asked_s

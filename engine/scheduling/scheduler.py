@@ -107,18 +107,21 @@ class Scheduler:
         *,
         keep_alive_s: float | None,
         caller: str = "",
+        is_batch: bool = False,
         now_s: float,
     ) -> list[Effect]:
         """A request wants a lease on `key`. `ticket` is greater than all before it.
 
-        `caller`: who takes turns with others; empty for all who have no name.
+        `caller`: who takes turns with others; empty for all who have no name. `is_batch`: it comes
+        after all that are not, and takes no model's last free sequence.
         """
         if self._is_closed:
             return [Refuse(ticket, _closing())]
         queue = self._queues.setdefault(key, {})
         instance = self._by_key.get(key)
-        at_once = not queue and instance and instance.has_slot and instance.can_serve(options)
-        if not at_once and (full := self._make_way(queue, caller)):
+        has_slot = instance is not None and instance.has_slot(is_batch=is_batch)
+        at_once = not queue and has_slot and instance and instance.can_serve(options)
+        if not at_once and (full := self._make_way(queue, caller, is_batch=is_batch)):
             return [*self._take_effects(), Refuse(ticket, full)]
         queue[ticket] = Waiter(
             ticket=ticket,
@@ -126,6 +129,7 @@ class Scheduler:
             keep_alive_s=keep_alive_s,
             caller=caller,
             turn=self._turns.next(caller, self._waiters()),
+            is_batch=is_batch,
         )
         return self._settle(now_s)
 
@@ -137,6 +141,7 @@ class Scheduler:
         instance = self._leases.pop(ticket, None)
         if instance is not None:
             instance.leases.discard(ticket)
+            instance.batch_leases.discard(ticket)
             instance.used_at_s = now_s
             if instance.state is State.DRAINING and not instance.leases:
                 self._stop(instance, instance.cause)
@@ -255,7 +260,7 @@ class Scheduler:
             elif not instance.can_serve(waiter.options):
                 self._drain(instance, Cause.OPTIONS)
                 return
-            elif not instance.has_slot:
+            elif not instance.has_slot(is_batch=waiter.is_batch):
                 return
             else:
                 self._grant(instance, waiter)
@@ -313,7 +318,7 @@ class Scheduler:
 
     def would_leave(self, missing: Mapping[str, int] | None) -> set[InstanceId]:
         """Who would leave for a request that came now and found that missing."""
-        newest = (1 << 62, TicketId(1 << 62))
+        newest = (True, 1 << 62, TicketId(1 << 62))
         return {one.id for one in [*self._leaving(missing), *self._victims(missing, newest)]}
 
     def _evict(self, missing: Mapping[str, int] | None, order: Order) -> set[InstanceId]:
@@ -325,7 +330,7 @@ class Scheduler:
         victims = self._victims(missing, order)
         leaving = self._leaving(missing)
         for victim in victims:
-            victim.gives_way_to = order[1]
+            victim.gives_way_to = order[-1]
             self._drain(victim, Cause.EVICTED)
         self.evictions += len(victims)
         return {instance.id for instance in [*leaving, *victims]}
@@ -370,6 +375,8 @@ class Scheduler:
 
     def _grant(self, instance: Instance, waiter: Waiter) -> None:
         instance.leases.add(waiter.ticket)
+        if waiter.is_batch:
+            instance.batch_leases.add(waiter.ticket)
         self._leases[waiter.ticket] = instance
         if waiter.keep_alive_s is not None:
             instance.keep_alive_s = waiter.keep_alive_s
@@ -413,10 +420,13 @@ class Scheduler:
         until_s = now_s + min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (count - 1))
         self._failures[load] = Failure(error=error, until_s=until_s, count=count)
 
-    def _make_way(self, queue: dict[TicketId, Waiter], caller: str) -> QueueFull | None:
+    def _make_way(
+        self, queue: dict[TicketId, Waiter], caller: str, *, is_batch: bool
+    ) -> QueueFull | None:
         """Why one more request of the caller may not wait in this queue; None when it may.
 
-        Where the line is full, the last request of who fills it goes for one who has fewer.
+        Where the line is full, the last batch request goes for one that is none, else the last
+        request of who fills it for one who has fewer.
         """
         if caller and self._count(caller) >= self._max_queue_per_key:
             text = f"server busy: {self._max_queue_per_key} requests with this key wait already"
@@ -429,7 +439,8 @@ class Scheduler:
             text = f"server busy: {len(line)} requests wait already"
         else:
             return None
-        last = greediest(line, caller)
+        batch = [waiter for waiter in line if waiter.is_batch and not is_batch]
+        last = max(batch, key=lambda one: one.order, default=None) or greediest(line, caller)
         if last is None:
             return _queue_full(text, len(line))
         for other in self._queues.values():

@@ -69,6 +69,7 @@ class CompletionOptions(TypedDict, total=False):
     reproducible: bool
     batch_tokens: int
     draft_tokens: int
+    is_batch: bool
 
 
 class ExitReason(enum.StrEnum):

@@ -25,13 +25,15 @@ async def until_stuck(
     pid: int,
     *,
     heard_s: Callable[[], float | None],
+    is_loading: Callable[[], bool] = lambda: False,
     stopped_s: float = STOPPED_S,
     idle_s: float = IDLE_S,
 ) -> str:
     """Returns, when the process no longer gets on, how that shows: "has been stopped for 5 s".
 
-    `heard_s`: when it was heard last, in the loop's time; None: it owes no answer. Where the
-    system does not tell about processes this never returns.
+    `heard_s`: when it was heard last, in the loop's time; None: it owes no answer. While
+    `is_loading` it may be silent and idle, for a load has a time of its own, but not be stopped.
+    Where the system does not tell about processes this never returns.
     """
     loop = asyncio.get_running_loop()
     stopped_since_s: float | None = None
@@ -39,7 +41,7 @@ async def until_stuck(
     while True:
         await asyncio.sleep(min(_POLL_S, stopped_s / 2, idle_s / 2))
         now_s, last_s = loop.time(), heard_s()
-        if last_s is None:
+        if last_s is None and not is_loading():
             stopped_since_s, worked_at_s = None, now_s
             continue
         found = _look(pid)
@@ -50,9 +52,9 @@ async def until_stuck(
         stopped_since_s = (stopped_since_s or now_s) if state in "Tt" else None
         if stopped_since_s is not None and now_s - stopped_since_s >= stopped_s:
             return f"has been stopped for {stopped_s:g} s"
-        if used_s - worked_s >= LEAST_WORK_S:
+        if last_s is None or used_s - worked_s >= LEAST_WORK_S:
             worked_at_s, worked_s = now_s, used_s
-        if now_s - max(worked_at_s, last_s) >= idle_s:
+        if last_s is not None and now_s - max(worked_at_s, last_s) >= idle_s:
             return f"has neither answered nor worked for {idle_s:g} s"
 
 

@@ -353,7 +353,11 @@ class LocalRunner:
 
     async def _watch(self) -> None:
         """Kill a runner that owes an answer and does not get on."""
-        why = await until_stuck(self.pid, heard_s=lambda: self._stream.waiting_since_s)
+        why = await until_stuck(
+            self.pid,
+            heard_s=lambda: self._stream.waiting_since_s,
+            is_loading=lambda: self._stream.is_loading,
+        )
         self._stuck = why
         log.error(f"runner {why}: it is killed", extra={"model": self.model, "runner": self.pid})
         with suppress(ProcessLookupError):

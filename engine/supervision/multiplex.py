@@ -132,6 +132,11 @@ class Multiplex(asyncio.Protocol):
         """
         return self._heard_s if any(not one.is_load for one in self._open.values()) else None
 
+    @property
+    def is_loading(self) -> bool:
+        """Whether the peer owes the answer to a load."""
+        return any(one.is_load for one in self._open.values())
+
     async def call(self, request: Request) -> Reply:
         """The one reply of a request that has one."""
         async with aclosing(self.stream(request)) as replies:

@@ -39,6 +39,9 @@ class RequestRecord:
     """What of the prompt needed no work."""
     route: str = ""
     """The path of the route that was taken, with names for its variable parts."""
+    priority: str | None = None
+    timeout: str | None = None
+    """As the headers have them, for requests whose options say nothing of it."""
     trace: RequestTrace | None = None
     lost: dict[str, int] = field(default_factory=dict)
     """What did not fit into the context, and how many of it."""

@@ -26,9 +26,9 @@ from olmkit.engine.errors import (
     UnsupportedCapability,
 )
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.inference import load_options
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.telemetry.requestrecord import current_record
 
 
@@ -144,11 +144,11 @@ async def embedded(
             capability="embedding",
             hint=hint_for("rerank") if spec.ranks else None,
         )
-    settings = load_options(api.services, spec, options)
     metrics = api.services.metrics
     label = metrics.model(spec.name)
     record = current_record()
-    async with api.services.pool.lease(spec, settings, keep_alive_s) as lease:
+
+    async def work(lease: Lease) -> tuple[Sequence[bytes], int, int, int]:
         metrics.queue_s.of(label).observe(lease.queued_ns / 1e9)
         if record is not None:
             record.device = lease.device
@@ -158,24 +158,29 @@ async def embedded(
             reply = await lease.runner.embed(
                 inputs, truncate=truncate, context_tokens=options.context_tokens
             )
+            return reply.vectors, reply.prompt_tokens, reply.truncated_inputs, load_ns
         except ContextExceeded as error:
             text = "the input length exceeds the context length"
             numbers = f"({error.given_tokens} tokens, {error.limit_tokens} fit)"
             raise InvalidRequest(f"{text} {numbers}", field="input") from error
+
+    packed, prompt_tokens, truncated, load_ns = await inference.with_model(
+        api.services, spec, options, keep_alive_s, began_ns=began_ns, work=work
+    )
     metrics.embeddings.of(label).add(len(inputs))
-    metrics.prompt_tokens.of(label).add(reply.prompt_tokens)
-    vectors = await asyncio.to_thread(_unpacked, reply.vectors, dimensions)
+    metrics.prompt_tokens.of(label).add(prompt_tokens)
+    vectors = await asyncio.to_thread(_unpacked, packed, dimensions)
     if not all(math.isfinite(sum(vector)) for vector in vectors):
         raise ModelUnloadable("embedding contains NaN or Inf values", model=spec.name)
     if record is not None:
-        record.prompt_tokens = reply.prompt_tokens
-        if reply.truncated_inputs:
-            record.lost["inputs"] = reply.truncated_inputs
+        record.prompt_tokens = prompt_tokens
+        if truncated:
+            record.lost["inputs"] = truncated
     return Vectors(
         vectors=vectors,
-        prompt_tokens=reply.prompt_tokens,
+        prompt_tokens=prompt_tokens,
         load_ns=load_ns,
-        truncated=reply.truncated_inputs,
+        truncated=truncated,
     )
 
 

@@ -20,9 +20,10 @@ from olmkit.engine.api.openai.wire import new_id
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.errors import ContextExceeded, InvalidRequest, UnsupportedCapability
-from olmkit.engine.inference.inference import load_options
+from olmkit.engine.inference.inference import with_model
 from olmkit.engine.models.options import Options, parse_keep_alive
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.scheduling.leases import Lease
 
 MOST_DOCUMENTS: Final = 4096
 _GIVE_PROBABILITIES: Final = frozenset(("qwen3", "qwen3vl"))
@@ -157,8 +158,8 @@ async def _ranked(api: Api, wanted: Ranking, began_ns: int) -> Ranks:
         InvalidRequest: the query and a document are too long together.
         EngineError: the model cannot be loaded, or its runner dies.
     """
-    settings = load_options(api.services, wanted.spec, wanted.options)
-    async with api.services.pool.lease(wanted.spec, settings, wanted.keep_alive_s) as lease:
+
+    async def work(lease: Lease) -> tuple[Sequence[float], int, int]:
         load_ns = time.perf_counter_ns() - began_ns
         try:
             reply = await lease.runner.rank(
@@ -167,6 +168,7 @@ async def _ranked(api: Api, wanted: Ranking, began_ns: int) -> Ranks:
                 truncate=wanted.truncate,
                 context_tokens=wanted.options.context_tokens,
             )
+            return reply.scores, reply.prompt_tokens, load_ns
         except ContextExceeded as error:
             raise InvalidRequest(
                 "the query and a document exceed the context length "
@@ -174,9 +176,16 @@ async def _ranked(api: Api, wanted: Ranking, began_ns: int) -> Ranks:
                 field="documents",
                 hint="truncate: true cuts documents",
             ) from error
-    return Ranks(
-        results=_best(wanted, reply.scores), prompt_tokens=reply.prompt_tokens, load_ns=load_ns
+
+    scores, prompt_tokens, load_ns = await with_model(
+        api.services,
+        wanted.spec,
+        wanted.options,
+        wanted.keep_alive_s,
+        began_ns=began_ns,
+        work=work,
     )
+    return Ranks(results=_best(wanted, scores), prompt_tokens=prompt_tokens, load_ns=load_ns)
 
 
 def _best(wanted: Ranking, scores: Sequence[float]) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from olmkit.engine.api.operations.replyheaders import REQUEST_ID, headers_of
+from olmkit.engine.api.operations.replyheaders import PRIORITY, REQUEST_ID, TIMEOUT, headers_of
 from olmkit.engine.api.streams import BODY_SEND
 from olmkit.engine.configuration.settingreader import DEBUG
 from olmkit.engine.telemetry.eventlog import EventLog, Fact
@@ -48,6 +48,7 @@ class Observer:
         began_s = time.perf_counter()
         given = Headers(scope=scope)
         record = begin_record(given.get(REQUEST_ID))
+        record.priority, record.timeout = given.get(PRIORITY), given.get(TIMEOUT)
         if self._tracing is not None:
             record.trace = self._tracing.request(scope["method"], scope["path"], given)
         scope[BODY_SEND] = send

@@ -275,7 +275,7 @@ class Generator:
         if is_generating:
             left = min(left, self._pace.limit_tokens(self._batch_tokens))
         prompt_tokens = 0
-        for sequence in prompts:
+        for sequence in sorted(prompts, key=lambda one: one.request.is_batch):
             missing = len(sequence.tokens) - self._held(sequence)
             most = sequence.request.batch_tokens or missing
             chunk = min(left - prompt_tokens, most, missing - self._ends_apart(sequence))

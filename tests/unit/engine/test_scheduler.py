@@ -49,6 +49,7 @@ class Bench:
         sequences: int = 4,
         keep_alive_s: float | None = None,
         caller: str = "",
+        is_batch: bool = False,
     ) -> list[Effect]:
         self.tickets += 1
         options = LoadOptions(context_tokens=context, sequences=sequences)
@@ -58,6 +59,7 @@ class Bench:
             options,
             keep_alive_s=keep_alive_s,
             caller=caller,
+            is_batch=is_batch,
             now_s=self.now_s,
         )
 
@@ -419,3 +421,40 @@ def test_a_key_has_a_line_of_its_own_length() -> None:
     assert not any(isinstance(effect, Refuse) for effect in bench.ask("c", caller="bob"))
     for _ in range(5):  # who has no key shares no key's line
         assert not any(isinstance(effect, Refuse) for effect in bench.ask("c"))
+
+
+def test_a_request_that_somebody_waits_for_comes_before_batch() -> None:
+    bench = Bench()
+    bench.use("a", 1)
+    for _ in range(4):
+        bench.ask("a")
+    for is_batch in (True, True, False):
+        assert bench.ask("a", is_batch=is_batch) == []
+    assert grants(bench.leave(2)) == [(8, 1)]
+    assert grants(bench.leave(3)) == [(6, 1)]
+
+
+def test_batch_leaves_one_sequence_to_those_who_wait() -> None:
+    bench = Bench()
+    bench.use("a", 1)
+    granted = [grants(bench.ask("a", is_batch=True)) for _ in range(4)]
+    assert granted == [[(2, 1)], [(3, 1)], [(4, 1)], []]
+    assert grants(bench.ask("a")) == [(6, 1)]
+    assert grants(bench.leave(6)) == []
+    assert grants(bench.leave(2)) == [(5, 1)]
+
+
+def test_batch_has_a_model_of_one_sequence_to_itself() -> None:
+    bench = Bench()
+    bench.ask("a", sequences=1, is_batch=True)
+    assert grants(bench.loaded(1)) == [(1, 1)]
+
+
+def test_the_last_batch_request_makes_way_where_the_line_is_full() -> None:
+    bench = Bench(max_queue_per_model=2)
+    for is_batch in (True, True):
+        bench.ask("a", is_batch=is_batch)
+    assert [ticket for ticket, _ in refusals(bench.ask("a"))] == [2]
+    assert [ticket for ticket, _ in refusals(bench.ask("a", is_batch=True))] == [4]
+    assert [ticket for ticket, _ in refusals(bench.ask("a"))] == [1]
+    assert [ticket for ticket, _ in refusals(bench.ask("a"))] == [6]
