@@ -16,6 +16,10 @@ settings.load_profile("olm")
 # that they start; tests that interrupt programs need the ordinary disposition.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Where this is set, each of the many commands and daemons that tests start would compile olm's
+# sources anew, which users' do not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 # Tests run side by side. Threads of llama.cpp that spin while they wait for one another take the
 # processor from a neighbour, which makes both several times slower; these sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
