@@ -8,7 +8,9 @@ MAX_OUTPUT_CHARACTERS: Final = 16 << 20
 MAX_MEMORY_BYTES: Final = 256 << 20
 """Address space of the worker above what it has after its imports."""
 DEADLINE_S: Final = 2.0
-"""Of one job; real templates take milliseconds."""
+"""Processor time of one job; real templates take milliseconds."""
+PATIENCE: Final = 10
+"""Times that much passes on a busy machine before a job is given up all the same."""
 IDLE_S: Final = 60.0
 """After this long without a job the workers go."""
 MAX_WORKERS: Final = 4

@@ -5,6 +5,7 @@ one event loop; whose job is next, `turns` decides.
 """
 
 import asyncio
+import signal
 import socket
 import sys
 from hashlib import sha256
@@ -14,6 +15,7 @@ from olmkit.engine.chat.templates.renderlimits import (
     DEADLINE_S,
     IDLE_S,
     MAX_WORKERS,
+    PATIENCE,
     START_TIMEOUT_S,
 )
 from olmkit.engine.chat.templates.renderprotocol import (
@@ -92,20 +94,20 @@ class _Worker:
         await self._writer.drain()
         return await self.receive()
 
-    async def close(self) -> None:
-        """Let the worker end by itself: it sees EOF."""
+    async def close(self) -> int:
+        """Let the worker end by itself, which sees EOF; its exit status."""
         self._writer.close()
         try:
             async with asyncio.timeout(1):
-                await self._process.wait()
+                return await self._process.wait()
         except TimeoutError:
-            await self.kill()
+            return await self.kill()
 
-    async def kill(self) -> None:
+    async def kill(self) -> int:
         self._writer.close()
         if self._process.returncode is None:
             self._process.kill()
-        await self._process.wait()
+        return await self._process.wait()
 
 
 class TemplateProcess:
@@ -127,7 +129,7 @@ class TemplateProcess:
         """The one used last at the end."""
         self._busy = 0
         self._idle: asyncio.TimerHandle | None = None
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[int]] = set()
 
     async def run(self, job: Job, *, owner: str = "") -> str:
         """What the job's template writes.
@@ -177,21 +179,23 @@ class TemplateProcess:
         else:
             worker = await _Worker.start(self._deadline_s, self._confinement)
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(PATIENCE * self._deadline_s):
                 reply = await worker.exchange(frame)
         except TimeoutError as error:
             await worker.kill()
-            raise TemplateTooSlow(
-                f"the chat template takes longer than {self._deadline_s:g} s"
-            ) from error
+            raise self._too_slow() from error
         except _GONE as error:
-            await worker.kill()
+            if await worker.close() == -signal.SIGPROF:
+                raise self._too_slow() from error
             raise TemplateFailed("the chat template broke its worker process") from error
         except BaseException:  # cancelled: the worker is in the middle of a job nobody wants
             await worker.kill()
             raise
         self._resting.append(worker)
         return reply
+
+    def _too_slow(self) -> TemplateTooSlow:
+        return TemplateTooSlow(f"the chat template takes longer than {self._deadline_s:g} s")
 
     def _retire(self) -> None:
         if not self._busy:
