@@ -320,6 +320,8 @@ class Generator:
         assert sequence.slot is not None
         start = sequence.slot.length
         is_last = start + chunk == len(sequence.tokens)
+        if not is_last:  # a draft goes behind the last token, and nowhere else
+            sequence.draft = []
         tokens = sequence.tokens[start : start + chunk] + sequence.draft
         outputs = 1 + len(sequence.draft) if is_last else 0
         index = self._batch.add(
