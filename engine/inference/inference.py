@@ -122,7 +122,7 @@ class CompletionRequest:
     def adapters(self) -> list[AdapterUse]:
         """The model's LoRA adapters, as strong as its options say."""
         scale = self.options.adapter_scale
-        return [AdapterUse(path=path, scale=scale) for path in self.spec.files.adapter_paths]
+        return [AdapterUse(path=wire_path(path), scale=scale) for path in self.spec.adapters]
 
 
 def repeated(request: CompletionRequest, count: int) -> list[CompletionRequest]:

@@ -60,16 +60,18 @@ class ModelSpec:
     """Of the manifest, or of the file."""
     model_key: str
     """The same for all names that a loaded model serves: those with the same weights, projector and
-    draft, and where the model pools, adapters. Else a request brings its adapters."""
+    draft, and where the model pools, adapters."""
     size_bytes: int
     modified_at: datetime | None
     files: ModelFiles
+    """What a load reads: the same for all models of this `model_key`."""
     config: ModelConfig
     gguf: GgufHeader
     special_tokens: Mapping[str, str] = field(default_factory=dict)
     """What chat templates call them (`bos_token`), and their texts."""
     projectors: tuple[GgufHeader, ...] = ()
     adapters: tuple[Path, ...] = ()
+    """LoRA adapters: completions bring them; only where the model pools, a load reads them."""
     drafts: tuple[Path, ...] = ()
     """GGUF files of draft models; the last one counts."""
     draft: GgufHeader | None = None
@@ -145,7 +147,7 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
         files=ModelFiles(
             weights_path=wire_path(weights_path),
             projector_path=wire_path(reader.path(projectors[0])) if projectors else None,
-            adapter_paths=[wire_path(path) for path in adapter_paths],
+            adapter_paths=[wire_path(path) for path in adapter_paths] if pools else [],
             draft_path=wire_path(draft_paths[-1]) if draft else None,
         ),
         config=config,

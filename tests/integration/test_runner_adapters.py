@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.runner import protocol as p
+from olmkit.engine.runner.decoding.adaptersets import MOST_ADAPTERS
 from support.adapters import write_adapter
 from support.models import smollm2
 from support.runner import Completion, RunnerClient, RunnerFailure, loaded_runner
@@ -109,6 +110,18 @@ def test_a_prefix_is_taken_from_the_cache_of_the_same_set_only(
     both = [runner.start(LONG + "teal,", max_tokens=4, adapters=[use]) for use in (one, two)]
     found = {each: Completion(replies) for each, replies in runner.replies(*both).items()}
     assert all(each.end.cached_tokens >= length - 1 for each in found.values())
+
+
+def test_more_adapters_than_lie_over_a_model_come_and_go(
+    runner: RunnerClient, one: p.AdapterUse, tmp_path: Path
+) -> None:
+    first, plain = answer(runner, one), answer(runner)
+    apart = distance(first, plain) / 2
+    for seed in range(MOST_ADAPTERS + 1):
+        path = write_adapter(tmp_path / f"{seed}.gguf", seed=100 + seed)
+        assert answer(runner, p.AdapterUse(path=str(path))).tokens
+    assert distance(answer(runner, one), first) < apart
+    assert distance(answer(runner), plain) < apart
 
 
 def test_an_adapter_that_does_not_fit_fails_that_request_alone(

@@ -7,7 +7,7 @@ import pytest
 
 from support.adapters import write_adapter
 from support.api import Api
-from support.daemon import running_daemon
+from support.daemon import running_daemon, wait_until
 from support.models import smollm2
 from support.olm import olm
 
@@ -55,14 +55,16 @@ def test_a_scale_is_an_option_and_a_parameter(api: Api) -> None:
     )
 
 
-def test_an_adapter_that_does_not_fit_is_named(api: Api, tmp_path: Path) -> None:
-    assert text_of(api, "base")
+def test_an_adapter_that_does_not_fit_fails_its_model_alone(api: Api, tmp_path: Path) -> None:
+    base = text_of(api, "base")
     path = write_adapter(tmp_path / "wide.gguf", width=64)
     done = olm(
         api.daemon.environ, "create", "wide", "-f", "-", stdin=f"FROM base\nADAPTER {path}\n"
     )
     assert done.returncode == 0, done.stderr.decode()
+    assert olm(api.daemon.environ, "stop", "base").returncode == 0
+    wait_until(lambda: not api.get("/api/ps").json["models"], timeout_s=60)
     answer = api.post("/api/generate", {"model": "wide", "prompt": "x", "stream": False})
     assert answer.status >= 400
     assert "adapter" in answer.error
-    assert text_of(api, "base")
+    assert text_of(api, "base") == base

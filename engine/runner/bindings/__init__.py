@@ -32,7 +32,7 @@ from olmkit.engine.runner.bindings.library import (
     take_errors,
     version,
 )
-from olmkit.engine.runner.bindings.model import Adapter, Model, Offload, load_adapter
+from olmkit.engine.runner.bindings.model import Adapter, Model, Offload, free_adapter, load_adapter
 from olmkit.engine.runner.bindings.quantizer import quantize
 from olmkit.engine.runner.bindings.remotedevices import add_servers
 from olmkit.engine.runner.bindings.sampler import Candidates, DrySampler, Sampler
@@ -58,6 +58,7 @@ __all__ = [
     "can_allocate",
     "devices",
     "find_devices",
+    "free_adapter",
     "initialize",
     "libraries",
     "load_adapter",

@@ -250,7 +250,7 @@ def _expert_overrides(layers: int) -> Any:
 
 
 def load_adapter(model: Model, path: str) -> Adapter:
-    """Loads a LoRA adapter; freed together with the model.
+    """Loads a LoRA adapter; freed together with the model, unless before (`free_adapter`).
 
     Raises:
         NativeError: the file is no adapter of this model.
@@ -259,3 +259,8 @@ def load_adapter(model: Model, path: str) -> Adapter:
     if not handle:
         raise NativeError("the adapter was not loaded")
     return Adapter(handle)
+
+
+def free_adapter(adapter: Adapter) -> None:
+    """Frees a LoRA adapter, which no context may compute with any more."""
+    api.llama_adapter_lora_free(adapter)

@@ -114,6 +114,10 @@ class Generator:
         """Tokens in the KV pool."""
         return self._slots.held_tokens
 
+    @property
+    def _sequences(self) -> list[Sequence]:
+        return [*self._running, *self._waiting, *self._preparing.sequences]
+
     def save_prompts(self, *, until_s: float) -> None:
         """Writes what prompts left behind to disk, until a moment of `time.monotonic`."""
         self._slots.save(until_s=until_s)
@@ -124,7 +128,7 @@ class Generator:
         Raises:
             RequestFailed: its options or its prompt are wrong, or the prompt is too long.
         """
-        sequence = self._intake.sequence(request)
+        sequence = self._intake.sequence(request, self._sequences)
         if request.constraint is None:
             self._waiting.append(sequence)
         else:
@@ -132,7 +136,7 @@ class Generator:
 
     def cancel(self, request_id: int) -> list[Reply]:
         """Ends a request, wherever it is; nothing for an unknown id."""
-        for sequence in (*self._running, *self._waiting, *self._preparing.sequences):
+        for sequence in self._sequences:
             if sequence.id == request_id:
                 return [self._complete(sequence, EndReason.CANCELLED)]
         return []
@@ -320,6 +324,8 @@ class Generator:
         assert sequence.slot is not None
         start = sequence.slot.length
         is_last = start + chunk == len(sequence.tokens)
+        if not is_last:  # a draft goes behind the last token, and nowhere else
+            sequence.draft = []
         tokens = sequence.tokens[start : start + chunk] + sequence.draft
         outputs = 1 + len(sequence.draft) if is_last else 0
         index = self._batch.add(

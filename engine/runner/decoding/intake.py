@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Final
 
 from olmkit.engine.runner.bindings import Model
-from olmkit.engine.runner.decoding.adaptersets import AdapterSets
+from olmkit.engine.runner.decoding.adaptersets import AS_LOADED, AdapterSets
 from olmkit.engine.runner.decoding.sampling import check_logit_bias, check_sampling
 from olmkit.engine.runner.decoding.sequences import Sequence, without_middle
 from olmkit.engine.runner.decoding.text.detokenizer import Detokenizer, visible_piece
@@ -30,8 +30,10 @@ class Intake:
         self._model = model
         self._limit_tokens = limit_tokens
 
-    def sequence(self, request: Completion) -> Sequence:
+    def sequence(self, request: Completion, others: Iterable[Sequence]) -> Sequence:
         """The sequence of a request, its prompt tokenized and, where it may be, cut.
+
+        `others`: all that have not ended yet, whose adapters must stay.
 
         Raises:
             RequestFailed: its options or its prompt are wrong, or the prompt is too long.
@@ -62,9 +64,14 @@ class Intake:
             stops=StopScanner(request.stop),
             settled=SettledTokens(),
             stop_tokens=self._stop_tokens(request.stop),
-            variant=self._adapters.variant(request.adapters) if self._adapters else 0,
+            variant=self._variant(request, others),
             lookup=PromptLookup() if self._may_draft(request) else None,
         )
+
+    def _variant(self, request: Completion, others: Iterable[Sequence]) -> int:
+        if self._adapters is None:
+            return AS_LOADED
+        return self._adapters.variant(request.adapters, in_use={one.variant for one in others})
 
     def _may_draft(self, request: Completion) -> bool:
         """A wrong guess must be taken back, which a recurrent state cannot."""

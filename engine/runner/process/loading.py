@@ -23,6 +23,7 @@ from olmkit.engine.runner.bindings import (
     LogLevel,
     Model,
     NativeError,
+    free_adapter,
     load_adapter,
     memory_by_device,
     take_errors,
@@ -274,7 +275,9 @@ class _Loading:
                 stored=None if self._is_dry else stored_states(self._request),
                 drawing=DrawingPool(default_threads()) if uses_card else None,
                 draft_model=draft.model,
-                adapters=AdapterSets(context, loaded=self._adapters, load=self._adapter),
+                adapters=AdapterSets(
+                    context, loaded=self._adapters, load=self._adapter, free=free_adapter
+                ),
             )
             embedder = Embedder(model, plan, embedding_context)
         else:

@@ -98,7 +98,7 @@ class SlotPool:
             self.share(busy, slot, busy_length)
             length = slot.length
         elif parked is not None and parked_length > length:
-            slot, length = self._restored(free, parked, parked_length)
+            slot, length = self._restored(free, parked, parked_length, variant)
         elif not length:
             slot = _oldest(free)
         if length < _LEAST_KEPT_PART * slot.length:
@@ -208,7 +208,7 @@ class SlotPool:
         return self._reach.reusable(shared, held=slot.length, first_position=first_position)
 
     def _restored(
-        self, free: list[Slot], parked: Parked | StoredState, length: int
+        self, free: list[Slot], parked: Parked | StoredState, length: int, variant: int
     ) -> tuple[Slot, int]:
         """A slot into which the state was put, and how much of it counts: 0 without room."""
         slot = self._vacated(free)
@@ -216,6 +216,7 @@ class SlotPool:
             self.forget(slot)
             return slot, 0
         slot.tokens, slot.length = list(parked.tokens), len(parked.tokens)
+        slot.variant = variant
         return slot, length
 
     def _vacated(self, free: list[Slot]) -> Slot:

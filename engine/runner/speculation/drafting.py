@@ -37,7 +37,11 @@ class Drafting:
         for sequence in running:
             sequence.draft = []
         self._requests, self._is_drafted = 0, False
-        ready = [one for one in running if one.generated_tokens and one.missing_tokens == 1]
+        ready = [
+            one
+            for one in running
+            if one.generated_tokens and one.leader is None and one.missing_tokens == 1
+        ]
         if len(ready) == len(running):
             self._requests = len(running)
         if not ready or len(running) > _MOST_DRAFTING:

@@ -209,10 +209,23 @@ def test_projectors_and_adapters_are_told_by_their_headers(bench: Bench) -> None
     stored = bench.make("seeing", files=files)
     assert kinds(stored) == ["model", "projector", "adapter"]
     spec = bench.spec(stored)
-    assert spec.files.projector_path is not None and len(spec.files.adapter_paths) == 1
+    assert spec.files.projector_path is not None and len(spec.adapters) == 1
     assert spec.config.model_families == ("llama", "clip")
     adapted = bench.make("adapted", adapters={"b.gguf": files["b.gguf"]})
     assert kinds(adapted) == ["model", "adapter"]
+
+
+def test_models_of_one_key_load_the_same_files(bench: Bench) -> None:
+    metadata = {
+        "general.architecture": gguffile.string("llama"),
+        "general.type": gguffile.string("adapter"),
+    }
+    adapter = bench.add("b.gguf", GgufFile(metadata=metadata, tensors=(Row(name="x.weight"),)))
+    files = {"z.gguf": bench.add("z.gguf")}
+    base = bench.spec(bench.make("base", files=files))
+    adapted = bench.spec(bench.make("adapted", files=files, adapters={"b.gguf": adapter}))
+    assert [path.name for path in adapted.adapters] == [bench.store.blobs.path(adapter).name]
+    assert (adapted.model_key, adapted.files) == (base.model_key, base.files)
 
 
 def refusal(bench: Bench, **members: Any) -> str:
