@@ -87,6 +87,16 @@ def test_events_tell_of_models_and_requests_and_nothing_that_was_said(daemon: Da
     assert SECRET not in json.dumps(kept(daemon))
 
 
+@pytest.mark.parametrize("user", ["", "someone:hunter2@"])
+def test_events_hold_no_secret_of_an_address(daemon: Daemon, user: str) -> None:
+    place = f"127.0.0.1:{free_port()}/m.gguf"
+    done = olm(daemon.environ, "pull", f"http://{user}{place}?X-Amz-Signature=hunter2")
+    assert done.returncode != 0
+    failed = kept(daemon, "-f", "action=pull_failed")[-1]
+    assert failed["model"] == f"http://{place}"
+    assert "hunter2" not in json.dumps(failed)
+
+
 def test_a_runner_that_is_killed_is_an_event(daemon: Daemon) -> None:
     ask(daemon)
     (runner,) = daemon.runners()
