@@ -163,6 +163,18 @@ def test_wait_returns_when_the_model_is_loaded_and_when_it_is_gone(daemon: Daemo
     assert olm(daemon.environ, "wait", "nosuch").returncode == 3
 
 
+@pytest.mark.timeout(120)
+def test_wait_knows_a_model_that_another_of_its_weights_has_loaded(daemon: Daemon) -> None:
+    out(olm(daemon.environ, "create", "terse", "-f", "-", stdin="FROM m\nSYSTEM Be terse.\n"))
+    ask(daemon)
+    out(olm(daemon.environ, "wait", "terse", "m", "--timeout", "60s"))
+    done = olm(daemon.environ, "wait", "terse", "--for", "unloaded", "--timeout", "0.3")
+    assert done.returncode == 10
+    out(olm(daemon.environ, "stop", "terse"))
+    out(olm(daemon.environ, "wait", "m", "terse", "--for", "unloaded", "--timeout", "60s"))
+    out(olm(daemon.environ, "rm", "terse"))
+
+
 def test_without_a_daemon_nothing_is_loaded(olm_home: Path) -> None:
     environ = {"OLM_HOME": str(olm_home), "OLM_HOST": f"127.0.0.1:{free_port()}"}
     assert olm(environ, "wait", "m", "--for", "unloaded").returncode == 0
