@@ -19,6 +19,10 @@ from olmkit.engine.confinement import landlock, seccomp
 from olmkit.engine.confinement.levels import Confinement
 
 _SET_NO_NEW_PRIVILEGES: Final = 38
+_PLAIN_NODES: Final = tuple(
+    f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")
+)
+"""Device nodes that anybody writes to without changing anything."""
 _CARD_NODES: Final = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri")
 
 
@@ -71,7 +75,7 @@ def confine(
     ctypes.CDLL(None).prctl(_SET_NO_NEW_PRIVILEGES, 1, 0, 0, 0)
     active.append("new privileges")
     keeps_tcp = level is Confinement.NETWORK
-    paths = [*writable, "/dev", *(_driver_paths() if uses_card else ())]
+    paths = [*writable, *(_driver_paths() if uses_card else _PLAIN_NODES)]
     threads = _threads()
     try:
         if not landlock.interface_version():
@@ -98,11 +102,14 @@ def has_card_nodes() -> bool:
 
 
 def _driver_paths() -> list[str]:
-    """Where drivers of graphics cards keep compiled code and what they share."""
+    """Where drivers of graphics cards find cards, share memory and keep compiled code.
+
+    All of /dev: a driver may make a card's node when the card is first used.
+    """
     home, environ = os.path.expanduser("~"), os.environ
     cache = environ.get("XDG_CACHE_HOME") or os.path.join(home, ".cache")
     nvidia = environ.get("CUDA_CACHE_PATH") or os.path.join(home, ".nv")
-    return ["/dev/shm", environ.get("TMPDIR") or "/tmp", cache, nvidia]
+    return ["/dev", environ.get("TMPDIR") or "/tmp", cache, nvidia]
 
 
 def _threads() -> int:

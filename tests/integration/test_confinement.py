@@ -18,7 +18,13 @@ from support.models import smollm2
 from support.olm import olm, out
 
 NETWORK = {"TCP socket", "UDP socket", "Unix socket", "socket of an earlier thread"}
-FILES = {"add to the model", "cut the model", "move the model", "remove the model"}
+FILES = {
+    "add to the model",
+    "cut the model",
+    "move the model",
+    "remove the model",
+    "write to shared memory",
+}
 HAS_FILTERS = not seccomp.why_not()
 HAS_LANDLOCK = landlock.interface_version() > 0
 

@@ -52,6 +52,7 @@ def main() -> None:
     attempt("remove the model", model.unlink)
     attempt("write what prompts left", lambda: (directory / "new").write_text("x"))
     attempt("write to a device", lambda: Path(os.devnull).write_text("x"))
+    attempt("write to shared memory", lambda: Path("/dev/shm", model.name).write_text("x"))
     report = {"came": came, "active": measures.active, "missing": measures.missing}
     sys.stdout.write(json.dumps(report))
 
