@@ -115,6 +115,7 @@ def as_json(model: RunningModel) -> Record:
         "context_length": model.context_tokens,
         "expires_at": model.expires_at.isoformat() if model.expires_at else None,
         "devices": dict(model.devices),
+        "serves": list(model.serves),
         "state": model.state,
         "sequences": {"total": model.sequences, "busy": model.busy},
         "cached_tokens": model.cached_tokens,

@@ -14,6 +14,9 @@ from olmkit.engine.client.eventreplies import follow_events
 from olmkit.engine.client.storereplies import inspect
 from olmkit.engine.errors import ApiError, DaemonNotRunning, ModelUnloadable
 
+Digests = tuple[str, ...]
+"""Of the files that a loaded model consists of; it answers all models that consist of them."""
+
 
 class Condition(enum.StrEnum):
     """What is waited for."""
@@ -57,29 +60,35 @@ def _until(client: Client, models: list[str], condition: Condition) -> None:
         ModelUnloadable: a load that was waited for failed.
         DaemonNotRunning: the daemon ended first.
     """
-    digests = {str(inspect(client, model)["id"]).removeprefix("sha256:") for model in models}
+    wanted = {_serving(client, model) for model in models}
     # Opened first: what changes after the question below is in the events.
     with contextlib.closing(follow_events(client, filters=[("type", "model")])) as events:
-        if _holds(client, digests, condition):
+        if _holds(client, wanted, condition):
             return
         for event in events:
             if event.action == "load_failed" and condition is Condition.LOADED:
                 reason = str(event.attributes.get("error", ""))
-                if _digest(client, event.model) in digests:
+                if _failed(client, event.model) in wanted:
                     raise ModelUnloadable(reason, model=event.model)
-            elif _holds(client, digests, condition):
+            elif _holds(client, wanted, condition):
                 return
     raise DaemonNotRunning("the daemon has ended", address=client.address.url)
 
 
-def _holds(client: Client, digests: set[str], condition: Condition) -> bool:
-    loaded = {one.digest for one in client.running() if condition.counts(one.state)}
-    return digests <= loaded if condition is Condition.LOADED else not digests & loaded
+def _holds(client: Client, wanted: set[Digests], condition: Condition) -> bool:
+    loaded = {one.serves for one in client.running() if condition.counts(one.state)}
+    return wanted <= loaded if condition is Condition.LOADED else not wanted & loaded
 
 
-def _digest(client: Client, name: str) -> str:
-    """Of a stored model; empty for what is none, such as a file."""
+def _serving(client: Client, model: str) -> Digests:
+    """What is loaded for a stored model, under this name or another's."""
+    found = inspect(client, model)
+    return tuple(found["serves"] or [found["id"]])  # what cannot be loaded shares with nothing
+
+
+def _failed(client: Client, name: str) -> Digests:
+    """Of a model that was not loaded; empty for what is not stored, such as a file."""
     try:
-        return str(inspect(client, name)["id"]).removeprefix("sha256:")
+        return _serving(client, name)
     except ApiError:
-        return ""
+        return ()

@@ -26,6 +26,9 @@ SOON: Final = timedelta(days=14)
 """Time in which a certificate should be replaced."""
 _WHERE: Final = "OLM_TLS_CERT names the file of the certificate, OLM_TLS_KEY that of its key"
 
+Stamp = tuple[int, int, int, int]
+"""Inode, size, and when content and metadata changed."""
+
 log = logging.getLogger(__name__)
 
 
@@ -211,18 +214,19 @@ def _tell(message: str, certificate: Certificate) -> None:
     )
 
 
-def _stamps(files: TlsFiles) -> tuple[tuple[int, int, int] | None, ...]:
-    """What changes with the content of the files; None for one that is not there."""
+def _stamps(files: TlsFiles) -> tuple[Stamp | None, ...]:
+    """What changes with the content, the owner and the mode of the files; None for one that is
+    not there."""
     paths = [path for path in (files.certificate, files.key, files.client_ca) if path is not None]
     return tuple(map(_stamp, paths))
 
 
-def _stamp(path: Path) -> tuple[int, int, int] | None:
+def _stamp(path: Path) -> Stamp | None:
     try:
         found = path.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_size, found.st_mtime_ns
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _read_pem(path: Path) -> tuple[bytes, os.stat_result]:

@@ -132,6 +132,8 @@ class RunningModel(NamedTuple):
     busy: int = 0
     cached_tokens: int | None = None
     """Tokens in the KV pool; None: not told."""
+    serves: tuple[str, ...] = ()
+    """Digests of what is loaded, the same for all models that it answers; empty from Ollama."""
 
 
 def running_models(reply: Object) -> list[RunningModel]:
@@ -155,6 +157,7 @@ def running_models(reply: Object) -> list[RunningModel]:
             sequences=_count(_object(model, "sequences"), "total"),
             busy=_count(_object(model, "sequences"), "busy"),
             cached_tokens=_get(model, "cached_tokens", int),
+            serves=tuple(map(str, model.get("serves") or ())),
         )
         for model in _objects(reply, "models")
     ]

@@ -153,6 +153,13 @@ def is_address(text: str) -> bool:
     return parts is not None and parts.path.lower().endswith(".gguf")
 
 
+def shown_address(address: str) -> str:
+    """What others may read of the web address of a file: its scheme, host and path. What stands
+    before the host may be a password, what follows the path a signature."""
+    parts = _split_address(address)
+    return "" if parts is None else _shown(parts)
+
+
 def address_digest(address: str) -> Digest | None:
     """The digest of the file that an address names; `None` when it names none.
 
@@ -179,12 +186,16 @@ def _split_address(text: str) -> SplitResult | None:
         return None
 
 
+def _shown(parts: SplitResult) -> str:
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
+
+
 def _parse_address(text: str) -> Reference:
     """The reference of an address. Errors repeat nothing but the name: the rest may hold a
     password."""
     parts = _split_address(text)
     assert parts is not None
-    shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"[:200]
+    shown = _shown(parts)
     if "@" in parts.netloc or not parts.netloc:
         reason = "it holds a user's name" if parts.netloc else "it has no host"
         raise InvalidReference(

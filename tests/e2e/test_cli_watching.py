@@ -87,6 +87,16 @@ def test_events_tell_of_models_and_requests_and_nothing_that_was_said(daemon: Da
     assert SECRET not in json.dumps(kept(daemon))
 
 
+@pytest.mark.parametrize("user", ["", "someone:hunter2@"])
+def test_events_hold_no_secret_of_an_address(daemon: Daemon, user: str) -> None:
+    place = f"127.0.0.1:{free_port()}/m.gguf"
+    done = olm(daemon.environ, "pull", f"http://{user}{place}?X-Amz-Signature=hunter2")
+    assert done.returncode != 0
+    failed = kept(daemon, "-f", "action=pull_failed")[-1]
+    assert failed["model"] == f"http://{place}"
+    assert "hunter2" not in json.dumps(failed)
+
+
 def test_a_runner_that_is_killed_is_an_event(daemon: Daemon) -> None:
     ask(daemon)
     (runner,) = daemon.runners()
@@ -151,6 +161,18 @@ def test_wait_returns_when_the_model_is_loaded_and_when_it_is_gone(daemon: Daemo
         ask(daemon)
         assert waiting.wait(timeout=60) == 0
     assert olm(daemon.environ, "wait", "nosuch").returncode == 3
+
+
+@pytest.mark.timeout(120)
+def test_wait_knows_a_model_that_another_of_its_weights_has_loaded(daemon: Daemon) -> None:
+    out(olm(daemon.environ, "create", "terse", "-f", "-", stdin="FROM m\nSYSTEM Be terse.\n"))
+    ask(daemon)
+    out(olm(daemon.environ, "wait", "terse", "m", "--timeout", "60s"))
+    done = olm(daemon.environ, "wait", "terse", "--for", "unloaded", "--timeout", "0.3")
+    assert done.returncode == 10
+    out(olm(daemon.environ, "stop", "terse"))
+    out(olm(daemon.environ, "wait", "m", "terse", "--for", "unloaded", "--timeout", "60s"))
+    out(olm(daemon.environ, "rm", "terse"))
 
 
 def test_without_a_daemon_nothing_is_loaded(olm_home: Path) -> None:

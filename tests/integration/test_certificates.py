@@ -129,6 +129,20 @@ def test_authorities_of_clients_that_are_none_are_refused(files: TlsFiles) -> No
     assert f"cannot use the authorities of {none}" in refused(given)
 
 
+def test_a_key_is_taken_up_once_others_may_not_read_it(files: TlsFiles) -> None:
+    served = ServedCertificate(files)
+    before = served.context()
+    renewed = files.key.parent / "renewed"
+    renewed.mkdir()
+    new = written(renewed, AUTHORITY.issue_cert("models.example"))
+    new.key.chmod(0o644)
+    new.key.replace(files.key)
+    new.certificate.replace(files.certificate)
+    assert served.context() is before
+    files.key.chmod(0o600)
+    assert served.context() is not before
+
+
 def test_files_that_change_are_taken_up_once_they_fit(files: TlsFiles) -> None:
     served = ServedCertificate(files)
     before = served.context()

@@ -17,9 +17,9 @@ from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, line_of, lines, reply_with_progress
-from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.errors import EngineError, InvalidRequest
 from olmkit.registry import formats
-from olmkit.registry.errors import Cancelled, CorruptBlob, StoreError
+from olmkit.registry.errors import Cancelled, CorruptBlob, RegistryError, StoreError
 from olmkit.registry.events import BlobProgress, EventSink, Status
 from olmkit.registry.formats.layers import read_config
 from olmkit.registry.oci.digest import Digest
@@ -100,6 +100,7 @@ def _inspection(api: Api, text: str) -> dict[str, Any]:
         "modified_at": model.modified_at.astimezone().isoformat(),
         "size": model.size_bytes,
         "format": parts.format.value,
+        "serves": _loaded_digests(api, model),
         "source": None if source is None else _source_json(source),
         "config": _config_json(store, parts.config_layer or model.manifest.config),
         "layers": [
@@ -122,6 +123,14 @@ def _inspection(api: Api, text: str) -> dict[str, Any]:
         ],
         "problem": problem,
     }
+
+
+def _loaded_digests(api: Api, model: StoredModel) -> list[str]:
+    """Digests of what is loaded for the model; empty: it cannot be loaded."""
+    try:
+        return api.catalog.spec_of(model).model_key.split()
+    except (EngineError, RegistryError):
+        return []
 
 
 def _config_json(store: Store, config: Descriptor) -> dict[str, Any] | None:

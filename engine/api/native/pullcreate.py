@@ -36,7 +36,7 @@ from olmkit.registry.errors import Cancelled, InvalidReference
 from olmkit.registry.events import BlobProgress, Event, EventSink, Status
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Manifest
-from olmkit.registry.oci.reference import Reference, is_address
+from olmkit.registry.oci.reference import Reference, is_address, shown_address
 from olmkit.registry.store.store import StoredModel
 
 
@@ -72,7 +72,7 @@ async def pull(request: Request) -> Response:
 
     full = source if isinstance(source, str) else source.full
     key = f"pull {full} {insecure} {quantization} {revision}"
-    told = source if isinstance(source, str) else source.short
+    told = shown_address(source) if isinstance(source, str) else source.short
     events = api.transfers.follow(work, key=key, action="pull", model=told)
     return await reply_with_progress(request, events, stream=body.stream)
 

@@ -107,6 +107,7 @@ async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
         expires_at=instance.expires_at or datetime.now().astimezone() + FOREVER,
         size_vram=instance.size_vram_bytes,
         context_length=instance.context_tokens,
+        serves=instance.model_key.split(),
         state=instance.state,
         sequences=Sequences(total=instance.sequences, busy=instance.leases),
         cached_tokens=health.cached_tokens if health is not None else msgspec.UNSET,

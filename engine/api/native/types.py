@@ -431,6 +431,8 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     context_length: int
     devices: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     """Bytes by device, main memory as `CPU`; olm's own, as all below."""
+    serves: list[str] | msgspec.UnsetType = msgspec.UNSET
+    """Digests of what is loaded; every model of which /api/inspect says the same is answered."""
     state: str | msgspec.UnsetType = msgspec.UNSET
     """`starting`, `ready`, `draining` or `stopping`."""
     sequences: Sequences | msgspec.UnsetType = msgspec.UNSET

@@ -5,11 +5,12 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
+import uvloop
 
 from olmkit.engine.errors import DeadlineExceeded, InvalidRequest
 from olmkit.engine.models.options import Options
 from olmkit.engine.models.urgency import Urgency
-from olmkit.engine.scheduling.deadlines import NO_DEADLINE, deadline_after
+from olmkit.engine.scheduling.deadlines import NO_DEADLINE, Deadline, deadline_after
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,34 @@ async def _kept(timeout_s: float | None) -> list[int]:
 
 def test_a_deadline_ends_what_takes_longer_after_what_came_in_time() -> None:
     assert asyncio.run(_kept(0.01)) == [1]
+
+
+async def _endless(part_ms: float) -> None:
+    deadline = Deadline(at_s=asyncio.get_running_loop().time() + part_ms / 1000, timeout_s=0.02)
+    await deadline.keep(asyncio.Event().wait())
+
+
+@pytest.mark.parametrize("part_ms", [3.1, 3.4, 3.6])
+def test_a_deadline_within_a_millisecond_is_one_too(part_ms: float) -> None:
+    """uvloop, which the daemon runs on, rounds its timers to milliseconds: some come early."""
+    with (
+        asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner,
+        pytest.raises(DeadlineExceeded),
+    ):
+        runner.run(_endless(part_ms))
+
+
+async def _timed_out() -> None:
+    raise TimeoutError("another")
+
+
+async def _other() -> None:
+    await deadline_after(3600, elapsed_s=0).keep(_timed_out())
+
+
+def test_a_timeout_within_the_work_is_not_the_deadline() -> None:
+    with pytest.raises(TimeoutError, match="another"):
+        asyncio.run(_other())
 
 
 async def _whole() -> list[int]:

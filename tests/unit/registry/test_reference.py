@@ -4,7 +4,7 @@ import pytest
 
 from olmkit.registry.errors import InvalidReference
 from olmkit.registry.oci.digest import Digest
-from olmkit.registry.oci.reference import Reference
+from olmkit.registry.oci.reference import Reference, shown_address
 
 HEX = "ab" * 32
 DIGEST = Digest(f"sha256:{HEX}")
@@ -197,6 +197,11 @@ def test_no_two_addresses_of_files_have_one_name(addresses: tuple[str, ...]) -> 
     names = [Reference.parse(address).full for address in addresses]
     assert len(set(names)) == len(names)
     assert [Reference.parse(name).full for name in names] == names
+
+
+def test_of_an_address_scheme_host_and_path_are_shown() -> None:
+    address = "https://u:pw@h.io/a/m.gguf?X-Amz-Signature=s#sha256=0"
+    assert shown_address(address) == "https://h.io/a/m.gguf"
 
 
 def test_an_address_that_loses_nothing_is_its_name() -> None:
