@@ -138,18 +138,16 @@ def read_text(path: Path) -> str:
 def _values(file: ConfigFile) -> Iterator[Given]:
     import tomllib
 
-    from olmkit.engine.configuration.tomllines import statements
+    from olmkit.engine.configuration.tomllines import parse_document
 
     text = read_text(file.path)
     try:
-        document = tomllib.loads(text)
+        document = parse_document(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequest(f"{file.path}: {_lower(str(error))}") from error
-    except RecursionError as error:
-        raise InvalidRequest(f"{file.path} is nested too deeply") from error
-    for statement in statements(text):
+    for statement in document.statements:
         key = str(statement.paths[0][0])
-        value = document[key]
+        value = document.values[key]
         origin = f"{file.path}:{statement.first_line}"
         if isinstance(value, list) and all(isinstance(part, str) for part in value):
             value = tuple(value)

@@ -10,7 +10,7 @@ from hypothesis import given, strategies
 from olmkit.engine.configuration.configedit import Value, edited, parse_value, write_value
 from olmkit.engine.configuration.configfiles import PROJECT_KEYS, find_project_file, user_file
 from olmkit.engine.configuration.settingreader import Kind
-from olmkit.engine.configuration.tomllines import line_of, statements
+from olmkit.engine.configuration.tomllines import Lines, parse_document
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.settings import Settings
 
@@ -164,6 +164,10 @@ def test_an_unknown_key_comes_with_the_nearest_one(files: Files) -> None:
         (b"keep_alive = '\xff'", "no text in UTF-8"),
         (b"#" * 70000, "larger than"),
         (b"a = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b'\\"""\n' * 13000, "line 1"),
+        (b'"' + b'\\"' * 32000, "nterminated string"),
+        (b"a" + b".a" * 32000 + b" = 1", "more than 32 parts"),
+        (b"a = {'b'" + b" . b" * 16000 + b" = 1}", "more than 32 parts"),
     ],
 )
 def test_a_file_that_is_none_is_told_by_its_name(files: Files, raw: bytes, said: str) -> None:
@@ -221,14 +225,44 @@ def test_the_users_file_is_where_xdg_says_or_where_the_variable_does() -> None:
 def test_lines_are_found_behind_values_of_several_lines() -> None:
     text = 'a = """\nb = 1\n"""\n[[case]]\nname = "x" # c\n[case.options]\nseed = 1\n'
     text += "\n[[case]]\nexpect = [\n  { contains = 'y' },\n]\nd.e = 2\n"
-    assert line_of(text, ("a",)) == 1
-    assert line_of(text, ("case", 0, "name")) == 5
-    assert line_of(text, ("case", 0, "options", "seed")) == 7
-    assert line_of(text, ("case", 1, "expect", 0, "contains")) == 10
-    assert line_of(text, ("case", 1, "d", "e")) == 13
-    assert line_of(text, ("case", 1, "prompt")) == 9
-    assert line_of(text, ("nowhere",)) == 1
-    assert [each.first_line for each in statements(text)] == [1, 4, 5, 6, 7, 9, 10, 13]
+    document = parse_document(text)
+    line_of = Lines(document).of
+    assert line_of(("a",)) == 1
+    assert line_of(("case", 0, "name")) == 5
+    assert line_of(("case", 0, "options", "seed")) == 7
+    assert line_of(("case", 1, "expect", 0, "contains")) == 10
+    assert line_of(("case", 1, "d", "e")) == 13
+    assert line_of(("case", 1, "prompt")) == 9
+    assert line_of(("nowhere",)) == 1
+    assert [each.first_line for each in document.statements] == [1, 4, 5, 6, 7, 9, 10, 13]
+
+
+def test_statements_end_where_nothing_is_open_in_them() -> None:
+    texts = [
+        'a = [ # ]\n  \'[\', "]", # "\n]',
+        '"#\'[".b = { c = \']\', \'d"\' = "\\\\", e = "\\"[" } # it\'s [',
+        'f = """[\n\\""" \\\\"""""  # "',
+        "g = '''\n]''{\n\\'''''",
+        'h = """"""',
+        "i = ''''''",
+        "[[j.k]] # [",
+        '[\'l]\'."m\\""]',
+        "n = 07:32:00",
+    ]
+    found = parse_document("\n\n# ]\n".join(texts)).statements
+    assert [each.text for each in found] == texts
+
+
+def test_long_statements_and_many_are_read_a_fixed_number_of_times() -> None:
+    text = "a = [\n" + "1,\n" * 200_000 + "]\n" + "[[case]]\nb = 1\n" * 20_000
+    lines = Lines(parse_document(text))
+    assert lines.of(("case", 0)) == 200_003
+    assert [lines.of(("case", at, "b")) for at in range(20_000)] == list(range(200_004, 240_003, 2))
+
+
+def test_lines_may_end_as_those_of_windows_do() -> None:
+    document = parse_document("a = 1\r\n\r\n# c\r\n[[b]]\r\nc = [\r\n]\r\nd = 2\r\n")
+    assert [each.first_line for each in document.statements] == [1, 4, 5, 7]
 
 
 BEFORE = """# mine
@@ -249,6 +283,8 @@ def test_a_change_leaves_all_else_as_it_was() -> None:
     assert edited(BEFORE, "keep_alive", None, ABSENT) == BEFORE.replace(
         'keep_alive = "5m"   # long\n', ""
     )
+    long = f'keep_alive = "{"#" * 60_000}" # {"#" * 500_000}'
+    assert edited(long, "keep_alive", 7, ABSENT) == f"keep_alive = 7{long[60_015:]}"
     assert edited("[table]\nx = 1\n", "x", 2, ABSENT) == "x = 2\n[table]\nx = 1\n"
 
 
