@@ -25,7 +25,8 @@ SYSTEM_FILE: Final = Path("/etc/olm") / FILE_NAME
 MAX_FILE_BYTES: Final = 64 * 1024
 PROJECT_KEYS: Final = frozenset({"context_length", "keep_alive", "nohistory", "on_overflow"})
 """What a project's file may set: how its own questions are asked."""
-
+PROJECT_ONLY_TRUE: Final = frozenset({"nohistory"})
+"""What a project may turn on and not off: whether a user's chats are kept is the user's to say."""
 
 SECRET_KEYS: Final = frozenset({"api_key"})
 
@@ -168,6 +169,12 @@ def _values(file: ConfigFile) -> Iterator[Given]:
                 if near
                 else f"a project may set {', '.join(sorted(PROJECT_KEYS))}; other settings belong"
                 " into your own file: `olm config set KEY VALUE`",
+            )
+        if file.scope is Scope.PROJECT and key in PROJECT_ONLY_TRUE and value is not True:
+            raise InvalidRequest(
+                f"{origin}: {key!r} can only be true in a project's file",
+                field=key,
+                hint=f"false belongs into your own file: `olm config set {key} false`",
             )
         yield Given(key=key, value=value, origin=origin, is_project=file.scope is Scope.PROJECT)
 

@@ -190,6 +190,17 @@ def test_a_project_sets_nothing_but_how_it_asks(files: Files) -> None:
     assert {"host", "api_key", "editor", "models", "home", "rpc"} & PROJECT_KEYS == set()
 
 
+@pytest.mark.parametrize("value", ["false", '""', "[]"])
+def test_a_project_turns_history_off_and_not_on(files: Files, value: str) -> None:
+    files.user.write_text("nohistory = true")
+    files.project.write_text(f"nohistory = {value}")
+    with pytest.raises(InvalidRequest, match="'nohistory' can only be true in a project's file"):
+        files.load()
+    files.user.write_text("nohistory = false")
+    files.project.write_text("nohistory = true")
+    assert files.load().no_history
+
+
 def test_the_nearest_file_upwards_counts_as_far_as_the_repository(tmp_path: Path) -> None:
     deep = tmp_path / "outer" / "inner" / "deep"
     deep.mkdir(parents=True)
