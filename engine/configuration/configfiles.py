@@ -65,17 +65,42 @@ def user_file(environ: Mapping[str, str], home: Path | None) -> Path | None:
 def find_config_files(
     user: Path | None, directory: Path | None, *, system: Path = SYSTEM_FILE
 ) -> tuple[ConfigFile, ...]:
-    """The files that are there, the weakest first.
+    """The files that are there, or may be in a directory that is shut to us, the weakest first.
 
     `directory` is where the search for a project's file begins; None: there is none.
     """
-    found = [ConfigFile(scope=Scope.SYSTEM, path=system)] if system.is_file() else []
-    if user is not None and user.is_file():
+    found = [ConfigFile(scope=Scope.SYSTEM, path=system)] if _may_be_file(system) else []
+    if user is not None and _may_be_file(user):
         found.append(ConfigFile(scope=Scope.USER, path=user))
     project = find_project_file(directory) if directory is not None else None
-    if project is not None and not any(project.samefile(file.path) for file in found):
+    if project is not None and not any(_is_same(project, file.path) for file in found):
         found.append(ConfigFile(scope=Scope.PROJECT, path=project))
     return tuple(found)
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing is at a path, as far as we may see."""
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return not is_missing(path)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 def find_project_file(directory: Path) -> Path | None:
@@ -111,10 +136,28 @@ def read_values(files: Iterable[ConfigFile]) -> dict[str, Given]:
     return {given.key: given for file in files for given in _values(file)}
 
 
+def shut_to_us(file: ConfigFile) -> bool:
+    """Whether it is the system's and kept from this user, whose commands must work without it.
+
+    Root may read what is there; where even root may not, that is a fault to tell.
+    """
+    if file.scope is not Scope.SYSTEM or os.geteuid() == 0:
+        return False
+    try:
+        open(file.path, "rb").close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def exposed_secrets(files: Iterable[ConfigFile], values: Mapping[str, Given]) -> list[str]:
     """A sentence on each file that holds a secret and can be read by others."""
     return [
-        f"{file.path} holds {key} and can be read by others: chmod 600 it"
+        f"{file.path} holds {key} and can be read by others: "
+        # Who may not read the system's file loses all that it says.
+        + (f"move {key} into users' own files" if file.scope is Scope.SYSTEM else "chmod 600 it")
         for key in SECRET_KEYS & set(values)
         for file in files
         if values[key].origin.startswith(f"{file.path}:") and file.path.stat().st_mode & 0o077

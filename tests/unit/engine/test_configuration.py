@@ -3,6 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, strategies
@@ -13,6 +14,7 @@ from olmkit.engine.configuration.settingreader import Kind
 from olmkit.engine.configuration.tomllines import Lines, parse_document
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.settings import Settings
+from support.nobody import as_nobody
 
 ABSENT = Path("/absent/olm.toml")
 
@@ -141,6 +143,45 @@ def test_a_key_that_others_can_read_is_told(files: Files) -> None:
     files.user.chmod(0o600)
     assert files.load().warnings == ()
     assert files.load().api_key == "k"
+
+
+def test_a_key_in_the_systems_file_is_not_mended_by_shutting_all_out(files: Files) -> None:
+    files.system.write_text('api_key = "k"')
+    files.system.chmod(0o644)
+    assert files.load().warnings == (
+        f"{files.system} holds api_key and can be read by others: "
+        "move api_key into users' own files",
+    )
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_systems_file_that_is_shut_to_a_user_does_not_count(
+    is_folder: bool,
+) -> None:
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        files = Files(root)
+        files.system.write_text("keep_alive = 7")
+        files.user.write_text("num_parallel = 3")
+        files.project.write_text("context_length = 512")
+        shut = files.system.parent if is_folder else files.system
+        shut.chmod(0)
+        with as_nobody():
+            settings = files.load()
+        assert settings.warnings == (f"{files.system} does not count: permission denied",)
+        assert (settings.keep_alive_s, settings.parallel) == (300, 3)
+        assert settings.project_fields == {"context_tokens"}
+        shut.chmod(0o700)
+
+
+def test_ones_own_file_has_to_be_readable(files: Files) -> None:
+    files.user.write_text("num_parallel = 3")
+    files.user.chmod(0)
+    with as_nobody(), pytest.raises(InvalidRequest, match="cannot be read: permission denied"):
+        files.load()
+    with as_nobody(), pytest.raises(InvalidRequest, match="cannot be read: permission denied"):
+        files.load(OLM_CONFIG=str(files.user))
 
 
 def test_a_file_that_is_named_has_to_be_there(files: Files, tmp_path: Path) -> None:
