@@ -19,7 +19,9 @@ from olmkit.engine.configuration.configfiles import (
     SYSTEM_FILE,
     exposed_secrets,
     find_config_files,
+    is_missing,
     read_values,
+    shut_to_us,
     user_file,
 )
 from olmkit.engine.configuration.settingreader import INFO, Given, Kind, Reading, SettingReader
@@ -168,14 +170,19 @@ class Settings:
             InvalidRequest: a file or its value cannot be used, and as `from_environment` does.
         """
         user = user_file(environ, find_home(environ))
-        if environ.get("OLM_CONFIG") and user is not None and not user.exists():
+        if environ.get("OLM_CONFIG") and user is not None and is_missing(user):
             raise InvalidRequest(f"OLM_CONFIG names no file: {user}", field="OLM_CONFIG")
-        files = find_config_files(user, directory, system=system)
-        if not files:
+        found = find_config_files(user, directory, system=system)
+        if not found:
             return cls.from_environment(environ)
+        files = [file for file in found if not shut_to_us(file)]
         given = read_values(files)
         settings = cls.from_environment(environ, given)
-        return replace(settings, warnings=(*settings.warnings, *exposed_secrets(files, given)))
+        shut = [
+            f"{file.path} does not count: permission denied" for file in found if file not in files
+        ]
+        warnings = (*settings.warnings, *shut, *exposed_secrets(files, given))
+        return replace(settings, warnings=warnings)
 
     @classmethod
     def from_environment(

@@ -51,7 +51,7 @@ def _opened(path: str, terminal: Terminal) -> Iterator[tuple[Iterator[bytes], in
     if not path:
         yield _pieces(terminal.stdin.buffer, "stdin"), None
         return
-    if Path(path).is_dir():
+    if os.path.isdir(path):
         from olmkit.registry.archives.layout import folder_archive
 
         yield folder_archive(Path(path)), None

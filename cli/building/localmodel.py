@@ -8,6 +8,7 @@ from typing import Final
 
 from olmkit.cli.errors import NotFound, UsageError
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.typedpaths import typed_status
 from olmkit.engine.client import Client
 from olmkit.engine.errors import ApiError
 
@@ -42,7 +43,7 @@ def local_file(client: Client, model: str, terminal: Terminal) -> str | None:
     if not looks_local and not model.lower().endswith(".gguf"):
         return None
     path = Path(os.path.expanduser(model))
-    if not path.exists():
+    if typed_status(path) is None:
         if not looks_local and _is_stored(client, model):
             return None
         raise NotFound(f"no such file: {model}")

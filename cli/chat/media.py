@@ -8,11 +8,13 @@ Source: `extractFileData` of https://github.com/ollama/ollama/blob/v0.17.4/cmd/i
 import base64
 import os
 import re
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from olmkit.cli.errors import CliError
+from olmkit.cli.typedpaths import typed_status
 
 MAX_FILE_BYTES: Final = 100 * 1024 * 1024
 MAX_TEXT_BYTES: Final = 1024 * 1024
@@ -43,7 +45,7 @@ def extract_files(prompt: str) -> tuple[str, list[Attachment]]:
     attachments = []
     for found in _PATH.findall(prompt):
         path = Path(os.path.expanduser(_ESCAPED.sub(r"\1", found)))
-        if not path.exists():
+        if typed_status(path) is None:
             continue
         attachments.append(read_media(path))
         for spelling in (f"'{found}'", found):
@@ -65,7 +67,8 @@ def insert_texts(prompt: str) -> tuple[str, list[str]]:
         bare = spelled.rstrip(".,;:!?)")
         for name in (spelled, bare):
             path = Path(os.path.expanduser(name))
-            if path.is_file():
+            found = typed_status(path)
+            if found is not None and stat.S_ISREG(found.st_mode):
                 paths.append(str(path))
                 return f"{path}:\n```\n{_read_text(path)}```\n{spelled[len(name) :]}"
         return match[0]

@@ -221,7 +221,13 @@ def _undo(chat: Chat) -> None:
     if question is None:
         chat.say("There is nothing to take back.")
     else:
-        chat.say(f"Forgot the question and its answer: {question.splitlines()[0][:60]}")
+        chat.say(forgotten_text(question))
+
+
+def forgotten_text(question: str) -> str:
+    """What `/undo` says: the question's first line that is not blank, if it has words at all."""
+    first = next(iter(question.strip().splitlines()), "")
+    return "Forgot the question and its answer" + (f": {first[:60]}" if first else ".")
 
 
 def _export(chat: Chat, name: str) -> None:

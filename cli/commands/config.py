@@ -24,6 +24,7 @@ from olmkit.engine.configuration.configedit import (
 from olmkit.engine.configuration.configfiles import (
     FILE_NAME,
     PROJECT_KEYS,
+    PROJECT_ONLY_TRUE,
     SYSTEM_FILE,
     Scope,
     find_project_file,
@@ -174,6 +175,8 @@ def _change(terminal: Terminal, scope: Scope, key: str, text: str | None) -> Non
                 raise NotFound(f"{path} does not set {key!r}")
         else:
             value = parse_value(text, _reading(known, key).kind)
+            if scope is Scope.PROJECT and key in PROJECT_ONLY_TRUE and value is False:
+                raise UsageError(f"{key!r} can only be true in a project's file")
             alone = {"HOME": os.environ.get("HOME", "/")}
             Settings.from_environment(alone, {key: given_of(key, value)})
             write_value(path, key, value)

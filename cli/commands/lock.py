@@ -8,6 +8,7 @@ from typer import Argument, Option
 from olmkit.cli.errors import UsageError
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
+from olmkit.cli.typedpaths import typed_status
 from olmkit.engine.client import Client
 from olmkit.engine.client.storereplies import inspect
 from olmkit.registry import lockfile
@@ -28,7 +29,7 @@ def lock(
     """
     terminal = Terminal()
     path = Path(file)
-    locked = lockfile.read(path) if path.exists() else {}
+    locked = lockfile.read(path) if typed_status(path) is not None else {}
     names = models or sorted(locked)
     if not names:
         raise UsageError(f"no model is named, and there are none in {file}")

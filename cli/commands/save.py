@@ -97,9 +97,9 @@ def _written(path: Path) -> Iterator[BinaryIO]:
     Raises:
         CliError: it cannot be written.
     """
-    if path.is_dir():
+    if os.path.isdir(path):
         raise CliError(f"cannot write {path}: it is a directory")
-    if path.exists() and not path.is_file():  # such as /dev/null or a named pipe
+    if os.path.exists(path) and not os.path.isfile(path):  # such as /dev/null or a named pipe
         with _told(path), open(path, "wb") as file:
             yield file
         return

@@ -34,8 +34,9 @@ _FILES = {
 }
 
 _PROJECT = """The file of a project comes with what was cloned or unpacked, from people who need not
-be trusted. So it may set only how its own questions are asked: @KEYS@. Another key there is an
-error. It holds no secrets, and names no hosts, paths or programs. It counts for
+be trusted. So it may set only how its own questions are asked: @KEYS@. It can turn nohistory on
+and not off. Another key there is an error. It holds no secrets, and names no hosts, paths or
+programs. It counts for
 .BR olm\\-run (1)
 and
 .BR olm\\-test (1),

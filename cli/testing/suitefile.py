@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from collections.abc import Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,6 +11,7 @@ from typing import Final
 from olmkit.cli.errors import CliError, NotFound, UsageError
 from olmkit.cli.oneshot.deadline import parse_timeout
 from olmkit.cli.testing.suitetable import SuiteText, Table
+from olmkit.engine.configuration.tomllines import parse_document
 from olmkit.modelfile.errors import InvalidParameter
 from olmkit.modelfile.parameters import info
 
@@ -110,15 +112,15 @@ def read_suite(name: str) -> Suite:
         raise UsageError(f"{name} is larger than {MAX_SUITE_BYTES >> 20} MiB")
     try:
         text = raw.decode("utf-8")
-        document = tomllib.loads(text)
+        document = parse_document(text)
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is no UTF-8 text") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except tomllib.TOMLDecodeError as error:
         said = str(error)
         raise UsageError(
             f"{name}: {said[:1].lower()}{said[1:]}", hint="suites are TOML; see docs/testing.md"
         ) from error
-    return _suite(path, Table(SuiteText(name, text), document))
+    return _suite(path, Table(SuiteText(name, document), document.values))
 
 
 def _suite(path: Path, table: Table) -> Suite:
@@ -127,16 +129,16 @@ def _suite(path: Path, table: Table) -> Suite:
     for model in models:
         if QUANT in model and not quantizations:
             raise table.wrong("models", f"has {QUANT}, and there are no 'quantizations'")
-    cases: list[Case] = []
+    cases: dict[str, Case] = {}
     for each in table.tables("case"):
-        case = _case(each, common, {one.name for one in cases}, path.parent)
-        cases.append(case)
+        case = _case(each, common, cases.keys(), path.parent)
+        cases[case.name] = case
     table.finish()
     if not cases:
         raise UsageError(f"{path} has no cases", hint="a case is a table [[case]]")
     if len(cases) > MAX_CASES:
         raise UsageError(f"{path} has more than {MAX_CASES} cases")
-    return Suite(path=path, models=models, quantizations=quantizations, cases=tuple(cases))
+    return Suite(path=path, models=models, quantizations=quantizations, cases=tuple(cases.values()))
 
 
 class _Common:
@@ -150,7 +152,7 @@ class _Common:
         self.timeout_s = _timeout(table)
 
 
-def _case(table: Table, common: _Common, earlier: set[str], folder: Path) -> Case:
+def _case(table: Table, common: _Common, earlier: Set[str], folder: Path) -> Case:
     name = table.text("name")
     if not name:
         raise table.source.error(table.path, "a case has no 'name'")
@@ -238,7 +240,7 @@ def _from_file(table: Table, key: str, value: object, folder: Path) -> object:
 
 
 def _expectations(
-    table: Table | None, common: _Common, earlier: set[str], folder: Path
+    table: Table | None, common: _Common, earlier: Set[str], folder: Path
 ) -> Expectations:
     if table is None:
         return Expectations()
@@ -274,7 +276,7 @@ def _check_pattern(table: Table, pattern: str) -> None:
         raise table.wrong("regex", f"is no regular expression: {error}") from error
 
 
-def _time(table: Table | None, earlier: set[str]) -> TimeBudget | None:
+def _time(table: Table | None, earlier: Set[str]) -> TimeBudget | None:
     if table is None:
         return None
     case, at_most = table.text("case"), table.number("at_most")

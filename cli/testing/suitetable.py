@@ -5,19 +5,19 @@ import json
 from collections.abc import Iterable
 
 from olmkit.cli.errors import UsageError
-from olmkit.engine.configuration.tomllines import Path, line_of
+from olmkit.engine.configuration.tomllines import Document, Lines, Path
 
 
 class SuiteText:
-    """The text of a suite, to say where in it something is wrong."""
+    """Name and lines of a suite, to say where in it something is wrong."""
 
-    def __init__(self, name: str, text: str) -> None:
+    def __init__(self, name: str, document: Document) -> None:
         self.name = name
-        self._text = text
+        self._lines = Lines(document)
 
     def line_of(self, path: Path) -> int:
         """The line on which the value at a path is given."""
-        return line_of(self._text, path)
+        return self._lines.of(path)
 
     def error(self, path: Path, message: str, hint: str | None = None) -> UsageError:
         """The error that names file and line of the value at a path."""

@@ -13,6 +13,7 @@ from olmkit.cli.building.localmodel import REMOTE_PREFIXES, called, local_file
 from olmkit.cli.errors import NotFound
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.testing.suitefile import QUANT
+from olmkit.cli.typedpaths import typed_status
 from olmkit.engine.client import Client
 from olmkit.engine.errors import EngineError
 
@@ -74,7 +75,7 @@ def ready(client: Client, variant: Variant, terminal: Terminal, *, pulls: bool) 
         find_model(client, variant.source, terminal, pulls=pulls)
         yield variant.source
         return
-    if not Path(variant.source).exists():
+    if typed_status(Path(variant.source)) is None:
         raise NotFound(f"no such file: {variant.label}")
     is_weights = variant.source.lower().endswith(".gguf")
     if is_weights and not variant.quantization:

@@ -23,10 +23,9 @@ _WANTS_CERTIFICATE: Final = frozenset(
     {"TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_HANDSHAKE_FAILURE"}
 )
 """What a server says to a client without a certificate, in TLS 1.3 and 1.2."""
-CERTIFICATE_HINT: Final = (
+_CERTIFICATE_HINT: Final = (
     "if it asks for a certificate, OLM_TLS_CERT and OLM_TLS_KEY name the files of one that it takes"
 )
-"""For a connection that ends without an answer: asyncio closes before OpenSSL's alert is sent."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +37,11 @@ class ClientTls:
     certificate: Path | None = None
     """Shown to a daemon that asks for one."""
     key: Path | None = None
-    """None: it is in the certificate's file."""
+    """None: it is in the certificate's file.
+
+    Where this user may not read one of both, none is shown: most daemons ask for none, and the
+    variables may be meant for the daemon of another user.
+    """
 
     @classmethod
     def of(cls, settings: Settings) -> "ClientTls":
@@ -48,6 +51,30 @@ class ClientTls:
             certificate=settings.tls_certificate,
             key=settings.tls_key,
         )
+
+    @property
+    def shut_file(self) -> Path | None:
+        """The file of certificate or key that this user may not read."""
+        for path in (self.certificate, self.key):
+            try:
+                if path is not None:
+                    open(path, "rb").close()
+            except PermissionError:
+                return path
+            except OSError:
+                continue
+        return None
+
+    @property
+    def hint(self) -> str:
+        """What to do where the daemon may have missed a certificate.
+
+        Also for a connection that ends without an answer: asyncio closes before OpenSSL's alert
+        is sent.
+        """
+        if path := self.shut_file:
+            return f"no certificate was shown, for {path} cannot be read: permission denied"
+        return _CERTIFICATE_HINT
 
 
 def secured(plain: socket.socket, address: Address, tls: ClientTls) -> "ssl.SSLSocket":
@@ -70,10 +97,10 @@ def secured(plain: socket.socket, address: Address, tls: ClientTls) -> "ssl.SSLS
             hint="OLM_CA_BUNDLE names a file of certificates to trust besides the system's",
         ) from error
     except ssl.SSLError as error:
-        raise refusal(error, address) from error
+        raise refusal(error, address, tls) from error
 
 
-def refusal(error: "ssl.SSLError", address: Address) -> DaemonUntrusted:
+def refusal(error: "ssl.SSLError", address: Address, tls: ClientTls) -> DaemonUntrusted:
     """Why the two sides do not agree on TLS."""
     from olmkit.registry.http.trust import reason_of
 
@@ -84,11 +111,9 @@ def refusal(error: "ssl.SSLError", address: Address) -> DaemonUntrusted:
         )
     if error.reason in _WANTS_CERTIFICATE:
         return DaemonUntrusted(
-            f"the daemon at {address.connect_url} asks for a certificate", hint=CERTIFICATE_HINT
+            f"the daemon at {address.connect_url} asks for a certificate", hint=tls.hint
         )
-    return DaemonUntrusted(
-        f"no TLS with {address.connect_url}: {reason_of(error)}", hint=CERTIFICATE_HINT
-    )
+    return DaemonUntrusted(f"no TLS with {address.connect_url}: {reason_of(error)}", hint=tls.hint)
 
 
 def _context(tls: ClientTls) -> "ssl.SSLContext":
@@ -100,7 +125,7 @@ def _context(tls: ClientTls) -> "ssl.SSLContext":
         place = tls.ca_bundle or "the system's certificates"
         raise DaemonUntrusted(f"cannot trust {place}: {reason_of(error)}") from error
     context.set_alpn_protocols(["http/1.1"])
-    if tls.certificate is not None:
+    if tls.certificate is not None and tls.shut_file is None:
         try:
             context.load_cert_chain(tls.certificate, tls.key, password=_refuse_to_ask)
         except (OSError, ValueError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, NamedTuple, cast
 
 from olmkit.engine.addresses.address import Address
-from olmkit.engine.client.clienttls import CERTIFICATE_HINT, ClientTls, refusal, secured
+from olmkit.engine.client.clienttls import ClientTls, refusal, secured
 from olmkit.engine.client.proxy import Proxy, find_proxy
 from olmkit.engine.errors import DaemonError, DaemonNotRunning
 
@@ -46,6 +46,8 @@ class Connection(NamedTuple):
     proxy: Proxy | None
     is_private: bool = False
     """Through the private door of this user's own daemon."""
+    tls: ClientTls | None = None
+    """Of an https address."""
 
 
 def connect(
@@ -60,8 +62,9 @@ def connect(
     if own_socket is not None and (own := _dial_own(own_socket)) is not None:
         return Connection(own, address, None, is_private=True)
     proxy = find_proxy(address)
+    tls = (tls or ClientTls()) if address.scheme == "https" else None
     try:
-        return Connection(_dial(address, proxy, tls or ClientTls()), address, proxy)
+        return Connection(_dial(address, proxy, tls), address, proxy, tls=tls)
     except (OSError, UnicodeError) as error:
         # Python gives several kinds of OSError here (gaierror, TimeoutError).
         reason = getattr(error, "strerror", None) or str(error)
@@ -87,7 +90,7 @@ def _dial_own(path: Path) -> socket.socket | None:
     return None
 
 
-def _dial(address: Address, proxy: Proxy | None, tls: ClientTls) -> socket.socket:
+def _dial(address: Address, proxy: Proxy | None, tls: ClientTls | None) -> socket.socket:
     if address.is_unix:
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     else:
@@ -106,7 +109,7 @@ def _dial(address: Address, proxy: Proxy | None, tls: ClientTls) -> socket.socke
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         if proxy is not None and proxy.needs_tunnel:
             _open_tunnel(connected, address, proxy)
-        return secured(connected, address, tls) if address.scheme == "https" else connected
+        return secured(connected, address, tls) if tls is not None else connected
     except BaseException:
         connected.close()
         raise
@@ -163,14 +166,14 @@ def send(
     connection.socket.settimeout(timeout_s)
     stream = connection.socket.makefile("rb")
     try:
-        with _told(address, timeout_s):
+        with _told(connection, timeout_s):
             # A daemon that has the blob already answers without reading it.
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):
                 _send_all(connection.socket, head, body)
             try:
                 status, fields = _read_head(stream, address.netloc)
             except ConnectionBroken as error:
-                error.hint = CERTIFICATE_HINT if address.scheme == "https" else None
+                error.hint = connection.tls.hint if connection.tls is not None else None
                 raise
         return Reply(connection, stream, status, fields, bodyless=method == "HEAD")
     except BaseException:
@@ -200,19 +203,20 @@ def _chunked(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def _told(address: Address, timeout_s: float | None) -> Iterator[None]:
+def _told(connection: Connection, timeout_s: float | None) -> Iterator[None]:
     """Maps what sockets raise to errors of the daemon."""
+    address = connection.address
     try:
         yield
     except TimeoutError as error:
         raise NoAnswer(f"no answer from {address.url} within {timeout_s:g} s") from error
     except OSError as error:
-        if address.scheme == "https":
+        if connection.tls is not None:
             import ssl
 
             # In TLS 1.3 a client hears only now that its certificate is missing.
             if isinstance(error, ssl.SSLError):
-                raise refusal(error, address) from error
+                raise refusal(error, address, connection.tls) from error
         reason = (error.strerror or str(error)).lower()
         raise ConnectionBroken(
             f"the connection to the daemon at {address.url} broke: {reason}"
@@ -314,7 +318,7 @@ class Reply:
         """
         if self._bodyless:
             return
-        with _told(self._connection.address, self._connection.socket.gettimeout()):
+        with _told(self._connection, self._connection.socket.gettimeout()):
             if "chunked" in self.headers.get("transfer-encoding", "").lower():
                 yield from self._chunks()
             elif (length := self.headers.get("content-length", "")).isdecimal():

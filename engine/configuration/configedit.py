@@ -8,7 +8,7 @@ from typing import Final
 
 from olmkit.engine.configuration.configfiles import read_text
 from olmkit.engine.configuration.settingreader import Given, Kind
-from olmkit.engine.configuration.tomllines import Statement, statements
+from olmkit.engine.configuration.tomllines import comment_of, parse_document
 from olmkit.engine.errors import InvalidRequest
 from olmkit.modelfile.booleans import parse_boolean
 from olmkit.registry.replacing import write_in_place
@@ -62,10 +62,9 @@ def edited(text: str, key: str, value: Value | None, path: Path) -> str:
     A comment behind the value stays. Raises: InvalidRequest: the text is no TOML.
     """
     try:
-        tomllib.loads(text)
+        found = parse_document(text).statements
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequest(f"{path}: {str(error)[:1].lower()}{str(error)[1:]}") from error
-    found = list(statements(text))
     lines = text.split("\n")
     # A key behind a table's header would be the table's.
     tables = [each.first_line for each in found if each.text.lstrip().startswith("[")]
@@ -73,7 +72,7 @@ def edited(text: str, key: str, value: Value | None, path: Path) -> str:
     line = "" if value is None else f"{key} = {_toml(value)}"
     for each in found:
         if each.paths[0] == (key,) and each.first_line <= end:
-            kept = [line + _comment(each)] if value is not None else []
+            kept = [line + comment_of(each.text)] if value is not None else []
             lines[each.first_line - 1 : each.last_line] = kept
             return "\n".join(lines)
     if value is None:
@@ -87,18 +86,6 @@ def edited(text: str, key: str, value: Value | None, path: Path) -> str:
 def given_of(key: str, value: Value) -> Given:
     """What a file would give that has the value in it, to try whether it can be used."""
     return Given(key=key, value=value, origin="the value")
-
-
-def _comment(statement: Statement) -> str:
-    """The comment at the end of a statement, with the blanks before it."""
-    parsed = tomllib.loads(statement.text)
-    for match in re.finditer(r"[ \t]*#", statement.text):
-        try:
-            if tomllib.loads(statement.text[: match.start()]) == parsed:
-                return statement.text[match.start() :]
-        except tomllib.TOMLDecodeError:
-            continue
-    return ""
 
 
 def _toml(value: Value) -> str:

@@ -25,7 +25,8 @@ SYSTEM_FILE: Final = Path("/etc/olm") / FILE_NAME
 MAX_FILE_BYTES: Final = 64 * 1024
 PROJECT_KEYS: Final = frozenset({"context_length", "keep_alive", "nohistory", "on_overflow"})
 """What a project's file may set: how its own questions are asked."""
-
+PROJECT_ONLY_TRUE: Final = frozenset({"nohistory"})
+"""What a project may turn on and not off: whether a user's chats are kept is the user's to say."""
 
 SECRET_KEYS: Final = frozenset({"api_key"})
 
@@ -64,17 +65,42 @@ def user_file(environ: Mapping[str, str], home: Path | None) -> Path | None:
 def find_config_files(
     user: Path | None, directory: Path | None, *, system: Path = SYSTEM_FILE
 ) -> tuple[ConfigFile, ...]:
-    """The files that are there, the weakest first.
+    """The files that are there, or may be in a directory that is shut to us, the weakest first.
 
     `directory` is where the search for a project's file begins; None: there is none.
     """
-    found = [ConfigFile(scope=Scope.SYSTEM, path=system)] if system.is_file() else []
-    if user is not None and user.is_file():
+    found = [ConfigFile(scope=Scope.SYSTEM, path=system)] if _may_be_file(system) else []
+    if user is not None and _may_be_file(user):
         found.append(ConfigFile(scope=Scope.USER, path=user))
     project = find_project_file(directory) if directory is not None else None
-    if project is not None and not any(project.samefile(file.path) for file in found):
+    if project is not None and not any(_is_same(project, file.path) for file in found):
         found.append(ConfigFile(scope=Scope.PROJECT, path=project))
     return tuple(found)
+
+
+def is_missing(path: Path) -> bool:
+    """Whether nothing is at a path, as far as we may see."""
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _may_be_file(path: Path) -> bool:
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return not is_missing(path)
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return False
 
 
 def find_project_file(directory: Path) -> Path | None:
@@ -110,10 +136,28 @@ def read_values(files: Iterable[ConfigFile]) -> dict[str, Given]:
     return {given.key: given for file in files for given in _values(file)}
 
 
+def shut_to_us(file: ConfigFile) -> bool:
+    """Whether it is the system's and kept from this user, whose commands must work without it.
+
+    Root may read what is there; where even root may not, that is a fault to tell.
+    """
+    if file.scope is not Scope.SYSTEM or os.geteuid() == 0:
+        return False
+    try:
+        open(file.path, "rb").close()
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def exposed_secrets(files: Iterable[ConfigFile], values: Mapping[str, Given]) -> list[str]:
     """A sentence on each file that holds a secret and can be read by others."""
     return [
-        f"{file.path} holds {key} and can be read by others: chmod 600 it"
+        f"{file.path} holds {key} and can be read by others: "
+        # Who may not read the system's file loses all that it says.
+        + (f"move {key} into users' own files" if file.scope is Scope.SYSTEM else "chmod 600 it")
         for key in SECRET_KEYS & set(values)
         for file in files
         if values[key].origin.startswith(f"{file.path}:") and file.path.stat().st_mode & 0o077
@@ -138,18 +182,16 @@ def read_text(path: Path) -> str:
 def _values(file: ConfigFile) -> Iterator[Given]:
     import tomllib
 
-    from olmkit.engine.configuration.tomllines import statements
+    from olmkit.engine.configuration.tomllines import parse_document
 
     text = read_text(file.path)
     try:
-        document = tomllib.loads(text)
+        document = parse_document(text)
     except tomllib.TOMLDecodeError as error:
         raise InvalidRequest(f"{file.path}: {_lower(str(error))}") from error
-    except RecursionError as error:
-        raise InvalidRequest(f"{file.path} is nested too deeply") from error
-    for statement in statements(text):
+    for statement in document.statements:
         key = str(statement.paths[0][0])
-        value = document[key]
+        value = document.values[key]
         origin = f"{file.path}:{statement.first_line}"
         if isinstance(value, list) and all(isinstance(part, str) for part in value):
             value = tuple(value)
@@ -170,6 +212,12 @@ def _values(file: ConfigFile) -> Iterator[Given]:
                 if near
                 else f"a project may set {', '.join(sorted(PROJECT_KEYS))}; other settings belong"
                 " into your own file: `olm config set KEY VALUE`",
+            )
+        if file.scope is Scope.PROJECT and key in PROJECT_ONLY_TRUE and value is not True:
+            raise InvalidRequest(
+                f"{origin}: {key!r} can only be true in a project's file",
+                field=key,
+                hint=f"false belongs into your own file: `olm config set {key} false`",
             )
         yield Given(key=key, value=value, origin=origin, is_project=file.scope is Scope.PROJECT)
 

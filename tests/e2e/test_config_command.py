@@ -73,6 +73,7 @@ def test_secrets_are_listed_masked(environ: dict[str, str]) -> None:
         (["set", "noprune", "maybe"], "is not true or false"),
         (["set", "host", ":99999"], "is no port"),
         (["set", "--project", "host", ":1"], "cannot be set by a project's file"),
+        (["set", "--project", "nohistory", "0"], "can only be true in a project's file"),
         (["set", "--project", "--system", "nohistory", "1"], "only one of"),
         (["set", "num_parallel"], "requires a key and a value"),
         (["get"], "requires a key"),

@@ -17,6 +17,7 @@ from olmkit.registry.errors import StoreError
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import Store
+from support.nobody import as_nobody
 from support.smalldisk import run_on_small_disk
 from support.store_program import WEIGHTS
 from support.stores import GGUF, files_of, put_model
@@ -115,18 +116,6 @@ def test_a_lease_ends_with_its_process(store: Store) -> None:
         assert store.collect(grace_s=-1).spared == 1
         assert store.blobs.has(digest)
     assert [blob.digest for blob in store.collect(grace_s=-1).unused] == [digest]
-
-
-@contextmanager
-def as_nobody() -> Iterator[None]:
-    """Without the privileges of root, if the tests have them."""
-    user = os.geteuid()
-    if user == 0:
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ users and machines have.
 import asyncio
 import json
 import os
+import shutil
 import socket
 import ssl
 import subprocess
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import httpx
@@ -33,6 +35,7 @@ from olmkit.engine.errors import ApiError, DaemonNotRunning, DaemonUntrusted
 from olmkit.engine.settings import Settings
 from support import models
 from support.daemon import Daemon, free_port, running_daemon, start_daemon, wait_until
+from support.nobody import as_nobody
 from support.olm import OLM, daemons, olm, out
 
 pytestmark = pytest.mark.timeout(300)
@@ -325,8 +328,16 @@ def test_a_renewed_certificate_is_shown_from_the_next_connection_on(
     assert "another certificate" in daemon.log
 
 
-def test_clients_need_a_certificate_where_one_is_asked_for(tmp_path: Path) -> None:
-    authority, others = new_authority(tmp_path), trustme.CA()
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A directory that other users may search, unlike those above `tmp_path`."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_clients_need_a_certificate_where_one_is_asked_for(tmp_path: Path, public: Path) -> None:
+    authority, others = new_authority(public), trustme.CA()
     port = free_port()
     environ = {
         "OLM_HOST": f"https://0.0.0.0:{port}",
@@ -352,6 +363,26 @@ def test_clients_need_a_certificate_where_one_is_asked_for(tmp_path: Path) -> No
             assert "asks for a certificate" in str(caught.value.hint)
         with pytest.raises(DaemonUntrusted, match=r"not trusted: .*'localhost'"):
             client(mine, host="localhost").version()
+        key = Path(mine["OLM_TLS_KEY"])
+        key.chmod(0)
+        with as_nobody(), pytest.raises(ConnectionBroken) as caught:
+            client(mine).version()
+        assert f"{key} cannot be read: permission denied" in str(caught.value.hint)
+
+
+def test_a_key_that_a_user_may_not_read_is_not_missed_where_none_is_asked_for(
+    daemon: Daemon, authority: Authority, public: Path
+) -> None:
+    shutil.copy(authority.file, public / "ca.pem")
+    files = Authority(ca=authority.ca, folder=public).issue("me", "me")
+    certificate, key = Path(files["OLM_TLS_CERT"]), Path(files["OLM_TLS_KEY"])
+    tls = ClientTls(ca_bundle=str(public / "ca.pem"), certificate=certificate, key=key)
+    client = Client(address_of(daemon), tls=tls)
+    version = client.version()
+    for shut in (key, certificate):
+        shut.chmod(0)
+        with as_nobody():
+            assert client.version() == version
 
 
 @pytest.mark.parametrize("is_exposed", [True, False])

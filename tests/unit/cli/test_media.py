@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 
 from olmkit.cli.chat.media import MAX_TEXT_BYTES, extract_files, insert_texts, sniff
+from olmkit.cli.chat.slash import forgotten_text
 from olmkit.cli.errors import CliError
+from support.nobody import as_nobody
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 20
 
@@ -67,3 +69,31 @@ def test_names_without_a_file_stay_and_what_is_no_text_is_told(tmp_path: Path) -
     for name, said in (("x.bin", "is no text"), ("large.txt", "larger than")):
         with pytest.raises(CliError, match=said):
             insert_texts(f"@{tmp_path}/{name}")
+
+
+def test_a_word_that_is_too_long_for_a_path_is_a_word() -> None:
+    for prompt in (f"@/{'a' * 300}", f"/{'a' * 300}.png", "@/a\0b", "/a\0b.png"):
+        assert insert_texts(prompt) == (prompt, [])
+        assert extract_files(prompt) == (prompt, [])
+
+
+def test_a_path_into_a_shut_directory_is_told(tmp_path: Path) -> None:
+    shut = tmp_path / "shut"
+    shut.mkdir(mode=0)
+    with as_nobody(), pytest.raises(CliError, match=f"cannot read {shut}/a.png: permission denied"):
+        extract_files(f"{shut}/a.png")
+    with as_nobody(), pytest.raises(CliError, match=f"cannot read {shut}/a: permission denied"):
+        insert_texts(f"@{shut}/a")
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("one\ntwo", ": one"),
+        ("\n\n one", ": one"),
+        ("", "."),
+        (" \n", "."),
+    ],
+)
+def test_a_question_without_words_is_forgotten_too(question: str, said: str) -> None:
+    assert forgotten_text(question) == f"Forgot the question and its answer{said}"

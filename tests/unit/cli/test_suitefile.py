@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.cli.errors import NotFound, UsageError
-from olmkit.cli.testing.suitefile import Expectations, read_suite
+from olmkit.cli.testing.suitefile import MAX_CASES, Expectations, read_suite
 from olmkit.cli.testing.trials import chosen
 from olmkit.cli.testing.variants import Variant, variants
 
@@ -143,7 +143,7 @@ def test_what_is_wrong_is_told_with_its_line(
         (b"", "has no cases"),
         (b"[[case]", "line 1"),
         (b"\xff", "is no UTF-8 text"),
-        (b"a = " + b"[" * 5000 + b"]" * 5000, "recursion"),
+        (b"a = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
         (b"#" * (1 << 20) + b"##", "larger than 1 MiB"),
     ],
 )
@@ -181,3 +181,9 @@ def test_a_filter_takes_parts_and_patterns_and_what_they_are_compared_to(tmp_pat
     assert chosen(cases, []) == cases
     with pytest.raises(UsageError, match="no case fits nothing"):
         chosen(cases, ["nothing"])
+
+
+def test_the_largest_suite_is_read_once_and_not_once_a_case(tmp_path: Path) -> None:
+    cases = "".join(f"[[case]]\nname = '{at}'\nprompt = 'x'\n" for at in range(MAX_CASES))
+    suite = read_suite(suite_file(tmp_path, f"models = 'm'\n{cases}"))
+    assert [case.line for case in suite.cases] == list(range(2, 3 * MAX_CASES, 3))

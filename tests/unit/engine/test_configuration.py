@@ -3,6 +3,7 @@
 import os
 import tomllib
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, strategies
@@ -10,9 +11,10 @@ from hypothesis import given, strategies
 from olmkit.engine.configuration.configedit import Value, edited, parse_value, write_value
 from olmkit.engine.configuration.configfiles import PROJECT_KEYS, find_project_file, user_file
 from olmkit.engine.configuration.settingreader import Kind
-from olmkit.engine.configuration.tomllines import line_of, statements
+from olmkit.engine.configuration.tomllines import Lines, parse_document
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.settings import Settings
+from support.nobody import as_nobody
 
 ABSENT = Path("/absent/olm.toml")
 
@@ -143,6 +145,45 @@ def test_a_key_that_others_can_read_is_told(files: Files) -> None:
     assert files.load().api_key == "k"
 
 
+def test_a_key_in_the_systems_file_is_not_mended_by_shutting_all_out(files: Files) -> None:
+    files.system.write_text('api_key = "k"')
+    files.system.chmod(0o644)
+    assert files.load().warnings == (
+        f"{files.system} holds api_key and can be read by others: "
+        "move api_key into users' own files",
+    )
+
+
+@pytest.mark.parametrize("is_folder", [True, False])
+def test_a_systems_file_that_is_shut_to_a_user_does_not_count(
+    is_folder: bool,
+) -> None:
+    with TemporaryDirectory() as name:
+        root = Path(name)
+        root.chmod(0o755)
+        files = Files(root)
+        files.system.write_text("keep_alive = 7")
+        files.user.write_text("num_parallel = 3")
+        files.project.write_text("context_length = 512")
+        shut = files.system.parent if is_folder else files.system
+        shut.chmod(0)
+        with as_nobody():
+            settings = files.load()
+        assert settings.warnings == (f"{files.system} does not count: permission denied",)
+        assert (settings.keep_alive_s, settings.parallel) == (300, 3)
+        assert settings.project_fields == {"context_tokens"}
+        shut.chmod(0o700)
+
+
+def test_ones_own_file_has_to_be_readable(files: Files) -> None:
+    files.user.write_text("num_parallel = 3")
+    files.user.chmod(0)
+    with as_nobody(), pytest.raises(InvalidRequest, match="cannot be read: permission denied"):
+        files.load()
+    with as_nobody(), pytest.raises(InvalidRequest, match="cannot be read: permission denied"):
+        files.load(OLM_CONFIG=str(files.user))
+
+
 def test_a_file_that_is_named_has_to_be_there(files: Files, tmp_path: Path) -> None:
     files.user.write_text("keep_alive = 2")
     assert files.load(OLM_CONFIG="/dev/null").keep_alive_s == 300
@@ -164,6 +205,10 @@ def test_an_unknown_key_comes_with_the_nearest_one(files: Files) -> None:
         (b"keep_alive = '\xff'", "no text in UTF-8"),
         (b"#" * 70000, "larger than"),
         (b"a = " + b"[" * 5000 + b"]" * 5000, "nested too deeply"),
+        (b'\\"""\n' * 13000, "line 1"),
+        (b'"' + b'\\"' * 32000, "nterminated string"),
+        (b"a" + b".a" * 32000 + b" = 1", "more than 32 parts"),
+        (b"a = {'b'" + b" . b" * 16000 + b" = 1}", "more than 32 parts"),
     ],
 )
 def test_a_file_that_is_none_is_told_by_its_name(files: Files, raw: bytes, said: str) -> None:
@@ -184,6 +229,17 @@ def test_a_project_sets_nothing_but_how_it_asks(files: Files) -> None:
             with pytest.raises(InvalidRequest, match=r"cannot be set by a project's file"):
                 files.load()
     assert {"host", "api_key", "editor", "models", "home", "rpc"} & PROJECT_KEYS == set()
+
+
+@pytest.mark.parametrize("value", ["false", '""', "[]"])
+def test_a_project_turns_history_off_and_not_on(files: Files, value: str) -> None:
+    files.user.write_text("nohistory = true")
+    files.project.write_text(f"nohistory = {value}")
+    with pytest.raises(InvalidRequest, match="'nohistory' can only be true in a project's file"):
+        files.load()
+    files.user.write_text("nohistory = false")
+    files.project.write_text("nohistory = true")
+    assert files.load().no_history
 
 
 def test_the_nearest_file_upwards_counts_as_far_as_the_repository(tmp_path: Path) -> None:
@@ -221,14 +277,44 @@ def test_the_users_file_is_where_xdg_says_or_where_the_variable_does() -> None:
 def test_lines_are_found_behind_values_of_several_lines() -> None:
     text = 'a = """\nb = 1\n"""\n[[case]]\nname = "x" # c\n[case.options]\nseed = 1\n'
     text += "\n[[case]]\nexpect = [\n  { contains = 'y' },\n]\nd.e = 2\n"
-    assert line_of(text, ("a",)) == 1
-    assert line_of(text, ("case", 0, "name")) == 5
-    assert line_of(text, ("case", 0, "options", "seed")) == 7
-    assert line_of(text, ("case", 1, "expect", 0, "contains")) == 10
-    assert line_of(text, ("case", 1, "d", "e")) == 13
-    assert line_of(text, ("case", 1, "prompt")) == 9
-    assert line_of(text, ("nowhere",)) == 1
-    assert [each.first_line for each in statements(text)] == [1, 4, 5, 6, 7, 9, 10, 13]
+    document = parse_document(text)
+    line_of = Lines(document).of
+    assert line_of(("a",)) == 1
+    assert line_of(("case", 0, "name")) == 5
+    assert line_of(("case", 0, "options", "seed")) == 7
+    assert line_of(("case", 1, "expect", 0, "contains")) == 10
+    assert line_of(("case", 1, "d", "e")) == 13
+    assert line_of(("case", 1, "prompt")) == 9
+    assert line_of(("nowhere",)) == 1
+    assert [each.first_line for each in document.statements] == [1, 4, 5, 6, 7, 9, 10, 13]
+
+
+def test_statements_end_where_nothing_is_open_in_them() -> None:
+    texts = [
+        'a = [ # ]\n  \'[\', "]", # "\n]',
+        '"#\'[".b = { c = \']\', \'d"\' = "\\\\", e = "\\"[" } # it\'s [',
+        'f = """[\n\\""" \\\\"""""  # "',
+        "g = '''\n]''{\n\\'''''",
+        'h = """"""',
+        "i = ''''''",
+        "[[j.k]] # [",
+        '[\'l]\'."m\\""]',
+        "n = 07:32:00",
+    ]
+    found = parse_document("\n\n# ]\n".join(texts)).statements
+    assert [each.text for each in found] == texts
+
+
+def test_long_statements_and_many_are_read_a_fixed_number_of_times() -> None:
+    text = "a = [\n" + "1,\n" * 200_000 + "]\n" + "[[case]]\nb = 1\n" * 20_000
+    lines = Lines(parse_document(text))
+    assert lines.of(("case", 0)) == 200_003
+    assert [lines.of(("case", at, "b")) for at in range(20_000)] == list(range(200_004, 240_003, 2))
+
+
+def test_lines_may_end_as_those_of_windows_do() -> None:
+    document = parse_document("a = 1\r\n\r\n# c\r\n[[b]]\r\nc = [\r\n]\r\nd = 2\r\n")
+    assert [each.first_line for each in document.statements] == [1, 4, 5, 7]
 
 
 BEFORE = """# mine
@@ -249,6 +335,8 @@ def test_a_change_leaves_all_else_as_it_was() -> None:
     assert edited(BEFORE, "keep_alive", None, ABSENT) == BEFORE.replace(
         'keep_alive = "5m"   # long\n', ""
     )
+    long = f'keep_alive = "{"#" * 60_000}" # {"#" * 500_000}'
+    assert edited(long, "keep_alive", 7, ABSENT) == f"keep_alive = 7{long[60_015:]}"
     assert edited("[table]\nx = 1\n", "x", 2, ABSENT) == "x = 2\n[table]\nx = 1\n"
 
 

@@ -1,0 +1,23 @@
+"""Paths as users type them: words that may be too long, name nothing, or lie in a shut directory.
+
+`Path.exists` and its like raise for some of these, and which ones depends on Python's version.
+"""
+
+import os
+from pathlib import Path
+
+from olmkit.cli.errors import CliError
+
+
+def typed_status(path: Path) -> os.stat_result | None:
+    """What is at the path; None: nothing, or it can be no path.
+
+    Raises:
+        CliError: its directory may not be searched.
+    """
+    try:
+        return path.stat()
+    except PermissionError as error:
+        raise CliError(f"cannot read {path}: permission denied") from error
+    except (OSError, ValueError):
+        return None
