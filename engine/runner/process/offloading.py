@@ -13,9 +13,19 @@ _SPLIT_MODES: Final = {SplitMode.LAYER: 1, SplitMode.ROW: 2, SplitMode.TENSOR: 3
 
 
 def offload_of(layout: Layout | None) -> Offload | None:
-    """What llama.cpp is told of a layout; None: it decides by itself."""
+    """What llama.cpp is told of a layout; None: it decides by itself.
+
+    Raises:
+        RequestFailed: tensors are to be split over devices of other machines. Answers are wrong
+            there, without an error (seen with two RPC devices and llama.cpp 0c1e570).
+    """
     if layout is None:
         return None
+    if layout.split_mode is SplitMode.TENSOR and any(map(is_remote, device_names(layout))):
+        raise RequestFailed(
+            FailureKind.UNSUPPORTED,
+            "tensors cannot be split over devices of other machines (OLM_SPLIT_MODE=tensor)",
+        )
     return Offload(
         layers=tuple((share.device, share.layers) for share in layout.shares),
         cpu_expert_layers=layout.cpu_expert_layers,
