@@ -80,7 +80,7 @@ attack: dev    ## every attack of docs/security.md on daemons of its own, and a 
 fuzz: dev       ## the property tests again and again with new seeds: make fuzz MINUTES=60
 	@end=$$(( $$(date +%s) + 60 * $(MINUTES) )); rounds=0; \
 	while [ $$(date +%s) -lt $$end ]; do \
-	    $(BIN)/pytest -q -x tests/property --hypothesis-seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') || exit 1; \
+	    $(BIN)/pytest -q -x tests/property --hypothesis-profile=fuzz --hypothesis-seed=$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ') || exit 1; \
 	    rounds=$$((rounds + 1)); \
 	done; echo "$$rounds rounds in $(MINUTES) minutes, nothing found"
 

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-# No test measures time: machines are shared.
-settings.register_profile("olm", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# No test measures time: machines are shared. The cases are the same in every run, so that a change
+# fails for what it did; `make fuzz` looks for new ones.
+settings.register_profile("fuzz", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("olm", settings.get_profile("fuzz"), derandomize=True)
 settings.load_profile("olm")
 
 # A shell that starts the tests in the background ignores Ctrl-C for them, and so for every program

@@ -219,7 +219,8 @@ def read_header(path: Path, *, name: str | None = None) -> GgufHeader:
             stream = GgufStream(file, name=name, size_bytes=size_bytes)
             version, tensor_count, metadata_count = _read_counts(stream)
             metadata = read_metadata(stream, metadata_count)
-            _check_limits(stream, metadata)
+            if wrong := excess(metadata.get("general.architecture"), metadata):
+                raise stream.fail(wrong)
             alignment = alignment_of(stream, metadata)
             table = [read_tensor(stream) for _ in range(tensor_count)]
             data_offset = -(-stream.position // alignment) * alignment
@@ -253,13 +254,16 @@ def _read_counts(stream: GgufStream) -> tuple[int, int, int]:
     return version, tensor_count, metadata_count
 
 
-def _check_limits(stream: GgufStream, metadata: Mapping[str, Value]) -> None:
-    """Refuse numbers that no model has, before anybody counts up to them."""
-    architecture = metadata.get("general.architecture")
+def excess(architecture: object, metadata: Mapping[str, object]) -> str:
+    """A number that no model has, as the end of a sentence; empty: there is none.
+
+    Nobody may count up to it.
+    """
     for name, limit in _LIMITS.items():
         value = metadata.get(f"{architecture}.{name}")
         if isinstance(value, GgufArray):
-            raise stream.fail(f"{architecture}.{name} lists {value.count} numbers")
-        for number in value if isinstance(value, tuple) else (value,):
+            return f"{architecture}.{name} lists {value.count} numbers"
+        for number in value if isinstance(value, list | tuple) else (value,):
             if isinstance(number, int | float) and number > limit:
-                raise stream.fail(f"{architecture}.{name} is {number}, over {limit}")
+                return f"{architecture}.{name} is {number}, over {limit}"
+    return ""

@@ -77,6 +77,16 @@ def test_any_value_anywhere_is_converted_or_refused(
     assert read_header(target).architecture == read_header(target).metadata["general.architecture"]
 
 
+def test_a_number_that_no_model_has_is_refused(
+    originals: dict[str, dict[str, Path]], tmp_path: Path
+) -> None:
+    changed = tmp_path / "config.json"
+    content = json.loads(originals["bert"]["config.json"].read_text())
+    changed.write_text(json.dumps(content | {"hidden_size": 2**31}))
+    with pytest.raises(ModelNotCreatable, match=r"bert\.embedding_length is 2147483648, over"):
+        convert_directory(originals["bert"] | {"config.json": changed}, tmp_path / "m.gguf")
+
+
 @given(content=st.binary(max_size=120))
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_a_sentencepiece_model_or_refused(content: bytes) -> None:

@@ -27,7 +27,7 @@ from olmkit.engine.create.convert.checkpoint import Checkpoint, directory_files
 from olmkit.engine.create.convert.general import general_metadata
 from olmkit.engine.create.convert.hyperparameters import Hyperparameters
 from olmkit.engine.errors import ModelNotCreatable
-from olmkit.engine.gguf.header import GgufHeader
+from olmkit.engine.gguf.header import GgufHeader, excess
 from olmkit.engine.gguf.writer import Metadata, OnProgress, write_gguf
 
 __all__ = ["ARCHITECTURES", "REVISION", "convert_adapter", "convert_directory", "directory_files"]
@@ -63,6 +63,8 @@ def convert_directory(
     model = _architecture(checkpoint)
     tensors = model.tensors()
     own = {f"{model.name}.{key}": value for key, value in model.parameters().items()}
+    if wrong := excess(model.name, own):
+        raise ModelNotCreatable(f"config.json describes no model: {wrong}")
     metadata: Metadata = (
         general_metadata(checkpoint, model.name, tensors, model.matrix_type)
         | own
