@@ -56,14 +56,23 @@ def parse_moment(text: str, *, now_s: float) -> datetime:
         ValueError: it names none; in one sentence without a full stop.
     """
     try:
-        if text.replace(".", "", 1).isdecimal():
-            return datetime.fromtimestamp(float(text), UTC)
         if text[-1:] in ("s", "m", "h"):
             return datetime.fromtimestamp(now_s - parse_duration(text), UTC)
-        moment = datetime.fromisoformat(text)
-        return moment if moment.tzinfo else moment.astimezone()
+        return parse_instant(text)
     except (ValueError, OverflowError, OSError) as error:
         raise ValueError(f"{text[:_MAX_TEXT]!r} is no time") from error
+
+
+def parse_instant(text: str) -> datetime:
+    """An aware time of RFC 3339, which is the machine's without a zone, or seconds of the epoch.
+
+    Raises:
+        ValueError, OverflowError, OSError: it is none, or none that there can be.
+    """
+    if text.replace(".", "", 1).isdecimal():
+        return datetime.fromtimestamp(float(text), UTC)
+    instant = datetime.fromisoformat(text)
+    return instant if instant.tzinfo else instant.astimezone()
 
 
 def keep_alive_seconds(seconds: float) -> float:

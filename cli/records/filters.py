@@ -9,6 +9,7 @@ from olmkit.cli.errors import UsageError
 from olmkit.cli.nearest import near_hint
 from olmkit.cli.records.dataform import Record
 from olmkit.cli.records.recordlist import Filter, Test
+from olmkit.engine.durations import parse_instant
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
@@ -129,12 +130,9 @@ def parse_time(text: str, now: datetime) -> datetime:
         UsageError: it is none of these.
     """
     try:
-        if text.replace(".", "", 1).isdecimal():
-            return datetime.fromtimestamp(float(text), UTC)
         if text[:1].isdecimal() and text[-1:] in _UNITS:
             return now - timedelta(seconds=_age_s(text))
-        instant = datetime.fromisoformat(text)
-        return instant if instant.tzinfo else instant.astimezone()
+        return parse_instant(text)
     except (ValueError, OverflowError, OSError) as error:
         raise UsageError(
             f"{text[:80]!r} is no time", hint="an age as 24h, or a date as 2026-08-01T12:00:00Z"
