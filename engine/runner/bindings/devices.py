@@ -3,7 +3,8 @@
 import ctypes
 import enum
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -119,24 +120,8 @@ def can_allocate(device: str, size_bytes: int) -> bool:
         NativeError: there is no such device.
     """
     (handle,) = find_devices([device])
-    buffer_type = _function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
-    largest = _function("ggml_backend_buft_get_max_size", _size, ctypes.c_void_p)
-    allocate = _function("ggml_backend_buft_alloc_buffer", ctypes.c_void_p, ctypes.c_void_p, _size)
-    free = _function("ggml_backend_buffer_free", None, ctypes.c_void_p)
-    kind = buffer_type(handle)
-    block_bytes = max(1, largest(kind))
-    buffers = []
-    try:
-        while size_bytes > 0:
-            buffer = allocate(kind, min(size_bytes, block_bytes))
-            if not buffer:
-                return False
-            buffers.append(buffer)
-            size_bytes -= block_bytes
-        return True
-    finally:
-        for buffer in buffers:
-            free(buffer)
+    with _allocated(handle, size_bytes) as blocks:
+        return blocks is not None
 
 
 def write_speed(device: str, size_bytes: int) -> float | None:
@@ -150,22 +135,37 @@ def write_speed(device: str, size_bytes: int) -> float | None:
     (handle,) = find_devices([device])
     if _is_remote(handle):
         return None
-    buffer_type = _function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
-    allocate = _function("ggml_backend_buft_alloc_buffer", ctypes.c_void_p, ctypes.c_void_p, _size)
     clear = _function("ggml_backend_buffer_clear", None, ctypes.c_void_p, ctypes.c_uint8)
-    free = _function("ggml_backend_buffer_free", None, ctypes.c_void_p)
-    buffer = allocate(buffer_type(handle), size_bytes)
-    if not buffer:
-        return None
-    try:
+    with _allocated(handle, size_bytes) as blocks:
+        if blocks is None:
+            return None
         best_s = float("inf")
         for value in range(_ROUNDS):
             began_s = time.perf_counter()
-            clear(buffer, value)
+            for block in blocks:
+                clear(block, value)
             best_s = min(best_s, time.perf_counter() - began_s)
         return size_bytes / best_s
+
+
+@contextmanager
+def _allocated(handle: int, size_bytes: int) -> Iterator[list[int] | None]:
+    """Memory of a device until the end, in blocks as large as it gives any; None: it gives less."""
+    buffer_type = _function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
+    largest = _function("ggml_backend_buft_get_max_size", _size, ctypes.c_void_p)
+    allocate = _function("ggml_backend_buft_alloc_buffer", ctypes.c_void_p, ctypes.c_void_p, _size)
+    free = _function("ggml_backend_buffer_free", None, ctypes.c_void_p)
+    kind = buffer_type(handle)
+    block_bytes = max(1, largest(kind))
+    blocks: list[int] = []
+    try:
+        while size_bytes > 0 and (block := allocate(kind, min(size_bytes, block_bytes))):
+            blocks.append(block)
+            size_bytes -= block_bytes
+        yield blocks if size_bytes <= 0 else None
     finally:
-        free(buffer)
+        for block in blocks:
+            free(block)
 
 
 def cpu_buffer_type() -> int:
