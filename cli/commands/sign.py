@@ -11,7 +11,7 @@ from typer import Argument, Option
 from olmkit.cli.errors import CliError, UsageError
 from olmkit.cli.flags import Insecure
 from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
-from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.dataform import Record, data_form
 from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
@@ -65,8 +65,8 @@ def sign(
         )
     if generate_key:
         public, file = _generated(Path(key), terminal)
-        value = {"key": str(file), "signer": public.fingerprint}
-        show_value(value, form, terminal, lambda: terminal.data(f"{file}\n"))
+        made: Record = {"key": str(file), "signer": public.fingerprint}
+        show_value(made, form, terminal, lambda: terminal.data(f"{file}\n"))
         return
     from olmkit.registry.signatures.publickeys import read_key_file
     from olmkit.registry.signatures.signingkeys import parse_private_key
@@ -87,7 +87,7 @@ def sign(
             signature=base64.b64encode(private.sign(payload)).decode(),
             insecure=insecure,
         )
-    value = {
+    value: Record = {
         "model": pinned.short,
         "digest": str(pinned.digest),
         "signer": private.public.fingerprint,

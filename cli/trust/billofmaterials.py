@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 from olmkit import __version__
 from olmkit.cli.trust.licences import find_licence, licence_title
+from olmkit.modelfile.errors import ModelfileError
+from olmkit.modelfile.parser import parse
 from olmkit.registry.oci.reference import DEFAULT_HOST, PYPI_SCHEME, Reference, is_address
 
 SCHEMA: Final = "http://cyclonedx.org/schema/bom-1.6.schema.json"
@@ -138,7 +140,7 @@ def _licences(details: Object, info: Object) -> list[dict[str, Any]]:
     texts = [
         *_texts(info.get("general.license")),
         *_texts(info.get("general.license.name")),
-        *_texts(details.get("license")),
+        *_licence_texts(details),
     ]
     found: dict[str, dict[str, Any]] = {}
     for text in texts:
@@ -146,6 +148,14 @@ def _licences(details: Object, info: Object) -> list[dict[str, Any]]:
         name = known or licence_title(text)
         found.setdefault(name, {"license": {"id": name} if known else {"name": name}})
     return list(found.values())
+
+
+def _licence_texts(details: Object) -> list[str]:
+    """The texts of the licence layers, one by one: `license` has them in one piece."""
+    try:
+        return list(parse(str(details.get("modelfile", ""))).licenses)
+    except ModelfileError:
+        return _texts(details.get("license"))
 
 
 def _bases(info: Object) -> Iterator[dict[str, Any]]:

@@ -1,6 +1,6 @@
 # fish completion for olm; written by `olm completion fish`
 function __olm_needs_command
-    not __fish_seen_subcommand_from run session embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help
+    not __fish_seen_subcommand_from run session embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify sign sbom cache system stop key serve start launch service export config info doctor version completion help
 end
 complete -c olm -f
 complete -c olm -n __olm_needs_command -s v -l version -d 'Show the version'
@@ -40,7 +40,9 @@ complete -c olm -n __olm_needs_command -a history -d 'Show which instruction mad
 complete -c olm -n __olm_needs_command -a save -d 'Write models to an archive'
 complete -c olm -n __olm_needs_command -a load -d 'Take models out of an archive'
 complete -c olm -n __olm_needs_command -a lock -d 'Record the digests of a project'\''s models'
-complete -c olm -n __olm_needs_command -a verify -d 'Hash models again, to find damage'
+complete -c olm -n __olm_needs_command -a verify -d 'Hash models again, and check who signed them'
+complete -c olm -n __olm_needs_command -a sign -d 'Sign a model at its registry'
+complete -c olm -n __olm_needs_command -a sbom -d 'Print a bill of what a model is made of'
 complete -c olm -n __olm_needs_command -a cache -d 'Show, warm or remove what is kept of prompts'
 complete -c olm -n __olm_needs_command -a system -d 'Show or reclaim disk space'
 complete -c olm -n __olm_needs_command -a stop -d 'Unload models'
@@ -127,6 +129,8 @@ complete -c olm -n '__fish_seen_subcommand_from pull' -l progress -x -a 'auto pl
 complete -c olm -n '__fish_seen_subcommand_from pull' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l quant -x -d 'Take this quantization, such as Q4_K_M, where the name stands for several.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l locked -d 'Fetch what `olm.lock` says: that digest, or nothing.'
+complete -c olm -n '__fish_seen_subcommand_from pull' -l key -x -d 'A public key, such as cosign.pub, that must have signed the model; several: one of them.'
+complete -c olm -n '__fish_seen_subcommand_from pull' -l signed-as -x -d 'With --key: names it may be signed as, such as ghcr.io/team/*, instead of its own.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -l json -d 'The same as --format json.'
 complete -c olm -n '__fish_seen_subcommand_from pull' -s h -l help -d 'Show help.'
@@ -269,13 +273,27 @@ complete -c olm -n '__fish_seen_subcommand_from load' -l json -d 'The same as --
 complete -c olm -n '__fish_seen_subcommand_from load' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from load' -F
 complete -c olm -n '__fish_seen_subcommand_from lock' -l file -r -F -d 'The lock file.'
+complete -c olm -n '__fish_seen_subcommand_from lock' -l key -x -d 'A public key, such as cosign.pub, that must have signed the model; several: one of them.'
+complete -c olm -n '__fish_seen_subcommand_from lock' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from lock' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from lock' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from verify' -l key -x -d 'A public key, such as cosign.pub, that must have signed the model; several: one of them.'
+complete -c olm -n '__fish_seen_subcommand_from verify' -l signed-as -x -d 'With --key: names it may be signed as, such as ghcr.io/team/*, instead of its own.'
+complete -c olm -n '__fish_seen_subcommand_from verify' -l policy -x -d 'A policy that the models must be good for.'
+complete -c olm -n '__fish_seen_subcommand_from verify' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
 complete -c olm -n '__fish_seen_subcommand_from verify' -s q -l quiet -d 'Show no progress.'
 complete -c olm -n '__fish_seen_subcommand_from verify' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
 complete -c olm -n '__fish_seen_subcommand_from verify' -l json -d 'The same as --format json.'
 complete -c olm -n '__fish_seen_subcommand_from verify' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from verify' -a '(olm __complete models (commandline -ct))'
+complete -c olm -n '__fish_seen_subcommand_from sign' -l key -x -d 'The private key.'
+complete -c olm -n '__fish_seen_subcommand_from sign' -l generate-key -d 'Make a key in that file, and its public half in one of .pub.'
+complete -c olm -n '__fish_seen_subcommand_from sign' -l insecure -d 'Allow a registry without TLS or a valid certificate.'
+complete -c olm -n '__fish_seen_subcommand_from sign' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
+complete -c olm -n '__fish_seen_subcommand_from sign' -l json -d 'The same as --format json.'
+complete -c olm -n '__fish_seen_subcommand_from sign' -s h -l help -d 'Show help.'
+complete -c olm -n '__fish_seen_subcommand_from sbom' -s o -l output -x -d 'A file, instead of standard output.'
+complete -c olm -n '__fish_seen_subcommand_from sbom' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from cache' -s f -l file -r -F -d 'warm: the system message; - reads stdin.'
 complete -c olm -n '__fish_seen_subcommand_from cache' -s a -l all -d 'rm: of all models.'
 complete -c olm -n '__fish_seen_subcommand_from cache' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
@@ -333,4 +351,4 @@ complete -c olm -n '__fish_seen_subcommand_from version' -s h -l help -d 'Show h
 complete -c olm -n '__fish_seen_subcommand_from completion' -s h -l help -d 'Show help.'
 complete -c olm -n '__fish_seen_subcommand_from completion' -a 'bash zsh fish'
 complete -c olm -n '__fish_seen_subcommand_from help' -s h -l help -d 'Show help.'
-complete -c olm -n '__fish_seen_subcommand_from help' -a 'run session embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify cache system stop key serve start launch service export config info doctor version completion help'
+complete -c olm -n '__fish_seen_subcommand_from help' -a 'run session embed rerank replay test pull push login logout create show diff plan prompt parse bench ls list images ps stats events logs wait cp rm rmi tag inspect history save load lock verify sign sbom cache system stop key serve start launch service export config info doctor version completion help'

@@ -24,6 +24,7 @@ from olmkit.registry import shortnames
 from olmkit.registry.errors import ModelNotFound
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import PYPI_HOST, Reference
+from olmkit.registry.push import pushes
 from olmkit.registry.sources import HUGGING_FACE_HOSTS
 
 if TYPE_CHECKING:  # cryptography and an HTTP client, which come with the first request
@@ -37,7 +38,7 @@ class SignaturesRequest(msgspec.Struct, kw_only=True, frozen=True):
     model: str = ""
     insecure: bool = False
     fresh: bool = False
-    """Ask the registry, also where signatures are kept in the store."""
+    """Ask the registry of a stored model; else only what is kept of it is told."""
 
 
 class SignRequest(msgspec.Struct, kw_only=True, frozen=True):
@@ -59,6 +60,8 @@ class _Subject:
     reference: Reference
     digest: Digest | None
     """Of the stored manifest; None: nothing is stored under the name."""
+    pushed: Digest | None = None
+    """What the registry has instead, where the model was pushed in another format."""
 
 
 async def signatures(request: Request) -> Response:
@@ -78,6 +81,7 @@ def _signatures(api: Api, body: SignaturesRequest) -> dict[str, Any]:
     return {
         "model": subject.reference.short,
         "stored": subject.digest is not None,
+        "pushed": None if subject.pushed is None else str(subject.pushed),
         **as_json(evidence),
     }
 
@@ -90,7 +94,11 @@ def _subject(api: Api, body: SignaturesRequest) -> _Subject:
         path = api.services.settings.home / "shortnames.toml"
         reference = Reference.parse(shortnames.expand(name, path=path))
         return _Subject(reference=reference, digest=None)
-    return _Subject(reference=model.reference, digest=model.manifest_digest)
+    return _Subject(
+        reference=model.reference,
+        digest=model.manifest_digest,
+        pushed=pushes.find(api.services.store, model.reference, model.manifest_digest),
+    )
 
 
 def _evidence(api: Api, subject: _Subject, body: SignaturesRequest) -> "Evidence":
@@ -106,11 +114,8 @@ def _evidence(api: Api, subject: _Subject, body: SignaturesRequest) -> "Evidence
 
     store, reference, digest = api.services.store, subject.reference, subject.digest
     if digest is not None:
-        kept = keptsignatures.find(store, digest)
-        if reference.host in (PYPI_HOST, *HUGGING_FACE_HOSTS) or (
-            kept.signatures and not body.fresh
-        ):
-            return kept
+        if not body.fresh or reference.host in (PYPI_HOST, *HUGGING_FACE_HOSTS):
+            return keptsignatures.find(store, digest)
     elif reference.host in (PYPI_HOST, *HUGGING_FACE_HOSTS):
         raise ModelNotFound(
             f"model {reference.short!r} is not in the store, and its source has no signatures",
