@@ -18,7 +18,6 @@ from olmkit.engine.api.native import (
     pullcreate,
     push,
     saveload,
-    signatures,
     status,
     tokenize,
     types,
@@ -38,7 +37,7 @@ from olmkit.engine.api.openai.responses import (
     stored_input_items,
     stored_response,
 )
-from olmkit.engine.api.operations import anthropicreplies, openaireplies
+from olmkit.engine.api.operations import anthropicreplies, openaireplies, signatures
 from olmkit.engine.api.operations.descriptions import docs, openapi
 from olmkit.engine.api.operations.events import events
 from olmkit.engine.api.operations.plan import plan

@@ -21,6 +21,7 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Index
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.signatures import secretbox
+from olmkit.registry.signatures.cosigntags import ANNOTATION
 from olmkit.registry.signatures.evidence import (
     Evidence,
     Signature,
@@ -39,6 +40,7 @@ from olmkit.registry.signatures.signingkeys import (
 )
 from olmkit.registry.signatures.simplesigning import parse_payload, payload_of
 
+RECORDED = Path(__file__).parents[2] / "support" / "recorded" / "cosign_signature.json"
 KEY, OTHER = new_key(), new_key()
 MODEL = Reference.parse("ghcr.io/team/m:1")
 DIGEST = Digest.of(b"manifest")
@@ -82,6 +84,27 @@ def test_a_key_is_opened_by_its_password_alone() -> None:
     assert parse_private_key(pem, "k", lambda: b"secret").public == KEY.public
     with pytest.raises(InvalidKey, match=r"k cannot be opened with this password"):
         parse_private_key(pem, "k", lambda: b"Secret")
+
+
+def test_what_cosign_made_is_read_as_cosign_meant_it() -> None:
+    """A key, a text and two signatures of cosign 2.4.3, the first of which is by another key."""
+    recorded = json.loads(RECORDED.read_text())
+    key = parse_private_key(recorded["key"].encode(), "cosign.key", lambda: b"pw")
+    assert key.public == parse_pem(recorded["public"].encode(), "cosign.pub")
+    digest = Digest(recorded["digest"])
+    reference = Reference.parse(recorded["name"])
+    found = [
+        Signature(
+            payload=recorded["blobs"][layer["digest"]].encode(),
+            signature=base64.b64decode(layer["annotations"][ANNOTATION]),
+        )
+        for layer in recorded["manifest"]["layers"]
+    ]
+    assert [one.payload for one in found] == [payload_of(reference, digest)] * 2
+    told = Evidence(digest=digest, signatures=tuple(found))
+    assert signer_of(told, reference, [key.public]) == key.public
+    with pytest.raises(NotTrusted):
+        signer_of(replace(told, signatures=tuple(found[:1])), reference, [key.public])
 
 
 def test_a_key_that_would_take_all_memory_is_refused_before_a_password_is_asked() -> None:
