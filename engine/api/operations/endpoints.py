@@ -37,7 +37,7 @@ from olmkit.engine.api.openai.responses import (
     stored_input_items,
     stored_response,
 )
-from olmkit.engine.api.operations import anthropicreplies, openaireplies, signatures
+from olmkit.engine.api.operations import anthropicreplies, openaireplies
 from olmkit.engine.api.operations.descriptions import docs, openapi
 from olmkit.engine.api.operations.events import events
 from olmkit.engine.api.operations.plan import plan
@@ -48,6 +48,7 @@ from olmkit.engine.api.operations.stats import stats
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.sse import EVENT_STREAM
 from olmkit.engine.api.streams import NDJSON
+from olmkit.engine.api.trust import signatures
 
 Handler = Callable[[Request], Awaitable[Response]]
 Body = type[msgspec.Struct]
