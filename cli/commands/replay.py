@@ -32,7 +32,8 @@ def replay(
     answer = OneAnswer(model=str(request.get("model")), digest=digest)
     client = daemon(terminal)
     name = digest if digest == answer.model else str(inspect(client, digest)["names"][0])
-    chunks = client.generate({**request, "model": name})
+    ask = client.chat if "messages" in request else client.generate
+    chunks = ask({**request, "model": name})
     if not diff:
         show(chunks, answer, Form.JSON if json else Form.TEXT, Asking(), terminal)
         return
