@@ -14,7 +14,7 @@ from olmkit.cli.screen.output import display_width
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.settings import client_of, load_settings
 from olmkit.cli.testing.results import Outcome, Result, as_json, summary
-from olmkit.cli.testing.suitefile import DEFAULT_FILE, Case, read_suite
+from olmkit.cli.testing.suitefile import DEFAULT_FILES, Case, default_suite, read_suite
 from olmkit.cli.testing.trials import Trials, chosen
 from olmkit.cli.testing.variants import Variant, variants
 
@@ -30,8 +30,8 @@ HEADER = ("MODEL", "CASE", "RESULT", "TIME", "TOKENS")
 
 def test(
     file: Annotated[
-        str, Argument(metavar="[FILE]", help=f"The suite; {DEFAULT_FILE} if none is named.")
-    ] = DEFAULT_FILE,
+        str, Argument(metavar="[FILE]", help=f"The suite; {' or '.join(DEFAULT_FILES[:2])}.")
+    ] = "",
     model: Annotated[
         list[str] | None,
         Option("--model", metavar="MODEL", help="Instead of the suite's models; repeatable."),
@@ -68,9 +68,9 @@ def test(
 ) -> None:
     """Ask models the questions of a suite, and hold their answers against what it expects.
 
-    A suite is a TOML file; docs/testing.md describes it. An answer that is not what was expected
-    ends the command with 14. What keeps an answer away (a bad suite, a missing model, no daemon)
-    ends it with the exit status of that cause, whatever else failed.
+    A suite is a TOML or YAML file; docs/testing.md describes it. An answer that is not what was
+    expected ends the command with 14. What keeps an answer away (a bad suite, a missing model, no
+    daemon) ends it with the exit status of that cause, whatever else failed.
 
     --json and --format print one object, with --list one a trial.
 
@@ -78,6 +78,7 @@ def test(
     """
     form = TRIALS.form(format=format, json=json)
     terminal = Terminal()
+    file = file or default_suite()
     suite = read_suite(file)
     cases = chosen(suite.cases, filter or [])
     folder = Path() if model else suite.path.parent
