@@ -8,6 +8,7 @@ from olmkit.cli.records.filters import equals, glob
 from olmkit.cli.records.recordlist import Column, RecordList, View
 from olmkit.cli.screen.terminal import visible
 from olmkit.cli.screen.units import size_text
+from olmkit.engine.client.loadedmodels import Wanted
 
 Look = tuple[float, Sequence[Mapping[str, Any]]]
 """When the daemon looked, in seconds, and what it saw of each model."""
@@ -42,10 +43,17 @@ def _rate(before: object, now: object, span_s: float, factor: int) -> float | No
     return round(max(0.0, now - before) * factor / span_s, 1)
 
 
-def chosen(models: Iterable[Record], names: Sequence[str]) -> list[Record]:
-    """Those of these names, `:latest` understood; all for no names."""
-    wanted = {name.lower() for name in names} | {f"{name.lower()}:latest" for name in names}
-    return [one for one in models if not names or str(one.get("name", "")).lower() in wanted]
+def chosen(models: Iterable[Record], wanted: Sequence[Wanted]) -> list[Record]:
+    """Those that answer one of the wanted models; all where none is named."""
+    return [
+        one
+        for one in models
+        if not wanted
+        or any(
+            each.is_answered_by(str(one.get("name", "")), one.get("serves") or ())
+            for each in wanted
+        )
+    ]
 
 
 def _number(member: str, form: str = "g") -> Callable[[Record, View], str]:

@@ -6,7 +6,6 @@ Lives in the daemon's event loop; nothing here may be called from another thread
 import asyncio
 import logging
 import math
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -234,11 +233,9 @@ class Pool:
         buffers = as_loaded(spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
         return replace(placed, buffers=tuple(buffers))
 
-    def waiting(self) -> Counter[str]:
-        """How many requests wait for a lease, by the name of their model."""
-        return Counter(
-            request.spec.name for request in self._requests.values() if not request.granted.done()
-        )
+    def waiting(self) -> list[Loadable]:
+        """The model of each request that waits for a lease."""
+        return [each.spec for each in self._requests.values() if not each.granted.done()]
 
     @property
     def evictions(self) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import msgspec
@@ -79,18 +80,30 @@ async def recommendations(request: Request) -> Response:
 async def ps(request: Request) -> Response:
     """The loaded models, the one that stays longest first."""
     api = api_of(request)
-    instances = [one for one in api.services.pool.instances() if may_see(one)]
+    instances = await own_instances(api)
     running = await asyncio.gather(*(_running(api, instance) for instance in instances))
     return json_reply(RunningModels(models=running))
 
 
-def may_see(instance: InstanceInfo) -> bool:
-    """Whether the model is one of the caller's."""
+async def own_instances(api: Api) -> list[InstanceInfo]:
+    """The loaded models that answer models of the caller's, each as one of those."""
+    found = []
+    for instance in api.services.pool.instances():
+        if may_see(instance.name):
+            found.append(instance)
+        elif (own := await api.catalog.own(instance.model_key)) is not None:
+            digest = str(own.manifest_digest)
+            found.append(replace(instance, name=own.reference.short, digest=digest))
+    return found
+
+
+def may_see(name: str) -> bool:
+    """Whether a model of that name is one of the caller's."""
     caller = current()
     if caller.models is None:
         return True
     try:
-        return caller.may_use(Reference.parse(instance.name))
+        return caller.may_use(Reference.parse(name))
     except InvalidReference:
         return False  # a file, which has no name that a pattern could cover
 
