@@ -22,7 +22,7 @@ def test_no_request_is_lost_and_no_process_left(olm_home: Path) -> None:
         assert (came.kills, came.stops) == (6, 1)
         assert came.lost == []
         assert set(came.ends) <= {"done", "runner_died"}
-        # A load that was killed is not tried again at once.
+        # A load that was killed twice is not tried again at once.
         wait_until(lambda: ask(daemon, "m", "And now?")[0] == "done", timeout_s=120, what="peace")
         children = psutil.Process(daemon.process.pid).children(recursive=True)
         assert len(daemon.runners()) == 1
