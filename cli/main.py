@@ -22,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             return _say(f"olm version {__version__}\n")
         if words[:1] == ["__complete"]:
-            from olmkit.cli.generated.shapes import candidates
+            from olmkit.cli.generated.placevalues import candidates
 
             return _say("".join(f"{name}\n" for name in candidates(words[1:])))
         from olmkit.cli.app import run

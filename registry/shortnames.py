@@ -63,6 +63,16 @@ def find_modelfile(text: str, *, path: Path | None = None) -> str | None:
     return BUILT_IN_MODELFILES.get(name)
 
 
+def names(path: Path) -> list[str]:
+    """All short names: those of the user's table, and the built-in ones.
+
+    Raises:
+        StoreError: the user's table cannot be read.
+    """
+    tables = (read_table(path), read_table(path, "modelfiles"), BUILT_IN, BUILT_IN_MODELFILES)
+    return sorted({name for table in tables for name in table})
+
+
 def read_table(path: Path, table_name: str = "shortnames") -> dict[str, str]:
     """One of the user's tables, its names case folded; empty when there is no such file.
 

@@ -23,6 +23,8 @@ settings.load_profile("olm")
 # that they start; tests that interrupt programs need the ordinary disposition.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+os.environ.pop("CI", None)  # programs draw on the terminals of the tests
+
 # Tests run side by side. Threads of llama.cpp that spin while they wait for one another take the
 # processor from a neighbour, which makes both several times slower; these sleep.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")

@@ -4,6 +4,7 @@ from olmkit.cli.chat.asking import Asking
 from olmkit.cli.screen.progress import Waiting
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.engine.client import Client
+from olmkit.engine.client.loadedmodels import find_loaded
 
 
 def load(client: Client, model: str, asking: Asking, terminal: Terminal) -> None:
@@ -15,7 +16,8 @@ def load(client: Client, model: str, asking: Asking, terminal: Terminal) -> None
 
 def say_notes(client: Client, name: str, terminal: Terminal) -> None:
     """In which ways the model has less than was asked for, if it is still loaded."""
-    for model in client.running():
-        if name in (model.name, model.name.removesuffix(":latest")):
-            for note in model.notes:
-                terminal.message(f"warning: {visible(note)}\n")
+    if not any(model.notes for model in client.running()):
+        return
+    for model in find_loaded(client, name):
+        for note in model.notes:
+            terminal.message(f"warning: {visible(note)}\n")

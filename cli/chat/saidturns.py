@@ -9,6 +9,7 @@ from olmkit.cli.chat.answer import timings_text
 from olmkit.cli.chat.session import Chat
 from olmkit.cli.errors import CliError
 from olmkit.cli.screen.progress import Waiting
+from olmkit.engine.client.loadedmodels import find_loaded
 from olmkit.engine.client.replies import Timings
 
 SPEAKERS: Final = {"user": "You", "system": "System"}
@@ -21,11 +22,7 @@ def tokens_text(chat: Chat) -> str:
     with Waiting(chat.terminal):
         prompt = chat.client.render({"model": chat.model, "messages": chat.messages()})
         count = len(chat.client.tokenize(chat.model, prompt))
-    contexts = [
-        model.context_tokens
-        for model in chat.client.running()
-        if chat.model in (model.name, model.name.removesuffix(":latest"))
-    ]
+    contexts = [model.context_tokens for model in find_loaded(chat.client, chat.model)]
     if not contexts or not contexts[0]:
         return f"{count} tokens"
     return f"{count} of {contexts[0]} tokens ({100 * count / contexts[0]:.0f}%)"

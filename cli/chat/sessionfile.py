@@ -1,8 +1,11 @@
 """Chats that are kept by name: one JSON file each in `OLM_HOME/sessions`, for its owner alone."""
 
+import fcntl
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -38,6 +41,37 @@ class SessionFile:
             )
         self.name = name
         self.path = sessions_folder(home) / f"{name}.json"
+        self._lock = self.path.with_suffix(".lock")
+
+    @contextmanager
+    def held(self, *, on_wait: Callable[[], None] | None = None) -> Iterator[None]:
+        """Keeps the session to this process: no other goes on with it, or removes it, meanwhile.
+
+        Where another process holds it, `on_wait` is called and its end waited for.
+
+        Raises:
+            CliError: another process holds it, and there is no `on_wait`; it cannot be locked.
+        """
+        try:
+            self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+            descriptor = os.open(self._lock, flags, 0o600)
+        except OSError as error:
+            reason = (error.strerror or "").lower()
+            raise CliError(f"cannot lock the session {self.path}: {reason}") from error
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                if on_wait is None:
+                    raise CliError(
+                        f"the session {self.name!r} is in use by another command"
+                    ) from error
+                on_wait()
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def read(self) -> KeptSession | None:
         """What is kept; None: nothing yet.
@@ -78,9 +112,16 @@ class SessionFile:
             raise CliError(f"cannot keep the session in {self.path}: {error}") from error
 
     def remove(self) -> None:
-        """Forgets the session. Raises: NotFound: there is none; CliError: it cannot be removed."""
+        """Forgets the session.
+
+        Raises:
+            NotFound: there is none.
+            CliError: another process holds it; it cannot be removed.
+        """
         try:
-            self.path.unlink()
+            with self.held():
+                self._lock.unlink(missing_ok=True)
+                self.path.unlink()
         except FileNotFoundError as error:
             raise NotFound(
                 f"there is no session {self.name!r}", hint="`olm session ls` shows them"

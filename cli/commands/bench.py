@@ -1,6 +1,5 @@
 """`olm bench`: how fast a model is on this machine."""
 
-import json as jsonlib
 import time
 from typing import Annotated, Any
 
@@ -22,6 +21,9 @@ from olmkit.cli.measuring.savedrun import (
 from olmkit.cli.measuring.workloads import Ask
 from olmkit.cli.oneshot.constraints import parse_assignments
 from olmkit.cli.oneshot.deadline import parse_timeout
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.engine.client import Client
@@ -53,7 +55,8 @@ def bench(
     no_pull: Annotated[
         bool, Option("--no-pull", help="Fail if the store lacks the model.")
     ] = False,
-    json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Measure how fast a model is on this machine.
 
@@ -64,6 +67,7 @@ def bench(
     the time; loading is not part of it. With --compare requests are as long as those of the file;
     a speedup over 1 is better, of times and of rates.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     time_s = parse_timeout(time_)
     if time_s is None:
@@ -83,12 +87,10 @@ def bench(
     value = run_json(run, subjects, generates=generates)
     if save_:
         save(save_, value)
-    if json:
-        if saved is not None:
-            value["compared"] = compared_json(run, saved)
-        terminal.data(jsonlib.dumps(value, ensure_ascii=False) + "\n")
-    else:
-        terminal.data(bench_table(run, saved.figures if saved is not None else None))
+    if saved is not None:
+        value["compared"] = compared_json(run, saved)
+    table = bench_table(run, saved.figures if saved is not None else None)
+    show_value(value, form, terminal, lambda: terminal.data(table))
     told = notes(run, wished_rounds=rounds, time_s=time_s)
     told += differences(saved, subjects) if saved is not None else []
     for note in told:

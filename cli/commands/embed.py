@@ -9,6 +9,9 @@ from olmkit.cli.building.findmodel import find_model
 from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 
@@ -35,14 +38,15 @@ def embed(
     no_pull: Annotated[
         bool, Option("--no-pull", help="Fail if the store lacks the model.")
     ] = False,
-    json: Annotated[
-        bool, Option("--json", help="Print one JSON object: vectors, tokens, timings.")
-    ] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Print the vector of each text, a JSON array a line.
 
     Standard input, if there are no texts, is one text as a whole; with --lines it is one a line.
+    --json and --format print one object: vectors, tokens, timings.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     if texts and lines:
         raise UsageError("--lines goes with standard input, not with words")
@@ -62,17 +66,18 @@ def embed(
         find_model(client, digest or model, terminal, pulls=not no_pull)
         reply = client.request("POST", "/api/embed", body, timeout_s=None)
     vectors = reply["embeddings"]
-    if json:
-        value = {
-            "model": model,
-            "embeddings": vectors,
-            "tokens": {"prompt": reply.get("prompt_eval_count", 0)},
-            "timings": {
-                "total_ns": reply.get("total_duration", 0),
-                "load_ns": reply.get("load_duration", 0),
-            },
-        }
-        terminal.data(jsonlib.dumps(value) + "\n")
-    else:
+    record = {
+        "model": model,
+        "embeddings": vectors,
+        "tokens": {"prompt": reply.get("prompt_eval_count", 0)},
+        "timings": {
+            "total_ns": reply.get("total_duration", 0),
+            "load_ns": reply.get("load_duration", 0),
+        },
+    }
+
+    def show() -> None:
         rows = (jsonlib.dumps(vector, separators=(",", ":")) for vector in vectors)
         terminal.data("".join(f"{row}\n" for row in rows))
+
+    show_value(record, form, terminal, show)

@@ -3,16 +3,21 @@
 import contextlib
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Final
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
-from olmkit.cli.records.dataform import json_line
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
 from olmkit.cli.records.filters import parse_time
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import load_settings
 from olmkit.cli.watching.logfiles import LogReader, is_about, is_from, last, parse_line
+
+FIELDS: Final = dict.fromkeys(("time", "level", "msg", "model", "runner"), "")
+"""What a template may ask of every line."""
 
 
 def logs(
@@ -29,14 +34,17 @@ def logs(
     since: Annotated[
         str, Option("--since", metavar="TIME", help="Begin at an age as 10m, or a date.")
     ] = "",
-    json: Annotated[bool, Option("--json", help="Print one JSON object a line.")] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show the log of the daemon that olm started in the background.
 
     The log is read from its files, those that were moved aside because they were full included.
     OLM_DEBUG=1, set where the daemon starts, makes it say more, a runner's own lines included.
-    Prompts and answers are never logged.
+    Prompts and answers are never logged. Templates of --format know time, level, msg, model and
+    runner, empty where a line does not say, and what else a line has.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     settings = load_settings(terminal)
     if not settings.address.is_local:
@@ -53,7 +61,9 @@ def logs(
                 yield line
 
     def show(line: str) -> None:
-        terminal.data(json_line(parse_line(line) or {"msg": line}) if json else line + "\n")
+        facts = {} if form.is_text else parse_line(line) or {"msg": line}
+        record = facts if form.template is None else FIELDS | facts
+        show_value(record, form, terminal, lambda: terminal.data(line + "\n"))
 
     reader = LogReader(settings.log_file)
     with contextlib.closing(reader):

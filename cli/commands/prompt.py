@@ -9,7 +9,9 @@ from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.asking import parse_think
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
-from olmkit.cli.records.dataform import json_line
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form, json_line
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.cli.thinkflag import ThinkCommand
@@ -41,20 +43,21 @@ def prompt(
     tokens: Annotated[
         bool, Option("--tokens", help="Token ids, a JSON array, instead of text.")
     ] = False,
-    json: Annotated[
-        bool, Option("--json", help="One JSON object: the text, and with --tokens their ids.")
-    ] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Show the exact prompt that a model would get.
 
     The model's template is applied as a chat applies it, with its system prompt and messages.
     Standard output carries the text and nothing else, not even a line break at its end. The model
     is not loaded; --tokens reads its vocabulary alone. Token ids begin and end with what the
-    model adds by itself, such as BOS, which need not be part of the text.
+    model adds by itself, such as BOS, which need not be part of the text. --json and --format
+    print one object: the text, and with --tokens the ids.
 
     FILE is `-` for standard input; without --messages, text there comes before the words of the
     prompt. A file of messages may also be the body of a request to /api/chat.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     if raw and (messages or tools or system is not None or think is not None):
         raise UsageError("--raw goes with a prompt and --tokens only")
@@ -80,12 +83,9 @@ def prompt(
         if not raw:
             text = client.render({**body, "model": name, "messages": turns})
         ids = client.tokenize(name, text) if tokens else None
-        if json:
-            terminal.data(json_line({"model": model, "prompt": text, "tokens": ids}))
-        elif ids is not None:
-            terminal.data(json_line(ids))
-        else:
-            terminal.data(text)
+    shown = text if ids is None else json_line(ids)
+    record = {"model": model, "prompt": text, "tokens": ids}
+    show_value(record, form, terminal, lambda: terminal.data(shown))
 
 
 def _conversation(file: str, terminal: Terminal) -> tuple[Turns, dict[str, object]]:

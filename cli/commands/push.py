@@ -5,8 +5,8 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.flags import Insecure, QuietName
-from olmkit.cli.records.arrived import show_arrived
-from olmkit.cli.records.dataform import DataForm
+from olmkit.cli.records.arrived import ARRIVED, show_arrived
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
 from olmkit.cli.screen.progress import ProgressOption, ProgressStyle, progress_display
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
@@ -19,10 +19,10 @@ def push(
     quiet: QuietName = False,
     progress: ProgressOption = ProgressStyle.AUTO,
     insecure: Insecure = False,
-    format: Annotated[
+    as_: Annotated[
         str,
         Option(
-            "--format",
+            "--as",
             metavar="FORMAT",
             help="modelpack (default outside of Ollama's registry), ollama or docker.",
         ),
@@ -38,30 +38,31 @@ def push(
             help="Make the name mean all quantizations that have a tag in its repository here.",
         ),
     ] = False,
-    json: Annotated[
-        bool, Option("--json", help="Print name, digest and size at the end, as JSON.")
-    ] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Send a model to a registry.
 
     The name says to which one: `olm cp` gives a model another name. What the registry has already
-    is not sent again; after an interruption the next push goes on from there.
+    is not sent again; after an interruption the next push goes on from there. --json and --format
+    tell at the end which name, digest and size the model has.
 
     With --all-quants, `olm pull` of the name takes the quantization that fits best.
     """
+    form = ARRIVED.form(format=format, json=json)
     terminal = Terminal()
     client = daemon(terminal)
     with progress_display(terminal, quiet=quiet, style=progress) as display:
         events = client.push(
             model,
             insecure=insecure,
-            format=format,
+            format=as_,
             all_quantizations=all_quants,
             compress=compress,
         )
         for event in events:
             display.show(event)
-    if json:
-        show_arrived(client, [model], DataForm(is_json=True), terminal)
+    if not form.is_text:
+        show_arrived(client, [model], form, terminal)
     elif quiet:
         terminal.data(f"{model}\n")

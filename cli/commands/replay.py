@@ -5,10 +5,14 @@ from typing import Annotated
 from typer import Argument, Option
 
 from olmkit.cli.chat.asking import Asking
-from olmkit.cli.errors import ExpectationFailed
+from olmkit.cli.errors import ExpectationFailed, UsageError
 from olmkit.cli.oneshot.oneanswer import OneAnswer
 from olmkit.cli.oneshot.onerequest import Form, show
 from olmkit.cli.oneshot.recording import read_recording
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.recordlist import show_value
+from olmkit.cli.screen.progress import Waiting
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.engine.client.storereplies import inspect
@@ -19,25 +23,35 @@ def replay(
     diff: Annotated[
         bool, Option("--diff", help="Print how the answer differs; exit with 14 if it does.")
     ] = False,
-    json: Annotated[bool, Option("--json", help="Print one JSON object, as `olm run`.")] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Ask a recorded question again, of the very model that answered it.
 
     The model is found by its digest, whatever its name means by now. What was recorded with
-    --reproducible is answered with the same bytes on the same machine and engine.
+    --reproducible is answered with the same bytes on the same machine and engine. --json and
+    --format print the object of `olm run --json`.
     """
+    form = data_form(format=format, json=json)
+    if diff and not form.is_text:
+        raise UsageError("--diff prints a difference, not the answer of --json and --format")
     terminal = Terminal()
     request, recorded = read_recording(file, terminal)
     digest = str(recorded.get("digest") or request.get("model") or "")
     answer = OneAnswer(model=str(request.get("model")), digest=digest)
     client = daemon(terminal)
     name = digest if digest == answer.model else str(inspect(client, digest)["names"][0])
-    chunks = client.generate({**request, "model": name})
-    if not diff:
-        show(chunks, answer, Form.JSON if json else Form.TEXT, Asking(), terminal)
+    ask = client.chat if "messages" in request else client.generate
+    chunks = ask({**request, "model": name})
+    if form.is_text and not diff:
+        show(chunks, answer, Form.TEXT, Asking(), terminal)
         return
-    for chunk in chunks:
-        answer.add(chunk)
+    with Waiting(terminal):
+        for chunk in chunks:
+            answer.add(chunk)
+    if not diff:
+        show_value(answer.as_json(), form, terminal, lambda: None)
+        return
     before = str(recorded.get("text", ""))
     if answer.text == before:
         terminal.message("the answer is the same\n")

@@ -1,6 +1,5 @@
 """`olm rerank`: documents in the order in which they answer a query."""
 
-import json as jsonlib
 from typing import Annotated
 
 from typer import Argument, Option
@@ -9,6 +8,9 @@ from olmkit.cli.building.findmodel import find_model
 from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import data_form
+from olmkit.cli.records.recordlist import show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 
@@ -35,14 +37,15 @@ def rerank(
     no_pull: Annotated[
         bool, Option("--no-pull", help="Fail if the store lacks the model.")
     ] = False,
-    json: Annotated[
-        bool, Option("--json", help="Print one JSON object: results, tokens, timings.")
-    ] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Print documents by how well they answer a query, the best first.
 
-    A line is the score, a tabulator and the document.
+    A line is the score, a tabulator and the document. --json and --format print one object:
+    results, tokens, timings.
     """
+    form = data_form(format=format, json=json)
     terminal = Terminal()
     texts = documents or [line for line in join_prompt(terminal, []).splitlines() if line]
     if not texts:
@@ -65,17 +68,18 @@ def rerank(
         {"index": one["index"], "score": one["relevance_score"], "text": texts[one["index"]]}
         for one in reply["results"]
     ]
-    if json:
-        value = {
-            "model": model,
-            "results": results,
-            "tokens": {"prompt": reply.get("prompt_eval_count", 0)},
-            "timings": {
-                "total_ns": reply.get("total_duration", 0),
-                "load_ns": reply.get("load_duration", 0),
-            },
-        }
-        terminal.data(jsonlib.dumps(value, ensure_ascii=False) + "\n")
-    else:
+    record = {
+        "model": model,
+        "results": results,
+        "tokens": {"prompt": reply.get("prompt_eval_count", 0)},
+        "timings": {
+            "total_ns": reply.get("total_duration", 0),
+            "load_ns": reply.get("load_duration", 0),
+        },
+    }
+
+    def show() -> None:
         rows = (f"{one['score']:.4f}\t{' '.join(one['text'].split())}\n" for one in results)
         terminal.data("".join(rows))
+
+    show_value(record, form, terminal, show)

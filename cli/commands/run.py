@@ -1,6 +1,8 @@
 """`olm run`: one answer, or a chat."""
 
 import threading
+from contextlib import ExitStack, nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
@@ -146,6 +148,8 @@ def run(
     Text on standard input comes before the words of the prompt. A standard output that is no
     terminal carries the answer alone, with a newline at its end if it has none; progress,
     thoughts and timings go to standard error.
+    With --session the prompt is asked in the chat that is kept by that name, and kept with its
+    answer; a system message is kept too, other flags count for this prompt alone.
     An empty prompt loads the model. An embedding model prints its vector as a JSON array.
 
     An answer that is cut, repeats itself or is not the JSON that was asked for is printed, and
@@ -186,8 +190,6 @@ def run(
         )
     kept = None
     if session:
-        if not chats:
-            raise UsageError("--session goes with a chat: no prompt, on a terminal")
         from olmkit.cli.chat.sessionfile import SessionFile
 
         kept = SessionFile(settings.home, session)
@@ -203,6 +205,8 @@ def run(
             if asking.think is None and "thinking" in details.capabilities:
                 asking.think = True
             if "embedding" in details.capabilities:
+                if kept is not None:
+                    raise UsageError(f"--session is for chats, and {model} is an embedding model")
                 if form is not Form.TEXT or record:
                     raise UsageError(
                         f"{model} is an embedding model", hint="`olm embed --json` prints JSON"
@@ -214,7 +218,13 @@ def run(
                 request = Request(
                     text=text, system=system, images=image or [], form=form, record=record
                 )
-                generate(client, name, details, request, asking, terminal)
+                with ExitStack() as stack:
+                    if kept is not None:
+                        from olmkit.cli.oneshot.keptquestion import Conversation
+
+                        opened = Conversation.opened(kept, system, terminal)
+                        request = replace(request, conversation=stack.enter_context(opened))
+                    generate(client, name, details, request, asking, terminal)
 
 
 def _chat(
@@ -226,7 +236,7 @@ def _chat(
     settings: Settings,
     kept: "SessionFile | None",
 ) -> None:
-    with terminal.held_input():
+    with terminal.held_input(), nullcontext() if kept is None else kept.held():
         # Both take their time: the line editor's imports, and the model's load.
         imports = threading.Thread(target=_import_repl)
         imports.start()

@@ -17,6 +17,7 @@ from olmkit.cli.settings import daemon
 from olmkit.cli.watching.runnerrates import RUNNERS, chosen, with_rates
 from olmkit.engine.client import Client
 from olmkit.engine.client.eventreplies import runner_stats
+from olmkit.engine.client.loadedmodels import Wanted
 
 INTERVAL_S = 1.0
 """Rates are taken over this time."""
@@ -44,8 +45,9 @@ def stats(
     terminal = Terminal()
     redraws = form.is_text and stream and terminal.shows_data and os.environ.get("TERM") != "dumb"
     drawn = 0
-    for seen in looks(daemon(terminal, start=False)):
-        found = chosen(seen, models or [])
+    client = daemon(terminal, start=False)
+    for seen in looks(client):
+        found = chosen(seen, [Wanted.of(client, model) for model in models or ()])
         if redraws:
             text = RUNNERS.table(RUNNERS.chosen(found, form), View(datetime.now(UTC)))
             text = _fitted(text, *terminal.size)

@@ -8,11 +8,9 @@ from typer import Argument
 from olmkit.cli.each import for_each
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.engine.client import Client
+from olmkit.engine.client.loadedmodels import find_loaded
 from olmkit.engine.errors import ApiError, DaemonNotRunning
 
-ID_DIGITS = 4
-"""Of an ID, the fewest that name a model."""
 UNLOAD_S = 5.0
 """A runner that does not end by itself is ended by force within three seconds."""
 
@@ -32,8 +30,13 @@ def stop(
     def unload(model: str) -> None:
         try:
             client.unload(model)
-            if _is_still_loaded(client, model):
+            deadline_s = time.monotonic() + UNLOAD_S
+            while find_loaded(client, model):
+                if time.monotonic() < deadline_s:
+                    time.sleep(0.05)
+                    continue
                 terminal.message(f"{model} is still answering: it is unloaded when it is done\n")
+                break
         except DaemonNotRunning:
             if not client.address.is_local:
                 raise
@@ -45,18 +48,3 @@ def stop(
             ) from error
 
     for_each(models, unload, terminal)
-
-
-def _is_still_loaded(client: Client, model: str) -> bool:
-    """Whether the model is there after some seconds, by the name or ID that was given."""
-    names = {model, model if ":" in model.rpartition("/")[2] else f"{model}:latest"}
-    begins = model.removeprefix("sha256:").lower()
-    deadline_s = time.monotonic() + UNLOAD_S
-    while any(
-        one.name in names or (len(begins) >= ID_DIGITS and one.digest.startswith(begins))
-        for one in client.running()
-    ):
-        if time.monotonic() > deadline_s:
-            return True
-        time.sleep(0.05)
-    return False

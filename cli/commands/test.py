@@ -1,6 +1,5 @@
 """`olm test`: asks models the questions of a suite, and holds their answers against it."""
 
-import json as jsonlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Final
@@ -8,12 +7,14 @@ from typing import Annotated, Final
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, ExpectationFailed, UsageError
-from olmkit.cli.records.recordlist import Column, RecordList
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.records.dataform import DataForm
+from olmkit.cli.records.recordlist import Column, RecordList, show_value
 from olmkit.cli.screen.output import display_width
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.settings import client_of, load_settings
 from olmkit.cli.testing.results import Outcome, Result, as_json, summary
-from olmkit.cli.testing.suitefile import DEFAULT_FILE, Case, read_suite
+from olmkit.cli.testing.suitefile import DEFAULT_FILES, Case, default_suite, read_suite
 from olmkit.cli.testing.trials import Trials, chosen
 from olmkit.cli.testing.variants import Variant, variants
 
@@ -29,8 +30,8 @@ HEADER = ("MODEL", "CASE", "RESULT", "TIME", "TOKENS")
 
 def test(
     file: Annotated[
-        str, Argument(metavar="[FILE]", help=f"The suite; {DEFAULT_FILE} if none is named.")
-    ] = DEFAULT_FILE,
+        str, Argument(metavar="[FILE]", help=f"The suite; {' or '.join(DEFAULT_FILES[:2])}.")
+    ] = "",
     model: Annotated[
         list[str] | None,
         Option("--model", metavar="MODEL", help="Instead of the suite's models; repeatable."),
@@ -55,7 +56,8 @@ def test(
         bool,
         Option("--ephemeral", help="Use a daemon and a store of its own, which vanish at the end."),
     ] = False,
-    json: Annotated[bool, Option("--json", help="Print one JSON object.")] = False,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
     junit: Annotated[
         str, Option("--junit", metavar="FILE", help="Write the results there as JUnit's XML.")
     ] = "",
@@ -66,13 +68,17 @@ def test(
 ) -> None:
     """Ask models the questions of a suite, and hold their answers against what it expects.
 
-    A suite is a TOML file; docs/testing.md describes it. An answer that is not what was expected
-    ends the command with 14. What keeps an answer away (a bad suite, a missing model, no daemon)
-    ends it with the exit status of that cause, whatever else failed.
+    A suite is a TOML or YAML file; docs/testing.md describes it. An answer that is not what was
+    expected ends the command with 14. What keeps an answer away (a bad suite, a missing model, no
+    daemon) ends it with the exit status of that cause, whatever else failed.
+
+    --json and --format print one object, with --list one a trial.
 
     Nothing is asked twice unless --retries or the suite says so.
     """
+    form = TRIALS.form(format=format, json=json)
     terminal = Terminal()
+    file = file or default_suite()
     suite = read_suite(file)
     cases = chosen(suite.cases, filter or [])
     folder = Path() if model else suite.path.parent
@@ -82,7 +88,7 @@ def test(
             f"{file} names no models", hint='models = ["demo"] does, or --model on the command line'
         )
     if list_:
-        _list(terminal, matrix, cases, json=json)
+        _list(terminal, matrix, cases, form)
         return
     results: list[Result] = []
     with ExitStack() as stack:
@@ -92,24 +98,24 @@ def test(
 
             settings = stack.enter_context(private_daemon(settings))
         client = client_of(settings, terminal, start=not ephemeral)
-        table = None if json else _Rows(terminal, matrix, cases)
+        table = _Rows(terminal, matrix, cases) if form.is_text else None
         trials = Trials(client, settings, terminal, pulls=not no_pull, retries=retries)
         for result in trials.run(matrix, cases):
             results.append(result)
             if table is not None:
                 table.show(result)
-    _report(terminal, file, results, json=json, junit=junit, github=github)
+    _report(terminal, file, results, form, junit=junit, github=github)
 
 
 def _list(
-    terminal: Terminal, matrix: tuple[Variant, ...], cases: tuple[Case, ...], *, json: bool
+    terminal: Terminal, matrix: tuple[Variant, ...], cases: tuple[Case, ...], form: DataForm
 ) -> None:
     records = [
         {"model": variant.label, "case": case.name, "line": case.line}
         for variant in matrix
         for case in cases
     ]
-    TRIALS.show(records, TRIALS.form(json=json), terminal)
+    TRIALS.show(records, form, terminal)
 
 
 class _Rows:
@@ -157,7 +163,13 @@ class _Rows:
 
 
 def _report(
-    terminal: Terminal, file: str, results: list[Result], *, json: bool, junit: str, github: bool
+    terminal: Terminal,
+    file: str,
+    results: list[Result],
+    form: DataForm,
+    *,
+    junit: str,
+    github: bool,
 ) -> None:
     """What is written at the end, and the exit status.
 
@@ -165,10 +177,8 @@ def _report(
         Exception: what kept the first answer away that did not come.
         ExpectationFailed: all answers came, and one was not what was expected.
     """
-    if json:
-        terminal.data(jsonlib.dumps(as_json(file, results), ensure_ascii=False) + "\n")
-    else:
-        terminal.data(f"\n{summary(results)}\n")
+    text = f"\n{summary(results)}\n"
+    show_value(as_json(file, results), form, terminal, lambda: terminal.data(text))
     if junit:
         from olmkit.cli.testing.junit import junit_xml
 

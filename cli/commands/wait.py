@@ -11,11 +11,8 @@ from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.engine.client import Client
 from olmkit.engine.client.eventreplies import follow_events
-from olmkit.engine.client.storereplies import inspect
+from olmkit.engine.client.loadedmodels import Digests, serving
 from olmkit.engine.errors import ApiError, DaemonNotRunning, ModelUnloadable
-
-Digests = tuple[str, ...]
-"""Of the files that a loaded model consists of; it answers all models that consist of them."""
 
 
 class Condition(enum.StrEnum):
@@ -60,7 +57,7 @@ def _until(client: Client, models: list[str], condition: Condition) -> None:
         ModelUnloadable: a load that was waited for failed.
         DaemonNotRunning: the daemon ended first.
     """
-    wanted = {_serving(client, model) for model in models}
+    wanted = {serving(client, model) for model in models}
     # Opened first: what changes after the question below is in the events.
     with contextlib.closing(follow_events(client, filters=[("type", "model")])) as events:
         if _holds(client, wanted, condition):
@@ -80,15 +77,9 @@ def _holds(client: Client, wanted: set[Digests], condition: Condition) -> bool:
     return wanted <= loaded if condition is Condition.LOADED else not wanted & loaded
 
 
-def _serving(client: Client, model: str) -> Digests:
-    """What is loaded for a stored model, under this name or another's."""
-    found = inspect(client, model)
-    return tuple(found["serves"] or [found["id"]])  # what cannot be loaded shares with nothing
-
-
 def _failed(client: Client, name: str) -> Digests:
     """Of a model that was not loaded; empty for what is not stored, such as a file."""
     try:
-        return _serving(client, name)
+        return serving(client, name)
     except ApiError:
         return ()

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from olmkit.cli.chat.asking import Asking
 from olmkit.cli.chat.preload import say_notes
@@ -12,8 +13,11 @@ from olmkit.cli.errors import UsageError
 from olmkit.cli.oneshot.oneanswer import OneAnswer, judge, piece_line
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.client import Client
-from olmkit.engine.client.replies import Chunk, ModelDetails
+from olmkit.engine.client.replies import Chunk, Message, ModelDetails
 from olmkit.engine.client.storereplies import inspect
+
+if TYPE_CHECKING:
+    from olmkit.cli.oneshot.keptquestion import Conversation
 
 
 class Form(enum.Enum):
@@ -35,6 +39,8 @@ class Request:
     form: Form = Form.TEXT
     record: str = ""
     """The file to record to; empty for none."""
+    conversation: "Conversation | None" = None
+    """The chat that it is asked in, which keeps it."""
 
 
 def generate(
@@ -52,9 +58,24 @@ def generate(
     """
     from olmkit.cli.chat.answer import dropped_text, timings_text
 
-    body = _body(name, details, request, asking, terminal)
+    chat = request.conversation if request.text else None
+    if chat is not None:
+        asking.options = chat.options | asking.options
+    question = _question(details, request, terminal)
+    body = asking.body(name)
+    if chat is not None:
+        body["messages"] = chat.messages(question)
+    else:
+        body["prompt"] = question.content
+        if request.system is not None:
+            body["system"] = request.system
+        if question.images:
+            body["images"] = list(question.images)
     answer = OneAnswer(model=name, digest=_digest(client, name, request))
-    show(client.generate(body), answer, request.form, asking, terminal)
+    chunks = client.generate(body) if chat is None else client.chat(body)
+    show(chunks, answer, request.form, asking, terminal)
+    if chat is not None:
+        chat.keep(name, question, answer)
     if request.record:
         from olmkit.cli.oneshot.recording import write_recording
 
@@ -130,17 +151,9 @@ def own_limit_tokens(details: ModelDetails) -> int | None:
     return None
 
 
-def _body(
-    name: str,
-    details: ModelDetails,
-    request: Request,
-    asking: Asking,
-    terminal: Terminal,
-) -> dict[str, object]:
-    body, text = asking.body(name), request.text
-    if request.system is not None:
-        body["system"] = request.system
-    images: list[str] = []
+def _question(details: ModelDetails, request: Request, terminal: Terminal) -> Message:
+    """What the user says, with the images that flags or the text name."""
+    text, images = request.text, []
     if request.images or details.is_multimodal:
         from olmkit.cli.chat.media import extract_files, read_media
 
@@ -150,9 +163,7 @@ def _body(
             for attachment in attachments:
                 terminal.message(f"Added {attachment.kind} '{attachment.path}'\n")
             images += [attachment.data for attachment in attachments]
-        body["images"] = images
-    body["prompt"] = text
-    return body
+    return Message(role="user", content=text, images=tuple(images))
 
 
 def _digest(client: Client, name: str, request: Request) -> str:

@@ -1,4 +1,4 @@
-"""A suite read from its TOML file: models, questions, and what is expected of the answers."""
+"""A suite read from its file, TOML or YAML: models, questions, what is expected of the answers."""
 
 import json
 import re
@@ -11,15 +11,17 @@ from typing import Final
 from olmkit.cli.errors import CliError, NotFound, UsageError
 from olmkit.cli.oneshot.deadline import parse_timeout
 from olmkit.cli.testing.suitetable import SuiteText, Table
-from olmkit.engine.configuration.tomllines import parse_document
+from olmkit.engine.configuration.tomllines import Document, parse_document
 from olmkit.modelfile.errors import InvalidParameter
 from olmkit.modelfile.parameters import info
 
 MAX_SUITE_BYTES: Final = 1 << 20
 MAX_CASES: Final = 10_000
 MAX_PATTERN_CHARACTERS: Final = 4096
-DEFAULT_FILE: Final = "olm-test.toml"
+DEFAULT_FILES: Final = ("olm-test.toml", "olm-test.yaml", "olm-test.yml")
+YAML_SUFFIXES: Final = (".yaml", ".yml")
 QUANT: Final = "{quant}"
+A_CASE: Final = "a case is a table [[case]] in TOML, and an entry of `cases` in YAML"
 ENDS: Final = ("stop", "length", "repeat")
 
 
@@ -111,16 +113,36 @@ def read_suite(name: str) -> Suite:
     if len(raw) > MAX_SUITE_BYTES:
         raise UsageError(f"{name} is larger than {MAX_SUITE_BYTES >> 20} MiB")
     try:
-        text = raw.decode("utf-8")
-        document = parse_document(text)
+        document = _document(path, raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise UsageError(f"{name} is no UTF-8 text") from error
-    except tomllib.TOMLDecodeError as error:
-        said = str(error)
-        raise UsageError(
-            f"{name}: {said[:1].lower()}{said[1:]}", hint="suites are TOML; see docs/testing.md"
-        ) from error
     return _suite(path, Table(SuiteText(name, document), document.values))
+
+
+def default_suite() -> str:
+    """The suite of the present directory: the first that there is of `DEFAULT_FILES`."""
+    return next((name for name in DEFAULT_FILES if Path(name).exists()), DEFAULT_FILES[0])
+
+
+def _document(path: Path, text: str) -> Document:
+    """What the text says: YAML by the file's name, else TOML. Raises: UsageError: it is none."""
+    if path.suffix.lower() in YAML_SUFFIXES:
+        from olmkit.cli.testing.suiteyaml import InvalidYaml, parse_yaml
+
+        try:
+            return parse_yaml(text)
+        except InvalidYaml as error:
+            raise _no_suite(path, error, "it is YAML by its name") from error
+    try:
+        return parse_document(text)
+    except tomllib.TOMLDecodeError as error:
+        raise _no_suite(path, error, "suites are TOML, or YAML in a .yaml file") from error
+
+
+def _no_suite(path: Path, error: Exception, hint: str) -> UsageError:
+    said = str(error)
+    text = f"{path}: {said[:1].lower()}{said[1:]}"
+    return UsageError(text, hint=f"{hint}; see docs/testing.md")
 
 
 def _suite(path: Path, table: Table) -> Suite:
@@ -130,12 +152,13 @@ def _suite(path: Path, table: Table) -> Suite:
         if QUANT in model and not quantizations:
             raise table.wrong("models", f"has {QUANT}, and there are no 'quantizations'")
     cases: dict[str, Case] = {}
-    for each in table.tables("case"):
+    listed = "cases" if table.has("cases") else "case"
+    for each in table.tables(listed):
         case = _case(each, common, cases.keys(), path.parent)
         cases[case.name] = case
     table.finish()
     if not cases:
-        raise UsageError(f"{path} has no cases", hint="a case is a table [[case]]")
+        raise UsageError(f"{path} has no cases", hint=A_CASE)
     if len(cases) > MAX_CASES:
         raise UsageError(f"{path} has more than {MAX_CASES} cases")
     return Suite(path=path, models=models, quantizations=quantizations, cases=tuple(cases.values()))

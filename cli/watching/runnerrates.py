@@ -8,6 +8,7 @@ from olmkit.cli.records.filters import equals, glob
 from olmkit.cli.records.recordlist import Column, RecordList, View
 from olmkit.cli.screen.terminal import visible
 from olmkit.cli.screen.units import size_text
+from olmkit.engine.client.loadedmodels import Wanted
 
 Look = tuple[float, Sequence[Mapping[str, Any]]]
 """When the daemon looked, in seconds, and what it saw of each model."""
@@ -42,10 +43,17 @@ def _rate(before: object, now: object, span_s: float, factor: int) -> float | No
     return round(max(0.0, now - before) * factor / span_s, 1)
 
 
-def chosen(models: Iterable[Record], names: Sequence[str]) -> list[Record]:
-    """Those of these names, `:latest` understood; all for no names."""
-    wanted = {name.lower() for name in names} | {f"{name.lower()}:latest" for name in names}
-    return [one for one in models if not names or str(one.get("name", "")).lower() in wanted]
+def chosen(models: Iterable[Record], wanted: Sequence[Wanted]) -> list[Record]:
+    """Those that answer one of the wanted models; all where none is named."""
+    return [
+        one
+        for one in models
+        if not wanted
+        or any(
+            each.is_answered_by(str(one.get("name", "")), one.get("serves") or ())
+            for each in wanted
+        )
+    ]
 
 
 def _number(member: str, form: str = "g") -> Callable[[Record, View], str]:
@@ -63,9 +71,13 @@ def _memory(model: Record, _: View) -> str:
     return size_text(value) if isinstance(value, int) else "-"
 
 
-def _busy(model: Record, _: View) -> str:
-    sequences = model.get("sequences") or {}
-    return f"{sequences.get('busy', 0)}/{sequences.get('total', 0)}"
+def busy(sequences: Mapping[str, Any]) -> str:
+    """Sequences in use of those that there are, and how many of them wait for room in the KV cache:
+    `4/4 (1 waits)`; a dash where the daemon does not tell."""
+    if not sequences.get("total"):
+        return "-"
+    text, short = f"{sequences.get('busy', 0)}/{sequences['total']}", sequences.get("short")
+    return f"{text} ({short} wait{'s' if short == 1 else ''})" if short else text
 
 
 def _cpu(model: Record, view: View) -> str:
@@ -80,7 +92,7 @@ RUNNERS: Final = RecordList(
     Column("CPU", "CPU", _cpu),
     Column("TOKENS/S", "Tokens", _number("tokens_per_second")),
     Column("PROMPT/S", "PromptTokens", _number("prompt_tokens_per_second")),
-    Column("BUSY", "Busy", _busy),
+    Column("BUSY", "Busy", lambda model, _: busy(model.get("sequences") or {})),
     Column("WAITING", "Waiting", _number("waiting")),
     Column("CACHED", "Cached", _number("cached_tokens")),
     quiet="name",

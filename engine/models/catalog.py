@@ -6,6 +6,7 @@ runs in threads.
 """
 
 import asyncio
+import contextlib
 import re
 import threading
 from collections.abc import Awaitable, Callable
@@ -44,6 +45,8 @@ class Summary:
     config: ModelConfig
     """With the GGUF header's facts in it, where there is one."""
     parent: str
+    model_key: str
+    """As in `ModelSpec`; empty for what cannot be loaded."""
     capabilities: tuple[str, ...]
     context_length: int | None
     embedding_length: int | None
@@ -218,6 +221,7 @@ class Catalog:
             return Summary(
                 config=config,
                 parent="",
+                model_key="",
                 capabilities=in_order(config.capabilities),
                 context_length=config.context_length,
                 embedding_length=config.embedding_length,
@@ -226,6 +230,30 @@ class Catalog:
             self._summaries.pop(next(iter(self._summaries)))
         self._summaries[digest] = summary
         return summary
+
+    async def own(self, model_key: str) -> StoredModel | None:
+        """The first of the caller's models that a loaded model of this key answers.
+
+        Raises: StoreError: the store cannot be read.
+        """
+        for stored in await asyncio.to_thread(self._store.list):
+            if not current().may_use(stored.reference):
+                continue
+            with contextlib.suppress(EngineError, RegistryError):
+                if (await self.summary(stored)).model_key == model_key:
+                    return stored
+        return None
+
+    async def key_of(self, name: str) -> str:
+        """The key of a model's name, whoever asks, or of a file's digest.
+
+        Raises: ModelNotFound, InvalidReference, InvalidManifest, StoreError: there is no such model
+            any more.
+        """
+        if _FILE_NAME.fullmatch(name):
+            return name
+        stored = await asyncio.to_thread(self._store.load, Reference.parse(name))
+        return (await self.summary(stored)).model_key
 
     async def warm(self) -> None:
         """Read what the first listing would have to read, one model after the other, at leisure."""
@@ -261,6 +289,7 @@ class Catalog:
                 file_type=given.file_type or header.file_type,
             ),
             parent=spec.parent,
+            model_key=spec.model_key,
             capabilities=await self.capabilities(spec),
             context_length=spec.gguf.context_length or given.context_length,
             embedding_length=spec.gguf.embedding_length or given.embedding_length,

@@ -24,10 +24,11 @@ what is kept for ever only when nothing else is left.
 """
 
 import math
+import signal
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
-from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull
+from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull, RunnerDied
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.fairness import Turns, greediest
@@ -46,6 +47,7 @@ from olmkit.registry.errors import Cancelled
 
 FIRST_BACKOFF_S: Final = 1.0
 MAX_BACKOFF_S: Final = 30.0
+_KILLED: Final = (-signal.SIGKILL, -signal.SIGTERM)
 FORGET_FAILURE_S: Final = 60.0
 """A failure this long after its back-off no longer lengthens the next one."""
 
@@ -180,8 +182,8 @@ class Scheduler:
         """The model was not loaded, and nothing is left of the attempt.
 
         Out of memory means that others must leave, until `missing` is covered if that is known
-        (bytes by device); anything else fails all requests for this load, and those to come for a
-        while.
+        (bytes by device). A load that somebody's signal ended is tried again once. Anything else
+        fails all requests for this load, and those to come for a while.
         """
         instance = self._forget(instance_id)
         if instance is None:
@@ -194,8 +196,9 @@ class Scheduler:
             else:
                 self._refuse(instance.key, instance.options, error)
         elif instance.state is State.STARTING:
-            self._remember_failure(instance, error, now_s)
-            self._refuse(instance.key, instance.options, error)
+            failure = self._remember_failure(instance, error, now_s)
+            if now_s < failure.until_s:
+                self._refuse(instance.key, instance.options, error)
         return self._settle(now_s)
 
     def on_gone(self, instance_id: InstanceId, *, now_s: float) -> list[Effect]:
@@ -409,7 +412,7 @@ class Scheduler:
 
     def _remember_failure(
         self, instance: Instance, error: EngineError | Cancelled, now_s: float
-    ) -> None:
+    ) -> Failure:
         self._failures = {
             load: failure
             for load, failure in self._failures.items()
@@ -417,8 +420,13 @@ class Scheduler:
         }
         load = (instance.key, instance.options)
         count = self._failures[load].count + 1 if load in self._failures else 1
-        until_s = now_s + min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (count - 1))
-        self._failures[load] = Failure(error=error, until_s=until_s, count=count)
+        if _was_killed(error):
+            pause_s = FIRST_BACKOFF_S if count > 1 else 0.0
+        else:
+            pause_s = min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (count - 1))
+        failure = Failure(error=error, until_s=now_s + pause_s, count=count)
+        self._failures[load] = failure
+        return failure
 
     def _make_way(
         self, queue: dict[TicketId, Waiter], caller: str, *, is_batch: bool
@@ -479,6 +487,11 @@ def _closing() -> Cancelled:
 
 def _first(queue: dict[TicketId, Waiter]) -> Waiter:
     return min(queue.values(), key=lambda waiter: waiter.order)
+
+
+def _was_killed(error: EngineError | Cancelled) -> bool:
+    """Whether somebody's signal ended the runner, which is no fault of the model's."""
+    return isinstance(error, RunnerDied) and error.exit_status in _KILLED
 
 
 def _queue_full(text: str, waiting: int) -> QueueFull:

@@ -287,6 +287,19 @@ def read_manifest_file(path: str) -> ManifestFile | None:
     return ManifestFile(raw=raw, modified_s=found.st_mtime)
 
 
+def stored_names(folder: str | Path) -> Iterator[Reference]:
+    """The names of the files below `folder`, the store's `manifests`, unread.
+
+    Raises:
+        StoreError: `folder` cannot be read.
+    """
+    for path, depth in files_below(folder):
+        if depth == LEVELS:
+            reference = reference_of(Path(path).parts[-LEVELS:])
+            if reference is not None:
+                yield reference
+
+
 def files_below(folder: str | Path, depth: int = 1) -> Iterator[tuple[str, int]]:
     """Every file and link below `folder` with its depth, in no particular order.
 

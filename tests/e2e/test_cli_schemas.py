@@ -4,6 +4,7 @@ A command that takes `--json` and is not in the table below fails the last test.
 """
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from olmkit.cli.chat.sessionfile import KeptSession, SessionFile
 from olmkit.engine.create.convert import convert_directory, directory_files
 from support.checkpoints import write_checkpoint
 from support.daemon import Daemon, running_daemon
-from support.models import minilm_gguf, smollm2
+from support.models import minilm_gguf, tiny_chat
 from support.olm import OLM, environment, olm, out
 from support.registry import serving
 from support.terminal import on_terminal
@@ -101,7 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         with running_daemon(folder / "home") as daemon:
             made = Place(daemon, folder, host)
             for name, text in (
-                ("m", f"FROM {smollm2()}\n{SHORT}"),
+                ("m", f"FROM {tiny_chat()}\n{SHORT}"),
                 ("e", f"FROM {minilm_gguf()}"),
                 ("judge", f"FROM {folder / 'judge.gguf'}"),
             ):
@@ -154,6 +155,26 @@ def test_an_array_is_one_of_the_schema(name: str, place: Place) -> None:
     check(name, json.loads(place.json(*ARRAYS[name], status=name == "create-check")))
 
 
+TEMPLATES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "embed": (("embed", "e", "hi", "there"), "{{.Model}} {{len .Embeddings}}", "e 2"),
+    "rerank": (("rerank", "judge", "a", "b", "c"), "{{range .results}}{{.text}}{{end}}", "[bc]{2}"),
+    "replay": (("replay", "r.json"), "{{.end}} {{.Tokens.Completion}}", "length 4"),
+    "prompt": (("prompt", "m", "hi", "--raw"), "{{json .Prompt}}", '"hi"'),
+    "push": (("push", "@REGISTRY@/team/m:1", "--insecure", "-q"), "{{.Name}}", "localhost:.*/m:1"),
+    "bench": (("bench", "e", "--rounds", "1"), "{{.Model}}", "e"),
+    "test": (("test", "suite.toml"), "{{.Passed}} of {{len .Trials}}", "1 of 1"),
+    "test-list": (("test", "suite.toml", "--list"), "{{.Case}}", "a"),
+}
+"""Commands with a template and what it comes to, as a regular expression."""
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_finds_the_members_of_the_json(name: str, place: Place) -> None:
+    words, template, wanted = TEMPLATES[name]
+    said = place.json(*words, "--format", template)
+    assert re.fullmatch(wanted, said.removesuffix("\n")), said
+
+
 def test_pieces_of_an_answer_come_before_its_object(place: Place) -> None:
     *pieces, last = place.json("run", "m", "--jsonl", "hi").splitlines()
     assert pieces
@@ -191,9 +212,11 @@ def test_lines_of_the_log_are_objects(place: Place) -> None:
     try:
         out(olm(environ, "ls"))
         lines = out(olm(environ, "logs", "--json")).splitlines()
+        told = out(olm(environ, "logs", "--format", "{{.Level}} {{.model}}")).splitlines()
     finally:
         out(olm(environ, "serve", "--stop"))
     assert lines
+    assert told[0].startswith("INFO"), told
     for line in lines:
         check("logs", json.loads(line))
 

@@ -45,7 +45,7 @@ def test_a_model_that_lacks_a_blob_is_inspected_and_mended(
     with debian_registry(tmp_path / "open") as registry:
         name = f"{registry.host}/team/m:1"
         create(daemon, name, tmp_path)
-        out(olm(daemon.environ, "push", "--format", "ollama", name))
+        out(olm(daemon.environ, "push", "--as", "ollama", name))
         whole, stderr = inspect(daemon, name)
         assert (whole["missing"], whole["problem"], stderr) == ([], None, "")
 

@@ -58,6 +58,50 @@ def test_a_session_goes_on_where_it_was(daemon: Daemon) -> None:
     assert kept["system"] == "You are terse."
 
 
+def test_a_prompt_is_asked_in_a_session_and_kept(daemon: Daemon) -> None:
+    environ, ask = daemon.environ, ("run", "m", "--session", "script")
+    first = out(olm(environ, *ask, "--system", "You are terse.", "--seed", "7", "Say", "one."))
+    second = json.loads(out(olm(environ, *ask, "--json", stdin="Say two.")))
+    path = daemon.home / "sessions" / "script.json"
+    kept = json.loads(path.read_text())
+    said = [(message["role"], message["content"]) for message in kept["messages"]]
+    assert said == [
+        ("user", "Say one."),
+        ("assistant", first.removesuffix("\n")),
+        ("user", "Say two."),
+        ("assistant", second["text"]),
+    ]
+    assert (kept["system"], kept["options"]) == ("You are terse.", {}), "flags are of one prompt"
+    messages = [{"role": "system", "content": "You are terse."}, *kept["messages"][:3]]
+    counted = olm(environ, "prompt", "m", "--tokens", "--messages", "-", stdin=json.dumps(messages))
+    assert second["tokens"]["prompt"] == len(json.loads(out(counted))), "all was asked"
+    cut = olm(environ, *ask, "--max-tokens", "1", "Say three.")
+    assert cut.returncode == 9
+    assert out(olm(environ, *ask, "")) == ""
+    assert len(json.loads(path.read_text())["messages"]) == 6, "a cut answer is kept, none is not"
+    # What is recorded is replayed with all that was said.
+    recording = daemon.home / "recorded.json"
+    again = out(olm(environ, *ask, "--record", str(recording), "--reproducible", "Say four."))
+    assert out(olm(environ, "replay", str(recording))) == again
+
+
+def test_a_session_is_one_commands_at_a_time(daemon: Daemon) -> None:
+    with chat(daemon, "run", "m", "--session", "shared") as terminal:
+        say(terminal, "Say one.")
+        refused = olm(daemon.environ, "session", "rm", "shared")
+        assert refused.returncode == 1
+        assert b"the session 'shared' is in use by another command" in refused.stderr
+        command = ("run", "m", "--session", "shared", "--timeout", "1", "Say two.")
+        waiting = olm(daemon.environ, *command)
+        assert waiting.returncode == 10
+        assert b"waiting for another command that uses the session shared" in waiting.stderr
+    assert olm(daemon.environ, "run", "m", "--session", "shared", "Say two.").returncode == 0
+    kept = json.loads((daemon.home / "sessions" / "shared.json").read_text())
+    assert [turn["content"] for turn in kept["messages"][::2]] == ["Say one.", "Say two."]
+    assert out(olm(daemon.environ, "session", "rm", "shared")) == "shared\n"
+    assert not list((daemon.home / "sessions").glob("shared*"))
+
+
 def test_sessions_are_listed_and_removed(daemon: Daemon) -> None:
     with chat(daemon, "run", "m", "--session", "gone") as terminal:
         say(terminal, "/set parameter seed 1")
@@ -78,7 +122,7 @@ def test_sessions_are_listed_and_removed(daemon: Daemon) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["run", "m", "--session", "x", "a prompt"],
+        ["run", "m", "--session", "../x", "a prompt"],
         ["session", "rm"],
         ["session", "rm", "../escape"],
         ["session", "ls", "x"],

@@ -235,7 +235,7 @@ def test_what_was_pushed_from_here_is_locked_by_the_registrys_digest(
     with debian_registry(tmp_path / "open") as registry:
         name = f"{registry.host}/team/m:1"
         Api(daemon).create(name, weights, system="Be terse.")
-        out(olm(daemon.environ, "push", "--format", format, name))
+        out(olm(daemon.environ, "push", "--as", format, name))
         out(olm(daemon.environ, "lock", name, cwd=tmp_path))
         told = json.loads(Oras(tmp_path)("manifest", "fetch", "--plain-http", "--descriptor", name))
         assert told["digest"] in (tmp_path / "olm.lock").read_text()

@@ -149,6 +149,13 @@ def test_the_list_asks_no_daemon(tmp_path: Path, olm_home: Path) -> None:
     assert not daemons(olm_home)
 
 
+def test_a_suite_is_found_in_yaml_too(tmp_path: Path, olm_home: Path) -> None:
+    environ = {"OLM_HOME": str(olm_home), "OLM_HOST": f"127.0.0.1:{free_port()}"}
+    (tmp_path / "olm-test.yml").write_text("models: m\ncases:\n- name: a\n  prompt: hi\n")
+    listed = out(olm(environ, "test", "--list", "--format", "{{.Case}} {{.Line}}", cwd=tmp_path))
+    assert listed == "a 3\n"
+
+
 def test_no_daemon_is_5(tmp_path: Path, olm_home: Path) -> None:
     (tmp_path / "olm-test.toml").write_text(SUITE)
     environ = {"OLM_HOME": str(olm_home), "OLM_HOST": f"https://127.0.0.1:{free_port()}"}

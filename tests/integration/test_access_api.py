@@ -160,6 +160,28 @@ def test_a_key_for_some_models_sees_and_uses_those_alone(keyed: Keyed, infer: st
     assert keyed.ask("POST", "/api/inspect", {"model": smol["digest"][:12]}, key)[0] in (403, 404)
 
 
+def test_a_key_sees_what_answers_its_models_under_their_own_names(keyed: Keyed) -> None:
+    assert olm(keyed.daemon.environ, "cp", "smol", "ours/smol").returncode == 0
+    key = keyed.key("ours", "--models", "ours/*", "--scope", "manage")
+    alone = keyed.key("alone", "--models", "alone/*", "--scope", "read")
+    body = {"model": "smol", "prompt": "x", "options": {"num_predict": 1}, "stream": False}
+    assert keyed.ask("POST", "/api/generate", body, keyed.key("all"))[0] == 200
+    (running,) = keyed.ask("GET", "/api/ps", key=key)[1]["models"]
+    assert (running["name"], running["state"]) == ("ours/smol:latest", "ready")
+    assert [one["name"] for one in keyed.ask("GET", "/api/stats", key=key)[1]["models"]] == [
+        "ours/smol:latest"
+    ]
+    lines = keyed.ask("GET", "/api/events?since=1h&follow=false&type=model", key=key)[
+        1
+    ].splitlines()
+    told = [json.loads(line) for line in lines if line]
+    loads = [one for one in told if one["action"] == "load"]
+    assert [one["model"] for one in loads] == ["ours/smol:latest"]
+    assert {one["model"] for one in told} == {"ours/smol:latest"}
+    assert [one["attributes"] for one in told if one["action"] == "tag"] == [{}], "of a hidden one"
+    assert keyed.ask("GET", "/api/ps", key=alone)[1] == {"models": []}
+
+
 def test_a_rate_is_429_with_the_time_to_wait(keyed: Keyed) -> None:
     key = keyed.key("slow", "--rate", "1/h")
     body = {"model": "smol", "prompt": "x", "options": {"num_predict": 1}, "stream": False}

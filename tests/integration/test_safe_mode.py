@@ -18,7 +18,7 @@ import pytest
 from support.api import Api
 from support.brokenengine import Defect, broken_engine, broken_package, mend, rebuild
 from support.daemon import Daemon, running_daemon
-from support.models import minilm_gguf, smollm2
+from support.models import minilm_gguf, tiny_chat
 from support.olm import olm, out
 from support.randommodel import write_llama
 
@@ -317,16 +317,16 @@ def test_another_death_is_no_matter_of_the_safe_mode(chosen: Workshop) -> None:
 def test_an_answer_that_was_cut_short_is_an_error_and_the_next_one_works(
     chosen: Workshop,
 ) -> None:
-    make(chosen.daemon, "smol", smollm2())
+    make(chosen.daemon, "chat", tiny_chat())
     chosen.rebuild(None)
-    ask = {"model": "smol", "prompt": "Count.", "options": {"num_predict": 4000}}
+    ask = {"model": "chat", "prompt": "Count.", "options": {"num_predict": 4000}}
     with chosen.daemon.stream("POST", "/api/generate", ask) as response:
         assert json.loads(response.readline())["done"] is False
         (runner,) = chosen.daemon.runners()
         os.kill(runner.pid, signal.SIGILL)
         lines = [json.loads(line) for line in response.read().splitlines()]
-    assert "died while smol:latest answered, and was started again" in lines[-1]["error"]
-    assert answer(chosen.daemon, "smol")
+    assert "died while chat:latest answered, and was started again" in lines[-1]["error"]
+    assert answer(chosen.daemon, "chat")
     assert chosen.deaths == 1
 
 

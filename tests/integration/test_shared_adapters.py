@@ -1,5 +1,6 @@
 """Models that differ in their ADAPTER alone share one loaded model, through a real daemon."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from support.adapters import write_adapter
 from support.api import Api
 from support.daemon import running_daemon, wait_until
 from support.models import smollm2
-from support.olm import olm
+from support.olm import olm, out
 
 COUNT = "1 2 3 4 5 6 7 8 9 10 11 12"
 """A text whose continuation is clear to the model, and to no random adapter of all its layers."""
@@ -40,6 +41,18 @@ def test_models_with_adapters_share_the_weights_of_their_base(api: Api) -> None:
     texts = {name: text_of(api, name) for name in ("base", "first", "second", "base", "first")}
     assert len(set(texts.values())) == 3
     assert len(api.get("/api/ps").json["models"]) == 1
+
+
+def test_what_is_loaded_is_found_under_each_of_its_names(api: Api) -> None:
+    text_of(api, "first")
+    environ = api.daemon.environ
+    seen = out(olm(environ, "stats", "second", "--no-stream", "--json"))
+    assert json.loads(seen)["name"] == "first:latest"
+    used = api.get("/api/usage").json["models"]
+    assert {one["name"] for one in used if one["loaded"]} >= {"base:latest", "second:latest"}
+    done = olm(environ, "stop", "second")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert api.get("/api/ps").json["models"] == [], "it has waited until nothing was loaded"
 
 
 def test_a_scale_is_an_option_and_a_parameter(api: Api) -> None:

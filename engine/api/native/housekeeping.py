@@ -150,7 +150,12 @@ async def used(request: Request) -> Response:
     require_access_to_all()
     api = api_of(request)
     found = await asyncio.to_thread(usage, api.services.store)
-    loaded = {instance.name for instance in api.services.pool.instances()}
+    loaded = [instance.model_key.split() for instance in api.services.pool.instances()]
+    is_loaded = {
+        entry.model.manifest_digest: await asyncio.to_thread(_loaded_digests, api, entry.model)
+        in loaded
+        for entry in (found.models if loaded else ())
+    }
     return json_reply(
         {
             "models": [
@@ -160,7 +165,7 @@ async def used(request: Request) -> Response:
                     "modified_at": entry.model.modified_at.astimezone(),
                     "size": entry.size_bytes,
                     "unique": entry.unique_bytes,
-                    "loaded": entry.model.reference.short in loaded,
+                    "loaded": is_loaded.get(entry.model.manifest_digest, False),
                 }
                 for entry in found.models
             ],

@@ -59,7 +59,7 @@ def _models(api: Api) -> Iterator[str]:
     yield gauge_text(
         "olm_queue_length",
         "Requests that wait for their turn.",
-        by_model(pool.waiting().items()),
+        by_model((spec.name, 1) for spec in pool.waiting()),
     )
     evictions: _Values = [({}, pool.evictions)]
     yield gauge_text(

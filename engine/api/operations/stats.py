@@ -2,14 +2,16 @@
 
 import asyncio
 import time
+from collections import Counter
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from olmkit.engine.api.native.status import may_see
+from olmkit.engine.api.native.status import own_instances
 from olmkit.engine.api.state import api_of
 from olmkit.engine.api.streams import json_reply
+from olmkit.engine.planning.available import swapped_bytes
 from olmkit.engine.scheduling.leases import InstanceInfo
 from olmkit.engine.scheduling.vitals import health_of
 
@@ -21,9 +23,8 @@ async def stats(request: Request) -> Response:
     What a runner does not tell at once, because it computes or no longer gets on, is null.
     """
     api = api_of(request)
-    instances = [one for one in api.services.pool.instances() if may_see(one)]
-    waiting = api.services.pool.waiting()
-    told = [_told(one, waiting.get(one.name, 0)) for one in instances]
+    waiting = Counter(spec.model_key for spec in api.services.pool.waiting())
+    told = [_told(one, waiting[one.model_key]) for one in await own_instances(api)]
     return json_reply({"at": time.monotonic(), "models": await asyncio.gather(*told)})
 
 
@@ -34,13 +35,20 @@ async def _told(instance: InstanceInfo, waiting: int) -> dict[str, Any]:
     return {
         "name": instance.name,
         "digest": instance.digest.removeprefix("sha256:"),
+        "serves": instance.model_key.split(),
         "state": instance.state,
         "pid": pid,
         "memory": memory_bytes,
+        "swapped": swapped_bytes(pid) if pid is not None else None,
         "size": instance.size_bytes,
         "size_vram": instance.size_vram_bytes,
         "cpu_seconds": cpu_s,
-        "sequences": {"total": instance.sequences, "busy": instance.leases},
+        "sequences": {
+            "total": instance.sequences,
+            "busy": instance.leases,
+            "contexts": instance.contexts,
+            "short": health.short_requests if health else None,
+        },
         "waiting": waiting,
         "context_length": instance.context_tokens,
         "cached_tokens": health.cached_tokens if health else None,

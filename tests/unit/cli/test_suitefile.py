@@ -1,5 +1,6 @@
 """What a suite may say, and what is said of one that is wrong."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,8 +55,51 @@ refusal = false
 """
 
 
-def suite_file(folder: Path, text: str) -> str:
-    path = folder / "s.toml"
+IN_YAML = """
+models: [demo, "hf.co/a/b:{quant}"]
+quantizations:
+  - Q4_K_M
+  - Q8_0
+system: Be brief.
+embedding_model: minilm
+retries: 1
+timeout: 2m
+options: {temperature: 0, seed: 1}
+cases:
+  - name: short
+    prompt: Hi
+  - name: long
+    messages:
+      - {role: user, content: Hi}
+      - {role: assistant, content: Hello}
+      - {role: user, content: Again}
+    system: >-
+      Be
+      long.
+    options: {seed: 2, num_predict: 0x8}
+    format: json
+    think: false
+    retries: 0
+    timeout: 5
+    tools: [{type: function, function: {name: f}}]
+    expect:
+      contains: [a, b]
+      not_contains: c
+      regex: ^a
+      exact: "ab"
+      schema: {type: object}
+      max_tokens: 8
+      max_prompt_tokens: 80
+      end: stop
+      time: {case: short, at_most: 2.5}
+      similar: {to: x, at_least: .5}
+      call: {name: f, arguments: {a: 1}}
+      refusal: False
+"""
+
+
+def suite_file(folder: Path, text: str, name: str = "s.toml") -> str:
+    path = folder / name
     path.write_text(text)
     return str(path)
 
@@ -187,3 +231,52 @@ def test_the_largest_suite_is_read_once_and_not_once_a_case(tmp_path: Path) -> N
     cases = "".join(f"[[case]]\nname = '{at}'\nprompt = 'x'\n" for at in range(MAX_CASES))
     suite = read_suite(suite_file(tmp_path, f"models = 'm'\n{cases}"))
     assert [case.line for case in suite.cases] == list(range(2, 3 * MAX_CASES, 3))
+
+
+def test_a_suite_in_yaml_says_the_same(tmp_path: Path) -> None:
+    in_toml = read_suite(suite_file(tmp_path, WHOLE))
+    in_yaml = read_suite(suite_file(tmp_path, IN_YAML, "s.yaml"))
+    lines = [case.line for case in in_yaml.cases]
+    assert [IN_YAML.splitlines()[line - 1].strip() for line in lines] == [
+        "- name: short",
+        "- name: long",
+    ]
+    same = [replace(case, line=0) for case in in_yaml.cases]
+    assert same == [replace(case, line=0) for case in in_toml.cases]
+    assert (in_yaml.models, in_yaml.quantizations) == (in_toml.models, in_toml.quantizations)
+
+
+def test_words_of_yaml_are_those_of_version_1_2(tmp_path: Path) -> None:
+    text = "models: [no, 'on']\ncases: [{name: yes, prompt: off, expect: {contains: '12'}}]"
+    suite = read_suite(suite_file(tmp_path, text, "s.yml"))
+    assert suite.models == ("no", "on")
+    assert (suite.cases[0].name, suite.cases[0].messages[0]["content"]) == ("yes", "off")
+    assert suite.cases[0].expect.contains == ("12",)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("models: [m\ncases: []", "expected ',' or ']' (at line 2, column 6)"),
+        ("models: m\nmodels: n", "the key 'models' is given twice (at line 2, column 1)"),
+        ("a: &a [1]\nb: [*a, *a]", "the alias *a is not taken (at line 2, column 5)"),
+        (
+            "a: !!python/name:os.system x",
+            "os.system is not taken (at line 1, column 4)",
+        ),
+        ("a: 1\n---\nb: 1", "a second document begins (at line 2, column 1)"),
+        pytest.param("[" * 500_000, "depth", id="flow"),
+        pytest.param("- " * 500_000, "nested too deeply (at line 1, column", id="block"),
+        ("[a]: 1", "a key is no text (at line 1, column 1)"),
+        pytest.param(f"retries: {'9' * 5000}", "more than 400 digits (at line 1", id="digits"),
+        ("just words", "the suite is no mapping"),
+        ("a: \0", "control characters are not allowed"),
+        ("models: m\ncases:\n  - name: a\n    promt: hi\n", ":3: a case has either"),
+        ("models: m\ncases:\n  - name: a\n    prompt: hi\n    x: 1\n", ":5: 'cases' has no key"),
+        ("models: m", "has no cases"),
+    ],
+)
+def test_yaml_that_is_no_suite_is_told_with_its_place(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read_suite(suite_file(tmp_path, text, "s.yaml"))
+    assert told in str(caught.value)

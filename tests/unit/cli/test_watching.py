@@ -3,10 +3,12 @@
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from olmkit.cli.records.recordlist import View
 from olmkit.cli.watching.logfiles import LogReader, is_about, is_from, last, parse_line
 from olmkit.cli.watching.runnerrates import RUNNERS, chosen, with_rates
+from olmkit.engine.client.loadedmodels import Wanted
 
 BEFORE = {"name": "m:latest", "pid": 7, "cpu_seconds": 10.0, "completion_tokens": 100}
 NOW = {**BEFORE, "cpu_seconds": 11.0, "completion_tokens": 150, "prompt_tokens": 4}
@@ -26,11 +28,14 @@ def test_another_process_of_the_same_model_begins_anew() -> None:
     assert (cells["CPU"], cells["Tokens"], cells["PromptTokens"]) == ("-", "-", "-")
 
 
-def test_models_are_chosen_by_name() -> None:
+def test_models_are_chosen_by_what_answers_them_and_else_by_name() -> None:
     models = [{"name": "m:latest"}, {"name": "other:7b"}]
-    assert chosen(models, ["M"]) == models[:1]
-    assert chosen(models, ["other:7b"]) == models[1:]
+    assert chosen(models, [Wanted("M", ())]) == models[:1]
+    assert chosen(models, [Wanted("other:7b", ("sha256:1",))]) == models[1:]
     assert chosen(models, []) == models
+    told: list[dict[str, Any]] = [{"name": "m:latest", "serves": ["sha256:1", "sha256:2"]}]
+    assert chosen(told, [Wanted("another", ("sha256:1", "sha256:2"))]) == told
+    assert chosen(told, [Wanted("m", ("sha256:1",))]) == [], "its name means other weights now"
 
 
 def test_a_line_of_the_log_has_facts() -> None:

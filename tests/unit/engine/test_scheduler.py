@@ -1,10 +1,11 @@
 """Decisions of the scheduler, one at a time, without time or processes."""
 
 import math
+import signal
 
 import pytest
 
-from olmkit.engine.errors import EngineError, ModelUnloadable, OutOfMemory, QueueFull
+from olmkit.engine.errors import EngineError, ModelUnloadable, OutOfMemory, QueueFull, RunnerDied
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
 from olmkit.engine.scheduling.instances import Cause, InstanceId, TicketId
@@ -281,6 +282,30 @@ def test_a_failed_load_is_tried_again_after_a_growing_pause() -> None:
     bench.failed(instance + 1, CORRUPT)
     bench.now_s += 1.1
     assert starts(bench.ask("a")) == [instance + 2]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_load_that_a_signal_ended_is_tried_again_once_and_pauses_do_not_grow(
+    number: signal.Signals,
+) -> None:
+    killed = RunnerDied("the runner of a was killed", model="a", exit_status=-number)
+    bench = Bench()
+    bench.ask("a")
+    assert starts(bench.failed(1, killed)) == [2]
+    for instance in (2, 3, 4):
+        assert [error for _, error in refusals(bench.failed(instance, killed))] == [killed]
+        assert [error for _, error in refusals(bench.ask("a"))] == [killed]
+        bench.now_s += 1.1
+        assert starts(bench.ask("a")) == [instance + 1]
+
+
+def test_a_load_that_crashed_is_not_tried_again() -> None:
+    crashed = RunnerDied("the runner of a crashed", model="a", exit_status=-signal.SIGSEGV)
+    bench = Bench()
+    bench.ask("a")
+    effects = bench.failed(1, crashed)
+    assert refusals(effects) == [(1, crashed)]
+    assert starts(effects) == []
 
 
 def test_a_runner_that_dies_at_work_has_no_pause() -> None:
