@@ -10,6 +10,9 @@ from anchors import BUILD, OLM, Server, demo_home, llama_daemon, llama_server, o
 from anchors import weights as demo_weights
 
 CONTEXT_TOKENS = 16384
+"""Of llama-server's pool, which all slots share."""
+REQUEST_TOKENS = 6144
+"""The longest request; olm's pool has room for one in each slot."""
 THREADS = 2
 MODEL = "contender"
 
@@ -27,7 +30,7 @@ def contenders(*, slots: int, weights: Path | None = None) -> Iterator[tuple[Ser
     variables = {
         "LLAMA_CPP_LIB_PATH": libraries,
         "OLM_NUM_PARALLEL": str(slots),
-        "OLM_CONTEXT_LENGTH": str(CONTEXT_TOKENS),
+        "OLM_CONTEXT_LENGTH": str(REQUEST_TOKENS),
         "OLM_CACHE_DISK": "0",
     }
     home = BUILD / "contender-home"

@@ -21,12 +21,10 @@ from report import Row, median
 ROUNDS = 3
 TOKENS = 128
 CONTEXT_TOKENS = 512
-"""Of each stream."""
+"""Of each stream, in olm as in llama-server."""
 SENTENCE = "the sea and the people who sail it have a long history that begins before writing"
 TARGETS = {1: 1.0, 16: 1.7, 64: 2.5}
 """Streams, and the least ratio of the rates."""
-POOL_TOKENS = CONTEXT_TOKENS * max(TARGETS)
-"""olm's context, which its requests share; llama-server gives each slot its part."""
 FIRST_TOKEN_TARGET = 0.6
 
 
@@ -60,7 +58,7 @@ def _stream(server: Server, path: str, body: object, tokens: Callable[[bytes], i
 
 def olm_stream(server: Server, salt: int) -> Stream:
     """One stream of olm."""
-    options = {"num_predict": TOKENS, "seed": salt, "temperature": 0.8, "num_ctx": POOL_TOKENS}
+    options = {"num_predict": TOKENS, "seed": salt, "temperature": 0.8, "num_ctx": CONTEXT_TOKENS}
     body = {"model": "random-8b", "prompt": _prompt(salt), "raw": True, "options": options}
     return _stream(server, "/api/generate", body, lambda last: int(json.loads(last)["eval_count"]))
 

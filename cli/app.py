@@ -4,6 +4,7 @@ Help and errors are plain text, worded as Docker words them. Click lives inside 
 0.26; the pin on typer in pyproject.toml covers the private import.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -17,7 +18,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from olmkit import __version__
 from olmkit.cli.errors import UsageError
-from olmkit.cli.nearest import either, near
+from olmkit.cli.nearest import either, near, near_hint
 from olmkit.modelfile.booleans import parse_boolean
 
 COMMANDS: Final = {
@@ -301,6 +302,9 @@ def _reworded(error: click.ClickException) -> UsageError:
             return UsageError(f"flag needs an argument: {error.option_name}", hint=hint)
         case click.BadParameter() if error.param is not None:
             name = error.param.opts[-1] if error.param.opts else error.param.name
+            words = getattr(error.param.type, "choices", ())
+            if words and (given := re.match(r"'(.*?)' is not one of", error.message)):
+                hint = near_hint(given[1], map(str, words)) or hint
             return UsageError(f"invalid value for {name}: {_sentence(error.message)}", hint=hint)
     return UsageError(_sentence(error.format_message()), hint=hint)
 

@@ -1,4 +1,5 @@
-"""What the control groups of a process allow it: memory and processor time, both versions.
+"""What the control groups of a process allow it: memory, swap space and processor time, both
+versions.
 
 A limit may stand at the group of the process or at any group above it, and a version 1 and a
 version 2 hierarchy may be mounted side by side, each controller in one of them. Where a hierarchy
@@ -49,6 +50,8 @@ class CgroupLimits:
 
     memory: MemoryLimit | None
     cpu: CpuQuota | None
+    swap_left_bytes: int | None
+    """What the processes of a group may still put into swap space."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +68,11 @@ def read_limits(process: Path = OWN_PROCESS) -> CgroupLimits:
     """
     memory = [limit for group in _groups(process, "memory") if (limit := _memory_limit(group))]
     quotas = [quota for group in _groups(process, "cpu") if (quota := _cpu_quota(group))]
+    swap = [left for group in _groups(process, "memory") if (left := _swap_left(group)) is not None]
     return CgroupLimits(
         memory=min(memory, key=lambda limit: limit.left_bytes, default=None),
         cpu=min(quotas, key=lambda quota: quota.cores, default=None),
+        swap_left_bytes=min(swap, default=None),
     )
 
 
@@ -107,6 +112,20 @@ def _memory_limit(group: _Group) -> MemoryLimit | None:
     limit = min(real)
     left = min(limit, max(0, limit - used + cache))
     return MemoryLimit(limit_bytes=limit, used_bytes=used, left_bytes=left, folder=group.folder)
+
+
+def _swap_left(group: _Group) -> int | None:
+    """Version 1 limits main memory and swap space together: what the one leaves over the other."""
+    if group.is_v2:
+        limit = _number(group.folder / "memory.swap.max")
+        used = _number(group.folder / "memory.swap.current")
+        return None if limit is None or used is None else max(0, limit - used)
+    memory = _memory_limit(group)
+    both = _number(group.folder / "memory.memsw.limit_in_bytes")
+    if memory is None or both is None or both >= _VERSION_1_UNLIMITED_BYTES:
+        return None
+    used = (_number(group.folder / "memory.memsw.usage_in_bytes") or 0) - memory.used_bytes
+    return max(0, both - memory.limit_bytes - max(0, used))
 
 
 def _cpu_quota(group: _Group) -> CpuQuota | None:

@@ -21,6 +21,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 # Where this is set, each of the many commands and daemons that tests start would compile olm's
 # sources anew, which users' do not.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+os.environ.pop("CI", None)  # programs draw on the terminals of the tests
 
 # Tests run side by side. Threads of llama.cpp that spin while they wait for one another take the
 # processor from a neighbour, which makes both several times slower; these sleep.

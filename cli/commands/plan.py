@@ -1,7 +1,7 @@
 """`olm plan`: where a model would go, without loading it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from typer import Argument, Option
 
@@ -15,6 +15,12 @@ from olmkit.cli.screen.units import size_text
 from olmkit.cli.settings import daemon
 
 HEADER = ("DEVICE", "LAYERS", "WEIGHTS", "KV CACHE", "BUFFERS", "PROCESS", "TOTAL", "FREE")
+_REASONS: Final = {
+    "default": "the default: num_ctx or OLM_CONTEXT_LENGTH decide otherwise",
+    "trained": "the model was trained on no more",
+    "memory": "by what is free: num_ctx or OLM_CONTEXT_LENGTH decide otherwise",
+}
+"""What decided how long the context is, unless it was asked for."""
 
 
 def plan(
@@ -92,9 +98,11 @@ def row(device: Mapping[str, Any]) -> tuple[str, ...]:
 def sentences(found: Mapping[str, Any], devices: list[dict[str, Any]]) -> list[str]:
     """What the table does not say."""
     lines = []
-    context, largest = found.get("context_length"), found.get("largest_context_length")
+    largest = found.get("largest_context_length")
     more = f"; the largest that fits is {largest}" if largest else ""
-    lines.append(f"context: {context} tokens{more}")
+    lines.append(f"context: {found.get('context_length')} tokens{_reason(found)}{more}")
+    if (contexts := found.get("contexts") or 1) > 1:
+        lines.append(f"the KV cache has room for {contexts} of that")
     cards = [one for one in devices if one.get("name") != "CPU" and one.get("layers")]
     on_cards = sum(one.get("layers", 0) for one in cards)
     if not cards:
@@ -117,3 +125,8 @@ def sentences(found: Mapping[str, Any], devices: list[dict[str, Any]]) -> list[s
     if why := found.get("why"):
         lines.append(visible(str(why)))
     return lines
+
+
+def _reason(found: Mapping[str, Any]) -> str:
+    reason = _REASONS.get(str(found.get("context_by")))
+    return f" ({reason})" if reason else ""

@@ -19,6 +19,7 @@ from olmkit.cli.records.recordlist import Column, RecordList, View
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import age_text, size_text
 from olmkit.cli.settings import daemon
+from olmkit.cli.watching.runnerrates import busy
 from olmkit.engine.client.replies import RunningModel
 from olmkit.engine.errors import DaemonNotRunning
 
@@ -113,20 +114,21 @@ def as_json(model: RunningModel) -> Record:
         "size": model.size_bytes,
         "size_vram": model.vram_bytes,
         "context_length": model.context_tokens,
+        "context_by": model.context_by or None,
         "expires_at": model.expires_at.isoformat() if model.expires_at else None,
         "devices": dict(model.devices),
         "serves": list(model.serves),
         "state": model.state,
-        "sequences": {"total": model.sequences, "busy": model.busy},
+        "sequences": {
+            "total": model.sequences,
+            "busy": model.busy,
+            "contexts": model.contexts,
+            "short": model.short,
+        },
         "cached_tokens": model.cached_tokens,
         **notes,
         **safe_mode,
     }
-
-
-def busy(sequences: Mapping[str, int]) -> str:
-    """Sequences in use of those that there are: `1/4`; a dash where the daemon does not tell."""
-    return f"{sequences['busy']}/{sequences['total']}" if sequences["total"] else "-"
 
 
 def _devices(model: Record, _: View) -> str:
@@ -154,6 +156,7 @@ _COLUMNS: Final = (
     Column("NAMES", "Names", lambda model, _: visible(model["name"]), is_shown=False),
 )
 _MORE: Final = (
+    Column("CONTEXT BY", "ContextBy", lambda model, _: model["context_by"] or "-"),
     Column("STATE", "State", lambda model, _: model["state"] or "-"),
     Column("BUSY", "Busy", lambda model, _: busy(model["sequences"])),
     Column("CACHED", "Cached", _cached),

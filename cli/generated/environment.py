@@ -23,7 +23,7 @@ VARIABLES: Final = {
     "OLM_MAX_CONNECTIONS": "connections to the daemon at a time (512)",
     "OLM_CONTEXT_LENGTH": "context length where none is asked for (chosen by memory)",
     "OLM_ON_OVERFLOW": "what a short context does: error, truncate, or shift (shift)",
-    "OLM_NUM_PARALLEL": "requests that one model answers at a time (4)",
+    "OLM_NUM_PARALLEL": "requests answered side by side (4 that share a context; set: one each)",
     "OLM_MAX_LOADED_MODELS": "models in memory at a time (chosen by the machine)",
     "OLM_MAX_QUEUE": "requests that may wait, over all models (512)",
     "OLM_MAX_QUEUE_PER_MODEL": "requests that may wait for one model (128)",

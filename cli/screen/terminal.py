@@ -59,8 +59,11 @@ class Terminal:
 
     @property
     def shows_messages(self) -> bool:
-        """Whether stderr is a terminal that can move its cursor."""
-        if self.stderr is None or not self.stderr.isatty():
+        """Whether stderr is a terminal that can move its cursor, and somebody looks at it.
+
+        What sets CI keeps a log, also where it gives its jobs a terminal.
+        """
+        if self.stderr is None or not self.stderr.isatty() or os.environ.get("CI", "") == "true":
             return False
         return os.environ.get("TERM", "") != "dumb"
 

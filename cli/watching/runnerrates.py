@@ -71,9 +71,13 @@ def _memory(model: Record, _: View) -> str:
     return size_text(value) if isinstance(value, int) else "-"
 
 
-def _busy(model: Record, _: View) -> str:
-    sequences = model.get("sequences") or {}
-    return f"{sequences.get('busy', 0)}/{sequences.get('total', 0)}"
+def busy(sequences: Mapping[str, Any]) -> str:
+    """Sequences in use of those that there are, and how many of them wait for room in the KV cache:
+    `4/4 (1 waits)`; a dash where the daemon does not tell."""
+    if not sequences.get("total"):
+        return "-"
+    text, short = f"{sequences.get('busy', 0)}/{sequences['total']}", sequences.get("short")
+    return f"{text} ({short} wait{'s' if short == 1 else ''})" if short else text
 
 
 def _cpu(model: Record, view: View) -> str:
@@ -88,7 +92,7 @@ RUNNERS: Final = RecordList(
     Column("CPU", "CPU", _cpu),
     Column("TOKENS/S", "Tokens", _number("tokens_per_second")),
     Column("PROMPT/S", "PromptTokens", _number("prompt_tokens_per_second")),
-    Column("BUSY", "Busy", _busy),
+    Column("BUSY", "Busy", lambda model, _: busy(model.get("sequences") or {})),
     Column("WAITING", "Waiting", _number("waiting")),
     Column("CACHED", "Cached", _number("cached_tokens")),
     quiet="name",

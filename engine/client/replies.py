@@ -130,6 +130,12 @@ class RunningModel(NamedTuple):
     sequences: int = 0
     """Requests that it decodes side by side; 0 from Ollama."""
     busy: int = 0
+    contexts: int = 0
+    """Full contexts that its KV cache has room for; 0: not told, as all below."""
+    short: int = 0
+    """Requests that wait for room there."""
+    context_by: str = ""
+    """What decided how long a context is: `asked`, `default`, `trained`, `memory`."""
     cached_tokens: int | None = None
     """Tokens in the KV pool; None: not told."""
     serves: tuple[str, ...] = ()
@@ -156,6 +162,9 @@ def running_models(reply: Object) -> list[RunningModel]:
             state=_text(model, "state"),
             sequences=_count(_object(model, "sequences"), "total"),
             busy=_count(_object(model, "sequences"), "busy"),
+            contexts=_count(_object(model, "sequences"), "contexts"),
+            short=_count(_object(model, "sequences"), "short"),
+            context_by=_text(model, "context_by"),
             cached_tokens=_get(model, "cached_tokens", int),
             serves=tuple(map(str, model.get("serves") or ())),
         )

@@ -51,6 +51,8 @@ class Finished:
     """Tokens that were cut out of the middle of the prompt."""
     shifted_tokens: int = 0
     """Tokens that were forgotten while the answer was written."""
+    room_wait_ns: int = 0
+    """How long it waited for room in the KV cache."""
 
 
 CompletionEvent = PromptCounts | Text | Finished

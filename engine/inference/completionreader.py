@@ -65,4 +65,5 @@ class CompletionReader:
             dropped_turns=self.dropped_turns,
             dropped_tokens=end.dropped_tokens,
             shifted_tokens=end.shifted_tokens,
+            room_wait_ns=end.room_wait_ns,
         )

@@ -1,9 +1,10 @@
 """What is measured of one answer, however many completions it takes."""
 
 import asyncio
+import logging
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from olmkit.engine.errors import EngineError
 from olmkit.engine.inference.completionevents import Finished
@@ -13,6 +14,11 @@ from olmkit.engine.telemetry.metrics import Metrics, end_of
 from olmkit.engine.telemetry.requestrecord import current_record
 from olmkit.engine.telemetry.tracing import AnswerTrace
 from olmkit.registry.errors import Cancelled, RegistryError
+
+_LONG_WAIT_S: Final = 1.0
+"""For room in the KV cache, of which the log tells."""
+
+log = logging.getLogger(__name__)
 
 
 class CompletionWatch:
@@ -140,6 +146,12 @@ class CompletionWatch:
         metrics.cached_tokens.of(model).add(end.cached_tokens)
         metrics.cache_hits.of(model).add(end.cached_tokens > 0)
         metrics.completion_tokens.of(model).add(end.completion_tokens)
+        if end.room_wait_ns:
+            waited_s = end.room_wait_ns / 1e9
+            metrics.room_wait_s.of(model).observe(waited_s)
+            if waited_s >= _LONG_WAIT_S:
+                facts = {"model": model, "waited_s": round(waited_s, 3)}
+                log.info("a request waited for room in the KV cache", extra=facts)
         for lost, count in (
             ("messages", end.dropped_turns),
             ("prompt_tokens", end.dropped_tokens),

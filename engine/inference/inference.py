@@ -151,6 +151,7 @@ def load_options(services: Services, spec: Kind, options: Options) -> LoadOption
     defaults = LoadDefaults(
         context_tokens=settings.context_tokens,
         sequences=settings.parallel,
+        contexts=settings.parallel if "parallel" in settings.sources else 1,
         flash_attention=settings.flash_attention,
         kv_cache_type=settings.kv_cache_type,
         prompt_cache_bytes=settings.prompt_cache_bytes,

@@ -13,6 +13,7 @@ from olmkit.engine.devices.bandwidth import measured_bandwidth, measured_bandwid
 from olmkit.engine.errors import ModelUnloadable
 from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf.header import GgufHeader, read_header
+from olmkit.engine.planning.contexts import ContextBy
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.modelcosts import bytes_per_token
 from olmkit.engine.runner.protocol import Buffer, LoadOptions, ModelFiles
@@ -67,6 +68,9 @@ class PlanReport:
     """All that a plan says."""
 
     context_tokens: int
+    context_by: ContextBy
+    contexts: int
+    """Requests of that length that the KV cache would have room for."""
     largest_context_tokens: int
     layers: int
     devices: tuple[DeviceLine, ...]
@@ -89,6 +93,8 @@ async def plan_report(
     lines = await asyncio.to_thread(_measured, _lines(plan, spec, services), cards)
     return PlanReport(
         context_tokens=plan.placed.options.context_tokens,
+        context_by=plan.placed.context_by,
+        contexts=plan.placed.options.contexts,
         largest_context_tokens=plan.placed.largest_context_tokens,
         layers=(spec.gguf.block_count or 0) + 1,
         devices=tuple(lines),

@@ -142,6 +142,8 @@ class LoadDefaults:
 
     context_tokens: int | None = None
     sequences: int = 4
+    contexts: int = 1
+    """Full contexts that a model's KV cache has room for; 1: all requests share one."""
     flash_attention: bool | None = None
     kv_cache_type: str = DEFAULT_KV_CACHE_TYPE
     prompt_cache_bytes: int = 0
@@ -246,6 +248,7 @@ class Options:
         return LoadOptions(
             context_tokens=self._integer("num_ctx") or defaults.context_tokens or 0,
             sequences=defaults.sequences,
+            contexts=1 if embedding else defaults.contexts,
             batch_tokens=self._integer("num_batch", 2048 if embedding else None),
             gpu_layers=max(-1, self._integer("num_gpu")) if defaults.has_accelerator else -1,
             main_gpu=main_gpu if isinstance(main_gpu, int) and defaults.has_accelerator else None,

@@ -6,6 +6,8 @@ from typing import Final
 
 from olmkit.engine.cgroups import read_limits
 
+PROC: Final = Path("/proc")
+_MOST_BYTES: Final = 1 << 16
 _ACCELERATORS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 _RENDER_NODES: Final = Path("/dev/dri")
 
@@ -21,6 +23,39 @@ def available_bytes() -> int:
     free = int(psutil.virtual_memory().available)
     limit = read_limits().memory
     return free if limit is None else min(free, limit.left_bytes)
+
+
+def available_swap_bytes(proc: Path = PROC) -> int:
+    """Free swap space that this process may use; 0 where the system does not say: macOS makes
+    swap files as it needs them.
+
+    Source: proc(5), meminfo, SwapFree.
+    """
+    free = _kibibytes(proc / "meminfo", "SwapFree") or 0
+    limit = read_limits(proc / "self").swap_left_bytes
+    return free if limit is None else min(free, limit)
+
+
+def swapped_bytes(pid: int, proc: Path = PROC) -> int | None:
+    """What of a process's own memory lies in swap space; None where that is not known.
+
+    Source: proc(5), status, VmSwap.
+    """
+    return _kibibytes(proc / str(pid) / "status", "VmSwap")
+
+
+def _kibibytes(path: Path, name: str) -> int | None:
+    """Bytes of a line `name:  12 kB`; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            lines = file.read(_MOST_BYTES).decode("ascii", "replace").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        words = line.split()
+        if words and words[0] == f"{name}:" and len(words) == 3 and words[1].isdecimal():
+            return int(words[1]) * 1024
+    return None
 
 
 def total_bytes() -> int:

@@ -115,6 +115,14 @@ def bytes_by_device(cost: ModelCost, layout: Layout) -> dict[str, int]:
     return taken
 
 
+def host_kv_bytes(cost: ModelCost, layout: Layout) -> int:
+    """What of the KV cache the layout leaves in main memory."""
+    on_host = len(cost.layers)
+    if not layout.kv_on_host:
+        on_host = max(0, on_host + 1 - layout.layers)
+    return sum(layer.kv_bytes for layer in cost.layers[:on_host])
+
+
 def _units(cost: ModelCost, wish: Wish, cpu_expert_layers: int) -> list[int]:
     """Bytes of every layer where it lies, the output layer behind them."""
     return [

@@ -130,7 +130,7 @@ def compute_bytes(header: GgufHeader, options: LoadOptions) -> int:
 
 def _cells(header: GgufHeader, options: LoadOptions) -> tuple[int, int]:
     """Cells of a full and of a sliding layer's cache."""
-    full = _padded(options.context_tokens)
+    full = _padded(options.pool_tokens)
     sliding = _window(header) * options.sequences + options.batch_tokens
     return full, _padded(min(full, sliding))
 

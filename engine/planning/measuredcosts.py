@@ -25,6 +25,7 @@ _MOST_ENTRIES: Final = 500
 _MOST_BYTES: Final = 4 << 20
 _SHAPE: Final = (
     "context_tokens",
+    "contexts",
     "sequences",
     "batch_tokens",
     "kv_cache_type",

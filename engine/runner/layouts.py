@@ -40,3 +40,8 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     def layers(self) -> int:
         """Layers on devices, the output layer among them."""
         return sum(share.layers for share in self.shares)
+
+    @property
+    def devices(self) -> frozenset[str]:
+        """Names of the devices that have layers."""
+        return frozenset(share.device for share in self.shares)

@@ -30,9 +30,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Options fixed for the life of a loaded model; a change of any needs a reload."""
 
     context_tokens: int
-    """Tokens of the KV pool, shared by all sequences (unified KV)."""
+    """Tokens that one request may have."""
     sequences: int = 4
     """Requests decoded side by side."""
+    contexts: int = 1
+    """Requests of full length that the KV pool, which all sequences share, has room for."""
     batch_tokens: int = 512
     """Most tokens of one decode step (n_batch and n_ubatch)."""
     gpu_layers: int = -1
@@ -62,6 +64,11 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     nothing does."""
     prompt_store_bytes: int = 0
     """What all models together may take there."""
+
+    @property
+    def pool_tokens(self) -> int:
+        """Tokens of the KV pool (unified KV)."""
+        return self.context_tokens * self.contexts
 
 
 class SafeMode(msgspec.Struct, frozen=True, kw_only=True):

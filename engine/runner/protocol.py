@@ -341,6 +341,8 @@ class Completed(_Message, frozen=True):
     """Tokens that were guessed from the text before."""
     accepted_tokens: int = 0
     """Those of them that the model said as well."""
+    room_wait_ns: int = 0
+    """How long it waited for room in the KV pool, before its prompt was read or after."""
 
 
 class Embedded(_Message, frozen=True):
@@ -376,6 +378,7 @@ class Healthy(_Message, frozen=True):
 
     active_sequences: int
     queued_requests: int
+    """Requests that wait, whatever for."""
     cached_tokens: int
     steps: int
     """Decode steps since the start: what a watchdog compares."""
@@ -383,6 +386,8 @@ class Healthy(_Message, frozen=True):
     """Tokens of prompts, and of texts to embed, that were computed since the start."""
     completion_tokens: int = 0
     """Tokens that were written since the start."""
+    short_requests: int = 0
+    """Those of `queued_requests` that wait for room in the KV pool."""
 
 
 class StepOutput(msgspec.Struct, frozen=True, array_like=True, tag=True, kw_only=True):

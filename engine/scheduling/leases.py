@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from olmkit.engine.planning.contexts import ContextBy
 from olmkit.engine.runner.protocol import Loaded
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.supervision.interface import Runner
@@ -48,6 +49,11 @@ class InstanceInfo:
     planned_bytes: int
     """What the model was expected to take; 0 while that is not known."""
     context_tokens: int
+    """What one request may have."""
+    context_by: ContextBy | None
+    """What decided how long that is; None while it is not known."""
+    contexts: int
+    """Requests of that length that the KV pool has room for."""
     expires_at: datetime | None
     """When it is unloaded if nobody asks for it; None: never. Aware, local time."""
     leases: int

@@ -1,16 +1,23 @@
 """What placing speaks of: the settings' rules, a model's place, a rehearsal, a plan."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 from olmkit.engine.devices.inventory import Device
 from olmkit.engine.planning.attempts import Attempts
+from olmkit.engine.planning.available import swapped_bytes
+from olmkit.engine.planning.contexts import ContextBy
 from olmkit.engine.planning.footprint import PROCESS_BYTES
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.runner.layouts import Layout, SplitMode
 from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.settings import Settings
+from olmkit.engine.supervision.interface import Runner
+
+LEAST_SWAPPED_BYTES: Final = 16 << 20
+"""Worth a word: idle pages of any process are swapped out sooner or later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +47,24 @@ def placing_rules(settings: Settings) -> PlacingRules:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Others:
+    """The other models, as far as they might make room."""
+
+    give_back: Mapping[int, Mapping[str, int]] = field(default_factory=dict)
+    """What the end of each gives back, bytes by device, in the order in which they would go: those
+    on their way out first. By owner, as the ledger has them."""
+    are_loading: bool = False
+    """Whether some are being loaded, which may go once they are."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Placed:
     """Where a model goes, and what it takes there."""
 
     options: LoadOptions
     """With the context that it gets."""
+    context_by: ContextBy = ContextBy.ASKED
+    """What decided how long that is."""
     layout: Layout
     taken: Mapping[str, int]
     """Bytes by device, main memory as `CPU`."""
@@ -96,6 +116,14 @@ class MainMemory:
     total: int
     process: int
     """What a runner takes beside weights and buffers."""
+
+
+def swap_notes(runner: Runner | None) -> Iterator[str]:
+    """What is said of a loaded model of which some memory is swapped out, by its runner."""
+    pid = runner.pid if runner is not None else None
+    size_bytes = swapped_bytes(pid) if pid is not None else None
+    if size_bytes and size_bytes >= LEAST_SWAPPED_BYTES:
+        yield f"{size_bytes >> 20} MiB of it are swapped out, and answers may be slow"
 
 
 def settled(placed: Placed, loaded: Loaded) -> tuple[dict[str, int], dict[str, int]]:

@@ -2,19 +2,28 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.errors import DeviceLost, InvalidRequest, OutOfMemory
-from olmkit.engine.planning.admission import check_memory
+from olmkit.engine.planning.admission import (
+    NEVER,
+    MainMemoryRoom,
+    check_memory,
+    never_on_devices,
+    note_of_swap,
+    notes_of_layout,
+    too_little_on_devices,
+)
 from olmkit.engine.planning.attempts import Attempts
 from olmkit.engine.planning.contexts import (
-    DEFAULT_CONTEXT_TOKENS,
+    BARE_CONTEXT_TOKENS,
     MOST_CONTEXT_TOKENS,
-    choose_context_tokens,
+    ContextBy,
+    is_cheap,
     largest_context_tokens,
+    search_context,
+    with_context,
 )
 from olmkit.engine.planning.devicelayout import (
     Budget,
@@ -22,6 +31,7 @@ from olmkit.engine.planning.devicelayout import (
     Wish,
     bytes_by_device,
     choose_layout,
+    host_kv_bytes,
 )
 from olmkit.engine.planning.footprint import PROCESS_BYTES, MemoryPlan
 from olmkit.engine.planning.ledger import HOST
@@ -31,14 +41,12 @@ from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import Buffer, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable
-from olmkit.engine.scheduling.modelplaces import Placed, Rehearsal
+from olmkit.engine.scheduling.modelplaces import Others, Placed, Rehearsal
 from olmkit.engine.scheduling.placement import bytes_by_name
 from olmkit.engine.supervision.interface import Runner
 
 if TYPE_CHECKING:
     from olmkit.engine.scheduling.placing import Placer
-
-_NEVER: Final = 1 << 62
 
 
 class PlaceSearch:
@@ -51,7 +59,7 @@ class PlaceSearch:
         options: LoadOptions,
         found: Found,
         owner: int,
-        victims: list[int],
+        others: Others,
         rehearsal: Rehearsal | None,
         *,
         asked_at: int,
@@ -66,11 +74,17 @@ class PlaceSearch:
             self._devices = tuple(d for d in found.devices if d.name in rehearsal.only)
         self._notes = list(found.problems)
         self._owner = owner
+        self._context_by = ContextBy.ASKED
         names = {device.name for device in self._devices}
+        self._give_back = {
+            one: taken
+            for one, taken in others.give_back.items()
+            if one != owner and one not in self._gone
+        }
+        self._held_host_bytes = sum(taken.get(HOST, 0) for taken in self._give_back.values())
+        self._are_loading = others.are_loading and rehearsal is None
         self._victims = [
-            one
-            for one in victims
-            if one != owner and one not in self._gone and names & self._ledger.taken_by(one).keys()
+            one for one in self._give_back if names & self._ledger.taken_by(one).keys()
         ]
         self._wish = Wish(
             layers=options.gpu_layers,
@@ -88,71 +102,115 @@ class PlaceSearch:
         if not self._devices:
             # Off the loop: it reads files, and the model's own header decides how long it takes.
             return await asyncio.to_thread(self._on_host, self._free_host_bytes())
-        options = self._with_context() if previous is None else previous.options
-        if previous is None:
+        if previous is not None:
+            options, self._context_by = previous.options, previous.context_by
+        else:
+            options = self._with_context()
             self._make_room(options)
         return await self._proven(await start(), options, previous)
 
     # --- the processor alone ------------------------------------------------------------------
 
     def _on_host(self, free_bytes: int) -> Placed:
-        options = self._options
-        asked = choose_context_tokens(options.context_tokens, trained=self._trained)
-        if options.require_gpu:
+        if self._options.require_gpu:
             raise OutOfMemory(
                 f"{self._spec.name} is to be on graphics cards only, and there is none",
-                missing={HOST: _NEVER},
+                missing={HOST: NEVER},
                 hint="run it without --require-gpu; `olm info` shows the devices",
             )
 
-        def plan(tokens: int) -> MemoryPlan:
-            return bringup.plan_for(self._spec, _with_context(options, tokens))
+        def plan(options: LoadOptions) -> MemoryPlan:
+            return bringup.plan_for(self._spec, options)
 
-        tokens = asked
-        if options.least_context_tokens:
-            least = min(options.least_context_tokens, asked)
-            most = largest_context_tokens(
-                lambda n: plan(n).total_bytes <= free_bytes, least=least, most=asked
-            )
-            tokens = most or least
-        found = plan(tokens)
-        check_memory(self._spec.name, found, context_tokens=tokens, free_bytes=free_bytes)
-        self._note_context(asked, tokens)
-        largest = self._largest(lambda n: plan(n).total_bytes <= free_bytes, tokens)
+        def fits(options: LoadOptions) -> bool:
+            return plan(options).total_bytes <= free_bytes
+
+        def would_fit(options: LoadOptions) -> bool:
+            return plan(options).total_bytes <= free_bytes + self._held_host_bytes
+
+        bare = plan(with_context(self._options, BARE_CONTEXT_TOKENS))
+
+        def is_cheap_with(options: LoadOptions) -> bool:
+            context = {HOST: plan(options).total_bytes - bare.total_bytes}
+            left = {HOST: free_bytes - bare.total_bytes}
+            return is_cheap(context, left, weights_bytes=bare.weights_bytes)
+
+        chosen = search_context(
+            self._options,
+            trained=self._trained,
+            fits=fits,
+            would_fit=would_fit,
+            is_cheap_beside=lambda usual: is_cheap_with,
+            may_lessen=not self._rules.refuses_less,
+        )
+        options = chosen.options
+        found = plan(options)
+        self._check_main_memory(found, options, free_bytes)
         return Placed(
-            options=_with_context(options, tokens),
-            largest_context_tokens=largest,
+            options=options,
+            context_by=chosen.by,
+            largest_context_tokens=self._largest(options, fits),
             layout=Layout(),
             taken={HOST: found.total_bytes},
-            notes=tuple(self._notes),
+            notes=(*self._notes, *chosen.notes),
         )
+
+    def _check_main_memory(self, plan: MemoryPlan, options: LoadOptions, free_bytes: int) -> None:
+        """Nothing where main memory has room, and a note where swap space must take a part.
+
+        Raises:
+            OutOfMemory: others must leave first, or there is no room at all.
+        """
+        room = MainMemoryRoom(
+            free_bytes=free_bytes,
+            held_bytes=self._held_host_bytes,
+            may_be_freed=self._are_loading,
+            swap_bytes=self._placer.free_swap_bytes(),
+            may_swap=not self._rules.refuses_less,
+        )
+        if over_bytes := check_memory(self._spec.name, plan, options, room):
+            self._notes.append(note_of_swap(over_bytes))
 
     # --- context and room ---------------------------------------------------------------------
 
     def _with_context(self) -> LoadOptions:
         """The options with the context that is wanted, or that is allowed and fits."""
-        options = self._options
-        total = sum(device.total_bytes - self._rules.overhead_bytes for device in self._devices)
-        usual = choose_context_tokens(
-            options.context_tokens, trained=self._trained, card_bytes=total
+        overhead_bytes = self._rules.overhead_bytes
+        chosen = search_context(
+            self._options,
+            trained=self._trained,
+            card_bytes=sum(device.total_bytes - overhead_bytes for device in self._devices),
+            fits=lambda options: self._whole(options, ()) is not None,
+            would_fit=lambda options: self._whole(options, self._victims) is not None,
+            is_cheap_beside=self._is_cheap_beside,
+            may_lessen=not self._rules.refuses_less,
         )
-        is_automatic = not options.context_tokens
-        least = options.least_context_tokens
-        if is_automatic:
-            least = least or min(DEFAULT_CONTEXT_TOKENS, usual)
-        if not least or least >= usual:
-            return _with_context(options, usual)
+        self._context_by = chosen.by
+        self._notes += chosen.notes
+        return chosen.options
 
-        def is_whole_with(leaving: Sequence[int]) -> Callable[[int], bool]:
-            return lambda tokens: self._whole(_with_context(options, tokens), leaving) is not None
+    def _is_cheap_beside(self, usual: LoadOptions) -> Callable[[LoadOptions], bool]:
+        """Whether a longer context than usual takes little of each device, and moves nothing."""
+        layout, bare = self._whole(usual, ()), self._cost(with_context(usual, BARE_CONTEXT_TOKENS))
+        free = {one.device: one.free_bytes for one in self._budgets(())}
+        free[HOST] = self._free_host_bytes()
 
-        now = largest_context_tokens(is_whole_with(()), least=least, most=usual)
-        if now is None:
-            now = largest_context_tokens(is_whole_with(self._victims), least=least, most=usual)
-        tokens = now or least
-        if not is_automatic:
-            self._note_context(usual, tokens)
-        return _with_context(options, tokens)
+        def is_cheap_with(options: LoadOptions) -> bool:
+            longer = self._whole(options, ())
+            if layout is None or longer is None or longer.devices != layout.devices:
+                return False
+            taken, bare_taken = self._split(self._cost(options), longer), self._split(bare, longer)
+            return is_cheap(
+                {name: size - bare_taken[name] for name, size in taken.items()},
+                {name: free[name] - bare_taken[name] for name in taken},
+                weights_bytes=self._spec.gguf.weights_bytes,
+            )
+
+        return is_cheap_with
+
+    def _split(self, cost: ModelCost, layout: Layout) -> dict[str, int]:
+        """Bytes by device, of main memory those of the KV cache."""
+        return {**bytes_by_device(cost, layout), HOST: host_kv_bytes(cost, layout)}
 
     def _make_room(self, options: LoadOptions) -> None:
         """Nothing where the model can be placed now.
@@ -263,7 +321,7 @@ class PlaceSearch:
             raise OutOfMemory(
                 f"{self._spec.name} was refused by every device that it was tried on, and by main"
                 " memory, though all said that there was room",
-                missing={HOST: _NEVER},
+                missing={HOST: NEVER},
                 hint="see what else takes memory, or use a smaller num_ctx or model",
             )
         raise self._never(options)
@@ -292,31 +350,24 @@ class PlaceSearch:
         attempts: Attempts,
     ) -> Placed:
         taken = self._taken(buffers)
-        free_bytes = self._free_host_bytes()
         host = [one for one in buffers if one.device == HOST]
-        check_memory(
-            self._spec.name,
-            MemoryPlan(
-                weights_bytes=taken[HOST]
-                - PROCESS_BYTES
-                - sum(one.kv_bytes + one.compute_bytes for one in host),
-                kv_bytes=sum(one.kv_bytes for one in host),
-                compute_bytes=sum(one.compute_bytes for one in host),
-            ),
-            context_tokens=options.context_tokens,
-            free_bytes=free_bytes,
+        kv_bytes = sum(one.kv_bytes for one in host)
+        compute_bytes = sum(one.compute_bytes for one in host)
+        plan = MemoryPlan(
+            weights_bytes=taken[HOST] - PROCESS_BYTES - kv_bytes - compute_bytes,
+            kv_bytes=kv_bytes,
+            compute_bytes=compute_bytes,
         )
+        self._check_main_memory(plan, options, self._free_host_bytes())
         is_whole = self._is_whole(layout)
         if not is_whole:
-            self._note_partial(layout)
+            self._notes += notes_of_layout(layout, layers=(self._spec.gguf.block_count or 0) + 1)
         largest = 0
         if is_whole:
-            largest = self._largest(
-                lambda n: self._whole(_with_context(options, n), ()) is not None,
-                options.context_tokens,
-            )
+            largest = self._largest(options, lambda one: self._whole(one, ()) is not None)
         return Placed(
             options=options,
+            context_by=self._context_by,
             largest_context_tokens=largest,
             layout=layout,
             taken=taken,
@@ -339,12 +390,15 @@ class PlaceSearch:
                 taken[name] = size + device.process_bytes
         return taken
 
-    def _largest(self, fits: Callable[[int], bool], tokens: int) -> int:
+    def _largest(self, options: LoadOptions, fits: Callable[[LoadOptions], bool]) -> int:
         """The longest context that fits, at most what was trained; only a rehearsal asks."""
-        most = self._trained or MOST_CONTEXT_TOKENS
+        most, tokens = self._trained or MOST_CONTEXT_TOKENS, options.context_tokens
         if self._rehearsal is None or most < tokens:
             return 0 if self._rehearsal is None else tokens
-        return largest_context_tokens(fits, least=tokens, most=most) or tokens
+        longest = largest_context_tokens(
+            lambda n: fits(with_context(options, n)), least=tokens, most=most
+        )
+        return longest or tokens
 
     # --- words --------------------------------------------------------------------------------
 
@@ -366,50 +420,19 @@ class PlaceSearch:
             taken = sum(self._ledger.taken_by(one).get(name, 0) for one in leaving)
             if min(size, taken) > 0:
                 missing[name] = min(size, taken)
-        where = ", ".join(missing)
-        return OutOfMemory(
-            f"{self._spec.name} needs {sum(needs.values()) >> 20} MiB on {', '.join(needs)}, of"
-            f" which {sum(missing.values()) >> 20} MiB on {where} are not free",
-            needed_bytes=sum(needs.values()),
-            free_bytes=sum(needs.values()) - sum(missing.values()),
-            missing=missing,
-        )
+        return too_little_on_devices(self._spec.name, needs, missing)
 
     def _never(self, options: LoadOptions) -> OutOfMemory:
         """The error of a model that does not fit as it was asked for, whoever leaves."""
         cost = self._cost(options)
         layers = sum(one.weights_bytes + one.kv_bytes for one in cost.layers)
-        needed = layers + cost.output_bytes + cost.compute_bytes
-        free = sum(one.free_bytes for one in self._budgets(self._victims))
-        what = "all its layers" if self._wish.layers < 0 else f"{self._wish.layers} layers"
-        return OutOfMemory(
-            f"{self._spec.name} does not fit on the graphics cards with {what} and a context of"
-            f" {options.context_tokens} tokens: it needs {needed >> 20} MiB of"
-            f" {free >> 20} MiB",
-            needed_bytes=needed,
-            free_bytes=free,
-            missing={HOST: _NEVER},
-            hint="use a smaller num_ctx or model, or let the processor compute some layers"
-            " (no --require-gpu, OLM_DEGRADE=warn)",
+        return never_on_devices(
+            self._spec.name,
+            options,
+            layers=self._wish.layers,
+            needed_bytes=layers + cost.output_bytes + cost.compute_bytes,
+            free_bytes=sum(one.free_bytes for one in self._budgets(self._victims)),
         )
-
-    def _note_context(self, asked: int, tokens: int) -> None:
-        if tokens < asked:
-            self._notes.append(
-                f"the context is {tokens} tokens instead of {asked}: more does not fit"
-            )
-
-    def _note_partial(self, layout: Layout) -> None:
-        layers = (self._spec.gguf.block_count or 0) + 1
-        if layout.cpu_expert_layers:
-            self._notes.append(
-                f"the experts of {layout.cpu_expert_layers} layers are in main memory:"
-                " the cards have no room for them"
-            )
-        if layout.layers < layers:
-            self._notes.append(
-                f"{layout.layers} of {layers} layers are on graphics cards: more do not fit"
-            )
 
     @property
     def _trained(self) -> int | None:
@@ -432,7 +455,3 @@ class PlaceSearch:
                 hint=f"they are, from 0 on: {names}",
             )
         return self._devices[number].name
-
-
-def _with_context(options: LoadOptions, tokens: int) -> LoadOptions:
-    return msgspec.structs.replace(options, context_tokens=tokens)

@@ -7,14 +7,14 @@ load itself does not.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 
 from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.planning.ledger import HOST, Ledger
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
 from olmkit.engine.runner.protocol import Buffer, LoadOptions
 from olmkit.engine.scheduling.bringup import Loadable
-from olmkit.engine.scheduling.modelplaces import Placed, PlacingRules, Rehearsal
+from olmkit.engine.scheduling.modelplaces import Others, Placed, PlacingRules, Rehearsal
 from olmkit.engine.scheduling.placesearch import PlaceSearch
 from olmkit.engine.supervision.interface import Runner
 
@@ -31,6 +31,7 @@ class Placer:
         *,
         list_devices: ListDevices | None,
         free_host_bytes: Callable[[], int],
+        free_swap_bytes: Callable[[], int],
         costs: MeasuredCosts,
         engine: Callable[[], str] = lambda: "",
     ) -> None:
@@ -38,6 +39,7 @@ class Placer:
         self._rules = rules
         self._list_devices = list_devices
         self._free_host_bytes = free_host_bytes
+        self._free_swap_bytes = free_swap_bytes
         self._costs = costs
         self._engine = engine
         self._lock = asyncio.Lock()
@@ -50,15 +52,14 @@ class Placer:
         options: LoadOptions,
         *,
         start: Callable[[], Awaitable[Runner]],
-        victims: Callable[[], Sequence[int]] = tuple,
+        others: Callable[[], Others] = Others,
         previous: Placed | None = None,
         rehearsal: Rehearsal | None = None,
     ) -> Placed:
         """The place of `spec`, claimed for `owner` unless it is a `rehearsal`.
 
-        `start` gives the runner for the dry run, the same one each time; `victims`: owners whose
-        memory could be had, those on their way out first; `previous`: where it was to go when an
-        allocation failed.
+        `start` gives the runner for the dry run, the same one each time; `others`: whose memory
+        could be had; `previous`: where it was to go when an allocation failed.
 
         Raises:
             OutOfMemory: not now, or not at all; `missing` tells what others would have to give up.
@@ -81,7 +82,7 @@ class Placer:
                 options,
                 found,
                 owner,
-                list(victims()),
+                others(),
                 rehearsal,
                 asked_at=asked_at,
             )
@@ -98,6 +99,10 @@ class Placer:
     def free_host_bytes(self) -> int:
         """Main memory that nobody has claimed."""
         return self._free_host_bytes() - self.ledger.taken_bytes(HOST)
+
+    def free_swap_bytes(self) -> int:
+        """Swap space that is free."""
+        return self._free_swap_bytes()
 
     def remembered(self, key: str) -> list[Buffer] | None:
         """What a load of that key took."""

@@ -14,7 +14,11 @@ from typing import Final
 from olmkit.engine.access.caller import current
 from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.errors import EngineError, EngineUnusable, OutOfMemory, RunnerFailed
-from olmkit.engine.planning.available import available_bytes, total_bytes
+from olmkit.engine.planning.available import (
+    available_bytes,
+    available_swap_bytes,
+    total_bytes,
+)
 from olmkit.engine.planning.footprint import PROCESS_BYTES
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
@@ -24,15 +28,17 @@ from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
 from olmkit.engine.scheduling.deadlines import NO_DEADLINE, Deadline
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
-from olmkit.engine.scheduling.instances import Cause, InstanceId, TicketId
+from olmkit.engine.scheduling.instances import Cause, InstanceId, State, TicketId
 from olmkit.engine.scheduling.leases import InstanceInfo, Lease
 from olmkit.engine.scheduling.modelplaces import (
     MainMemory,
+    Others,
     Placed,
     Plan,
     Rehearsal,
     placing_rules,
     settled,
+    swap_notes,
 )
 from olmkit.engine.scheduling.placing import ListDevices, Placer
 from olmkit.engine.scheduling.scheduler import Scheduler
@@ -62,6 +68,7 @@ class Pool:
         *,
         start_runner: StartRunner = LocalRunner.start,
         free_bytes: Callable[[], int] = available_bytes,
+        free_swap_bytes: Callable[[], int] = available_swap_bytes,
         list_devices: ListDevices | None = None,
         costs: MeasuredCosts | None = None,
         engine: Callable[[], str] = lambda: "",
@@ -70,7 +77,8 @@ class Pool:
     ) -> None:
         """Made in a running event loop.
 
-        `free_bytes`: main memory that can be had now; `list_devices`: None, where there is nothing
+        `free_bytes`, `free_swap_bytes`: main memory that can be had now, and swap space;
+        `list_devices`: None, where there is nothing
         but the processor; `engine`: which build of the engine runs.
         """
         self._scheduler = Scheduler(
@@ -86,6 +94,7 @@ class Pool:
             placing_rules(settings),
             list_devices=list_devices,
             free_host_bytes=free_bytes,
+            free_swap_bytes=free_swap_bytes,
             costs=self._costs,
             engine=engine,
         )
@@ -376,11 +385,11 @@ class Pool:
         tenant.placed = tenant.placed.noting(loaded.notes)
         took_s = round(loaded.load_ns / 1e9, 3)
         facts = {"model": spec.name, "context": loaded.context_tokens, "took_s": took_s}
-        log.info("loaded", extra=facts)
+        log.info("loaded", extra=facts | {"context_by": tenant.placed.context_by.value})
         self._events.record(
             "model", "load", spec.name, context=loaded.context_tokens, took_s=took_s
         )
-        for note in tenant.placed.notes:
+        for note in (*tenant.placed.notes, *swap_notes(tenant.runner)):
             log.warning(note, extra={"model": spec.name})
         self._carry_out(
             self._scheduler.on_loaded(
@@ -435,16 +444,22 @@ class Pool:
         *,
         rehearsal: Rehearsal | None = None,
     ) -> Placed:
-        def victims() -> list[int]:
-            leaving = [one.id for one in self._scheduler.instances if one.is_leaving]
-            return [*leaving, *(one.id for one in self._scheduler.eviction_order())]
+        def others() -> Others:
+            instances = self._scheduler.instances
+            leaving = [one for one in instances if one.is_leaving]
+            going = [*leaving, *self._scheduler.eviction_order()]
+            loading = (one for one in instances if one.state is State.STARTING)
+            return Others(
+                give_back={one.id: one.taken for one in going},
+                are_loading=any(one.id != tenant.id for one in loading),
+            )
 
         return await self._placer.place(
             tenant.id,
             tenant.spec,
             options,
             start=start,
-            victims=victims,
+            others=others,
             previous=tenant.placed,
             rehearsal=rehearsal,
         )

@@ -74,6 +74,7 @@ def told(tenant: Tenant, instance: Instance, *, now_s: float) -> InstanceInfo:
     expires_at = None
     if not math.isinf(left_s):
         expires_at = datetime.now().astimezone() + timedelta(seconds=left_s)
+    options = tenant.placed.options if tenant.placed else tenant.options
     return InstanceInfo(
         name=tenant.spec.name,
         digest=tenant.spec.digest,
@@ -82,8 +83,9 @@ def told(tenant: Tenant, instance: Instance, *, now_s: float) -> InstanceInfo:
         size_bytes=size_bytes,
         size_vram_bytes=placed.card_bytes,
         planned_bytes=sum(tenant.placed.taken.values()) if tenant.placed else 0,
-        context_tokens=instance.context_tokens
-        or (tenant.placed.options if tenant.placed else tenant.options).context_tokens,
+        context_tokens=instance.context_tokens or options.context_tokens,
+        context_by=tenant.placed.context_by if tenant.placed else None,
+        contexts=options.contexts,
         expires_at=expires_at,
         leases=len(instance.leases),
         sequences=instance.options.sequences,

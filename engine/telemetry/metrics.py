@@ -55,6 +55,12 @@ class Metrics:
             model,
             bounds=_WAIT_S,
         )
+        self.room_wait_s = Histogram(
+            "olm_room_wait_seconds",
+            "How long requests waited for room in the KV cache that they share, those that did.",
+            model,
+            bounds=_WAIT_S,
+        )
         self.load_s = Histogram(
             "olm_load_seconds", "How long models took to load.", model, bounds=_WAIT_S
         )

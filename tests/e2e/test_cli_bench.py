@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import Daemon, running_daemon
-from support.models import minilm_gguf, smollm2
+from support.models import minilm_gguf, tiny_chat
 from support.olm import olm, out
 
 SMALL = {"prompt_tokens": 16, "answer_tokens": 4, "prefix_tokens": 32}
@@ -18,7 +18,7 @@ LONG = ("--time", "10m")
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with running_daemon(tmp_path_factory.mktemp("bench") / "home") as running:
-        for name, weights in (("m", smollm2()), ("e", minilm_gguf())):
+        for name, weights in (("m", tiny_chat()), ("e", minilm_gguf())):
             out(olm(running.environ, "create", name, "-f", "-", stdin=f"FROM {weights}\n"))
         yield running
 

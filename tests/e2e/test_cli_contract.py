@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.cli.exits import ExitCode
+from olmkit.cli.exits import MEANINGS, ExitCode
 from support.daemon import Daemon, running_daemon, wait_until
 from support.models import minilm_gguf, smollm2
 from support.olm import OLM, environment, olm, out
@@ -25,7 +25,9 @@ TALL += '"minItems": 2, "maxItems": 2, "uniqueItems": true}}, "required": ["a"]}
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """A daemon with `m`, which says what it likes, `short`, made to answer in 8 tokens, and the
     embedding model `e`."""
-    environ = {"OLM_NUM_PARALLEL": "1", "OLM_MAX_QUEUE": "1"}
+    # No card of NVIDIA's or AMD's, so that what has to be on one does not fit.
+    without_cards = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
+    environ = {"OLM_NUM_PARALLEL": "1", "OLM_MAX_QUEUE": "1", **without_cards}
     with running_daemon(tmp_path_factory.mktemp("contract") / "home", environ=environ) as running:
         for name, rest in (
             ("m", "PARAMETER num_ctx 512"),
@@ -116,6 +118,13 @@ def test_5_a_daemon_that_cannot_be_reached(environ: dict[str, str]) -> None:
     assert (done.returncode, done.stdout) == (5, b"")
     assert b"cannot connect to the daemon at http://nowhere.invalid:1" in done.stderr
     assert b"hint: OLM_HOST" in done.stderr
+
+
+def test_6_a_model_that_does_not_fit_where_it_has_to_be(environ: dict[str, str]) -> None:
+    """What is too large for the memory that a machine or a group has: test_out_of_memory.py."""
+    done = olm(environ, "run", "m", "--require-gpu", "hi")
+    assert (done.returncode, done.stdout) == (6, b"")
+    assert b"m:latest is to be on graphics cards only" in done.stderr
 
 
 def test_7_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
@@ -323,6 +332,15 @@ def test_every_code_is_tested_by_a_real_cause() -> None:
         for code in re.findall(r"^def test_(\d+)_", file.read_text(), re.M)
     }
     assert tested == {int(code) for code in ExitCode}
+
+
+def test_every_code_is_documented_once_and_means_one_thing() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "scripts.md").read_text()
+    table = text.partition("## Exit status")[2].partition("\n## ")[0]
+    documented = [int(code) for code in re.findall(r"^\| (\d+) \|", table, re.M)]
+    assert documented == sorted(ExitCode)
+    assert MEANINGS.keys() == set(ExitCode)
+    assert len(set(MEANINGS.values())) == len(ExitCode)
 
 
 def _grammar(environ: dict[str, str]) -> str:

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from support.daemon import running_daemon
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import olm, out
 
-TEXT = f"FROM {smollm2()}\nPARAMETER num_ctx 512\nPARAMETER num_predict 1\nSYSTEM Be brief."
+TEXT = f"FROM {tiny_chat()}\nPARAMETER num_ctx 512\nPARAMETER num_predict 1\nSYSTEM Be brief."
 
 
 @pytest.fixture(scope="module")

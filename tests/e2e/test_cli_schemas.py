@@ -17,7 +17,7 @@ from olmkit.cli.chat.sessionfile import KeptSession, SessionFile
 from olmkit.engine.create.convert import convert_directory, directory_files
 from support.checkpoints import write_checkpoint
 from support.daemon import Daemon, running_daemon
-from support.models import minilm_gguf, smollm2
+from support.models import minilm_gguf, tiny_chat
 from support.olm import OLM, environment, olm, out
 from support.registry import serving
 from support.terminal import on_terminal
@@ -102,7 +102,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         with running_daemon(folder / "home") as daemon:
             made = Place(daemon, folder, host)
             for name, text in (
-                ("m", f"FROM {smollm2()}\n{SHORT}"),
+                ("m", f"FROM {tiny_chat()}\n{SHORT}"),
                 ("e", f"FROM {minilm_gguf()}"),
                 ("judge", f"FROM {folder / 'judge.gguf'}"),
             ):

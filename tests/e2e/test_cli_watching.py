@@ -131,7 +131,7 @@ def test_stats_count_what_a_runner_takes_and_does(daemon: Daemon) -> None:
         json.loads, out(olm(daemon.environ, "stats", "--no-stream", "--json")).split("\n")[:-1]
     )
     assert (model["name"], model["state"]) == ("m:latest", "ready")
-    assert model["sequences"] == {"total": 4, "busy": 0}
+    assert model["sequences"] == {"total": 4, "busy": 0, "contexts": 1, "short": 0}
     assert model["memory"] > 50e6
     assert model["completion_tokens"] in range(1, 5)
     assert model["cached_tokens"] > 0
@@ -147,7 +147,7 @@ def test_ps_shows_sequences_and_cached_tokens(daemon: Daemon) -> None:
     assert lines[0].split()[-4:] == ["STATE", "BUSY", "CACHED", "DEVICES"]
     assert " ready    0/4 " in lines[1]
     (model,) = map(json.loads, out(olm(daemon.environ, "ps", "--format", "json")).split("\n")[:-1])
-    assert model["sequences"] == {"total": 4, "busy": 0}
+    assert model["sequences"] == {"total": 4, "busy": 0, "contexts": 1, "short": 0}
     assert model["cached_tokens"] > 0
 
 

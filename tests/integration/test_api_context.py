@@ -16,9 +16,10 @@ LONG = "Once upon a time there was a fox. " * 40
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with running_daemon(tmp_path_factory.mktemp("context") / "home") as daemon:
+    home = tmp_path_factory.mktemp("context") / "home"
+    with running_daemon(home, environ={"OLM_CONTEXT_LENGTH": ""}) as daemon:
         client = Api(daemon)
-        client.create("smol", models.smollm2())
+        client.create("smol", models.tiny_chat())
         client.create("minilm", models.minilm_gguf())
         yield client
 
@@ -184,7 +185,7 @@ def strict(
     environ = {"OLM_ON_OVERFLOW": request.param}
     with running_daemon(tmp_path_factory.mktemp("strict") / "home", environ=environ) as daemon:
         client = Api(daemon)
-        client.create("smol", models.smollm2())
+        client.create("smol", models.tiny_chat())
         client.create("minilm", models.minilm_gguf())
         client.overflow = request.param  # type: ignore[attr-defined]
         yield client

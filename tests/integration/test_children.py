@@ -11,7 +11,7 @@ import psutil
 from support.api import Api
 from support.attacktable import Record, Stopwatch
 from support.daemon import COMMAND, running_daemon, start_daemon, wait_until
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import olm, out
 from support.randommodel import write_llama
 
@@ -22,7 +22,7 @@ SECRETS = {"HF_TOKEN": "hf_secret", "PIP_INDEX_URL": "https://u:pw@host/", "PYTH
 def test_children_get_no_secrets(tmp_path: Path) -> None:
     with running_daemon(tmp_path / "home", environ=SECRETS) as daemon:
         api = Api(daemon)
-        api.create("m", smollm2())
+        api.create("m", tiny_chat())
         chat = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": False}
         assert api.post("/api/chat", {**chat, "options": {"num_predict": 1}}).status == 200
         children = psutil.Process(daemon.process.pid).children(recursive=True)
@@ -37,7 +37,7 @@ def test_a_stopped_runner_is_noticed_and_its_stream_ends(
 ) -> None:
     with running_daemon(tmp_path / "home") as daemon:
         api = Api(daemon)
-        api.create("m", smollm2())
+        api.create("m", tiny_chat())
         body = {"model": "m", "prompt": "Once", "options": {"num_predict": 2000}}
         with daemon.stream("POST", "/api/generate", body) as answer:
             assert answer.readline()
@@ -55,7 +55,7 @@ def test_a_stopped_runner_is_noticed_and_its_stream_ends(
 def test_stop_tells_the_truth(tmp_path: Path) -> None:
     with running_daemon(tmp_path / "home") as daemon:
         api = Api(daemon)
-        api.create("m", smollm2())
+        api.create("m", tiny_chat())
         api.post("/api/generate", {"model": "m"})
         (runner,) = daemon.runners()
         runner.send_signal(signal.SIGSTOP)  # it owes no answer, and cannot end by itself
@@ -115,7 +115,7 @@ def test_nothing_of_the_daemons_is_for_others_to_write(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     daemon.wait_until_ready()
-    Api(daemon).create("m", smollm2())
+    Api(daemon).create("m", tiny_chat())
     assert daemon.stop() == 0
     made = [path for path in daemon.home.rglob("*") if not path.is_symlink()]
     assert [path for path in made if path.stat().st_mode & 0o022] == []

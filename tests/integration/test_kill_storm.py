@@ -10,16 +10,16 @@ import pytest
 
 from support.daemon import running_daemon, wait_until
 from support.killstorm import ask, left_behind, storm
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import olm, out
 
 
 @pytest.mark.timeout(400)
 def test_no_request_is_lost_and_no_process_left(olm_home: Path) -> None:
     with running_daemon(olm_home) as daemon:
-        out(olm(daemon.environ, "create", "m", "-f", "-", stdin=f"FROM {smollm2()}\n"))
-        came = storm(daemon, "m", kills=6, stops=1, clients=3)
-        assert (came.kills, came.stops) == (6, 1)
+        out(olm(daemon.environ, "create", "m", "-f", "-", stdin=f"FROM {tiny_chat()}\n"))
+        came = storm(daemon, "m", kills=3, stops=1, clients=3)
+        assert (came.kills, came.stops) == (3, 1)
         assert came.lost == []
         assert set(came.ends) <= {"done", "runner_died"}
         # A load that was killed twice is not tried again at once.

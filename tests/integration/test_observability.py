@@ -221,7 +221,7 @@ def test_a_whole_answer_tells_in_headers_what_it_took(api: Api) -> None:
     answer = generate(api, prompt=LONG)
     said, headers = answer.json, answer.headers
     assert headers["x-olm-device"] == "CPU"
-    assert headers["x-olm-context-length"] == "4096"
+    assert headers["x-olm-context-length"] == "2048"
     assert int(headers["x-olm-context-used"]) == said["prompt_eval_count"] + said["eval_count"]
     assert int(headers["x-olm-cached-tokens"]) == said.get("prompt_eval_cached_count", 0)
     assert "x-olm-truncated" not in headers

@@ -10,7 +10,7 @@ import pytest
 
 from olmkit.engine.runner import protocol as p
 from support.jsonschema import problems
-from support.models import gemma3, qwen_coder, smollm2
+from support.models import gemma3, qwen_coder, smollm2, tiny_chat
 from support.runner import Completion, RunnerClient, RunnerFailure, loaded_runner
 
 JSON = p.Constraint(kind=p.ConstraintKind.JSON)
@@ -71,6 +71,13 @@ def assert_kept(one: Completion, wanted: Any) -> None:
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[RunnerClient]:
+    with loaded_runner(tiny_chat(), context_tokens=2048) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def talker() -> Iterator[RunnerClient]:
+    """With real weights, which write JSON of themselves."""
     with loaded_runner(smollm2(), context_tokens=2048) as client:
         yield client
 
@@ -93,8 +100,8 @@ def test_an_answer_is_what_its_schema_says_at_any_temperature(
         assert_kept(Completion(found[one]), wanted)
 
 
-def test_json_mode_gives_an_object(runner: RunnerClient) -> None:
-    one = runner.complete(
+def test_json_mode_gives_an_object(talker: RunnerClient) -> None:
+    one = talker.complete(
         chat("Reply in JSON: the capital of France."),
         constraint=JSON,
         max_tokens=300,
@@ -143,15 +150,15 @@ def test_the_same_seed_gives_the_same_answer(runner: RunnerClient) -> None:
     assert answer(6) != first
 
 
-def test_a_grammar_that_refuses_nothing_changes_nothing(runner: RunnerClient) -> None:
+def test_a_grammar_that_refuses_nothing_changes_nothing(talker: RunnerClient) -> None:
     """Penalties and random numbers are the same with a guide as without, where all fits."""
     lines = "".join(f'{{"number": {n}, "square": {n * n}}}\n' for n in range(1, 9))
     sampling = p.Sampling(seed=3, temperature=0.7, repeat_penalty=1.02, frequency_penalty=0.01)
-    free = runner.complete(lines, sampling=sampling, max_tokens=30, reproducible=True)
+    free = talker.complete(lines, sampling=sampling, max_tokens=30, reproducible=True)
     text, newline, _ = free.text.partition("\n")
     assert newline, free.text
     assert isinstance(json.loads(text), dict)
-    held = runner.complete(
+    held = talker.complete(
         lines, sampling=sampling, max_tokens=30, constraint=JSON, reproducible=True
     )
     assert held.text == text
@@ -177,7 +184,7 @@ def test_max_tokens_cuts_and_says_so(runner: RunnerClient) -> None:
 
 
 def test_a_full_context_cuts_and_says_so() -> None:
-    with loaded_runner(smollm2(), context_tokens=64) as client:
+    with loaded_runner(tiny_chat(), context_tokens=64) as client:
         endless = {"type": "array", "items": {"const": 1}, "minItems": 100}
         one = client.complete(chat("Ones."), constraint=schema(endless))
     assert one.end.reason is p.EndReason.LENGTH
@@ -223,7 +230,7 @@ def test_a_prefix_is_reused_with_and_without_a_schema(runner: RunnerClient) -> N
 def test_an_answer_that_has_to_wait_for_room_goes_on_where_it_was() -> None:
     """Two answers that together need more than the pool has: the youngest is sent back."""
     wanted = {"type": "array", "items": {"const": 10}, "minItems": 20, "maxItems": 20}
-    with loaded_runner(smollm2(), context_tokens=128) as client:
+    with loaded_runner(tiny_chat(), context_tokens=128) as client:
         ids = [client.start(chat("Tens."), constraint=schema(wanted)) for _ in range(2)]
         found = client.replies(*ids)
     for one in ids:
@@ -298,7 +305,7 @@ def test_schemas_made_to_hurt_cost_little(runner: RunnerClient) -> None:
 
 
 def test_a_cancelled_request_leaves_the_others_alone(runner: RunnerClient) -> None:
-    with loaded_runner(smollm2()) as fresh:  # the tokenizer is still to be made
+    with loaded_runner(tiny_chat()) as fresh:  # the tokenizer is still to be made
         gone = fresh.start("x", constraint=JSON)
         stays = fresh.start(chat("A code?"), constraint=schema(CODE), max_tokens=50)
         fresh.cancel(gone)
@@ -315,7 +322,7 @@ def test_nothing_is_imported_before_a_request_asks_for_it() -> None:
         maps = Path(f"/proc/{client.process.pid}/maps").read_text()
         return {name for name in ("llguidance", "numpy") if f"/{name}/" in maps}
 
-    with loaded_runner(smollm2(), context_tokens=128) as client:
+    with loaded_runner(tiny_chat(), context_tokens=128) as client:
         client.complete("x", max_tokens=2)
         assert imported(client) == set()
         client.complete("x", constraint=JSON, max_tokens=2)

@@ -8,7 +8,7 @@ import pytest
 from olmkit.engine.runner import protocol as p
 from support.models import gemma3, smollm2
 from support.randommodel import write_llama, write_mamba
-from support.runner import Completion, RunnerClient, loaded_runner
+from support.runner import Completion, RunnerClient, RunnerFailure, loaded_runner
 
 
 def count(first: int, last: int) -> str:
@@ -157,6 +157,34 @@ def test_one_request_may_fill_the_whole_context(tiny: Path) -> None:
             assert one.end.reason is p.EndReason.LENGTH
             assert one.end.prompt_tokens + one.end.completion_tokens == 128
         assert client.health().cached_tokens <= 128
+
+
+def test_requests_that_wait_for_room_say_so(tiny: Path) -> None:
+    """One context for all: requests that each take most of it run one after the other."""
+    prompts = [[first, *range(50, 249)] for first in (40, 41, 42, 43)]
+    with loaded_runner(tiny, sequences=4, context_tokens=256) as client:
+        ids = [client.start(prompt, max_tokens=30, ignore_eos=True) for prompt in prompts]
+        while not isinstance(client.next_reply(), p.PromptRead):
+            pass
+        assert client.health().short_requests == 3
+        found = client.replies(*ids[1:])
+        waits = [Completion(found[one]).end.room_wait_ns for one in ids[1:]]
+        assert sorted(waits) == waits
+        assert waits[0] > 0
+        assert client.health().short_requests == 0
+
+
+def test_a_pool_with_a_context_for_each_makes_nobody_wait(tiny: Path) -> None:
+    prompts = [[first, *range(50, 249)] for first in (40, 41, 42, 43)]
+    with loaded_runner(tiny, sequences=4, contexts=4, context_tokens=256) as client:
+        ids = [client.start(prompt, ignore_eos=True) for prompt in prompts]
+        ends = [Completion(found).end for found in client.replies(*ids).values()]
+        assert [one.room_wait_ns for one in ends] == [0] * 4
+        for end in ends:  # none has more than its own
+            assert end.reason is p.EndReason.LENGTH
+            assert end.prompt_tokens + end.completion_tokens == 256
+        with pytest.raises(RunnerFailure, match="the context holds 256"):
+            client.complete([50] * 300)
 
 
 def test_old_conversations_give_way_to_running_ones(tiny: Path) -> None:

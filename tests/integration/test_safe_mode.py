@@ -10,7 +10,7 @@ import pytest
 
 from support.brokenengine import Defect, broken_engine, broken_package, mend
 from support.daemon import Daemon, running_daemon
-from support.models import minilm_gguf, smollm2
+from support.models import minilm_gguf, tiny_chat
 from support.olm import olm, out
 
 ASK = {"prompt": "Say hi", "stream": False, "options": {"num_predict": 4, "temperature": 0}}
@@ -47,7 +47,7 @@ def test_an_illegal_instruction_is_gone_around_shown_and_remembered(
     libraries = broken_engine(tmp_path / "engine", defect)
     environ = {"LLAMA_CPP_LIB_PATH": str(libraries)}
     with running_daemon(tmp_path / "home", environ=environ) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         first = answer(daemon, "tiny")
         assert first
         assert deaths(daemon) == 1
@@ -69,7 +69,7 @@ def test_an_engine_that_was_built_anew_gets_its_chance(tmp_path: Path) -> None:
     with running_daemon(
         tmp_path / "home", environ={"LLAMA_CPP_LIB_PATH": str(libraries)}
     ) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         answer(daemon, "tiny")
         assert olm(daemon.environ, "stop", "tiny").returncode == 0
         mend(libraries)
@@ -83,7 +83,7 @@ def test_requests_side_by_side_are_all_answered_after_one_death(tmp_path: Path) 
     with running_daemon(
         tmp_path / "home", environ={"LLAMA_CPP_LIB_PATH": str(libraries)}
     ) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         status, _ = daemon.request("POST", "/api/generate", {"model": "tiny"})
         assert status == 200
         with ThreadPoolExecutor(6) as threads:
@@ -97,7 +97,7 @@ def test_a_stream_is_answered_as_well(tmp_path: Path) -> None:
     with running_daemon(
         tmp_path / "home", environ={"LLAMA_CPP_LIB_PATH": str(libraries)}
     ) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         done = olm(daemon.environ, "run", "tiny", "Say hi")
         assert out(done).strip()
 
@@ -120,7 +120,7 @@ def test_tokens_are_counted_in_the_safe_mode_too(tmp_path: Path) -> None:
     with running_daemon(
         tmp_path / "home", environ={"LLAMA_CPP_LIB_PATH": str(libraries)}
     ) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         status, body = daemon.request("POST", "/api/tokenize", {"model": "tiny", "prompt": "hi"})
         assert status == 200, body
         assert json.loads(body)["tokens"]
@@ -135,7 +135,7 @@ def test_chosen_libraries_that_cannot_be_loaded_give_way_to_the_installed_ones(
     libraries = broken_engine(tmp_path / "engine", defect)
     environ = {"LLAMA_CPP_LIB_PATH": str(libraries)}
     with running_daemon(tmp_path / "home", environ=environ) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         assert answer(daemon, "tiny")
         assert "with the installed libraries instead of" in safe_mode(daemon)
         assert missing in safe_mode(daemon)
@@ -152,7 +152,7 @@ def test_chosen_libraries_that_always_die_give_way_to_the_installed_ones(tmp_pat
     with running_daemon(
         tmp_path / "home", environ={"LLAMA_CPP_LIB_PATH": str(libraries)}
     ) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         assert answer(daemon, "tiny")
         assert deaths(daemon) == 2
         assert "with the installed libraries instead of" in safe_mode(daemon)
@@ -171,7 +171,7 @@ def test_an_engine_that_dies_in_every_mode_is_one_sentence_and_the_command_that_
 ) -> None:
     site = broken_package(tmp_path / "engine", defect)
     with running_daemon(tmp_path / "home", environ={"PYTHONPATH": str(site)}) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         done = olm(daemon.environ, "run", "tiny", "Say hi")
         assert done.returncode == 7
         error, hint = done.stderr.decode().splitlines()
@@ -218,7 +218,7 @@ def test_a_quantizer_that_always_dies_says_what_mends_it(tmp_path: Path) -> None
 
 def test_another_death_is_no_matter_of_the_safe_mode(tmp_path: Path) -> None:
     with running_daemon(tmp_path / "home") as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         answer(daemon, "tiny")
         (runner,) = daemon.runners()
         os.kill(runner.pid, signal.SIGSEGV)
@@ -230,7 +230,7 @@ def test_another_death_is_no_matter_of_the_safe_mode(tmp_path: Path) -> None:
 
 def test_an_answer_that_was_cut_short_is_an_error_and_the_next_one_works(tmp_path: Path) -> None:
     with running_daemon(tmp_path / "home") as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         ask = {"model": "tiny", "prompt": "Count.", "options": {"num_predict": 4000}}
         with daemon.stream("POST", "/api/generate", ask) as response:
             assert json.loads(response.readline())["done"] is False
@@ -248,7 +248,7 @@ def test_an_engine_that_says_it_is_for_another_processor_is_told_of_before_its_a
     libraries = broken_engine(tmp_path / "engine", Defect.FOREIGN)
     environ = {"LLAMA_CPP_LIB_PATH": str(libraries)}
     with running_daemon(tmp_path / "home", environ=environ) as daemon:
-        make(daemon, "tiny", smollm2())
+        make(daemon, "tiny", tiny_chat())
         status, _ = daemon.request("POST", "/api/generate", {"model": "tiny"})  # loads it
         assert status == 200
         assert "the engine was built with " in daemon.log

@@ -24,6 +24,9 @@ from typing import Any
 import psutil
 
 COMMAND = (sys.executable, "-m", "olmkit", "serve")
+CONTEXT_TOKENS = 2048
+"""Where a test says nothing else: a longer cache takes time at each load. `OLM_CONTEXT_LENGTH=`
+leaves it to the daemon, as users have it."""
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 20.0
 
@@ -135,6 +138,7 @@ def start_daemon(
         "OLM_HOST": f"127.0.0.1:{port}",
         "OLM_HOME": str(home),
         "OLM_MODELS": str(home / "models"),
+        "OLM_CONTEXT_LENGTH": str(CONTEXT_TOKENS),
         **(environ or {}),
     }
     with open(log_path, "ab") as log:

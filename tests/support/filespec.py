@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from olmkit.engine.gguf.header import GgufHeader, is_gguf, read_header
+from olmkit.engine.gguf.tables import Tensor
 from olmkit.engine.runner.protocol import ModelFiles
 
 
@@ -27,12 +28,19 @@ def spec_of(path: Path, *, weights_bytes: int = 1000) -> FileSpec:
     if is_gguf(path):
         header = read_header(path)
     else:
+        weights = Tensor(
+            name="output.weight",
+            shape=(weights_bytes,),
+            type_name="I8",
+            offset_bytes=0,
+            size_bytes=weights_bytes,
+        )
         header = GgufHeader(
             path=path,
             name=path.name,
             version=3,
             metadata={},
-            tensors=(),
+            tensors=(weights,),
             data_offset_bytes=0,
             size_bytes=weights_bytes,
         )

@@ -78,6 +78,23 @@ def smollm2() -> Path:
     )
 
 
+def tiny_chat() -> Path:
+    """Two layers of random weights with SmolLM2's vocabulary, template and context: 14 MB.
+
+    For what does not depend on what an answer says: it is loaded, and says a token, in a fraction
+    of the time that real weights take.
+    """
+    from support.randommodel import write_chat
+
+    target = CACHE / "tiny-chat-r1.gguf"
+    real = smollm2()
+    with _locked("tiny-chat-r1"):
+        if not target.exists():
+            with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+                write_chat(Path(scratch) / "tiny.gguf", real).rename(target)
+    return target
+
+
 def gemma3() -> Path:
     """Gemma 3 270M base, Q4_K_M: sliding window, 262k vocabulary, no chat template."""
     return _assemble(

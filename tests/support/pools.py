@@ -34,6 +34,7 @@ async def open_pool(
     *,
     start_runner: StartRunner = start_program,
     free_bytes: Callable[[], int] = lambda: PLENTY,
+    free_swap_bytes: Callable[[], int] = lambda: 0,
     devices: Sequence[Device] = (),
     **settings: Any,
 ) -> AsyncIterator[Pool]:
@@ -48,6 +49,7 @@ async def open_pool(
         Settings(**settings),
         start_runner=start_runner,
         free_bytes=free_bytes,
+        free_swap_bytes=free_swap_bytes,
         list_devices=(lambda used: listed()) if devices else None,
     )
     try:

@@ -78,6 +78,45 @@ def write_llama(path: Path, *, layers: int = 2, width: int = 128, rows: int = VO
     return path
 
 
+def write_chat(path: Path, model: Path, *, layers: int = 2, width: int = 64) -> Path:
+    """A transformer with the vocabulary, chat template and context length of `model`."""
+    fields = gguf.GGUFReader(model).fields
+    writer = gguf.GGUFWriter(path, "llama")
+    heads, inner = 4, 2 * width
+    writer.add_name("Tiny Chat")
+    writer.add_context_length(fields["llama.context_length"].contents())
+    writer.add_block_count(layers)
+    writer.add_embedding_length(width)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    for name, field in fields.items():
+        if name.startswith("tokenizer."):
+            inside = field.types[1] if len(field.types) > 1 else None
+            writer.add_key_value(name, field.contents(), field.types[0], sub_type=inside)
+    random = np.random.default_rng(7)
+
+    def add(name: str, *shape: int) -> None:
+        values = random.normal(scale=2 * shape[-1] ** -0.5, size=shape)
+        writer.add_tensor(name, values.astype(np.float32))
+
+    add("token_embd.weight", len(fields["tokenizer.ggml.tokens"].data), width)
+    writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
+    for block in (f"blk.{index}." for index in range(layers)):
+        for name in ("attn_norm", "ffn_norm"):
+            writer.add_tensor(f"{block}{name}.weight", np.ones(width, np.float32))
+        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
+            add(f"{block}{name}.weight", width, width)
+        add(block + "ffn_gate.weight", inner, width)
+        add(block + "ffn_up.weight", inner, width)
+        add(block + "ffn_down.weight", width, inner)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def write_mixture(path: Path, *, layers: int = 3, width: int = 128, experts: int = 4) -> Path:
     """A mixture of experts, of which each token uses two."""
     heads, inner = 4, 4 * width

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -16,6 +17,7 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
 from olmkit.engine.models.catalog import Summary
 from olmkit.engine.scheduling.leases import InstanceInfo
+from olmkit.engine.scheduling.modelplaces import swap_notes
 from olmkit.engine.scheduling.vitals import health_of
 from olmkit.registry.errors import InvalidReference, RegistryError
 from olmkit.registry.oci.reference import Reference
@@ -111,6 +113,8 @@ def may_see(name: str) -> bool:
 async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
     summary = await api.catalog.summary_by_digest(instance.digest)
     health = await health_of(instance.runner)
+    short = health.short_requests if health is not None else 0
+    notes = [*instance.notes, *swap_notes(instance.runner), *_room_notes(short)]
     return RunningModel(
         name=instance.name,
         model=instance.name,
@@ -120,14 +124,30 @@ async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
         expires_at=instance.expires_at or datetime.now().astimezone() + FOREVER,
         size_vram=instance.size_vram_bytes,
         context_length=instance.context_tokens,
+        context_by=instance.context_by.value if instance.context_by else msgspec.UNSET,
         serves=instance.model_key.split(),
         state=instance.state,
-        sequences=Sequences(total=instance.sequences, busy=instance.leases),
+        sequences=Sequences(
+            total=instance.sequences,
+            busy=instance.leases,
+            contexts=instance.contexts,
+            short=health.short_requests if health is not None else msgspec.UNSET,
+        ),
         cached_tokens=health.cached_tokens if health is not None else msgspec.UNSET,
         devices=dict(instance.devices) or msgspec.UNSET,
-        notes=list(instance.notes) or msgspec.UNSET,
+        notes=notes or msgspec.UNSET,
         safe_mode=instance.caveat or msgspec.UNSET,
     )
+
+
+def _room_notes(short: int) -> Iterator[str]:
+    """What is said of requests that wait for room in the KV cache."""
+    if short:
+        waiting = "1 request waits" if short == 1 else f"{short} requests wait"
+        yield (
+            f"{waiting} for room in the KV cache, which all share:"
+            " with OLM_NUM_PARALLEL set it has a whole context for each"
+        )
 
 
 def details_of(summary: Summary) -> Details:

@@ -416,6 +416,10 @@ class Sequences(msgspec.Struct, kw_only=True, frozen=True):
 
     total: int
     busy: int
+    contexts: int
+    """Full contexts that the KV cache, which they share, has room for."""
+    short: int | msgspec.UnsetType = msgspec.UNSET
+    """Those of the busy ones that wait for room there; absent while a long step is computed."""
 
 
 class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
@@ -429,6 +433,10 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     expires_at: datetime
     size_vram: int
     context_length: int
+    """Tokens that one request may have."""
+    context_by: str | msgspec.UnsetType = msgspec.UNSET
+    """What decided how many: `asked` (the request, the model or the settings), `default`, `trained`
+    (the model was trained on no more), `memory` (what is free)."""
     devices: dict[str, int] | msgspec.UnsetType = msgspec.UNSET
     """Bytes by device, main memory as `CPU`; olm's own, as all below."""
     serves: list[str] | msgspec.UnsetType = msgspec.UNSET

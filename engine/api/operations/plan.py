@@ -85,7 +85,8 @@ async def _report(
     if body.parallel is not None:
         if not 1 <= body.parallel <= MOST_PARALLEL:
             raise InvalidRequest(f"parallel must be 1 to {MOST_PARALLEL}", field="parallel")
-        wanted = msgspec.structs.replace(wanted, sequences=body.parallel)
+        contexts = 1 if wanted.embedding else body.parallel
+        wanted = msgspec.structs.replace(wanted, sequences=body.parallel, contexts=contexts)
     if body.kv_cache_type is not None:
         if body.kv_cache_type not in KV_CACHE_TYPES:
             known = ", ".join(KV_CACHE_TYPES)
@@ -105,6 +106,8 @@ def _facts(spec: ModelSpec | PeekedModel) -> dict[str, object]:
 def _told(report: PlanReport) -> dict[str, object]:
     return {
         "context_length": report.context_tokens,
+        "context_by": report.context_by.value,
+        "contexts": report.contexts,
         "largest_context_length": report.largest_context_tokens or None,
         "layers": report.layers,
         "devices": [_device(line) for line in report.devices],

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from olmkit.engine.api.native.status import own_instances
 from olmkit.engine.api.state import api_of
 from olmkit.engine.api.streams import json_reply
+from olmkit.engine.planning.available import swapped_bytes
 from olmkit.engine.scheduling.leases import InstanceInfo
 from olmkit.engine.scheduling.vitals import health_of
 
@@ -38,10 +39,16 @@ async def _told(instance: InstanceInfo, waiting: int) -> dict[str, Any]:
         "state": instance.state,
         "pid": pid,
         "memory": memory_bytes,
+        "swapped": swapped_bytes(pid) if pid is not None else None,
         "size": instance.size_bytes,
         "size_vram": instance.size_vram_bytes,
         "cpu_seconds": cpu_s,
-        "sequences": {"total": instance.sequences, "busy": instance.leases},
+        "sequences": {
+            "total": instance.sequences,
+            "busy": instance.leases,
+            "contexts": instance.contexts,
+            "short": health.short_requests if health else None,
+        },
         "waiting": waiting,
         "context_length": instance.context_tokens,
         "cached_tokens": health.cached_tokens if health else None,

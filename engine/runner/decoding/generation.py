@@ -1,12 +1,12 @@
 """Continuous batching: every step decodes one token of each generating request and, in what is
 left of the batch, chunks of the prompts that are still being read.
 
-**The pool.** All requests share one KV pool of `limit_tokens` tokens, and each may use all of
-it. Requests wait in the order of arrival for a slot and for room for their prompt. When running
-requests grow over the pool, the one that came last waits: it gives up its slot, goes back to the
-front of the queue with all its tokens, and goes on once there is room. So the oldest always goes
-on, nobody's answer is cut short by a neighbour, and a request ends with LENGTH only when its own
-tokens fill the context.
+**The pool.** All requests share one KV pool of `pool_tokens` tokens, and each may use up to
+`limit_tokens` of it, which may be all. Requests wait in the order of arrival for a slot and for
+room for their prompt. When running requests grow over the pool, the one that came last waits: it
+gives up its slot, goes back to the front of the queue with all its tokens, and goes on once there
+is room. So the oldest always goes on, nobody's answer is cut short by a neighbour, and a request
+ends with LENGTH only when its own tokens fill the context.
 
 Knows the protocol's messages and the bindings; nothing of frames and sockets.
 """
@@ -22,6 +22,7 @@ from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.intake import Intake
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
+from olmkit.engine.runner.decoding.poolroom import PoolRoom, begin_wait, end_wait
 from olmkit.engine.runner.decoding.preparations import Preparations
 from olmkit.engine.runner.decoding.promptshare import PromptPace
 from olmkit.engine.runner.decoding.sampling import SamplerMaker
@@ -48,9 +49,6 @@ REPEAT_LIMIT_TOKENS: Final = 256
 Rules of dashes and runs of blanks are far shorter, for their tokens hold many characters.
 """
 
-_GROWTH_TOKENS: Final = 32
-"""Room for each running request that must be left when another one is let in."""
-
 _NO_ROOM: Final = 1
 """llama_decode's status when the KV cache has no cells for the batch."""
 
@@ -64,6 +62,7 @@ class Generator:
         context: Context,
         *,
         limit_tokens: int,
+        pool_tokens: int,
         governor: ThreadGovernor | None = None,
         prompt_cache_bytes: int = 0,
         stored: StoredStates | None = None,
@@ -79,7 +78,6 @@ class Generator:
         self._governor = governor
         self._model = model
         self._context = context
-        self._limit_tokens = limit_tokens
         self._reach = Reach(
             window_tokens=model.window_tokens, is_recurrent=model.has_recurrent_state
         )
@@ -87,7 +85,8 @@ class Generator:
         self._pace = PromptPace()
         computing_ns = self._pace.expected_ns
         parked = ParkedStates(context, self._reach, computing_ns, prompt_cache_bytes, stored)
-        self._slots = SlotPool(context, self._reach, parked, capacity_tokens=limit_tokens)
+        self._slots = SlotPool(context, self._reach, parked, capacity_tokens=pool_tokens)
+        self._room = PoolRoom(self._slots, pool_tokens=pool_tokens)
         self._intake = Intake(model, limit_tokens=limit_tokens, adapters=adapters)
         self._adapters = adapters
         self._batch = Batch(context.batch_tokens)
@@ -108,6 +107,12 @@ class Generator:
     def waiting_requests(self) -> int:
         """Requests in the queue."""
         return len(self._waiting) + len(self._preparing)
+
+    @property
+    def short_requests(self) -> int:
+        """Requests in the queue because the pool has no room for the first of them."""
+        is_short = self._waiting and self._waiting[0].short_since_ns
+        return len(self._waiting) if is_short else 0
 
     @property
     def held_tokens(self) -> int:
@@ -159,9 +164,8 @@ class Generator:
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
         active = self._take_turn()
-        room_tokens = min(
-            self._limit_tokens - self._demand_tokens(), self._batch_tokens - len(active)
-        )
+        room_tokens = self._room.left_tokens(self._running)
+        room_tokens = min(room_tokens, self._batch_tokens - len(active))
         self._drafting.guess(active, room_tokens=room_tokens, threads=threads)
         stepped_ns = time.monotonic_ns()
         prompt_tokens = self._fill_batch(active, started_ns)
@@ -203,11 +207,11 @@ class Generator:
             can_share = not sequence.request.reproducible and not self._reach.is_recurrent
             alike = [one for one in self._running if can_share and one.variant == sequence.variant]
             leader, common = find_leader(alike, sequence.tokens)
-            demand = self._demand_tokens() + len(sequence.tokens) - common
-            growth = _GROWTH_TOKENS * (len(self._running) + 1)
-            if self._running and demand + growth > self._limit_tokens:
+            if not self._room.admits(sequence, self._running, common=common):
+                begin_wait(self._waiting)
                 break
             self._waiting.popleft()
+            end_wait(sequence)
             self._running.append(sequence)
             try:
                 self._enter(sequence, leader, common)
@@ -233,13 +237,8 @@ class Generator:
         is_ahead = common >= sequence.slot.length + LEAST_TOKENS
         sequence.leader, sequence.common_tokens = (leader, common) if is_ahead else (None, 0)
 
-    def _demand_tokens(self) -> int:
-        """Tokens of the pool that the running requests have or are about to take."""
-        missing = sum(sequence.missing_tokens for sequence in self._running)
-        return self._slots.busy_tokens + missing
-
     def _suspend_youngest_over_pool(self) -> None:
-        while self._demand_tokens() > self._limit_tokens:
+        while self._room.left_tokens(self._running) < 0:
             self._suspend_youngest()
 
     def _suspend_youngest(self) -> None:
@@ -250,6 +249,7 @@ class Generator:
         sequence = self._running[-1]
         self._leave(sequence)
         self._waiting.appendleft(sequence)
+        begin_wait([sequence])
 
     def _take_turn(self) -> list[Sequence]:
         """The running requests that this step is for: those with one set of adapters."""

@@ -60,6 +60,10 @@ class Sequence:
     started_ns: int = 0
     """When its prompt was first worked on; 0: not yet."""
     prompt_ended_ns: int = 0
+    short_since_ns: int = 0
+    """Since when it waits for room in the KV pool; 0: it does not."""
+    room_wait_ns: int = 0
+    """How long it did before."""
     chunk: int = 0
     """Tokens of it in the step at hand."""
     output_index: int = -1
@@ -126,6 +130,7 @@ class Sequence:
             prompt_ns=prompt_ended_ns - started_ns,
             completion_tokens=self.generated_tokens,
             completion_ns=now_ns - prompt_ended_ns,
+            room_wait_ns=self.room_wait_ns,
         )
 
     def forget_half(self) -> int:

@@ -165,6 +165,10 @@ def _check_options(options: LoadOptions) -> None:
             not 1 <= options.sequences <= MOST_SEQUENCES,
             f"sequences must be 1 to {MOST_SEQUENCES}, not {options.sequences}",
         ),
+        (
+            not 1 <= options.contexts <= options.sequences,
+            f"contexts must be 1 to {options.sequences}, not {options.contexts}",
+        ),
         (options.threads < 0, "threads must not be negative"),
         (
             options.kv_cache_type not in KV_CACHE_TYPES,
@@ -251,7 +255,8 @@ class _Loading:
         if not self._is_dry:
             self._load_adapters()
         limit = min(options.context_tokens, model.trained_context_tokens or options.context_tokens)
-        context = self._first_context(limit)
+        pool_tokens = limit * options.contexts
+        context = self._first_context(pool_tokens)
         is_causal = context.is_causal and model.has_decoder
         plan = plan_embedding(
             model, is_causal=is_causal, context_tokens=limit, batch_tokens=options.batch_tokens
@@ -270,6 +275,7 @@ class _Loading:
                 model,
                 context,
                 limit_tokens=limit,
+                pool_tokens=pool_tokens,
                 governor=governor,
                 prompt_cache_bytes=options.prompt_cache_bytes,
                 stored=None if self._is_dry else stored_states(self._request),
@@ -302,14 +308,14 @@ class _Loading:
 
     # --- contexts ----------------------------------------------------------------------------
 
-    def _first_context(self, limit_tokens: int) -> Context:
+    def _first_context(self, pool_tokens: int) -> Context:
         """The context for generation; only a small one to look at, when it is for embeddings."""
         options = self._options
         batch = max(options.batch_tokens, options.sequences)
         if options.embedding:
-            limit_tokens, batch = _PROBE_TOKENS, _PROBE_TOKENS
+            pool_tokens, batch = _PROBE_TOKENS, _PROBE_TOKENS
         context_options = ContextOptions(
-            context_tokens=limit_tokens,
+            context_tokens=pool_tokens,
             batch_tokens=batch,
             sequences=1 if options.embedding else options.sequences,
             draft_tokens=0 if options.embedding else MOST_DEPTH,

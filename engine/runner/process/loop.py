@@ -267,12 +267,13 @@ class Loop:
         return Text(id=request.id, text=detokenize(model, request.tokens))
 
     def _health(self, request_id: int) -> Reply:
-        running = waiting = held = steps = 0
+        running = waiting = held = steps = short = 0
         if self._instance is not None:
             steps = self._instance.embedder.steps
             if (generator := self._instance.generator) is not None:
                 running, waiting = generator.running_requests, generator.waiting_requests
                 held, steps = generator.held_tokens, steps + generator.steps
+                short = generator.short_requests
         return Healthy(
             id=request_id,
             active_sequences=running,
@@ -281,6 +282,7 @@ class Loop:
             steps=steps,
             prompt_tokens=self._read_tokens,
             completion_tokens=self._written_tokens,
+            short_requests=short,
         )
 
     # --- load --------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ from support.filespec import FileSpec, spec_of
 from support.models import smollm2
 from support.pools import OPTIONS, Make, gone, loads, open_pool, pid_of, run, text_of
 
+MB = 1_000_000
+
 # --- reuse ------------------------------------------------------------------------------------
 
 
@@ -220,6 +222,37 @@ def test_idle_models_leave_when_memory_is_short(tmp_path: Path) -> None:
                 async with pool.lease(spec, OPTIONS) as lease:
                     assert await text_of(lease)
             assert {info.name for info in pool.instances()} == {"b", "c"}
+
+    run(test)
+
+
+def test_what_fits_with_swap_space_only_is_loaded_alone_and_said(model: Make) -> None:
+    async def test() -> None:
+        async with open_pool(free_bytes=lambda: 700 * MB, free_swap_bytes=lambda: 100 * MB) as pool:
+            async with pool.lease(model("small"), OPTIONS):
+                pass
+            async with pool.lease(model("big", weights_bytes=650 * MB), OPTIONS) as lease:
+                assert await text_of(lease) == "012"
+            (instance,) = pool.instances()
+            assert instance.name == "big"
+            assert "more than main memory has free" in instance.notes[0]
+            with pytest.raises(OutOfMemory, match="of swap space are free"):
+                async with pool.lease(model("huge", weights_bytes=2000 * MB), OPTIONS):
+                    pass
+            assert [one.name for one in pool.instances()] == ["big"]
+
+    run(test)
+
+
+def test_what_must_fit_as_asked_is_not_swapped_out(model: Make) -> None:
+    async def test() -> None:
+        async with open_pool(
+            free_bytes=lambda: 700 * MB, free_swap_bytes=lambda: 100 * MB, degrade="error"
+        ) as pool:
+            with pytest.raises(OutOfMemory, match="but only 667 MiB is free") as caught:
+                async with pool.lease(model(weights_bytes=650 * MB), OPTIONS):
+                    pass
+            assert "OLM_DEGRADE=warn" in str(caught.value.hint)
 
     run(test)
 

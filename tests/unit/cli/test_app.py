@@ -71,6 +71,9 @@ def test_an_unknown_command_is_told_with_near_ones() -> None:
     assert complaint("plul") == ("unknown command 'plul'", "did you mean `olm pull`?")
     assert complaint("compl") == ("unknown command 'compl'", "did you mean `olm completion`?")
     assert complaint("zzz") == ("unknown command 'zzz'", "`olm help` lists them")
+    assert complaint("config", "gett", "x")[1] == "did you mean 'get'?"
+    assert complaint("launch", "clade")[1] == "did you mean 'claude' or 'codex'?"
+    assert complaint("session", "zzz")[1] == "`olm session --help` lists the flags"
     assert complaint("help", "zzz") == ("unknown command 'zzz'", "`olm help` lists them")
 
 

@@ -107,6 +107,29 @@ def test_version_1_quotas_are_found_where_the_controllers_are_mounted(tree: Cgro
     assert cpu.cores == 0.5
 
 
+def test_swap_space_of_version_2_is_what_all_groups_leave(tree: CgroupTree) -> None:
+    tree.member("0::/a/b")
+    tree.mount("fs")
+    tree.group("fs/a/b", memory__swap__max="max", memory__swap__current="700")
+    assert read_limits(tree.process).swap_left_bytes is None
+    tree.group("fs/a", memory__swap__max="1000", memory__swap__current="700")
+    assert read_limits(tree.process).swap_left_bytes == 300
+    tree.group("fs/a/b", memory__swap__max="0", memory__swap__current="0")
+    assert read_limits(tree.process).swap_left_bytes == 0
+
+
+def test_swap_space_of_version_1_is_what_both_together_leave_over_main_memory(
+    tree: CgroupTree,
+) -> None:
+    tree.member("4:memory:/box")
+    tree.mount("fs/memory", controllers="memory")
+    version_1(tree, "fs/memory/box", "1000", "900")
+    assert read_limits(tree.process).swap_left_bytes is None
+    both = {"memory__memsw__limit_in_bytes": "1500", "memory__memsw__usage_in_bytes": "1100"}
+    tree.group("fs/memory/box", **both)
+    assert read_limits(tree.process).swap_left_bytes == 300
+
+
 def test_both_versions_side_by_side_are_both_read(tree: CgroupTree) -> None:
     tree.member("4:memory:/old")
     tree.member("0::/new")
