@@ -41,6 +41,7 @@ class ExitCode(enum.IntEnum):
     SCHEMA_VIOLATED = 13
     EXPECTATION_FAILED = 14
     BUSY = 15
+    NOT_TRUSTED = 16
     INTERRUPTED = 130
     BROKEN_PIPE = 141
 
@@ -62,6 +63,7 @@ MEANINGS = {
     ExitCode.SCHEMA_VIOLATED: "the answer is not the JSON that was asked for; it was printed",
     ExitCode.EXPECTATION_FAILED: "an answer is not what it was expected to be, or models differ",
     ExitCode.BUSY: "the daemon has too much to do already; try again later",
+    ExitCode.NOT_TRUSTED: "the model is not signed as asked, or the policy forbids it",
     ExitCode.INTERRUPTED: "interrupted with Ctrl-C",
     ExitCode.BROKEN_PIPE: "the reader of the output went away",
 }
@@ -99,6 +101,8 @@ CODES: dict[type[Exception], ExitCode] = {
     registry.InvalidReference: ExitCode.USAGE,
     registry.ModelNotFound: ExitCode.NOT_FOUND,
     registry.Unauthorized: ExitCode.UNAUTHORIZED,
+    registry.NotTrusted: ExitCode.NOT_TRUSTED,
+    registry.InvalidPolicy: ExitCode.NOT_TRUSTED,
 }
 """Exit codes by class of error; a class without one has that of the class above."""
 
@@ -114,6 +118,8 @@ STATUS_CODES = {
 API_CODES = {
     "digest_mismatch": ExitCode.USAGE,
     "invalid_name": ExitCode.USAGE,
+    "not_trusted": ExitCode.NOT_TRUSTED,
+    "invalid_policy": ExitCode.NOT_TRUSTED,
     "invalid_request": ExitCode.USAGE,
     "out_of_memory": ExitCode.OUT_OF_MEMORY,
     "model_unloadable": ExitCode.LOAD_FAILED,

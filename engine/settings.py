@@ -78,6 +78,8 @@ class Settings:
     """Of that certificate; None: it is in the same file."""
     tls_client_ca: Path | None = None
     """Whose certificates the daemon asks its clients for; None: it asks for none."""
+    policy: Path | None = None
+    """File that says which models may be fetched, and whose signatures they need; None: any."""
     stall_timeout_s: float = 60.0
     """How long a request may come, or an answer be unread, without progress."""
     max_connections: int = 512
@@ -214,6 +216,7 @@ class Settings:
             tls_certificate=_file(read.path("tls_certificate", "TLS_CERT", twin=False), environ),
             tls_key=_file(read.path("tls_key", "TLS_KEY", twin=False), environ),
             tls_client_ca=_file(read.path("tls_client_ca", "TLS_CLIENT_CA", twin=False), environ),
+            policy=_file(read.path("policy", "POLICY", twin=False), environ),
             stall_timeout_s=max(0.1, read.seconds("stall_timeout_s", "STALL_TIMEOUT", 60)),
             max_connections=max(8, read.count("max_connections", "MAX_CONNECTIONS", 512)),
             context_tokens=read.count("context_tokens", "CONTEXT_LENGTH", 0) or None,

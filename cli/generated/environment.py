@@ -14,6 +14,7 @@ VARIABLES: Final = {
     "OLM_TLS_CERT": "certificate in PEM that a daemon at an https address shows",
     "OLM_TLS_KEY": "its key, which nobody else may read (in the same file)",
     "OLM_TLS_CLIENT_CA": "authorities in PEM; clients must show a certificate of theirs",
+    "OLM_POLICY": "file that says which models may be fetched, and signed by whom",
     "OLM_INSECURE": "1: other machines may use the daemon without a key",
     "OLM_API_KEY": "key that commands, and agents of `olm launch`, send to the daemon",
     "OLM_KEEP_ALIVE": "how long an idle model stays loaded; negative: for ever (5m)",

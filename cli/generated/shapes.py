@@ -51,6 +51,8 @@ ARGUMENTS: Final[Mapping[str, Places]] = {
     "load": (FILES, NOTHING),
     "lock": (MODELS,),
     "verify": (MODELS,),
+    "sign": (MODELS, NOTHING),
+    "sbom": (MODELS, NOTHING),
     "stop": (RUNNING,),
     "export": (KNOWN, NOTHING),
 }
@@ -69,6 +71,8 @@ FLAGS: Final[Mapping[str, Values]] = {
     "--output": FILES,
     "--input": FILES,
     "--file": FILES,
+    "--key": FILES,
+    "--policy": FILES,
 }
 TABLES: Final[Mapping[str, str]] = {
     "--set": "parameters",

@@ -8,7 +8,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -119,14 +119,24 @@ class Client:
         self.request("DELETE", "/api/delete", {"model": model, "force": force})
 
     def pull(
-        self, model: str, *, insecure: bool = False, quantization: str = "", revision: str = ""
+        self,
+        model: str,
+        *,
+        insecure: bool = False,
+        quantization: str = "",
+        revision: str = "",
+        signed_by: Sequence[str] = (),
+        signed_as: Sequence[str] = (),
     ) -> Generator[Progress, None, None]:
-        """Fetches a model; each event as it happens."""
+        """Fetches a model; each event as it happens. One of the keys must have signed it, if there
+        are any, as one of the names `signed_as` or its own."""
         body: dict[str, object] = {"model": model, "insecure": insecure}
         if quantization:
             body["quantization"] = quantization
         if revision:
             body["revision"] = revision
+        if signed_by:
+            body |= {"signed_by": list(signed_by), "signed_as": list(signed_as)}
         return self._progress("/api/pull", body)
 
     def push(

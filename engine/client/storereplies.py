@@ -35,6 +35,22 @@ def inspect(client: Client, model: str) -> dict[str, Any]:
     return client.request("POST", "/api/inspect", {"model": model}, timeout_s=None)
 
 
+def signatures(
+    client: Client, model: str, *, insecure: bool = False, fresh: bool = False
+) -> dict[str, Any]:
+    """The signatures of a model, kept or at its registry; `fresh`: at its registry."""
+    body = {"model": model, "insecure": insecure, "fresh": fresh}
+    return client.request("POST", "/api/signatures", body, timeout_s=None)
+
+
+def sign(
+    client: Client, model: str, *, payload: str, signature: str, insecure: bool = False
+) -> dict[str, Any]:
+    """Stores a signature at the registry of a model; `model` fixes the digest."""
+    body = {"model": model, "payload": payload, "signature": signature, "insecure": insecure}
+    return client.request("POST", "/api/sign", body, timeout_s=None)
+
+
 def usage(client: Client) -> dict[str, Any]:
     """What the store's disk space goes to."""
     return client.request("GET", "/api/usage", timeout_s=None)

@@ -31,3 +31,6 @@ OLLAMA_JSON: Final = "application/vnd.ollama.image.json"
 # Annotation keys: https://github.com/opencontainers/image-spec/blob/main/annotations.md
 ANNOTATION_TITLE: Final = "org.opencontainers.image.title"
 ANNOTATION_REF_NAME: Final = "org.opencontainers.image.ref.name"
+
+# Signatures: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
+SIMPLE_SIGNING: Final = "application/vnd.dev.cosign.simplesigning.v1+json"

@@ -14,6 +14,7 @@ from olmkit.registry.store.store import Store, StoredModel
 
 if TYPE_CHECKING:  # the daemon imports no HTTP client before the first pull
     from olmkit.registry.http.web import RemoteAccess
+    from olmkit.registry.signatures.policy import Rule
 
 Describe = Callable[[Path], ModelConfig]
 """Function that reads a weights file's header: format, family, parameters, quantization. The caller
@@ -45,6 +46,17 @@ class PullOptions:
     """Memory that this machine has for a model; None when that is unknown."""
     revision: str | None = None
     """Commit of a repository on Hugging Face; None for the newest of `main`."""
+    rules: "tuple[Rule, ...]" = ()
+    """What has to be true of the model before any of its blobs is fetched: all of them."""
+
+    def admit(self, reference: Reference, *, has_signatures: bool) -> None:
+        """Refuse what no look at the model can make right.
+
+        Raises:
+            NotTrusted: it is forbidden, or needs signatures that its source cannot have.
+        """
+        for rule in self.rules:
+            rule.require_possible(reference, has_signatures=has_signatures)
 
 
 def pull(
@@ -61,12 +73,16 @@ def pull(
     Synchronous; runs in any thread and holds a lease meanwhile. Setting `cancelled` ends it soon.
 
     Raises:
+        NotTrusted: one of the options' rules is against it.
         ModelNotFound: its source has no such model.
         SourceError: what the source has is no model.
         Cancelled: `cancelled` was set.
         RemoteError: the source cannot be reached, or refuses.
         StoreError, DiskFull: the store cannot take it.
     """
+    options = options or PullOptions()
+    is_registry = reference.host not in (PYPI_HOST, *HUGGING_FACE_HOSTS)
+    options.admit(reference, has_signatures=is_registry)
     with store.lease():
         if reference.host == PYPI_HOST:
             import olmkit.registry.sources.pypi as pypi
@@ -74,7 +90,7 @@ def pull(
             return pypi.pull(
                 reference, store, on_event=on_event, cancelled=cancelled, describe=describe
             )
-        module = "huggingface" if reference.host in HUGGING_FACE_HOSTS else "oci"
+        module = "oci" if is_registry else "huggingface"
         source: Source = import_module(f"olmkit.registry.sources.{module}").pull
         return source(
             reference,
@@ -82,7 +98,7 @@ def pull(
             on_event=on_event,
             cancelled=cancelled,
             describe=describe,
-            options=options or PullOptions(),
+            options=options,
         )
 
 
@@ -103,6 +119,8 @@ def pull_address(
     """
     import olmkit.registry.sources.url as url
 
+    options = options or PullOptions()
+    options.admit(Reference.parse(address), has_signatures=False)
     with store.lease():
         return url.pull(
             address,
@@ -110,5 +128,5 @@ def pull_address(
             on_event=on_event,
             cancelled=cancelled,
             describe=describe,
-            options=options or PullOptions(),
+            options=options,
         )

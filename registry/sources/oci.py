@@ -28,6 +28,9 @@ from olmkit.registry.oci.modelconfig import CONFIG_LIMIT_BYTES
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.push import transfer
 from olmkit.registry.push.quantizations import QUANTIZATION, WEIGHT_BYTES
+from olmkit.registry.signatures import cosigntags, keptsignatures
+from olmkit.registry.signatures.evidence import Evidence
+from olmkit.registry.signatures.policy import Action
 from olmkit.registry.sources import AUTO, MEMORY_SHARE, Describe, PullOptions
 from olmkit.registry.store.store import Store, StoredModel
 
@@ -60,6 +63,7 @@ def pull(
     Raises:
         ModelNotFound: the registry has no such name, or the index no such quantization.
         SourceError: what it has holds no model.
+        NotTrusted: it is not signed as `options.rules` ask.
         InvalidManifest: what it has is no manifest.
         Cancelled: `cancelled` was set.
         RemoteError: refused, unreachable, or other bytes than promised.
@@ -70,7 +74,9 @@ def pull(
     with RemoteRepository(reference, access, insecure=options.insecure) as repository:
         target = transfer.target_of(reference)
         found = patiently(lambda: repository.get_manifest(target), cancelled)
-        manifest = manifest_of(repository, found, options, on_event)
+        route = route_to_model(repository, found, options, on_event)
+        manifest = Manifest.parse(route[-1].raw)
+        evidence = _admitted(repository, route, reference, options, on_event)
         wanted = options.quantization
         if wanted and wanted.lower() != AUTO and not _is_index(found):
             _require_quantization(repository, manifest, wanted)
@@ -92,7 +98,34 @@ def pull(
             reference.host, reference.repository, manifest.digest.file_name, manifest.digest
         )
     store.put(reference, manifest)
+    if evidence is not None:
+        keptsignatures.keep(store, evidence)
     return store.load(reference)
+
+
+def _admitted(
+    repository: RemoteRepository,
+    route: Sequence[RemoteManifest],
+    reference: Reference,
+    options: PullOptions,
+    on_event: EventSink,
+) -> Evidence | None:
+    """The signatures of a model that has those it needs; None: it needs none.
+
+    Raises:
+        NotTrusted: it lacks one. None of its blobs has been asked for then.
+    """
+    rules = [rule for rule in options.rules if rule.action is Action.SIGNED]
+    if not rules:
+        return None
+    on_event(Status(text="verifying signatures"))
+    *indexes, found = route
+    evidence = cosigntags.fetch(repository, found, indexes)
+    for rule in rules:
+        key = rule.require(reference, evidence)
+        assert key is not None
+        on_event(Status(text=f"signed by {key.fingerprint}"))
+    return evidence
 
 
 def manifest_of(
@@ -102,13 +135,25 @@ def manifest_of(
     on_event: EventSink,
 ) -> Manifest:
     """The manifest of one model: what was found, or what is chosen from it where it is an index."""
+    return Manifest.parse(route_to_model(repository, found, options, on_event)[-1].raw)
+
+
+def route_to_model(
+    repository: RemoteRepository,
+    found: RemoteManifest,
+    options: PullOptions,
+    on_event: EventSink,
+) -> list[RemoteManifest]:
+    """The indexes from what was found down to one model's manifest, and that manifest, the last."""
+    route = [found]
     for _ in range(DEPTH_LIMIT):
         if not _is_index(found):
-            return Manifest.parse(found.raw)
+            return route
         choice = choose(Index.parse(found.raw).manifests, options, repository.reference.short)
         if choice.why:
             on_event(Status(text=choice.why))
         found = repository.get_manifest(str(choice.descriptor.digest))
+        route.append(found)
     raise InvalidManifest(f"{repository.reference.short} is an index of indexes without end")
 
 

@@ -244,6 +244,14 @@ def test_15_a_daemon_with_too_much_to_do(daemon: Daemon) -> None:
         assert [process.returncode for process in two if process.returncode is not None] == [15]
 
 
+def test_16_a_model_that_a_policy_forbids(environ: dict[str, str], tmp_path: Path) -> None:
+    policy = tmp_path / "policy.toml"
+    policy.write_text('version = 1\ndefault = "deny"\n')
+    done = olm(environ, "verify", "m", "--policy", str(policy))
+    assert done.returncode == 16
+    assert b"is forbidden by the default of" in done.stderr
+
+
 def test_130_an_interrupt(environ: dict[str, str]) -> None:
     with subprocess.Popen(
         [OLM, "run", "endless", "--set", "num_ctx=2048", "Count to ten thousand."],

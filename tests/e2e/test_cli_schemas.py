@@ -68,7 +68,7 @@ ARRAYS: dict[str, tuple[str, ...]] = {
 }
 """Commands that print one array."""
 
-ELSEWHERE = {"run-piece", "key-create", "logs", "diff", "session"}
+ELSEWHERE = {"sign", "sign-key", "run-piece", "key-create", "logs", "diff", "session"}
 """Tested in functions of their own."""
 
 
@@ -187,6 +187,17 @@ def test_a_key_is_told_once(place: Place) -> None:
     made = json.loads(place.json("key", "create", "second", "--json"))
     check("key-create", made)
     assert made["key"] not in place.json("key", "list", "--json")
+
+
+def test_signatures_are_told(place: Place) -> None:
+    name = f"{place.registry}/team/m:1"
+    environ = {**place.environ, "COSIGN_PASSWORD": ""}
+    for schema, words in (("sign-key", ["--generate-key"]), ("sign", [name, "--insecure"])):
+        place.json("push", name, "--insecure", "-q", "--json")
+        told = out(olm(environ, "sign", *words, "--json", cwd=place.directory))
+        check(schema, json.loads(told))
+    words = ["verify", name, "--key", "cosign.pub", "--insecure", "-q", "--json"]
+    check("verify", json.loads(place.json(*words, status=16)))  # it went in another format
 
 
 def test_differences_are_told_with_a_status_of_their_own(place: Place) -> None:

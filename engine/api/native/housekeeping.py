@@ -230,10 +230,18 @@ def _prune(
     if not body.dry_run:
         removed = {partial.name for partial in store.remove_old_downloads(kept_s)}
         partials = [entry for entry in partials if entry.is_staged or entry.name in removed]
+        _forget_signatures(store)
     collection = store.collect(is_dry_run=body.dry_run, on_event=on_event, cancelled=cancelled)
     reply = _collected(collection)
     reply["freed"] += sum(partial.allocated_bytes for partial in partials)
     return {**reply, "partials": [_partial(partial) for partial in partials]}
+
+
+def _forget_signatures(store: Store) -> None:
+    """Remove what is kept of models that are gone."""
+    from olmkit.registry.signatures import keptsignatures  # brings cryptography
+
+    keptsignatures.remove_unneeded(store)
 
 
 async def verify(request: Request) -> Response:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
+from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -39,6 +40,9 @@ from olmkit.registry.oci.manifest import Manifest
 from olmkit.registry.oci.reference import Reference, is_address, shown_address
 from olmkit.registry.store.store import StoredModel
 
+if TYPE_CHECKING:  # cryptography, which comes with the first policy
+    from olmkit.registry.signatures.policy import Rule
+
 
 async def pull(request: Request) -> Response:
     """Fetch a model; those who ask for the same one share the work."""
@@ -53,6 +57,7 @@ async def pull(request: Request) -> Response:
         require_access_to_all()
     else:
         require_access(source)
+    asked = await asyncio.to_thread(_signed_by, body)
     insecure, quantization = bool(body.insecure), body.quantization or None
     revision = body.revision or None
 
@@ -68,13 +73,48 @@ async def pull(request: Request) -> Response:
             quantization=quantization,
             revision=revision,
             memory_bytes=memory_bytes,
+            asked=asked,
         )
 
     full = source if isinstance(source, str) else source.full
-    key = f"pull {full} {insecure} {quantization} {revision}"
+    key = f"pull {full} {insecure} {quantization} {revision} {body.signed_by} {body.signed_as}"
     told = shown_address(source) if isinstance(source, str) else source.short
     events = api.transfers.follow(work, key=key, action="pull", model=told)
     return await reply_with_progress(request, events, stream=body.stream)
+
+
+def _signed_by(body: PullRequest) -> "tuple[Rule, ...]":
+    """What the request itself asks of signatures.
+
+    Raises:
+        InvalidKey, InvalidRequest: a key or a pattern is none.
+    """
+    if not body.signed_by:
+        return ()
+    from olmkit.registry.signatures.policy import signed_by
+    from olmkit.registry.signatures.publickeys import parse_base64
+
+    try:
+        return (signed_by([parse_base64(key) for key in body.signed_by], body.signed_as),)
+    except ValueError as error:
+        raise InvalidRequest(str(error), field="signed_as") from error
+
+
+def _rules(api: Api, source: Reference | str) -> "tuple[Rule, ...]":
+    """What the policy of this daemon asks of a model.
+
+    The file is read for each pull, so that a change counts at once.
+
+    Raises:
+        InvalidPolicy: it cannot be read; nothing is pulled then.
+    """
+    path = api.services.settings.policy
+    if path is None:
+        return ()
+    from olmkit.registry.signatures.policy import read_policy
+
+    reference = Reference.parse(source) if isinstance(source, str) else source
+    return (read_policy(path).rule_for(reference),)
 
 
 def without_scheme(name: str, *, insecure: bool) -> str:
@@ -93,8 +133,11 @@ def pull_into(
     quantization: str | None = None,
     revision: str | None = None,
     memory_bytes: int | None = None,
+    asked: "tuple[Rule, ...]" = (),
 ) -> StoredModel:
     """Fetch the model of a name, or of the web address of a file. Blocking.
+
+    The policy and `asked` decide what is refused before any blob is fetched.
 
     Of a short name that has a Modelfile, what that is FROM is fetched and the model made of it.
 
@@ -105,7 +148,7 @@ def pull_into(
     if modelfile is not None and not isinstance(source, str):
         recipe = recipe_of_modelfile(source, modelfile, api.catalog.resolve)
         assert recipe.parent is not None
-        pull_into(api, recipe.parent, on_event, cancelled, insecure=insecure)
+        pull_into(api, recipe.parent, on_event, cancelled, insecure=insecure, asked=asked)
         # Only texts are added to what has just been fetched: nothing that is worth a line.
         create(recipe, _workshop(api, lambda _: None, cancelled))
         return store.load(source)
@@ -115,6 +158,7 @@ def pull_into(
         quantization=quantization,
         memory_bytes=memory_bytes or total_bytes(),
         revision=revision,
+        rules=(*_rules(api, source), *asked),
     )
     if isinstance(source, str):
         fetch = partial(sources.pull_address, source)

@@ -180,6 +180,10 @@ class PullRequest(NamedRequest, kw_only=True, frozen=True):
     """The one to take where the name stands for several; olm's own."""
     revision: str | None = None
     """The commit of a repository on Hugging Face; olm's own."""
+    signed_by: list[str] = []
+    """Public keys, as base64 of their DER: one of them must have signed the model; olm's own."""
+    signed_as: list[str] = []
+    """Patterns of repositories that it may be signed as; none: its own; olm's own."""
     stream: bool | None = None
 
 

@@ -48,6 +48,7 @@ from olmkit.engine.api.operations.stats import stats
 from olmkit.engine.api.rawoutputs import parse
 from olmkit.engine.api.sse import EVENT_STREAM
 from olmkit.engine.api.streams import NDJSON
+from olmkit.engine.api.trust import signatures
 
 Handler = Callable[[Request], Awaitable[Response]]
 Body = type[msgspec.Struct]
@@ -203,6 +204,14 @@ ENDPOINTS: Final = (
         housekeeping.VerifyRequest,
         gives=NDJSON,
     ),
+    _of(
+        "/api/signatures",
+        signatures.signatures,
+        "POST",
+        Need.MANAGE,
+        signatures.SignaturesRequest,
+    ),
+    _of("/api/sign", signatures.sign, "POST", Need.MANAGE, signatures.SignRequest),
     _of("/api/events", events, "GET", Need.READ, gives=NDJSON),
     _of("/api/stats", stats, "GET", Need.READ),
     _of("/api/cache", kept_prompts, "GET", Need.READ),

@@ -80,6 +80,7 @@ def test_codes_never_change() -> None:
         (13, "SCHEMA_VIOLATED"),
         (14, "EXPECTATION_FAILED"),
         (15, "BUSY"),
+        (16, "NOT_TRUSTED"),
         (130, "INTERRUPTED"),
         (141, "BROKEN_PIPE"),
     ]

@@ -1,0 +1,57 @@
+"""`olm sbom`: what a model is made of, as a bill of materials."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Final
+
+from typer import Argument, Option
+
+from olmkit.cli.errors import CliError, UsageError
+from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.settings import daemon
+from olmkit.cli.trust.billofmaterials import bill_of
+from olmkit.engine.client.storereplies import inspect
+
+EPOCH: Final = "SOURCE_DATE_EPOCH"
+
+
+def sbom(
+    model: Annotated[str, Argument(metavar="MODEL", help="Name, ID or digest of a stored model.")],
+    output: Annotated[
+        str, Option("-o", "--output", metavar="FILE", help="A file, instead of standard output.")
+    ] = "",
+) -> None:
+    """Print a bill of what a model is made of: files, licences, origin, base models.
+
+    It is CycloneDX 1.6 in JSON (an ML-BOM), the same for the same model; it bears a time only if
+    SOURCE_DATE_EPOCH says which.
+    """
+    terminal = Terminal()
+    epoch_s = _epoch()
+    client = daemon(terminal)
+    found = inspect(client, model)
+    names = found.get("names") or []
+    details = client.details(model)
+    name = model if model in names else next(iter(names), model)
+    bill = bill_of(str(name), found, details, epoch_s=epoch_s)
+    text = json.dumps(bill, indent=2, ensure_ascii=False) + "\n"
+    if not output or output == "-":
+        terminal.data(text)
+        return
+    try:
+        Path(output).write_text(text, encoding="utf-8")
+    except (OSError, ValueError) as error:
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
+        raise CliError(f"cannot write {output}: {reason}") from error
+
+
+def _epoch() -> int | None:
+    """The time that build tools ask for, in seconds since 1970."""
+    given = os.environ.get(EPOCH)
+    if not given:
+        return None
+    if re.fullmatch(r"[0-9]{1,11}", given) is None:
+        raise UsageError(f"{EPOCH} is no number of seconds: {given[:40]!r}")
+    return int(given)

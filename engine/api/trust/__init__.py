@@ -1,0 +1,1 @@
+"""Whose models are: signatures told, fetched and stored for clients."""

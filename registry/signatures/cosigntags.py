@@ -1,0 +1,142 @@
+"""Signatures at a registry, as cosign stores them: an image under the tag `sha256-….sig`.
+
+Each of its layers is a payload, with the signature over it among the layer's annotations.
+
+Source: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Final
+
+from olmkit.registry.errors import InvalidManifest, ModelNotFound, NotTrusted, RemoteRejected
+from olmkit.registry.http import web
+from olmkit.registry.http.remote import RemoteManifest, RemoteRepository
+from olmkit.registry.oci import mediatypes
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.manifest import Descriptor, Manifest
+from olmkit.registry.signatures.evidence import SIGNATURES_LIMIT, Evidence, Signature
+from olmkit.registry.signatures.simplesigning import PAYLOAD_LIMIT_BYTES
+
+ANNOTATION: Final = "dev.cosignproject.cosign/signature"
+_SIGNATURE_LIMIT_CHARS: Final = 8192
+_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
+_NEVER: Final = "0001-01-01T00:00:00Z"
+
+
+def tag_of(digest: Digest) -> str:
+    """The tag under which the signatures of a manifest lie, in its own repository."""
+    return f"{digest.file_name}.sig"
+
+
+def fetch(
+    repository: RemoteRepository, manifest: RemoteManifest, indexes: Sequence[RemoteManifest] = ()
+) -> Evidence:
+    """What the registry has of signatures of a manifest, and of the indexes that led to it.
+
+    Raises:
+        NotTrusted: what lies there cannot be read.
+        RemoteError: refused or unreachable.
+    """
+    found: list[Signature] = []
+    for digest in (manifest.digest, *(index.digest for index in reversed(indexes))):
+        found += signatures_of(repository, digest, limit=SIGNATURES_LIMIT - len(found))
+    return Evidence(
+        digest=manifest.digest,
+        signatures=tuple(found),
+        chain=tuple(index.raw for index in indexes),
+    )
+
+
+def signatures_of(
+    repository: RemoteRepository, digest: Digest, *, limit: int = SIGNATURES_LIMIT
+) -> list[Signature]:
+    """The signatures over one digest; layers that hold none are passed over.
+
+    Raises:
+        NotTrusted: what lies there cannot be read.
+        RemoteError: refused or unreachable.
+    """
+    layers = _layers(repository, digest)
+    return [
+        Signature(payload=payload, signature=signature)
+        for layer in layers[: max(0, limit)]
+        if (signature := _signature(layer)) is not None
+        and (payload := _payload(repository, layer)) is not None
+    ]
+
+
+def add(repository: RemoteRepository, digest: Digest, signature: Signature) -> None:
+    """Store one more signature over a manifest at its registry, beside those that are there.
+
+    Raises:
+        NotTrusted: what lies there cannot be read, so nothing can be added to it.
+        RemoteError: refused or unreachable.
+    """
+    layer = Descriptor(
+        media_type=mediatypes.SIMPLE_SIGNING,
+        digest=_upload(repository, signature.payload),
+        size_bytes=len(signature.payload),
+        annotations={ANNOTATION: base64.b64encode(signature.signature).decode()},
+    )
+    layers = [*_layers(repository, digest), layer]
+    config = {
+        "architecture": "",
+        "created": _NEVER,
+        "history": [{"created": _NEVER}] * len(layers),
+        "os": "",
+        "rootfs": {"type": "layers", "diff_ids": [str(one.digest) for one in layers]},
+        "config": {},
+    }
+    raw = json.dumps(config, separators=(",", ":")).encode()
+    described = Descriptor(media_type=_CONFIG, digest=_upload(repository, raw), size_bytes=len(raw))
+    manifest = Manifest.build(described, layers, media_type=mediatypes.OCI_MANIFEST)
+    repository.put_manifest(tag_of(digest), manifest.raw, manifest.media_type)
+
+
+def _layers(repository: RemoteRepository, digest: Digest) -> tuple[Descriptor, ...]:
+    try:
+        return Manifest.parse(repository.get_manifest(tag_of(digest)).raw).layers
+    except ModelNotFound:
+        return ()
+    except InvalidManifest as error:
+        name = repository.reference.short
+        raise NotTrusted(f"the signatures of {name} cannot be read: {error}") from error
+
+
+def _signature(layer: Descriptor) -> bytes | None:
+    text = layer.annotations.get(ANNOTATION, "")
+    is_one = layer.media_type == mediatypes.SIMPLE_SIGNING
+    if not is_one or not text or len(text) > _SIGNATURE_LIMIT_CHARS:
+        return None
+    try:
+        return base64.b64decode(text, validate=True)
+    except (ValueError, binascii.Error):
+        return None
+
+
+def _payload(repository: RemoteRepository, layer: Descriptor) -> bytes | None:
+    if layer.size_bytes > PAYLOAD_LIMIT_BYTES:
+        return None
+    try:
+        with repository.open_blob(layer.digest) as response:
+            raw = web.read_limited(response, PAYLOAD_LIMIT_BYTES)
+    except InvalidManifest:  # longer than it said
+        return None
+    except RemoteRejected as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            return None
+        raise
+    return raw if Digest.of(raw) == layer.digest else None
+
+
+def _upload(repository: RemoteRepository, data: bytes) -> Digest:
+    digest = Digest.of(data)
+    if not repository.has_blob(digest):
+        session = repository.start_upload()
+        assert session is not None
+        repository.finish_upload(session, digest, data, len(data))
+    return digest
