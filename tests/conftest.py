@@ -5,8 +5,13 @@ import signal
 import sys
 from pathlib import Path
 
-import pytest
-from hypothesis import HealthCheck, settings
+# Where PYTHONDONTWRITEBYTECODE is set, each worker would rewrite and compile every test file anew,
+# and each of the many commands and daemons that tests start all of olm, which users' do not.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+import pytest  # noqa: E402 - what it rewrites is kept from here on
+from hypothesis import HealthCheck, settings  # noqa: E402
 
 # No test measures time: machines are shared. The cases are the same in every run, so that a change
 # fails for what it did; `make fuzz` looks for new ones.
@@ -18,9 +23,6 @@ settings.load_profile("olm")
 # that they start; tests that interrupt programs need the ordinary disposition.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# Where this is set, each of the many commands and daemons that tests start would compile olm's
-# sources anew, which users' do not.
-os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.pop("CI", None)  # programs draw on the terminals of the tests
 
 # Tests run side by side. Threads of llama.cpp that spin while they wait for one another take the

@@ -4,14 +4,14 @@ import json
 from pathlib import Path
 
 from support.daemon import running_daemon
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import olm, out
 
 SYSTEM = "You answer kindly, and you know that the ship sails at noon. " * 30
 
 
 def test_a_prompt_is_warmed_kept_listed_used_and_removed(olm_home: Path, tmp_path: Path) -> None:
-    (tmp_path / "Modelfile").write_text(f"FROM {smollm2()}\nPARAMETER num_ctx 1024\n")
+    (tmp_path / "Modelfile").write_text(f"FROM {tiny_chat()}\nPARAMETER num_ctx 1024\n")
     (tmp_path / "system.txt").write_text(SYSTEM)
     question = [
         {"role": "system", "content": SYSTEM},

@@ -16,7 +16,7 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import Store
 from support.daemon import Daemon, running_daemon
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import OLM, environment, olm, out
 from support.stores import GGUF, manifest, put_model
 
@@ -240,7 +240,7 @@ def test_a_model_of_another_format_answers_as_before(olm_home: Path, format_: Fo
             "own",
             "-f",
             "-",
-            stdin=f"FROM {smollm2()}\nSYSTEM Be brief.\n",
+            stdin=f"FROM {tiny_chat()}\nSYSTEM Be brief.\n",
         )
         store = Store(olm_home / "models")
         own = formats.read(store, store.load(Reference.parse("own")).manifest)

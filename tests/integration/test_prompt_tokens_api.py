@@ -6,14 +6,14 @@ import pytest
 
 from support.api import Api
 from support.daemon import running_daemon
-from support.models import gemma3, smollm2
+from support.models import gemma3, tiny_chat
 
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with running_daemon(tmp_path_factory.mktemp("tokens") / "home") as daemon:
         client = Api(daemon)
-        client.create("smol", smollm2())
+        client.create("smol", tiny_chat())
         client.create("gemma", gemma3())
         yield client
 

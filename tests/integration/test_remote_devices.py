@@ -6,6 +6,7 @@ memory, so budgets are made small by `OLM_GPU_OVERHEAD`.
 """
 
 import asyncio
+import itertools
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +37,18 @@ SHAPES: dict[str, dict[str, object]] = {
     },
 }
 WAYS = ("main memory", "one device", "two devices", "half a model on one")
+
+
+def cases() -> list[tuple[str, str, str]]:
+    """Every model, shape and way: all of them together for small vocabularies, whose loads take
+    little, and for each large one every second, in turns."""
+    return [
+        (model, shape, way)
+        for (m, model), (s, shape), (w, way) in itertools.product(
+            enumerate(MODELS), enumerate(SHAPES), enumerate(WAYS)
+        )
+        if model in ("smollm2", "minilm") or (m + s + w) % 2 == 0
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +105,7 @@ def check_plan(path: Path, layout: Layout, **options: object) -> None:
         assert abs(total(plan) - total(truth)) <= max(total(truth) * 0.05, MIB), truth.device
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(("model", "shape", "way"), cases())
 def test_a_dry_run_tells_what_a_load_takes(
     servers: list[RpcServer], model: str, shape: str, way: str
 ) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from support.models import gemma3, smollm2
+from support.models import gemma3, tiny_chat
 from support.randommodel import write_llama
 from support.runner import RunnerClient, loaded_runner
 
@@ -24,7 +24,7 @@ def topics(client: RunnerClient, count: int, *, lines: int) -> list[list[int]]:
 
 
 def test_a_prompt_from_many_requests_ago_computes_one_token_and_gives_the_same_text() -> None:
-    with loaded_runner(smollm2(), sequences=2, context_tokens=1024) as client:
+    with loaded_runner(tiny_chat(), sequences=2, context_tokens=1024) as client:
         prompts = topics(client, 4, lines=30)
         first = [client.complete(prompt, max_tokens=6) for prompt in prompts]
         again = [client.complete(prompt, max_tokens=6) for prompt in prompts]

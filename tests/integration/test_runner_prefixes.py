@@ -7,7 +7,7 @@ import pytest
 
 from olmkit.engine.runner import protocol
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS
-from support.models import gemma3, smollm2
+from support.models import gemma3, tiny_chat
 from support.randommodel import write_llama
 from support.runner import Completion, RunnerClient, loaded_runner
 
@@ -86,7 +86,7 @@ def test_what_others_share_is_not_moved_when_one_forgets_its_half(tiny: Path) ->
         assert Completion(replies[shifting]).end.shifted_tokens > 0
 
 
-@pytest.mark.parametrize("model", [smollm2, gemma3])
+@pytest.mark.parametrize("model", [tiny_chat, gemma3])
 def test_an_answer_is_the_same_beside_others_with_its_beginning(
     model: Callable[[], Path],
 ) -> None:

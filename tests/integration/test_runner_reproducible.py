@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.runner import protocol as p
-from support.models import gemma3, smollm2
+from support.models import gemma3, tiny_chat
 from support.randommodel import write_llama
 from support.runner import Completion, RunnerClient, loaded_runner
 
@@ -65,7 +65,7 @@ def test_all_runs_in_every_state_of_the_cache_give_the_same_bits(
     model: str, runs: int, tmp_path: Path
 ) -> None:
     choice = random.Random(1)
-    path = smollm2() if model == "real" else write_llama(tmp_path / "tiny.gguf")
+    path = tiny_chat() if model == "real" else write_llama(tmp_path / "tiny.gguf")
     with loaded_runner(path, context_tokens=4096) as client:
         found = set()
         for _ in range(runs):
@@ -94,7 +94,7 @@ def test_a_sliding_window_gives_the_same_bits_too() -> None:
 
 
 def test_who_comes_after_a_reproducible_request_waits_and_is_served() -> None:
-    with loaded_runner(smollm2(), context_tokens=2048) as client:
+    with loaded_runner(tiny_chat(), context_tokens=2048) as client:
         first, second, third = ask(client), ask(client), client.start("One two", max_tokens=3)
         order: list[int] = []
         while len(order) < 3:

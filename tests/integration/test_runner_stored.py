@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.models import gemma3, smollm2
+from support.models import gemma3, tiny_chat
 from support.randommodel import write_llama
 from support.runner import RunnerClient, loaded_runner
 
@@ -45,7 +45,7 @@ def cached_tokens(model: Path, store: Path, prompt: list[int], **options: object
         return client.complete(prompt, max_tokens=1).end.cached_tokens
 
 
-@pytest.mark.parametrize("model", [smollm2, gemma3])
+@pytest.mark.parametrize("model", [tiny_chat, gemma3])
 def test_a_prompt_comes_back_after_the_runners_end_with_the_same_answer(
     model: object, tmp_path: Path
 ) -> None:

@@ -19,7 +19,10 @@ from support.kills import KILLS, MIB
 from support.pulling import publish, start
 from support.registry import Registry, serving
 
-WEIGHTS = b"GGUF" + os.urandom(48 * MIB)
+
+@pytest.fixture(scope="module")
+def weights() -> bytes:
+    return b"GGUF" + os.urandom(16 * MIB)
 
 
 @pytest.fixture
@@ -30,7 +33,8 @@ def registry() -> Iterator[Registry]:
 
 def test_a_killed_pull_resumes_from_what_had_arrived(registry: Registry, tmp_path: Path) -> None:
     registry.rate = MIB / 2
-    name, manifest = publish(registry, WEIGHTS)
+    weights = b"GGUF" + os.urandom(48 * MIB)
+    name, manifest = publish(registry, weights)
     root = tmp_path / "store"
     process = start(root, name)
     wait_until(lambda: registry.sent_bytes >= 24 * MIB, timeout_s=60)
@@ -41,7 +45,7 @@ def test_a_killed_pull_resumes_from_what_had_arrived(registry: Registry, tmp_pat
     registry.rate, registry.sent_bytes = None, 0
     assert start(root, name).wait(60) == 0
     # Ranges that change hands leave some bytes in buffers that nobody reads.
-    assert registry.sent_bytes <= len(WEIGHTS) - kept + 6 * MIB
+    assert registry.sent_bytes <= len(weights) - kept + 6 * MIB
     assert kept >= 0.9 * arrived - MIB  # sent is not arrived: buffers hold some
     assert Store(root).load(Reference.parse(name)).manifest.raw == manifest.raw
 
@@ -77,7 +81,7 @@ class Resumed:
 
 def kill_and_resume(root: Path, weights: bytes, after_s: float) -> Resumed:
     with serving() as registry:
-        registry.rate = MIB / 2
+        registry.rate = MIB / 8
         name, manifest = publish(registry, weights)
         process = start(root, name)
         wait_until(lambda: registry.sent_bytes > 4096)
@@ -105,7 +109,7 @@ def test_the_next_pull_asks_again_for_little_of_what_had_arrived(
     tmp_path: Path, least_s: float, most_s: float, record_property: Callable[[str, object], None]
 ) -> None:
     generator = random.Random(least_s)
-    weights = b"GGUF" + generator.randbytes(160 * MIB)
+    weights = b"GGUF" + generator.randbytes(40 * MIB)
     found = [
         kill_and_resume(tmp_path / "store", weights, generator.uniform(least_s, most_s))
         for _ in range(max(2, KILLS // 10))
@@ -116,10 +120,10 @@ def test_the_next_pull_asks_again_for_little_of_what_had_arrived(
 
 
 def test_kills_at_random_moments_leave_a_store_that_is_right(
-    registry: Registry, tmp_path: Path
+    registry: Registry, weights: bytes, tmp_path: Path
 ) -> None:
-    registry.rate = 8 * MIB
-    name, manifest = publish(registry, WEIGHTS)
+    registry.rate = 3 * MIB
+    name, manifest = publish(registry, weights)
     root = tmp_path / "store"
     generator = random.Random(20)
     for _ in range(KILLS):
@@ -141,21 +145,23 @@ def test_kills_at_random_moments_leave_a_store_that_is_right(
     assert list(store.blobs.partial.iterdir()) == []
 
 
-def test_several_processes_share_one_download(registry: Registry, tmp_path: Path) -> None:
-    registry.rate = 16 * MIB
-    name, _ = publish(registry, WEIGHTS)
+def test_several_processes_share_one_download(
+    registry: Registry, weights: bytes, tmp_path: Path
+) -> None:
+    registry.rate = 4 * MIB
+    name, _ = publish(registry, weights)
     processes = [start(tmp_path / "store", name) for _ in range(4)]
     assert [process.wait(60) for process in processes] == [0] * 4
-    assert registry.sent_bytes < 1.2 * len(WEIGHTS)
+    assert registry.sent_bytes < 1.2 * len(weights)
 
 
 def test_another_process_takes_over_when_the_first_is_killed(
-    registry: Registry, tmp_path: Path
+    registry: Registry, weights: bytes, tmp_path: Path
 ) -> None:
-    registry.rate = 4 * MIB
-    name, _ = publish(registry, WEIGHTS)
+    registry.rate = 1.25 * MIB
+    name, _ = publish(registry, weights)
     first = start(tmp_path / "store", name)
-    wait_until(lambda: registry.sent_bytes > 8 * MIB, timeout_s=60)
+    wait_until(lambda: registry.sent_bytes > 3 * MIB, timeout_s=60)
     second = start(tmp_path / "store", name)
     time.sleep(1.0)
     first.kill()

@@ -10,6 +10,7 @@ import enum
 import os
 import subprocess
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from olmkit.engine.facts.enginebuild import FILE_NAME
@@ -111,62 +112,70 @@ class Defect(enum.Enum):
 
 def broken_engine(folder: Path, defect: Defect) -> Path:
     """A new directory of libraries with this defect."""
+    directory = folder / "lib"
+    directory.mkdir(parents=True)
+    for library in _installed().iterdir():
+        if library.name not in ("libllama.so", FILE_NAME):  # its facts are of another engine
+            (directory / library.name).symlink_to(library)
+    rebuild(directory, defect)
+    return directory
+
+
+def rebuild(directory: Path, defect: Defect) -> None:
+    """Puts a new engine with this defect in the place of the one that is there."""
     from llama_cpp import llama_cpp as api  # the layout of what is passed by value
 
     model_params: Any = api.llama_model_params
-
-    directory = folder / "lib"
-    directory.mkdir(parents=True)
-    installed = find_libraries(None).installed
-    assert installed is not None
-    for library in installed.iterdir():
-        if library.name not in ("libllama.so", FILE_NAME):  # its facts are of another engine
-            (directory / library.name).symlink_to(library)
-    source = folder / "shim.c"
-    source.write_text(
-        _SHIM
-        % {
-            "model_params_words": ctypes.sizeof(model_params) // 8,
-            "batch_words": ctypes.sizeof(api.llama_batch) // 8,
-            "use_extra_bufts": model_params.use_extra_bufts.offset,
-        }
-    )
-    defaults = [f"-D{name}=0" for name in ("ALWAYS", "AT_LOAD", "AT_TOKENS")]
-    given = {flag.partition("=")[0] for flag in defect.value}
-    flags = [flag for flag in defaults if flag.partition("=")[0] not in given]
-    absent = folder / "libabsent.so"
-    _compile("-shared", "-o", str(absent), "-x", "c", os.devnull, cwd=folder)
-    _compile(
-        *("-shared", "-fPIC", "-O1", "-o", str(directory / "libllama.so"), str(source)),
-        *flags,
-        f'-DREAL="{installed / "libllama.so"}"',
-        # Not from beside it: the real library may bear the name that the shim has.
-        *(f"-Wl,-rpath,{installed}", "-Wl,--no-as-needed", str(installed / "libllama.so"), "-ldl"),
-        *defect.value,
-        cwd=folder,
-    )
-    absent.unlink()
-    return directory
+    installed = _installed()
+    with TemporaryDirectory(dir=directory.parent) as name:
+        folder = Path(name)
+        source, library = folder / "shim.c", folder / "libllama.so"
+        source.write_text(
+            _SHIM
+            % {
+                "model_params_words": ctypes.sizeof(model_params) // 8,
+                "batch_words": ctypes.sizeof(api.llama_batch) // 8,
+                "use_extra_bufts": model_params.use_extra_bufts.offset,
+            }
+        )
+        defaults = [f"-D{name}=0" for name in ("ALWAYS", "AT_LOAD", "AT_TOKENS")]
+        given = {flag.partition("=")[0] for flag in defect.value}
+        flags = [flag for flag in defaults if flag.partition("=")[0] not in given]
+        if defect is Defect.ABSENT_LIBRARY:
+            _compile("-shared", "-o", "libabsent.so", "-x", "c", os.devnull, cwd=folder)
+        _compile(
+            *("-shared", "-fPIC", "-O1", "-o", str(library), str(source)),
+            *flags,
+            f'-DREAL="{installed / "libllama.so"}"',
+            # Not from beside it: the real library may bear the name that the shim has.
+            f"-Wl,-rpath,{installed}",
+            *("-Wl,--no-as-needed", str(installed / "libllama.so"), "-ldl"),
+            *defect.value,
+            cwd=folder,
+        )
+        library.replace(directory / library.name)
 
 
 def mend(directory: Path) -> None:
     """Puts the real library in the place of the broken one."""
-    installed = find_libraries(None).installed
-    assert installed is not None
     (directory / "libllama.so").unlink()
-    (directory / "libllama.so").symlink_to(installed / "libllama.so")
+    (directory / "libllama.so").symlink_to(_installed() / "libllama.so")
 
 
 def broken_package(folder: Path, defect: Defect) -> Path:
     """A directory for `PYTHONPATH` whose llama_cpp has such libraries installed."""
-    installed = find_libraries(None).installed
-    assert installed is not None
     package = folder / "site" / "llama_cpp"
     package.mkdir(parents=True)
-    for module in installed.parent.glob("*.py"):
+    for module in _installed().parent.glob("*.py"):
         (package / module.name).write_bytes(module.read_bytes())
     (package / "lib").symlink_to(broken_engine(folder / "built", defect))
     return package.parent
+
+
+def _installed() -> Path:
+    installed = find_libraries(None).installed
+    assert installed is not None
+    return installed
 
 
 def _compile(*arguments: str, cwd: Path) -> None:

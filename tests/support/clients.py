@@ -18,7 +18,7 @@ from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SOURCE = CHECKOUT / "tests" / "clients"
-CACHE = CHECKOUT / ".cache" / "clients"
+CACHE = (CHECKOUT / ".cache" / "clients").resolve()  # npm knows its packages by their real path
 INSTALL_TIMEOUT_S = 280.0
 RUN_TIMEOUT_S = 240.0
 

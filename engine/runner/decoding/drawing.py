@@ -13,7 +13,7 @@ from typing import Final
 from olmkit.engine.runner.bindings import Context
 from olmkit.engine.runner.decoding.sequences import Sequence
 
-MOST_THREADS: Final = 8
+MOST_THREADS: Final = 15
 LEAST_REQUESTS: Final = 3
 """Fewer draw faster one after the other than threads are woken."""
 
