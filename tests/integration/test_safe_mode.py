@@ -145,6 +145,7 @@ def test_an_illegal_instruction_is_gone_around_shown_and_remembered(
         assert caveat in chosen.log
         known.append((tmp_path / defect.name, first, caveat))
         shutil.copy2(chosen.library, known[-1][0])  # with its time: it is the same engine
+    _, _, caveat = known[-1]
     shown = olm(chosen.daemon.environ, "ps")
     assert f"warning: {caveat}\n" in shown.stderr.decode()
     told = out(olm(chosen.daemon.environ, "ps", "--format", "json"))
