@@ -74,6 +74,7 @@ class Placed:
     notes: tuple[str, ...] = ()
     """One sentence for each way in which this is less than what was asked for."""
     is_whole: bool = True
+    """Whether all layers that were asked for are on cards."""
     largest_context_tokens: int = 0
     """Longest context that fits there just as well; 0: not looked for."""
     key: str = ""

@@ -153,6 +153,7 @@ class PlaceSearch:
             layout=Layout(),
             taken={HOST: found.total_bytes},
             notes=(*self._notes, *chosen.notes),
+            is_whole=False,
         )
 
     def _check_main_memory(self, plan: MemoryPlan, options: LoadOptions, free_bytes: int) -> None:

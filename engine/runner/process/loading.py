@@ -270,7 +270,12 @@ class _Loading:
             self._draft = draft = load_draft(self._request, model, draft_options)
             loaded = self._loaded(context, limit, is_encoder=False)
             uses_card = any(one.weights_bytes for one in loaded.buffers if one.device != "CPU")
-            governor = None if self._options.threads else ThreadGovernor(self._threads)
+            # A step of a card's is only queued here: its time says nothing of the threads.
+            is_on_card = uses_card and not any(
+                one.kv_bytes for one in loaded.buffers if one.device == "CPU"
+            )
+            is_free = not self._options.threads and not is_on_card
+            governor = ThreadGovernor(self._threads) if is_free else None
             generator = Generator(
                 model,
                 context,
