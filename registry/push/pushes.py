@@ -15,8 +15,7 @@ from typing import Final
 from olmkit.registry.errors import InvalidDigest, StoreError, store_errors
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
-from olmkit.registry.replacing import replace
-from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
+from olmkit.registry.store.records import write_record
 from olmkit.registry.store.store import Store
 
 _LIMIT_BYTES: Final = 4096
@@ -33,11 +32,8 @@ def record(store: Store, reference: Reference, stored: Digest, pushed: Digest) -
             with store_errors(path, "remove"):
                 path.unlink(missing_ok=True)
             return
-        with claimed_folder(store.names.staging) as folder, store_errors(path, "write"):
-            staged = folder / "pushed"
-            staged.write_text(json.dumps({"stored": stored, "pushed": pushed}))
-            path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-            replace(staged, path)
+        raw = json.dumps({"stored": stored, "pushed": pushed}).encode()
+        write_record(path, raw, staging=store.names.staging)
 
 
 def find(store: Store, reference: Reference, stored: Digest) -> Digest | None:

@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from olmkit.registry.errors import StoreError, store_errors
+from olmkit.registry.errors import StoreError
 from olmkit.registry.oci.digest import Digest
-from olmkit.registry.replacing import replace as replace_file
 from olmkit.registry.signatures import evidence as evidences
 from olmkit.registry.signatures.evidence import SIGNATURES_LIMIT, Evidence
-from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
+from olmkit.registry.store.records import write_record
 from olmkit.registry.store.store import Store
 
 _LIMIT_BYTES: Final = 64 << 20
@@ -35,16 +34,9 @@ def keep(store: Store, evidence: Evidence) -> None:
         signatures=(*evidence.signatures, *older)[:SIGNATURES_LIMIT],
         chain=evidence.chain or before.chain,
     )
-    path = _path(store, evidence.digest)
-    with (
-        suppress(StoreError),
-        claimed_folder(store.names.staging) as folder,
-        store_errors(path, "write"),
-    ):
-        staged = folder / "signatures"
-        staged.write_text(json.dumps(evidences.as_json(evidence)))
-        path.parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
-        replace_file(staged, path)
+    raw = json.dumps(evidences.as_json(evidence)).encode()
+    with suppress(StoreError):
+        write_record(_path(store, evidence.digest), raw, staging=store.names.staging)
 
 
 def find(store: Store, digest: Digest) -> Evidence:

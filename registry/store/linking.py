@@ -13,8 +13,7 @@ import msgspec
 from olmkit.registry.errors import store_errors
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.reflink import reflink
-from olmkit.registry.replacing import replace
-from olmkit.registry.store.locks import FOLDER_MODE, claimed_folder
+from olmkit.registry.store.records import write_record
 
 _CANNOT_LINK = {
     errno.EXDEV,  # another file system
@@ -84,11 +83,8 @@ class LinkRecords:
         Raises:
             DiskFull, StoreError: the record cannot be written.
         """
-        path = self._folder / digest.file_name
-        with store_errors(path, "write"), claimed_folder(self._staging) as folder:
-            self._folder.mkdir(exist_ok=True, mode=FOLDER_MODE)
-            (folder / "record").write_bytes(msgspec.json.encode(_Record.of(found)))
-            replace(folder / "record", path)
+        raw = msgspec.json.encode(_Record.of(found))
+        write_record(self._folder / digest.file_name, raw, staging=self._staging)
 
     def was_written_since(self, digest: Digest, found: os.stat_result) -> bool:
         """Whether the file looks other than recorded; no for one that is not recorded."""
