@@ -9,7 +9,7 @@ import binascii
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from olmkit.registry.errors import InvalidDigest, InvalidManifest, NotTrusted
 from olmkit.registry.oci.digest import Digest
@@ -58,6 +58,14 @@ class Evidence:
         return tuple(found)
 
 
+class _Misfit(NamedTuple):
+    """Why a right signature does not vouch for a model."""
+
+    text: str
+    is_name: bool = False
+    """Whether the name that it is signed as is all that is wrong."""
+
+
 def signer_of(
     evidence: Evidence,
     reference: Reference,
@@ -80,49 +88,47 @@ def signer_of(
         if key is None:
             continue
         claim = parse_payload(one.payload)
-        problem = _problem(claim, subjects, reference, own, signed_as)
-        if problem is None:
+        misfit = _misfit(claim, subjects, reference, own, signed_as)
+        if misfit is None:
             return key
-        misfits.append(problem)
+        misfits.append(misfit)
     raise _refusal(evidence, reference, keys, misfits)
 
 
-def _problem(
+def _misfit(
     claim: Claim | None,
     subjects: Iterable[Digest],
     reference: Reference,
     own: str,
     signed_as: Sequence[str],
-) -> str | None:
-    """Why a right signature does not vouch for this model."""
+) -> _Misfit | None:
+    """Why a right signature does not vouch for this model; None: it does."""
     if claim is None:
-        return "what is signed is no payload of a signature"
+        return _Misfit("what is signed is no payload of a signature")
     if claim.digest not in subjects:
-        return f"what is signed is another manifest, {claim.digest}"
+        return _Misfit(f"what is signed is another manifest, {claim.digest}")
+    name, wanted = claim.repository or "nothing", f"not as {own}"
     if signed_as:
-        if any(pattern == ANY_NAME or matches(pattern, claim.repository) for pattern in signed_as):
-            return None
-        return (
-            f"it is signed as {claim.repository or 'nothing'}, which is none of the names asked for"
-        )
-    if claim.repository.lower() != own.lower():
-        return f"it is signed as {claim.repository or 'nothing'}, not as {own}"
-    if claim.tag is not None and reference.digest is None and claim.tag != reference.tag:
-        return f"it is signed as {claim.repository}:{claim.tag}, not as :{reference.tag}"
-    return None
+        is_right = any(one == ANY_NAME or matches(one, claim.repository) for one in signed_as)
+        wanted = "which is none of the names asked for"
+    else:
+        is_right = claim.repository.lower() == own.lower()
+        if is_right and claim.tag is not None and reference.digest is None:
+            is_right = claim.tag == reference.tag
+            name, wanted = f"{name}:{claim.tag}", f"not as :{reference.tag}"
+    return None if is_right else _Misfit(f"it is signed as {name}, {wanted}", is_name=True)
 
 
 def _refusal(
-    evidence: Evidence, reference: Reference, keys: Sequence[PublicKey], misfits: Sequence[str]
+    evidence: Evidence, reference: Reference, keys: Sequence[PublicKey], misfits: Sequence[_Misfit]
 ) -> NotTrusted:
     name = f"{reference.short} ({evidence.digest.short})"
     if misfits:
-        hint = None
-        if misfits[0].startswith("it is signed as"):
-            hint = (
-                "a copy keeps the name it was signed as: allow it with `signed_as`, or --signed-as"
-            )
-        return NotTrusted(f"{name} is not trusted: {misfits[0]}", hint=hint)
+        first = misfits[0]
+        hint = "a copy keeps the name it was signed as: allow it with `signed_as`, or --signed-as"
+        return NotTrusted(
+            f"{name} is not trusted: {first.text}", hint=hint if first.is_name else None
+        )
     if not evidence.signatures:
         return NotTrusted(f"{name} is not signed", hint="`olm sign` signs what was pushed")
     asked = ", ".join(f"{key.fingerprint[7:19]}" for key in keys[:4])

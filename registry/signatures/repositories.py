@@ -25,11 +25,7 @@ def repository_name(reference: Reference, *, for_docker: bool = False) -> str:
     """`HOST/REPOSITORY`, the same for every spelling of a host; `for_docker`: as cosign writes it,
     which calls Docker Hub `index.docker.io`.
     """
-    host, repository = reference.host, reference.repository
-    for port in (":443", ":80"):
-        host = host.removesuffix(port)
-    host = host.rstrip(".")
-    host = _ALIASES.get(host, host)
+    host, repository = _one_host(reference.host), reference.repository
     if host == _DOCKER_HUB:
         if "/" not in repository:
             repository = f"{DEFAULT_NAMESPACE}/{repository}"
@@ -57,7 +53,13 @@ def parse_pattern(text: str) -> str:
         return text if "*" in first else f"{DEFAULT_HOST}/{DEFAULT_NAMESPACE}/{text}"
     if not is_host and "/" not in rest:
         return f"{DEFAULT_HOST}/{text}"
-    return f"{_ALIASES.get(first, first)}/{rest}"
+    return f"{_one_host(first)}/{rest}"
+
+
+def _one_host(host: str) -> str:
+    """The host without a usual port or the root's dot, by the best known of its names."""
+    host = host.removesuffix(":443").removesuffix(":80").rstrip(".")
+    return _ALIASES.get(host, host)
 
 
 def matches(pattern: str, repository: str) -> bool:

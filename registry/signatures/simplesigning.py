@@ -61,9 +61,7 @@ def parse_payload(raw: bytes) -> Claim | None:
         reference = Reference.parse(name)
     except InvalidReference:
         return Claim(digest=signed, repository="", tag=None)
-    has_tag = ":" in name.rpartition("@")[0].rpartition("/")[2] or (
-        "@" not in name and ":" in name.rpartition("/")[2]
-    )
+    has_tag = ":" in name.partition("@")[0].rpartition("/")[2]
     return Claim(
         digest=signed,
         repository=repository_name(reference),

@@ -254,6 +254,7 @@ def test_an_index_vouches_for_what_it_lists_and_nothing_else() -> None:
         ("ghcr.io/team/*", f"ghcr.io/team/m@{DIGEST}"),
         ("ghcr.io/team/*", "GHCR.io:443/team/a/b"),
         ("ghcr.io/team/*", "ghcr.io./team/m"),
+        ("ghcr.io:443/team/*", "ghcr.io/team/m"),
         ("docker.io/library/m", "index.docker.io/m"),
         ("huggingface.co/*", "hf.co/a/b"),
         ("llama3", "llama3:8b"),
