@@ -59,6 +59,11 @@ class PullOptions:
             rule.require_possible(reference, has_signatures=has_signatures)
 
 
+def is_at_registry(reference: Reference) -> bool:
+    """Whether the name is one of an OCI registry, which can have signatures."""
+    return reference.host not in (PYPI_HOST, *HUGGING_FACE_HOSTS)
+
+
 def pull(
     reference: Reference,
     store: Store,
@@ -81,7 +86,7 @@ def pull(
         StoreError, DiskFull: the store cannot take it.
     """
     options = options or PullOptions()
-    is_registry = reference.host not in (PYPI_HOST, *HUGGING_FACE_HOSTS)
+    is_registry = is_at_registry(reference)
     options.admit(reference, has_signatures=is_registry)
     with store.lease():
         if reference.host == PYPI_HOST:

@@ -23,9 +23,9 @@ from olmkit.engine.errors import InvalidRequest
 from olmkit.registry import shortnames
 from olmkit.registry.errors import ModelNotFound
 from olmkit.registry.oci.digest import Digest
-from olmkit.registry.oci.reference import PYPI_HOST, Reference
+from olmkit.registry.oci.reference import Reference
 from olmkit.registry.push import pushes
-from olmkit.registry.sources import HUGGING_FACE_HOSTS
+from olmkit.registry.sources import is_at_registry
 
 if TYPE_CHECKING:  # cryptography and an HTTP client, which come with the first request
     from olmkit.registry.http.remote import RemoteRepository
@@ -114,9 +114,9 @@ def _evidence(api: Api, subject: _Subject, body: SignaturesRequest) -> "Evidence
 
     store, reference, digest = api.services.store, subject.reference, subject.digest
     if digest is not None:
-        if not body.fresh or reference.host in (PYPI_HOST, *HUGGING_FACE_HOSTS):
+        if not body.fresh or not is_at_registry(reference):
             return keptsignatures.find(store, digest)
-    elif reference.host in (PYPI_HOST, *HUGGING_FACE_HOSTS):
+    elif not is_at_registry(reference):
         raise ModelNotFound(
             f"model {reference.short!r} is not in the store, and its source has no signatures",
             name=reference.short,
