@@ -4,6 +4,8 @@
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from olmkit.cli.errors import CliError
@@ -21,3 +23,13 @@ def typed_status(path: Path) -> os.stat_result | None:
         raise CliError(f"cannot read {path}: permission denied") from error
     except (OSError, ValueError):
         return None
+
+
+@contextmanager
+def write_errors(path: Path | str) -> Iterator[None]:
+    """A block that writes the file. Raises: CliError: the system lets it not be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise CliError(f"cannot write {path}: {reason}") from error

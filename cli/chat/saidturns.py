@@ -9,6 +9,7 @@ from olmkit.cli.chat.answer import timings_text
 from olmkit.cli.chat.session import Chat
 from olmkit.cli.errors import CliError
 from olmkit.cli.screen.progress import Waiting
+from olmkit.cli.typedpaths import write_errors
 from olmkit.engine.client.loadedmodels import find_loaded
 from olmkit.engine.client.replies import Timings
 
@@ -51,15 +52,15 @@ def export(chat: Chat, name: str) -> Path:
     """
     path = Path(os.path.expanduser(name))
     text = _json(chat) if path.suffix.lower() == ".json" else _markdown(chat)
-    try:
-        # It holds what was said here: for its owner alone, until that one says otherwise.
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with open(os.open(path, flags, 0o600), "wb") as file:
+    # It holds what was said here: for its owner alone, until that one says otherwise.
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with write_errors(path):
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileExistsError as error:
+            raise CliError(f"{path} is there already", hint="choose another name") from error
+        with open(descriptor, "wb") as file:
             file.write(text.encode("utf-8", "replace"))
-    except FileExistsError as error:
-        raise CliError(f"{path} is there already", hint="choose another name") from error
-    except OSError as error:
-        raise CliError(f"cannot write {path}: {(error.strerror or '').lower()}") from error
     return path
 
 

@@ -9,6 +9,7 @@ from olmkit.cli.building.findmodel import find_model
 from olmkit.cli.building.localmodel import called, local_file
 from olmkit.cli.chat.promptinput import join_prompt
 from olmkit.cli.errors import UsageError
+from olmkit.cli.oneshot.replycosts import costs_of
 from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
 from olmkit.cli.records.dataform import data_form
 from olmkit.cli.records.recordlist import show_value
@@ -69,11 +70,7 @@ def embed(
     record = {
         "model": model,
         "embeddings": vectors,
-        "tokens": {"prompt": reply.get("prompt_eval_count", 0)},
-        "timings": {
-            "total_ns": reply.get("total_duration", 0),
-            "load_ns": reply.get("load_duration", 0),
-        },
+        **costs_of(reply),
     }
 
     def show() -> None:

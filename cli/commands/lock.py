@@ -13,9 +13,8 @@ from olmkit.cli.settings import daemon
 from olmkit.cli.trust.keyflags import Keys, public_keys
 from olmkit.cli.typedpaths import typed_status
 from olmkit.engine.client import Client
-from olmkit.engine.client.storereplies import inspect
+from olmkit.engine.client.storereplies import digest_at_registry, inspect
 from olmkit.registry import lockfile
-from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference, is_address
 
 if TYPE_CHECKING:
@@ -64,10 +63,9 @@ def _locked(
     client: Client, name: str, keys: "list[PublicKey]", *, insecure: bool
 ) -> lockfile.Locked:
     found = inspect(client, name)
-    pushed = found.get("pushed")  # in another format than it is stored in
-    digest = pushed.get(Reference.parse(name).short) if isinstance(pushed, dict) else None
+    reference = Reference.parse(name)
     locked = lockfile.Locked(
-        digest=Digest(str(digest or found["id"])), source=_source(found.get("source"))
+        digest=digest_at_registry(found, reference), source=_source(found.get("source"))
     )
     if not keys:
         return locked
@@ -75,7 +73,7 @@ def _locked(
     from olmkit.registry.signatures.policy import signed_by
 
     rule = signed_by(keys, ["*"])
-    pinned = dataclasses.replace(Reference.parse(name), digest=locked.digest).short
+    pinned = dataclasses.replace(reference, digest=locked.digest).short
     signer = require_vouched(client, pinned, lambda _: rule, insecure=insecure).signer
     assert signer is not None
     return dataclasses.replace(locked, signer_key=signer.base64)

@@ -58,7 +58,8 @@ def pull(
     if not (model or locked):
         raise UsageError("'olm pull' requires 1 argument", hint="usage: olm pull [OPTIONS] MODEL")
     rule = rule_of(keys, signed_as)
-    if rule is not None and (locked or model.startswith("oci")):
+    location = None if locked else _location(model)
+    if rule is not None and (locked or location is not None):
         where = "--locked goes by the keys of the lock" if locked else f"{model} is no registry's"
         raise UsageError(f"--key cannot be used here: {where}")
     client = daemon(terminal)
@@ -69,7 +70,7 @@ def pull(
         names = pull_locked(
             client, model, terminal, quiet=quiet, progress=progress, insecure=insecure
         )
-    elif (location := _location(model)) is not None:
+    elif location is not None:
         from olmkit.cli.building.archiveinput import load_from
 
         names = load_from(client, str(location.path), terminal, only=location.name, quiet=quiet)

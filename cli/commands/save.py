@@ -14,6 +14,7 @@ from olmkit.cli.errors import CliError, UsageError
 from olmkit.cli.screen.progress import ProgressDisplay, progress_display
 from olmkit.cli.screen.terminal import Terminal, write_all
 from olmkit.cli.settings import daemon
+from olmkit.cli.typedpaths import write_errors
 from olmkit.engine.client.replies import Progress
 from olmkit.engine.client.storereplies import Archive
 from olmkit.engine.client.storereplies import save as save_archive
@@ -100,12 +101,12 @@ def _written(path: Path) -> Iterator[BinaryIO]:
     if os.path.isdir(path):
         raise CliError(f"cannot write {path}: it is a directory")
     if os.path.exists(path) and not os.path.isfile(path):  # such as /dev/null or a named pipe
-        with _told(path), open(path, "wb") as file:
+        with write_errors(path), open(path, "wb") as file:
             yield file
         return
     staged = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with _told(path), _unfinished(staged) as file:
+        with write_errors(path), _unfinished(staged) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -135,14 +136,6 @@ def _name(file: BinaryIO, staged: Path) -> None:
         os.link(f"/proc/self/fd/{file.fileno()}", staged.name, dst_dir_fd=folder)
     finally:
         os.close(folder)
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise CliError(f"cannot write {path}: {(error.strerror or str(error)).lower()}") from error
 
 
 def _write(file: BinaryIO, pieces: Iterator[bytes]) -> None:

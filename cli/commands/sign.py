@@ -17,12 +17,12 @@ from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.cli.trust.keyflags import require_file
 from olmkit.cli.trust.passwords import known_password, new_password
+from olmkit.cli.typedpaths import write_errors
 from olmkit.engine.client import Client
-from olmkit.engine.client.storereplies import inspect
+from olmkit.engine.client.storereplies import digest_at_registry, inspect
 from olmkit.engine.client.storereplies import sign as store_signature
 from olmkit.engine.errors import ApiError
 from olmkit.registry.errors import NotTrusted
-from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 
 if TYPE_CHECKING:
@@ -114,9 +114,7 @@ def _pinned(client: Client, model: str) -> Reference:
             code=error.code,
             hint="pull it first, or name its digest: NAME@sha256:…",
         ) from error
-    pushed = found.get("pushed")  # in another format than it is stored in
-    digest = pushed.get(reference.short) if isinstance(pushed, dict) else None
-    return replace(reference, digest=Digest(str(digest or found["id"])))
+    return replace(reference, digest=digest_at_registry(found, reference))
 
 
 def _has_signed(client: Client, pinned: Reference, key: "PublicKey", *, insecure: bool) -> bool:
@@ -154,10 +152,7 @@ def _generated(file: Path, terminal: Terminal) -> "tuple[PublicKey, Path]":
 
 
 def _write(file: Path, data: bytes, mode: int) -> None:
-    try:
+    with write_errors(file):
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         with open(descriptor, "wb") as stream:
             stream.write(data)
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CliError(f"cannot write {file}: {reason}") from error

@@ -8,7 +8,7 @@ from typer import Argument
 from olmkit.cli.each import for_each
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
-from olmkit.engine.client.loadedmodels import find_loaded
+from olmkit.engine.client.loadedmodels import Wanted
 from olmkit.engine.errors import ApiError, DaemonNotRunning
 
 UNLOAD_S = 5.0
@@ -30,8 +30,9 @@ def stop(
     def unload(model: str) -> None:
         try:
             client.unload(model)
+            wanted = Wanted.of(client, model)
             deadline_s = time.monotonic() + UNLOAD_S
-            while find_loaded(client, model):
+            while wanted.among(client.running()):
                 if time.monotonic() < deadline_s:
                     time.sleep(0.05)
                     continue

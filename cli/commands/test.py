@@ -6,7 +6,7 @@ from typing import Annotated, Final
 
 from typer import Argument, Option
 
-from olmkit.cli.errors import CliError, ExpectationFailed, UsageError
+from olmkit.cli.errors import ExpectationFailed, UsageError
 from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
 from olmkit.cli.records.dataform import DataForm
 from olmkit.cli.records.recordlist import Column, RecordList, show_value
@@ -17,6 +17,7 @@ from olmkit.cli.testing.results import Outcome, Result, as_json, summary
 from olmkit.cli.testing.suitefile import DEFAULT_FILES, Case, default_suite, read_suite
 from olmkit.cli.testing.trials import Trials, chosen
 from olmkit.cli.testing.variants import Variant, variants
+from olmkit.cli.typedpaths import write_errors
 
 WORDS = {Outcome.PASSED: "ok", Outcome.FAILED: "FAIL", Outcome.ERROR: "ERROR"}
 TRIALS: Final = RecordList(
@@ -182,11 +183,8 @@ def _report(
     if junit:
         from olmkit.cli.testing.junit import junit_xml
 
-        try:
+        with write_errors(junit):
             Path(junit).write_text(junit_xml(file, results), encoding="utf-8")
-        except OSError as error:
-            reason = (error.strerror or "").lower()
-            raise CliError(f"cannot write {junit}: {reason}") from error
     if github:
         from olmkit.cli.testing.annotations import annotations
 

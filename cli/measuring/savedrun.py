@@ -9,11 +9,12 @@ from typing import Any, Final
 
 from olmkit import __version__
 from olmkit.cli.building.jsonfiles import read_json
-from olmkit.cli.errors import CliError, UsageError
+from olmkit.cli.errors import UsageError
 from olmkit.cli.measuring.benchrun import BenchRun
 from olmkit.cli.measuring.figures import Figure, figure_from
 from olmkit.cli.measuring.workloads import Sizes
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.typedpaths import write_errors
 
 FORM: Final = 1
 """The version of the file's form."""
@@ -66,12 +67,10 @@ def save(path: str, value: Mapping[str, Any]) -> None:
     """Writes the file, whole or not at all. Raises: CliError."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     beside = f"{path}.{os.getpid()}.tmp"
-    try:
+    with write_errors(path):
         with open(beside, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(beside, path)
-    except OSError as error:
-        raise CliError(f"cannot write {path}: {(error.strerror or '').lower()}") from error
 
 
 def read_saved(path: str, terminal: Terminal) -> SavedRun:

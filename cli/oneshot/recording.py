@@ -6,9 +6,10 @@ from typing import Any
 
 from olmkit import __version__
 from olmkit.cli.building.jsonfiles import read_json
-from olmkit.cli.errors import CliError, UsageError
+from olmkit.cli.errors import UsageError
 from olmkit.cli.oneshot.oneanswer import OneAnswer
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.typedpaths import write_errors
 
 FORM = 1
 """The version of the file's form."""
@@ -27,12 +28,10 @@ def write_recording(path: str, body: dict[str, object], answer: OneAnswer) -> No
         "answer": answer.as_json(),
     }
     text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
-    try:
+    with write_errors(path):
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
             file.write(text)
-    except OSError as error:
-        raise CliError(f"cannot write {path}: {(error.strerror or '').lower()}") from error
 
 
 def read_recording(path: str, terminal: Terminal) -> tuple[dict[str, Any], dict[str, Any]]:

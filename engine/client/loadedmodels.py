@@ -1,7 +1,7 @@
 """Which loaded model answers a model: those of equal weights share one, and `/api/ps` names it
 after the one that was used last."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from olmkit.engine.client import Client
@@ -44,11 +44,12 @@ class Wanted(NamedTuple):
             return tuple(serves) == self.serves
         return name.lower() in (self.name.lower(), f"{self.name.lower()}:latest")
 
+    def among(self, running: Iterable[RunningModel]) -> list[RunningModel]:
+        """Those that answer it: one, or more while one replaces another."""
+        return [one for one in running if self.is_answered_by(one.name, one.serves)]
+
 
 def find_loaded(client: Client, model: str) -> list[RunningModel]:
-    """The loaded models that answer a model: one, or more while one replaces another."""
+    """The loaded models that answer a model."""
     running = client.running()
-    if not running:
-        return []
-    wanted = Wanted.of(client, model)
-    return [one for one in running if wanted.is_answered_by(one.name, one.serves)]
+    return Wanted.of(client, model).among(running) if running else []

@@ -1,11 +1,13 @@
 """What the daemon says of its store, made into values; see `replies` for how lenient that is."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from olmkit.engine.client import Client, replies
 from olmkit.engine.errors import DaemonError
+from olmkit.registry.oci.digest import Digest
+from olmkit.registry.oci.reference import Reference
 
 OnEvent = Callable[[replies.Progress], None]
 
@@ -33,6 +35,14 @@ class Checked(NamedTuple):
 def inspect(client: Client, model: str) -> dict[str, Any]:
     """All that the store has of a model, by name, ID or digest."""
     return client.request("POST", "/api/inspect", {"model": model}, timeout_s=None)
+
+
+def digest_at_registry(found: Mapping[str, Any], reference: Reference) -> Digest:
+    """The digest that the registry of a name has for a model, by what `inspect` found: another one
+    than the store's where it was pushed in another format."""
+    pushed = found.get("pushed")
+    digest = pushed.get(reference.short) if isinstance(pushed, dict) else None
+    return Digest(str(digest or found["id"]))
 
 
 def signatures(
