@@ -17,17 +17,38 @@ class _Writer:
     """A GGUF of float32 tensors with normally distributed values, the same each time."""
 
     def __init__(
-        self, path: Path, architecture: str, *, layers: int, width: int, rows: int = VOCABULARY
+        self,
+        path: Path,
+        architecture: str,
+        *,
+        layers: int,
+        width: int,
+        rows: int = VOCABULARY,
+        like: Path | None = None,
     ) -> None:
+        """`like`: a model whose vocabulary and context length it has; None: bytes and 512."""
         self.gguf = gguf.GGUFWriter(path, architecture)
-        self.gguf.add_context_length(512)
         self.gguf.add_block_count(layers)
         self.gguf.add_embedding_length(width)
         self._random = np.random.default_rng(7)
-        self._add_byte_vocabulary()
-        self.add("token_embd.weight", rows, width)
-        self.add("output.weight", VOCABULARY, width)
+        if like is not None:
+            self.add("token_embd.weight", self._copy_vocabulary(like), width)
+        else:
+            self.gguf.add_context_length(512)
+            self._add_byte_vocabulary()
+            self.add("token_embd.weight", rows, width)
+            self.add("output.weight", VOCABULARY, width)
         self.fill("output_norm.weight", width)
+
+    def _copy_vocabulary(self, model: Path) -> int:
+        """The number of its tokens."""
+        fields = gguf.GGUFReader(model).fields
+        self.gguf.add_context_length(fields["llama.context_length"].contents())
+        for name, field in fields.items():
+            if name.startswith("tokenizer."):
+                inside = field.types[1] if len(field.types) > 1 else None
+                self.gguf.add_key_value(name, field.contents(), field.types[0], sub_type=inside)
+        return len(fields["tokenizer.ggml.tokens"].data)
 
     def _add_byte_vocabulary(self) -> None:
         kinds = gguf.TokenType
@@ -61,8 +82,22 @@ def write_llama(path: Path, *, layers: int = 2, width: int = 128, rows: int = VO
 
     `rows`: of the embedding; llama.cpp loads it with as many as there are tokens only.
     """
-    heads, inner = 4, 2 * width
     writer = _Writer(path, "llama", layers=layers, width=width, rows=rows)
+    _add_transformer(writer, layers=layers, width=width)
+    return path
+
+
+def write_chat(path: Path, model: Path, *, layers: int = 2, width: int = 64) -> Path:
+    """A transformer with the vocabulary, chat template and context length of `model`."""
+    writer = _Writer(path, "llama", layers=layers, width=width, like=model)
+    writer.gguf.add_name("Tiny Chat")
+    _add_transformer(writer, layers=layers, width=width)
+    return path
+
+
+def _add_transformer(writer: _Writer, *, layers: int, width: int) -> None:
+    """All layers and the end of the file."""
+    heads, inner = 4, 2 * width
     writer.gguf.add_feed_forward_length(inner)
     writer.gguf.add_head_count(heads)
     writer.gguf.add_layer_norm_rms_eps(1e-5)
@@ -75,46 +110,6 @@ def write_llama(path: Path, *, layers: int = 2, width: int = 128, rows: int = VO
         writer.add(block + "ffn_up.weight", inner, width)
         writer.add(block + "ffn_down.weight", width, inner)
     writer.close()
-    return path
-
-
-def write_chat(path: Path, model: Path, *, layers: int = 2, width: int = 64) -> Path:
-    """A transformer with the vocabulary, chat template and context length of `model`."""
-    fields = gguf.GGUFReader(model).fields
-    writer = gguf.GGUFWriter(path, "llama")
-    heads, inner = 4, 2 * width
-    writer.add_name("Tiny Chat")
-    writer.add_context_length(fields["llama.context_length"].contents())
-    writer.add_block_count(layers)
-    writer.add_embedding_length(width)
-    writer.add_feed_forward_length(inner)
-    writer.add_head_count(heads)
-    writer.add_layer_norm_rms_eps(1e-5)
-    for name, field in fields.items():
-        if name.startswith("tokenizer."):
-            inside = field.types[1] if len(field.types) > 1 else None
-            writer.add_key_value(name, field.contents(), field.types[0], sub_type=inside)
-    random = np.random.default_rng(7)
-
-    def add(name: str, *shape: int) -> None:
-        values = random.normal(scale=2 * shape[-1] ** -0.5, size=shape)
-        writer.add_tensor(name, values.astype(np.float32))
-
-    add("token_embd.weight", len(fields["tokenizer.ggml.tokens"].data), width)
-    writer.add_tensor("output_norm.weight", np.ones(width, np.float32))
-    for block in (f"blk.{index}." for index in range(layers)):
-        for name in ("attn_norm", "ffn_norm"):
-            writer.add_tensor(f"{block}{name}.weight", np.ones(width, np.float32))
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output"):
-            add(f"{block}{name}.weight", width, width)
-        add(block + "ffn_gate.weight", inner, width)
-        add(block + "ffn_up.weight", inner, width)
-        add(block + "ffn_down.weight", width, inner)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
 
 
 def write_mixture(path: Path, *, layers: int = 3, width: int = 128, experts: int = 4) -> Path:
