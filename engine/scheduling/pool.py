@@ -14,11 +14,7 @@ from typing import Final
 from olmkit.engine.access.caller import current
 from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.errors import EngineError, EngineUnusable, OutOfMemory, RunnerFailed
-from olmkit.engine.planning.available import (
-    available_bytes,
-    available_swap_bytes,
-    total_bytes,
-)
+from olmkit.engine.planning.available import available_bytes, available_swap_bytes, total_bytes
 from olmkit.engine.planning.footprint import PROCESS_BYTES
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
@@ -78,8 +74,8 @@ class Pool:
         """Made in a running event loop.
 
         `free_bytes`, `free_swap_bytes`: main memory that can be had now, and swap space;
-        `list_devices`: None, where there is nothing
-        but the processor; `engine`: which build of the engine runs.
+        `list_devices`: None, where there is nothing but the processor; `engine`: which build of
+        the engine runs.
         """
         self._scheduler = Scheduler(
             max_loaded=settings.max_loaded_models or DEFAULT_MAX_LOADED,
