@@ -180,7 +180,7 @@ async def _serve(settings: Settings, ways: _WaysIn, make_app: MakeApp, drain_s: 
             events=events,
             list_devices=list_devices,
             costs=MeasuredCosts(settings.measured_costs_file),
-            engine=lambda: safeguard.libraries.fingerprint,
+            engine=lambda: safeguard.engine,
         ),
         safeguard=safeguard,
         templates=TemplateProcess(

@@ -36,7 +36,7 @@ def plan(
     ] = None,
     device: Annotated[
         list[str] | None,
-        Option("--device", metavar="NAME", help="Use this one, such as CUDA0 or cpu; repeatable."),
+        Option("--device", metavar="DEVICE", help="Name, UUID, number or cpu; repeatable."),
     ] = None,
     quant: Annotated[
         str | None,

@@ -5,6 +5,7 @@ import json
 from typing import Any
 
 from olmkit.cli.screen.units import size_text
+from olmkit.engine.devices.inventory import usable_devices
 from olmkit.engine.diagnosis.factsheet import FactSheet
 from olmkit.engine.diagnosis.places import Place
 
@@ -91,11 +92,14 @@ def _processor(sheet: FactSheet) -> Rows:
 
 
 def _devices(sheet: FactSheet) -> Rows:
+    numbers = {one.name: n for n, one in enumerate(usable_devices(sheet.engine.survey.devices))}
     rows: Rows = [
         (
             device.name,
             device.description,
             f"{size_text(device.free_bytes)} of {size_text(device.total_bytes)} free",
+            *([f"number {numbers[device.name]}"] if device.name in numbers else []),
+            *([device.uuid] if device.uuid else []),
         )
         for device in sheet.engine.survey.devices
     ]

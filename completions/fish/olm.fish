@@ -296,7 +296,7 @@ complete -c olm -n '__olm_at "diff" 2' -a '(olm __complete models (commandline -
 complete -c olm -n '__olm_at "plan"' -l ctx -x -d 'Tokens of context.'
 complete -c olm -n '__olm_at "plan"' -l parallel -x -d 'Requests side by side.'
 complete -c olm -n '__olm_at "plan"' -l kv -x -a 'f32 f16 bf16 q8_0 q5_1 q5_0 q4_1 q4_0 iq4_nl' -d 'Type of the KV cache, such as q8_0.'
-complete -c olm -n '__olm_at "plan"' -l device -x -d 'Use this one, such as CUDA0 or cpu; repeatable.'
+complete -c olm -n '__olm_at "plan"' -l device -x -d 'Name, UUID, number or cpu; repeatable.'
 complete -c olm -n '__olm_at "plan"' -l quant -x -a 'F32 F16 Q4_0 Q4_1 Q8_0 Q5_0 Q5_1 Q2_K Q3_K_S Q3_K_M Q3_K_L Q4_K_S Q4_K_M Q5_K_S Q5_K_M Q6_K IQ2_XXS IQ2_XS Q2_K_S IQ3_XS IQ3_XXS IQ1_S IQ4_NL IQ3_S IQ3_M IQ2_S IQ2_M IQ4_XS IQ1_M BF16 TQ1_0 TQ2_0 MXFP4 NVFP4 Q1_0 Q2_0' -d 'Of one not pulled: this quantization, or auto.'
 complete -c olm -n '__olm_at "plan"' -l require-gpu -d 'All layers on cards, or an error.'
 complete -c olm -n '__olm_at "plan"' -l min-ctx -x -d 'A shorter context of so much will do.'

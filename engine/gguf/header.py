@@ -105,6 +105,14 @@ class GgufHeader:
         return bytes_by_type.most_common(1)[0][0] if bytes_by_type else "unknown"
 
     @property
+    def vocabulary_tokens(self) -> int:
+        """Tokens of the vocabulary; 0 where the file has none."""
+        tokens = self.metadata.get("tokenizer.ggml.tokens")
+        if isinstance(tokens, GgufArray):
+            return tokens.count
+        return len(tokens) if isinstance(tokens, tuple) else 0
+
+    @property
     def context_length(self) -> int | None:
         """Tokens that the model was trained on."""
         return self.own_integer("context_length")

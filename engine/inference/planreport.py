@@ -4,7 +4,7 @@ import asyncio
 import dataclasses
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +81,7 @@ class PlanReport:
 
 
 async def plan_report(
-    services: Services, spec: Loadable, options: LoadOptions, *, devices: frozenset[str]
+    services: Services, spec: Loadable, options: LoadOptions, *, devices: Sequence[str]
 ) -> PlanReport:
     """What would happen if the model were asked for with these options.
 
@@ -170,7 +170,7 @@ def _lines(plan: Plan, spec: Loadable, services: Services) -> list[DeviceLine]:
             weights_bytes=host.weights_bytes,
             kv_bytes=host.kv_bytes,
             compute_bytes=host.compute_bytes,
-            process_bytes=max(0, placed.taken.get(HOST, 0) - used) if layers else main.process,
+            process_bytes=max(0, placed.taken.get(HOST, 0) - used),
             free_bytes=main.free,
             total_bytes=main.total,
         )

@@ -31,6 +31,7 @@ _SHAPE: Final = (
     "kv_cache_type",
     "flash_attention",
     "embedding",
+    "use_mmap",
 )
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ def cost_key(
     *,
     engine: str,
 ) -> str:
-    """By what a cost is remembered: weights, shape, layout, kinds of devices, engine build."""
+    """By what a cost is remembered: weights, shape, layout, kinds of devices, the engine and
+    what else decides how it keeps weights."""
     names = {share.device for share in layout.shares}
     kinds = [(d.name, d.description, d.backend) for d in devices if d.name in names]
     shape = [getattr(options, name) for name in _SHAPE]

@@ -45,6 +45,13 @@ class LoadOperation(enum.StrEnum):
     """Read the vocabulary alone: the runner tokenizes and detokenizes, and can do nothing else."""
 
 
+class UnreadVocabulary(msgspec.Struct, frozen=True, kw_only=True):
+    """All that sizes need of a vocabulary."""
+
+    architecture: str
+    tokens: int
+
+
 class Load(_Message, frozen=True):
     """Load a model. Answered by `Loaded`, with `LoadProgress` frames before it, or `Failed`."""
 
@@ -56,6 +63,9 @@ class Load(_Message, frozen=True):
     """None: llama.cpp decides, by the memory that it finds free."""
     proof: list["Buffer"] = []
     """What ALLOC takes."""
+    unread: UnreadVocabulary | None = None
+    """Of a FIT that is for its bytes only: the vocabulary, which is not read then. None: it is
+    read, and must be one that llama.cpp knows."""
 
 
 class ConstraintKind(enum.StrEnum):

@@ -74,6 +74,12 @@ class Safeguard:
             confinement=_confinement(settings),
         )
 
+    @property
+    def engine(self) -> str:
+        """What sizes of models depend on beside the models: libraries, processor and mode."""
+        mode = self.known().mode
+        return f"{self._libraries.fingerprint} {self._processor.fingerprint} {mode}"
+
     def known(self) -> Known:
         """How to start the engine as it is now: it may have been built anew since."""
         engine = self._libraries.fingerprint

@@ -68,10 +68,19 @@ def within_memory(options: LoadOptions, *, free_bytes: int) -> LoadOptions:
 
 
 def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
-    """What loading with these effective `options` takes.
+    """What loading with these effective `options` takes, as far as the header tells.
 
     Raises:
         ModelUnloadable: a file of the model is not there.
+    """
+    return plan_memory(spec.gguf, options, draft=spec.draft, extra_weights_bytes=bytes_beside(spec))
+
+
+def bytes_beside(spec: Loadable) -> int:
+    """The sizes of the files that are loaded beside the weights: projector and adapters.
+
+    Raises:
+        ModelUnloadable: one of them is not there.
     """
     extra_bytes = 0
     projector = spec.files.projector_path
@@ -81,7 +90,7 @@ def plan_for(spec: Loadable, options: LoadOptions) -> MemoryPlan:
         except OSError as error:
             text = f"{spec.name} cannot be loaded: {printable(path_of(path))}: {error.strerror}"
             raise ModelUnloadable(text, model=spec.name) from error
-    return plan_memory(spec.gguf, options, draft=spec.draft, extra_weights_bytes=extra_bytes)
+    return extra_bytes
 
 
 async def load(
@@ -130,6 +139,10 @@ def host_bytes(loaded: Loaded) -> int:
     return sum(buffer_bytes(buffer) for buffer in loaded.buffers if not is_on_card(buffer))
 
 
-def host_weights_bytes(loaded: Loaded) -> int:
-    """The weights among `host_bytes`."""
-    return sum(buffer.weights_bytes for buffer in loaded.buffers if not is_on_card(buffer))
+def host_mapped_bytes(loaded: Loaded) -> int:
+    """The weights among `host_bytes` that are the file's own pages, where the file is mapped."""
+    return sum(
+        buffer.weights_bytes - buffer.repacked_bytes
+        for buffer in loaded.buffers
+        if not is_on_card(buffer)
+    )

@@ -8,7 +8,7 @@ from olmkit.engine.devices.inventory import Device
 from olmkit.engine.planning.attempts import Attempts
 from olmkit.engine.planning.available import swapped_bytes
 from olmkit.engine.planning.contexts import ContextBy
-from olmkit.engine.planning.footprint import PROCESS_BYTES
+from olmkit.engine.planning.footprint import process_bytes
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.runner.layouts import Layout, SplitMode
 from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions
@@ -69,7 +69,7 @@ class Placed:
     taken: Mapping[str, int]
     """Bytes by device, main memory as `CPU`."""
     buffers: tuple[Buffer, ...] = ()
-    """The same by use; empty where no dry run was made."""
+    """The same by use, but for what a process takes beside."""
     devices: tuple[Device, ...] = ()
     notes: tuple[str, ...] = ()
     """One sentence for each way in which this is less than what was asked for."""
@@ -95,8 +95,8 @@ class Rehearsal:
     """Owners that are taken for gone."""
     freed_host_bytes: int = 0
     """Main memory that they would have given back."""
-    only: frozenset[str] = frozenset()
-    """The devices to choose from; empty: all."""
+    only: tuple[str, ...] = ()
+    """The devices to choose from, by name, UUID or number; empty: all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,8 +115,6 @@ class MainMemory:
     free: int
     """That nobody has claimed."""
     total: int
-    process: int
-    """What a runner takes beside weights and buffers."""
 
 
 def swap_notes(runner: Runner | None) -> Iterator[str]:
@@ -128,15 +126,25 @@ def swap_notes(runner: Runner | None) -> Iterator[str]:
 
 
 def settled(placed: Placed, loaded: Loaded) -> tuple[dict[str, int], dict[str, int]]:
-    """What a model that was loaded there claims, and what its end gives back, by device."""
-    process = {device.name: device.process_bytes for device in placed.devices}
+    """What a model that was loaded there claims, and what its end gives back, by device.
+
+    Memory that a card shares with the processor is claimed as the card's, for the system shows that
+    it is gone, and given back as both.
+    """
+    known = {device.name: device for device in placed.devices}
     cards: dict[str, int] = {}
     for buffer in loaded.buffers:
         if bringup.is_on_card(buffer):
-            size = bringup.buffer_bytes(buffer) + process.get(buffer.device, 0)
+            device = known.get(buffer.device)
+            beside_bytes = device.process_bytes if device and buffer.device not in cards else 0
+            size = bringup.buffer_bytes(buffer) + beside_bytes
             cards[buffer.device] = cards.get(buffer.device, 0) + size
+    shared_bytes = sum(
+        size for name, size in cards.items() if name in known and known[name].is_integrated
+    )
     # Mapped weights are wanted, though the system counts them as free.
     is_mapped = placed.options.use_mmap is not False
-    wanted_bytes = bringup.host_weights_bytes(loaded) if is_mapped else 0
-    host_bytes = PROCESS_BYTES + bringup.host_bytes(loaded)
+    wanted_bytes = bringup.host_mapped_bytes(loaded) if is_mapped else 0
+    host_bytes = process_bytes(loaded.vocabulary_tokens, uses_devices=bool(cards))
+    host_bytes += bringup.host_bytes(loaded) + shared_bytes
     return {HOST: wanted_bytes, **cards}, {HOST: host_bytes, **cards}

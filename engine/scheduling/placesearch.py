@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from olmkit.engine.devices.enumeration import Found
-from olmkit.engine.errors import DeviceLost, InvalidRequest, OutOfMemory
+from olmkit.engine.devices.inventory import Device
+from olmkit.engine.devices.selection import device_at, select_devices
+from olmkit.engine.errors import DeviceLost, OutOfMemory
 from olmkit.engine.planning.admission import (
     NEVER,
     MainMemoryRoom,
@@ -19,6 +21,7 @@ from olmkit.engine.planning.attempts import Attempts
 from olmkit.engine.planning.contexts import (
     BARE_CONTEXT_TOKENS,
     MOST_CONTEXT_TOKENS,
+    ChosenContext,
     ContextBy,
     is_cheap,
     largest_context_tokens,
@@ -33,20 +36,23 @@ from olmkit.engine.planning.devicelayout import (
     choose_layout,
     host_kv_bytes,
 )
-from olmkit.engine.planning.footprint import PROCESS_BYTES, MemoryPlan
+from olmkit.engine.planning.footprint import MemoryPlan
 from olmkit.engine.planning.ledger import HOST
-from olmkit.engine.planning.measuredcosts import cost_key
-from olmkit.engine.planning.modelcosts import as_loaded, model_cost
+from olmkit.engine.planning.modelcosts import model_cost
 from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import Buffer, LoadOperation, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable
+from olmkit.engine.scheduling.dryruns import DryRuns, Measured
 from olmkit.engine.scheduling.modelplaces import Others, Placed, Rehearsal
 from olmkit.engine.scheduling.placement import bytes_by_name
 from olmkit.engine.supervision.interface import Runner
 
 if TYPE_CHECKING:
     from olmkit.engine.scheduling.placing import Placer
+
+_MOST_DRY_RUNS: Final = 3
+"""Of one search in main memory: what one tells of the sizes may be another context than before."""
 
 
 class PlaceSearch:
@@ -71,7 +77,8 @@ class PlaceSearch:
         self._placer, self._rules, self._ledger = placer, placer.rules, placer.ledger
         self._spec, self._options, self._devices = spec, options, found.devices
         if rehearsal is not None and rehearsal.only:
-            self._devices = tuple(d for d in found.devices if d.name in rehearsal.only)
+            self._devices = select_devices(rehearsal.only, found.devices, problems=found.problems)
+        self._dry_runs = DryRuns(placer, spec, self._devices)
         self._notes = list(found.problems)
         self._owner = owner
         self._context_by = ContextBy.ASKED
@@ -88,7 +95,7 @@ class PlaceSearch:
         ]
         self._wish = Wish(
             layers=options.gpu_layers,
-            main_device=self._main_device(),
+            main_device=self._main_device(found.devices),
             spread=self._rules.spread,
             kv_on_host=self._rules.kv_on_host,
             cpu_expert_layers=self._rules.cpu_expert_layers,
@@ -100,8 +107,7 @@ class PlaceSearch:
     ) -> Placed:
         """The place, or why there is none."""
         if not self._devices:
-            # Off the loop: it reads files, and the model's own header decides how long it takes.
-            return await asyncio.to_thread(self._on_host, self._free_host_bytes())
+            return await self._on_host(start)
         if previous is not None:
             options, self._context_by = previous.options, previous.context_by
         else:
@@ -111,31 +117,60 @@ class PlaceSearch:
 
     # --- the processor alone ------------------------------------------------------------------
 
-    def _on_host(self, free_bytes: int) -> Placed:
+    async def _on_host(self, start: Callable[[], Awaitable[Runner]]) -> Placed:
+        """The place in main memory, by a dry run with the context that it says is right."""
         if self._options.require_gpu:
             raise OutOfMemory(
                 f"{self._spec.name} is to be on graphics cards only, and there is none",
                 missing={HOST: NEVER},
                 hint="run it without --require-gpu; `olm info` shows the devices",
             )
+        free_bytes = self._free_host_bytes()
+        dry_runs = 0
+        # Off the loop: it reads files, and the model's own header decides how long it takes.
+        chosen = await asyncio.to_thread(self._context_on_host, free_bytes, None)
+        while True:
+            dry_runs, options = dry_runs + 1, chosen.options
+            measured = await self._dry_runs.measured(start, options, Layout())
+            plan = self._dry_runs.host_plan(measured.buffers)
+            beyond = plan.beyond(bringup.plan_for(self._spec, options))
+            other = await asyncio.to_thread(self._context_on_host, free_bytes, beyond)
+            if other.options == options or dry_runs == _MOST_DRY_RUNS:
+                break
+            chosen = other
+        self._check_main_memory(plan, options, free_bytes)
+        return Placed(
+            options=options,
+            context_by=chosen.by,
+            largest_context_tokens=self._largest(
+                options, lambda one: self._planned(one, beyond).total_bytes <= free_bytes
+            ),
+            layout=Layout(),
+            taken={HOST: plan.total_bytes},
+            buffers=measured.buffers,
+            notes=(*self._notes, *chosen.notes),
+            is_whole=False,
+            key=measured.key,
+        )
 
-        def plan(options: LoadOptions) -> MemoryPlan:
-            return bringup.plan_for(self._spec, options)
+    def _context_on_host(self, free_bytes: int, beyond: MemoryPlan | None) -> ChosenContext:
+        """The context by the header's sizes, corrected by what a dry run was `beyond` them."""
 
         def fits(options: LoadOptions) -> bool:
-            return plan(options).total_bytes <= free_bytes
+            return self._planned(options, beyond).total_bytes <= free_bytes
 
         def would_fit(options: LoadOptions) -> bool:
-            return plan(options).total_bytes <= free_bytes + self._held_host_bytes
+            needed_bytes = self._planned(options, beyond).total_bytes
+            return needed_bytes <= free_bytes + self._held_host_bytes
 
-        bare = plan(with_context(self._options, BARE_CONTEXT_TOKENS))
+        bare = self._planned(with_context(self._options, BARE_CONTEXT_TOKENS), beyond)
 
         def is_cheap_with(options: LoadOptions) -> bool:
-            context = {HOST: plan(options).total_bytes - bare.total_bytes}
+            context = {HOST: self._planned(options, beyond).total_bytes - bare.total_bytes}
             left = {HOST: free_bytes - bare.total_bytes}
-            return is_cheap(context, left, weights_bytes=bare.weights_bytes)
+            return is_cheap(context, left, weights_bytes=self._spec.gguf.weights_bytes)
 
-        chosen = search_context(
+        return search_context(
             self._options,
             trained=self._trained,
             fits=fits,
@@ -143,18 +178,9 @@ class PlaceSearch:
             is_cheap_beside=lambda usual: is_cheap_with,
             may_lessen=not self._rules.refuses_less,
         )
-        options = chosen.options
-        found = plan(options)
-        self._check_main_memory(found, options, free_bytes)
-        return Placed(
-            options=options,
-            context_by=chosen.by,
-            largest_context_tokens=self._largest(options, fits),
-            layout=Layout(),
-            taken={HOST: found.total_bytes},
-            notes=(*self._notes, *chosen.notes),
-            is_whole=False,
-        )
+
+    def _planned(self, options: LoadOptions, beyond: MemoryPlan | None) -> MemoryPlan:
+        return bringup.plan_for(self._spec, options).corrected(beyond)
 
     def _check_main_memory(self, plan: MemoryPlan, options: LoadOptions, free_bytes: int) -> None:
         """Nothing where main memory has room, and a note where swap space must take a part.
@@ -293,16 +319,8 @@ class PlaceSearch:
                 self._options.require_gpu or self._rules.refuses_less
             ):
                 break
-            key = cost_key(
-                self._spec.model_key,
-                options,
-                layout,
-                self._devices,
-                engine=self._placer.engine(),
-            )
-            buffers = self._placer.remembered(key)
-            if buffers is None:
-                buffers = await self._fitted(runner, options, layout)
+            measured = await self._measured(runner, options, layout)
+            buffers = measured.buffers
             over = attempts.learn(layout, bytes_by_name(buffers))
             if any(over.keys() & self._ledger.taken_by(one).keys() for one in self._victims):
                 raise self._too_little(options, layout, self._victims, over=over)
@@ -317,7 +335,7 @@ class PlaceSearch:
             except OutOfMemory as error:
                 attempts.refuse(layout, error.device)
                 continue
-            return self._placed(options, layout, buffers, key, attempts)
+            return self._placed(options, layout, measured, attempts)
         if layout is None and previous is not None and not self._options.require_gpu:
             raise OutOfMemory(
                 f"{self._spec.name} was refused by every device that it was tried on, and by main"
@@ -327,38 +345,30 @@ class PlaceSearch:
             )
         raise self._never(options)
 
-    async def _fitted(self, runner: Runner, options: LoadOptions, layout: Layout) -> list[Buffer]:
+    async def _measured(self, runner: Runner, options: LoadOptions, layout: Layout) -> Measured:
         """What a dry run says; in a rehearsal of what others must leave, what the header says."""
+
+        async def same() -> Runner:
+            return runner
+
         try:
-            fitted = await runner.load(
-                self._spec.files, options, operation=LoadOperation.FIT, layout=layout
-            )
+            return await self._dry_runs.measured(same, options, layout)
         except DeviceLost:
             if not self._gone:
                 raise
             self._notes.append("sizes are from the file's header: a device is in use")
             needs = bytes_by_device(self._cost(options), layout)
-            return [Buffer(device=name, weights_bytes=size) for name, size in needs.items()]
-        is_mapped = options.use_mmap is not False
-        return as_loaded(self._spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
+            buffers = (Buffer(device=name, weights_bytes=size) for name, size in needs.items())
+            return Measured(key="", buffers=tuple(buffers))
 
     def _placed(
         self,
         options: LoadOptions,
         layout: Layout,
-        buffers: Sequence[Buffer],
-        key: str,
+        measured: Measured,
         attempts: Attempts,
     ) -> Placed:
-        taken = self._taken(buffers)
-        host = [one for one in buffers if one.device == HOST]
-        kv_bytes = sum(one.kv_bytes for one in host)
-        compute_bytes = sum(one.compute_bytes for one in host)
-        plan = MemoryPlan(
-            weights_bytes=taken[HOST] - PROCESS_BYTES - kv_bytes - compute_bytes,
-            kv_bytes=kv_bytes,
-            compute_bytes=compute_bytes,
-        )
+        plan = self._dry_runs.host_plan(measured.buffers)
         self._check_main_memory(plan, options, self._free_host_bytes())
         is_whole = self._is_whole(layout)
         if not is_whole:
@@ -371,25 +381,14 @@ class PlaceSearch:
             context_by=self._context_by,
             largest_context_tokens=largest,
             layout=layout,
-            taken=taken,
-            buffers=tuple(buffers),
+            taken=self._dry_runs.taken(measured.buffers, plan),
+            buffers=measured.buffers,
             devices=self._devices,
             notes=tuple(self._notes),
             is_whole=is_whole,
-            key=key,
+            key=measured.key,
             attempts=attempts,
         )
-
-    def _taken(self, buffers: Sequence[Buffer]) -> dict[str, int]:
-        taken = {HOST: PROCESS_BYTES}
-        by_name = {device.name: device for device in self._devices}
-        for name, size in bytes_by_name(buffers).items():
-            device = by_name.get(name)
-            if device is None or device.is_integrated:
-                taken[HOST] += size
-            if device is not None:
-                taken[name] = size + device.process_bytes
-        return taken
 
     def _largest(self, options: LoadOptions, fits: Callable[[LoadOptions], bool]) -> int:
         """The longest context that fits, at most what was trained; only a rehearsal asks."""
@@ -439,8 +438,8 @@ class PlaceSearch:
     def _trained(self) -> int | None:
         return self._spec.gguf.context_length
 
-    def _main_device(self) -> str | None:
-        """The name of the device that `main_gpu` counts to.
+    def _main_device(self, devices: Sequence[Device]) -> str | None:
+        """The name of the device that `main_gpu` counts to, among all `devices`.
 
         Raises:
             InvalidRequest: there are not so many.
@@ -448,11 +447,4 @@ class PlaceSearch:
         number = self._options.main_gpu
         if number is None or not self._devices:
             return None
-        if number >= len(self._devices):
-            names = ", ".join(device.name for device in self._devices)
-            raise InvalidRequest(
-                f'option "main_gpu" is {number}, but the devices end at {len(self._devices) - 1}',
-                field="main_gpu",
-                hint=f"they are, from 0 on: {names}",
-            )
-        return self._devices[number].name
+        return device_at(number, devices, field="main_gpu").name

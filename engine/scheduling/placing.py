@@ -7,7 +7,7 @@ load itself does not.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.planning.ledger import HOST, Ledger
@@ -62,11 +62,13 @@ class Placer:
         could be had; `previous`: where it was to go when an allocation failed.
 
         Raises:
+            InvalidRequest: a device was named that is not there.
             OutOfMemory: not now, or not at all; `missing` tells what others would have to give up.
             ModelUnloadable, DeviceLost, RunnerDied: the dry run failed.
         """
         found, asked_at = Found(), self.ledger.now
-        if self._list_devices is not None and options.gpu_layers != 0:
+        names_devices = rehearsal is not None and bool(rehearsal.only)
+        if self._list_devices is not None and (options.gpu_layers != 0 or names_devices):
             used = frozenset(
                 name
                 for one in self.ledger.all_owners()
@@ -107,6 +109,10 @@ class Placer:
     def remembered(self, key: str) -> list[Buffer] | None:
         """What a load of that key took."""
         return self._costs.find(key)
+
+    def remember(self, key: str, buffers: Sequence[Buffer]) -> None:
+        """A load of that key takes as much, as far as a dry run tells."""
+        self._costs.remember(key, buffers)
 
     def engine(self) -> str:
         """Which build of the engine runs."""

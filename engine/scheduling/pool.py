@@ -6,20 +6,17 @@ Lives in the daemon's event loop; nothing here may be called from another thread
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Final
 
 from olmkit.engine.access.caller import current
 from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.errors import EngineError, EngineUnusable, OutOfMemory, RunnerFailed
 from olmkit.engine.planning.available import available_bytes, available_swap_bytes, total_bytes
-from olmkit.engine.planning.footprint import PROCESS_BYTES
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.measuredcosts import MeasuredCosts
-from olmkit.engine.planning.modelcosts import as_loaded
-from olmkit.engine.runner.protocol import Loaded, LoadOperation, LoadOptions
+from olmkit.engine.runner.protocol import Loaded, LoadOptions
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.scheduling.bringup import Loadable, StartRunner
 from olmkit.engine.scheduling.deadlines import NO_DEADLINE, Deadline
@@ -177,13 +174,14 @@ class Pool:
         return sorted(infos, key=lambda info: info.end_s, reverse=True)
 
     async def plan(
-        self, spec: Loadable, options: LoadOptions, *, devices: frozenset[str] = frozenset()
+        self, spec: Loadable, options: LoadOptions, *, devices: Sequence[str] = ()
     ) -> Plan:
         """Where the model would go if it were asked for now; nothing is loaded, nobody leaves.
 
-        `devices`: those to choose from; empty: all.
+        `devices`: those to choose from, by name, UUID or number; empty: all.
 
         Raises:
+            InvalidRequest: there is no such device.
             OutOfMemory: nowhere, whoever left.
             ModelUnloadable, DeviceLost, RunnerDied: the dry run failed.
         """
@@ -193,7 +191,7 @@ class Pool:
         start = self._starting(tenant)
         gone: set[InstanceId] = set()
         try:
-            placed = None
+            placed: Placed | None = None
             while placed is None:
                 try:
                     placed = await self._place(
@@ -204,8 +202,6 @@ class Pool:
                     if not leaving or error.missing is None:
                         raise
                     gone |= leaving
-            if not placed.buffers:
-                placed = await self._fitted_on_host(placed, spec, await start())
         finally:
             if tenant.runner is not None:
                 await tenant.runner.close()
@@ -214,9 +210,7 @@ class Pool:
 
     def main_memory(self) -> MainMemory:
         """Main memory, as plans count it."""
-        return MainMemory(
-            free=self._placer.free_host_bytes(), total=total_bytes(), process=PROCESS_BYTES
-        )
+        return MainMemory(free=self._placer.free_host_bytes(), total=total_bytes())
 
     async def model_memory_bytes(self) -> int:
         """Memory that this machine has for one model: of its cards, if there are any."""
@@ -225,18 +219,9 @@ class Pool:
         own = [device for device in found.devices if not device.is_remote]
         return sum(device.total_bytes for device in own) or total_bytes()
 
-    def _rehearsal(self, gone: set[InstanceId], devices: frozenset[str]) -> Rehearsal:
+    def _rehearsal(self, gone: set[InstanceId], devices: Sequence[str]) -> Rehearsal:
         freed = (one.taken.get(HOST, 0) for one in self._scheduler.instances if one.id in gone)
-        return Rehearsal(gone=frozenset(gone), freed_host_bytes=sum(freed), only=devices)
-
-    async def _fitted_on_host(self, placed: Placed, spec: Loadable, runner: Runner) -> Placed:
-        layout = placed.layout
-        fitted = await runner.load(
-            spec.files, placed.options, operation=LoadOperation.FIT, layout=layout
-        )
-        is_mapped = placed.options.use_mmap is not False
-        buffers = as_loaded(spec.gguf, layout, fitted.buffers, is_mapped=is_mapped)
-        return replace(placed, buffers=tuple(buffers))
+        return Rehearsal(gone=frozenset(gone), freed_host_bytes=sum(freed), only=tuple(devices))
 
     def waiting(self) -> list[Loadable]:
         """The model of each request that waits for a lease."""
@@ -473,7 +458,7 @@ class Pool:
         """Claim what the model has really taken; what its end will give back, by device."""
         claimed, given_back = settled(placed, loaded)
         self._placer.ledger.settle(owner, claimed)
-        if placed.buffers:
+        if placed.key:
             self._costs.remember(placed.key, loaded.buffers)
         return given_back
 

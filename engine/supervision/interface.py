@@ -46,6 +46,7 @@ from olmkit.engine.runner.protocol import (
     Ranked,
     Room,
     Sampling,
+    UnreadVocabulary,
 )
 
 
@@ -134,12 +135,14 @@ class Runner(Protocol):
         operation: LoadOperation = LoadOperation.COMMIT,
         layout: Layout | None = None,
         proof: Sequence[Buffer] = (),
+        unread: UnreadVocabulary | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Loaded:
         """Load the model (COMMIT, once), or say what it would take (FIT, any time before).
 
         `layout`: where the layers go; None leaves it to llama.cpp. ALLOC shows that the memory of
-        `proof` can be had. After VOCABULARY, which only reads the vocabulary, `tokenize` and
+        `proof` can be had. A FIT leaves the vocabulary `unread`, which else takes most of its
+        time. After VOCABULARY, which only reads the vocabulary, `tokenize` and
         `detokenize` work.
 
         `on_progress` gets the fraction of the weights read, 0.0 to 1.0, in the event loop.

@@ -58,6 +58,7 @@ from olmkit.engine.runner.protocol import (
     Text,
     Tokenize,
     Tokens,
+    UnreadVocabulary,
 )
 from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
 from olmkit.engine.supervision.liveness import until_stuck
@@ -192,6 +193,7 @@ class LocalRunner:
         operation: LoadOperation = LoadOperation.COMMIT,
         layout: Layout | None = None,
         proof: Sequence[Buffer] = (),
+        unread: UnreadVocabulary | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Loaded:
         """See `Runner.load`."""
@@ -203,6 +205,7 @@ class LocalRunner:
             mode=self._mode,
             layout=layout,
             proof=list(proof),
+            unread=unread,
         )
         async with aclosing(self._stream.stream(request)) as replies:
             async for reply in replies:

@@ -26,6 +26,7 @@ from olmkit.engine.runner.protocol import (
     PromptProgress,
     PromptRead,
     Ranked,
+    UnreadVocabulary,
 )
 from olmkit.engine.safemode.safeguard import Known, Safeguard
 from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
@@ -98,6 +99,7 @@ class SteadyRunner:
         operation: LoadOperation = LoadOperation.COMMIT,
         layout: Layout | None = None,
         proof: Sequence[Buffer] = (),
+        unread: UnreadVocabulary | None = None,
         on_progress: Callable[[float], None] | None = None,
     ) -> Loaded:
         """See `Runner.load`."""
@@ -111,6 +113,7 @@ class SteadyRunner:
                 operation=operation,
                 layout=layout,
                 proof=proof,
+                unread=unread,
                 on_progress=on_progress,
             )
             if is_lasting:

@@ -89,6 +89,21 @@ def test_flags_change_the_plan(daemon: Daemon) -> None:
     assert small["devices"][0]["kv_bytes"] * 1.8 < plain["kv_bytes"]
 
 
+def test_a_device_that_is_not_there_is_an_error_that_lists_those_there_are(
+    daemon: Daemon,
+) -> None:
+    for name in ("CUDA7", "0", "GPU-2f1c"):
+        done = olm(daemon.environ, "plan", "tiny", "--device", name)
+        assert done.returncode == 2
+        assert f"there is no device '{name}'" in done.stderr.decode()
+        assert "there is only cpu" in done.stderr.decode()
+    body = {"model": "tiny", "devices": ["cpu", "CUDA7"]}
+    status, reply = daemon.request("POST", "/api/plan", body)
+    assert status == 400
+    assert "there is no device 'CUDA7'" in json.loads(reply)["error"]
+    assert daemon.request("POST", "/api/plan", body | {"devices": ["CPU"]})[0] == 200
+
+
 def test_people_read_a_table(daemon: Daemon) -> None:
     text = out(olm(daemon.environ, "plan", "tiny", "--device", "cpu"))
     assert text.splitlines()[0].split() == [

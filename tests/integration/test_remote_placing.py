@@ -96,6 +96,20 @@ def test_a_larger_one_takes_both_devices_and_ps_shows_the_parts(machine: Machine
     assert all(server.device in said for server in machine.servers)
 
 
+def test_a_plan_takes_devices_by_name_and_number_and_an_unknown_one_for_an_error(
+    machine: Machine,
+) -> None:
+    machine.unload_all()
+    first, second = (server.device for server in machine.servers)
+    for named, device in (("1", second), (second.lower(), second), ("0", first), ("cpu", "CPU")):
+        text = out(olm(machine.daemon.environ, "plan", "one", "--json", "--device", named))
+        lines = json.loads(text)["devices"]
+        assert [line["name"] for line in lines if line["layers"]] == [device]
+    done = olm(machine.daemon.environ, "plan", "one", "--device", "CUDA0")
+    assert done.returncode == 2
+    assert f"0: {first}; 1: {second}" in done.stderr.decode()
+
+
 def test_a_plan_says_who_would_leave_and_nobody_does(machine: Machine) -> None:
     machine.unload_all()
     machine.answer("one")

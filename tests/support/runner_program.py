@@ -4,6 +4,7 @@ For tests of the daemon's side: it starts in 60 ms and does on request what a re
 only by accident. Its model file is a JSON object:
 
     context_tokens, embedding    as a real model has them
+    weights_bytes                what the weights take of main memory; 1000 if it is not said
     load_s, token_s              how long the load and one token take
     fail                         a `FailureKind` that the load ends with
     fail_while                   the load fails with OUT_OF_MEMORY while this path exists
@@ -110,7 +111,7 @@ class Program:
             self.fail(request.id, p.FailureKind.BAD_MODEL, f"the model file is broken: {error}")
             return
         if request.operation in (p.LoadOperation.FIT, p.LoadOperation.ALLOC):
-            self.send(self.loaded(request, started_ns))
+            self.send(self.loaded(request, started_ns, model))
             return
         if log := model.get("started_log"):
             with open(log, "a") as file:
@@ -139,11 +140,14 @@ class Program:
         trained = model.get("context_tokens", 8192)
         self.context_tokens = min(trained, request.options.context_tokens)
         self.trained_tokens = trained
-        self.send(self.loaded(request, started_ns))
+        self.send(self.loaded(request, started_ns, model))
 
-    def loaded(self, request: p.Load, started_ns: int) -> p.Loaded:
-        """What a load, or a dry run, takes: 1000 bytes in main memory, and 1000 a device."""
-        buffers = [p.Buffer(device="CPU", weights_bytes=1000, kv_bytes=self.context_tokens)]
+    def loaded(self, request: p.Load, started_ns: int, model: dict[str, Any]) -> p.Loaded:
+        """What a load, or a dry run, takes: its weights in main memory, and 1000 bytes a device."""
+        weights_bytes = model.get("weights_bytes", 1000)
+        buffers = [
+            p.Buffer(device="CPU", weights_bytes=weights_bytes, kv_bytes=self.context_tokens)
+        ]
         for share in request.layout.shares if request.layout else ():
             buffers.append(p.Buffer(device=share.device, weights_bytes=1000))
         return p.Loaded(

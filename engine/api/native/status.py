@@ -15,10 +15,10 @@ from olmkit.engine.access.caller import current
 from olmkit.engine.api.native.types import Details, RunningModel, RunningModels, Sequences
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
+from olmkit.engine.inference.vitals import health_of
 from olmkit.engine.models.catalog import Summary
 from olmkit.engine.scheduling.leases import InstanceInfo
 from olmkit.engine.scheduling.modelplaces import swap_notes
-from olmkit.engine.scheduling.vitals import health_of
 from olmkit.registry.errors import InvalidReference, RegistryError
 from olmkit.registry.oci.reference import Reference
 

@@ -33,8 +33,8 @@ from olmkit.registry import shortnames, sources
 from olmkit.registry.errors import InvalidReference, ModelNotFound
 from olmkit.registry.oci.reference import Reference, is_address
 
-CPU = "cpu"
 MOST_PARALLEL = 256
+MOST_DEVICES = 256
 
 
 async def plan(request: Request) -> Response:
@@ -92,10 +92,9 @@ async def _report(
             known = ", ".join(KV_CACHE_TYPES)
             raise InvalidRequest(f"the KV cache type must be one of {known}", field="kv_cache_type")
         wanted = msgspec.structs.replace(wanted, kv_cache_type=body.kv_cache_type)
-    devices = frozenset(body.devices or ())
-    if {name.lower() for name in devices} == {CPU}:
-        wanted = msgspec.structs.replace(wanted, gpu_layers=0)
-        devices = frozenset()
+    devices = body.devices or []
+    if len(devices) > MOST_DEVICES:
+        raise InvalidRequest(f"at most {MOST_DEVICES} devices can be named", field="devices")
     return await plan_report(api.services, spec, wanted, devices=devices)
 
 

@@ -11,9 +11,9 @@ from starlette.responses import Response
 from olmkit.engine.api.native.status import own_instances
 from olmkit.engine.api.state import api_of
 from olmkit.engine.api.streams import json_reply
+from olmkit.engine.inference.vitals import health_of
 from olmkit.engine.planning.available import swapped_bytes
 from olmkit.engine.scheduling.leases import InstanceInfo
-from olmkit.engine.scheduling.vitals import health_of
 
 
 async def stats(request: Request) -> Response:

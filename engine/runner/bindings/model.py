@@ -12,6 +12,8 @@ from olmkit.engine.runner.bindings.library import NativeError, api
 _LOAD_MODE_NONE: Final = 0
 _LOAD_MODE_MMAP: Final = 1
 _SPLIT_MODE_NONE: Final = 0
+_MOST_ARCHITECTURE: Final = 64
+"""Characters of the longest name of an architecture; llama.cpp's keys have room for 127."""
 
 Adapter = NewType("Adapter", object)
 """A LoRA adapter that was loaded for a model."""
@@ -36,6 +38,20 @@ class _BufferOverride(ctypes.Structure):
     _fields_ = [("pattern", ctypes.c_char_p), ("buffer_type", ctypes.c_void_p)]
 
 
+def _without_vocabulary(architecture: str, tokens: int) -> Any:
+    """Values in the place of the file's, ended by an empty one: a vocabulary without words.
+
+    Source: llama.cpp, src/llama-vocab.cpp, llama_vocab::impl::load.
+    """
+    values = (api.llama_model_kv_override * 3)()
+    values[0].key, values[0].tag = b"tokenizer.ggml.model", api.LLAMA_KV_OVERRIDE_TYPE_STR
+    values[0].value.val_str = b"no_vocab"
+    values[1].key = f"{architecture}.vocab_size".encode()
+    values[1].tag = api.LLAMA_KV_OVERRIDE_TYPE_INT
+    values[1].value.val_i64 = tokens
+    return values
+
+
 class Model:
     """Weights and vocabulary of one GGUF file."""
 
@@ -48,6 +64,7 @@ class Model:
         use_mmap: bool | None = None,
         dry_run: bool = False,
         vocabulary_only: bool = False,
+        unread_vocabulary: tuple[str, int] | None = None,
         plain_buffers: bool = False,
         cpu_only: bool = False,
         offload: Offload | None = None,
@@ -56,7 +73,8 @@ class Model:
         """Loads the file; `on_progress` gets fractions and returns False to give up.
 
         `dry_run` reads the header and the vocabulary and allocates no weights;
-        `vocabulary_only` makes a model that tokenizes and has no sizes. `plain_buffers` leaves
+        `vocabulary_only` makes a model that tokenizes and has no sizes; an `unread_vocabulary`,
+        the architecture and how many tokens it has, leaves the sizes. `plain_buffers` leaves
         weights as the file has them, neither repacked nor tiled for AMX; `cpu_only` uses no
         other device, `offload` those that it names and no others.
 
@@ -73,6 +91,8 @@ class Model:
         elif use_mmap is not None:
             parameters.load_mode = _LOAD_MODE_MMAP if use_mmap else _LOAD_MODE_NONE
         parameters.vocab_only = vocabulary_only
+        if unread_vocabulary is not None and len(unread_vocabulary[0]) <= _MOST_ARCHITECTURE:
+            parameters.kv_overrides = _without_vocabulary(*unread_vocabulary)
         if plain_buffers:
             parameters.use_extra_bufts = False
         named = [] if offload is None or cpu_only else [name for name, _ in offload.layers]

@@ -6,7 +6,7 @@ them: what it cannot take, it may answer by ending the process.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Final
@@ -51,6 +51,7 @@ from olmkit.engine.runner.speculation.promptlookup import MOST_DEPTH
 
 _MAGIC: Final = b"GGUF"
 _PROBE_TOKENS: Final = 32
+_FLOAT_BYTES: Final = 4
 _ENCODER_SEQUENCES: Final = 32
 """Inputs that an encoder embeds side by side: it keeps nothing of them."""
 
@@ -86,7 +87,8 @@ def fit(request: Load) -> Loaded:
     """Carries out a FIT: the same answer as a COMMIT gives, with nothing allocated.
 
     Weights that llama.cpp repacks for the CPU count once here and twice when they are loaded from
-    a mapped file, which counts from its first tensor in main memory to its last.
+    a mapped file, which counts from its first tensor in main memory to its last. Where the
+    vocabulary is left unread, what the answer says of tokens means nothing.
 
     Raises:
         RequestFailed: as `load`; out of memory only where the plan itself has no room.
@@ -228,6 +230,8 @@ class _Loading:
         layout = self._request.layout
         if layout is not None and not self._is_cpu_only:
             connect(device_names(layout))
+        # A draft model is held against the vocabulary.
+        unread = self._request.unread if self._request.files.draft_path is None else None
         take_errors()
         try:
             self._model = Model(
@@ -239,6 +243,7 @@ class _Loading:
                 plain_buffers=self._request.mode.plain_buffers,
                 cpu_only=self._is_cpu_only,
                 offload=offload_of(layout),
+                unread_vocabulary=(unread.architecture, unread.tokens) if unread else None,
                 on_progress=on_progress,
             )
         except NativeError as error:
@@ -297,7 +302,8 @@ class _Loading:
             context = self._reported(lambda: embedding_context(limit))
             generator = None
             embedder = Embedder(model, plan, embedding_context, context=context)
-            loaded = self._loaded(context, limit, is_encoder=not is_causal)
+            outputs = self._outputs(plan.batch_tokens)
+            loaded = self._loaded(context, limit, is_encoder=not is_causal, outputs=outputs)
         return Instance(model=model, generator=generator, embedder=embedder, loaded=loaded)
 
     def _load_adapters(self) -> None:
@@ -366,13 +372,37 @@ class _Loading:
 
     # --- the answer --------------------------------------------------------------------------
 
-    def _loaded(self, context: Context, limit_tokens: int, *, is_encoder: bool) -> Loaded:
+    def _outputs(self, batch_tokens: int) -> list[DeviceBytes]:
+        """What results take when every token of a batch has one, as in embedding.
+
+        llama.cpp makes room for them when the first such batch comes, for logits too, which no
+        encoder has. It reports none of it.
+
+        Source: llama.cpp, src/llama-context.cpp, output_reserve.
+        """
+        model = self.model
+        row_bytes = _FLOAT_BYTES * (model.vocabulary_tokens + model.embedding_length)
+        return [
+            DeviceBytes(
+                device="CPU", weights_bytes=0, kv_bytes=0, compute_bytes=batch_tokens * row_bytes
+            )
+        ]
+
+    def _loaded(
+        self,
+        context: Context,
+        limit_tokens: int,
+        *,
+        is_encoder: bool,
+        outputs: Sequence[DeviceBytes] = (),
+    ) -> Loaded:
         model = self.model
         return Loaded(
             id=self._request.id,
             buffers=buffers_of(
                 memory_by_device(model, context, split_over=device_names(self._request.layout)),
                 self._draft.taken,
+                outputs,
             ),
             context_tokens=limit_tokens,
             trained_context_tokens=model.trained_context_tokens,
@@ -389,7 +419,7 @@ class _Loading:
         )
 
 
-def buffers_of(*parts: list[DeviceBytes]) -> list[Buffer]:
+def buffers_of(*parts: Sequence[DeviceBytes]) -> list[Buffer]:
     """What all of these take together, by device."""
     by_device: dict[str, list[DeviceBytes]] = {}
     for one in chain.from_iterable(parts):

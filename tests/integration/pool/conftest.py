@@ -22,6 +22,7 @@ def log(tmp_path: Path) -> Path:
 def model(tmp_path: Path, log: Path) -> Make:
     def make(name: str = "m", *, weights_bytes: int = 1000, **behaviour: Any) -> FileSpec:
         behaviour.setdefault("token_s", 0.001)
+        behaviour["weights_bytes"] = weights_bytes
         path = write_model(tmp_path / f"{name}.json", started_log=str(log), **behaviour)
         return spec_of(path, weights_bytes=weights_bytes)
 

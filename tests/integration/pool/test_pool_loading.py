@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.errors import EngineError, LoadTimeout, ModelUnloadable, RunnerDied
-from olmkit.engine.planning.footprint import PROCESS_BYTES
+from olmkit.engine.planning.footprint import process_bytes
 from olmkit.engine.supervision.interface import Runner
 from olmkit.registry.errors import Cancelled
 from support.pools import OPTIONS, Make, loads, open_pool, run, text_of
@@ -161,10 +161,11 @@ def test_a_model_is_listed_while_it_loads(model: Make) -> None:
                     pass
 
             task = asyncio.create_task(use())
-            await asyncio.sleep(0.1)
-            (info,) = pool.instances()
+            while not (infos := pool.instances()) or not infos[0].size_bytes:
+                await asyncio.sleep(0.005)
+            (info,) = infos
             assert (info.state, info.context_tokens) == ("starting", 512)
-            assert info.size_bytes > PROCESS_BYTES
+            assert info.size_bytes > process_bytes(0)
             await task
 
     run(test)
