@@ -14,6 +14,9 @@ from olmkit.engine.devices.enginesurvey import EngineDevice
 
 REMOTE: Final = "RPC"
 """The backend of devices in other machines."""
+_UNIFIED: Final = frozenset({"Metal", "MTL"})
+"""Backends whose devices share the machine's memory, though they call themselves discrete.
+Source: llama.cpp, ggml/src/ggml-metal/ggml-metal.cpp, ggml_backend_metal_device_get_type."""
 _DRIVER_BYTES: Final = {"CUDA": 640 * 2**20, "ROCm": 640 * 2**20, "HIP": 640 * 2**20}
 _WORK_BYTES: Final = {"CUDA": 128 * 2**20, "ROCm": 128 * 2**20, "HIP": 128 * 2**20}
 
@@ -32,12 +35,17 @@ class Device:
     bus_id: str = ""
     uuid: str = ""
     is_integrated: bool = False
-    """Its memory is the machine's own."""
+    """It is a part of the processor's chip, and slower than cards."""
 
     @property
     def is_remote(self) -> bool:
         """Whether it is in another machine; its server has one client at a time."""
         return self.backend == REMOTE
+
+    @property
+    def shares_memory(self) -> bool:
+        """Whether its memory is the machine's own, so that what it takes is taken of both."""
+        return self.is_integrated or self.backend in _UNIFIED
 
     @property
     def process_bytes(self) -> int:

@@ -77,6 +77,14 @@ class Attempts:
                 less_bytes = free_bytes - max(1, int(free_bytes * BACKOFF_PART))
                 self._budgets[name] = replace(self._budgets[name], free_bytes=max(0, less_bytes))
 
+    def see(self, budgets: Sequence[Budget]) -> None:
+        """What the devices may give by now: never more than was learned before; those that are no
+        longer there, nothing."""
+        seen = {budget.device: budget.free_bytes for budget in budgets}
+        for name, budget in self._budgets.items():
+            free_bytes = min(budget.free_bytes, seen.get(name, 0))
+            self._budgets[name] = replace(budget, free_bytes=free_bytes)
+
     def free_bytes(self, device: str) -> int:
         """What the device may still give."""
         budget = self._budgets.get(device)

@@ -70,7 +70,7 @@ class DryRuns:
 
         Memory that a card shares with the processor is main memory.
         """
-        shared = {one.name: one for one in self._devices if one.is_integrated}
+        shared = {one.name: one for one in self._devices if one.shares_memory}
         own = {one.name for one in self._devices} - shared.keys()
         host = [one for one in buffers if one.device not in own]
         tokens = self._spec.gguf.vocabulary_tokens

@@ -140,7 +140,7 @@ def settled(placed: Placed, loaded: Loaded) -> tuple[dict[str, int], dict[str, i
             size = bringup.buffer_bytes(buffer) + beside_bytes
             cards[buffer.device] = cards.get(buffer.device, 0) + size
     shared_bytes = sum(
-        size for name, size in cards.items() if name in known and known[name].is_integrated
+        size for name, size in cards.items() if name in known and known[name].shares_memory
     )
     # Mapped weights are wanted, though the system counts them as free.
     is_mapped = placed.options.use_mmap is not False

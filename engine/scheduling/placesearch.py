@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from olmkit.engine.devices.enumeration import Found
@@ -36,7 +37,7 @@ from olmkit.engine.planning.devicelayout import (
     choose_layout,
     host_kv_bytes,
 )
-from olmkit.engine.planning.footprint import MemoryPlan
+from olmkit.engine.planning.footprint import MemoryPlan, process_bytes
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.planning.modelcosts import model_cost
 from olmkit.engine.runner.layouts import Layout
@@ -78,6 +79,8 @@ class PlaceSearch:
         self._spec, self._options, self._devices = spec, options, found.devices
         if rehearsal is not None and rehearsal.only:
             self._devices = select_devices(rehearsal.only, found.devices, problems=found.problems)
+        self._beyond: dict[str, int] = {}
+        """How much more a dry run found on a device than the header says."""
         self._dry_runs = DryRuns(placer, spec, self._devices)
         self._notes = list(found.problems)
         self._owner = owner
@@ -109,11 +112,21 @@ class PlaceSearch:
         if not self._devices:
             return await self._on_host(start)
         if previous is not None:
-            options, self._context_by = previous.options, previous.context_by
-        else:
+            self._context_by = previous.context_by
+            found = await self._proven(await start(), previous.options, previous)
+            assert found is not None
+            return found
+        notes = tuple(self._notes)
+        for dry_runs in range(1, _MOST_DRY_RUNS + 1):
+            # What a dry run tells may mean a shorter context, or that others must leave.
+            self._notes = [*notes]
             options = self._with_context()
             self._make_room(options)
-        return await self._proven(await start(), options, previous)
+            may_learn = dry_runs < _MOST_DRY_RUNS
+            found = await self._proven(await start(), options, None, may_learn=may_learn)
+            if found is not None:
+                return found
+        raise AssertionError("the last search ends with a place or an error")
 
     # --- the processor alone ------------------------------------------------------------------
 
@@ -138,7 +151,8 @@ class PlaceSearch:
             if other.options == options or dry_runs == _MOST_DRY_RUNS:
                 break
             chosen = other
-        self._check_main_memory(plan, options, free_bytes)
+        # A dry run takes a while, in which others may have taken memory.
+        self._check_main_memory(plan, options, self._free_host_bytes())
         return Placed(
             options=options,
             context_by=chosen.by,
@@ -274,7 +288,10 @@ class PlaceSearch:
         return layout
 
     def _cost(self, options: LoadOptions) -> ModelCost:
-        return model_cost(self._spec.gguf, options, draft=self._spec.draft)
+        """The header's sizes, corrected by what a dry run was beyond them."""
+        cost = model_cost(self._spec.gguf, options, draft=self._spec.draft)
+        learned = {name: max(0, cost.compute_bytes + more) for name, more in self._beyond.items()}
+        return replace(cost, device_compute_bytes=learned)
 
     def _is_whole(self, layout: Layout) -> bool:
         wanted = (self._spec.gguf.block_count or 0) + 1
@@ -289,7 +306,9 @@ class PlaceSearch:
 
     def _budgets(self, leaving: Sequence[int]) -> list[Budget]:
         gone = {*leaving, *self._gone, self._owner}
-        host_bytes = self._free_host_bytes()
+        # Those who leave give main memory back too, of which some cards have a part.
+        given_back = (self._give_back.get(one, {}).get(HOST, 0) for one in leaving)
+        host_bytes = self._free_host_bytes() + sum(given_back)
         budgets = []
         for device in self._devices:
             free_bytes = self._ledger.free_bytes(
@@ -298,8 +317,10 @@ class PlaceSearch:
                 leaving=gone,
                 asked_at=self._asked_at,
             )
-            if device.is_integrated:
-                free_bytes = max(0, min(free_bytes, host_bytes))
+            if device.shares_memory:
+                tokens = self._spec.gguf.vocabulary_tokens
+                beside_bytes = process_bytes(tokens, uses_devices=True) + device.process_bytes
+                free_bytes = max(0, min(free_bytes, host_bytes - beside_bytes))
             rank = 2 if device.is_integrated else 1 if device.is_remote else 0
             budgets.append(Budget(device=device.name, free_bytes=free_bytes, rank=rank))
         return budgets
@@ -307,13 +328,24 @@ class PlaceSearch:
     # --- fit and alloc ------------------------------------------------------------------------
 
     async def _proven(
-        self, runner: Runner, options: LoadOptions, previous: Placed | None
-    ) -> Placed:
-        """The first layout whose exact bytes fit, and that the devices give."""
+        self,
+        runner: Runner,
+        options: LoadOptions,
+        previous: Placed | None,
+        *,
+        may_learn: bool = False,
+    ) -> Placed | None:
+        """The first layout whose exact bytes fit, and that the devices give.
+
+        None, where it `may_learn`: a dry run told other sizes than the header, by which the search
+        is to begin again.
+        """
         attempts = previous.attempts if previous else None
         if attempts is None:
             cost = self._cost(options)
             attempts = Attempts(cost, self._budgets(()), self._wish)
+        else:
+            attempts.see(self._budgets(()))
         while (layout := attempts.next()) is not None:
             if not self._is_whole(layout) and (
                 self._options.require_gpu or self._rules.refuses_less
@@ -321,7 +353,13 @@ class PlaceSearch:
                 break
             measured = await self._measured(runner, options, layout)
             buffers = measured.buffers
-            over = attempts.learn(layout, bytes_by_name(buffers))
+            sizes = bytes_by_name(buffers)
+            over = attempts.learn(layout, sizes)
+            if over and may_learn:
+                for name, planned_bytes in bytes_by_device(self._cost(options), layout).items():
+                    more_bytes = sizes.get(name, planned_bytes) - planned_bytes
+                    self._beyond[name] = self._beyond.get(name, 0) + more_bytes
+                return None
             if any(over.keys() & self._ledger.taken_by(one).keys() for one in self._victims):
                 raise self._too_little(options, layout, self._victims, over=over)
             if over:
