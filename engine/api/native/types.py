@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from olmkit.engine.telemetry.requestprogress import RequestProgress
+
 
 class Request(msgspec.Struct, kw_only=True, frozen=True):
     """What all request bodies are."""
@@ -311,6 +313,13 @@ class Dropped(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Texts to embed that lost their end."""
 
 
+class AnswerFacts(Dropped, kw_only=True, frozen=True, omit_defaults=True):
+    """What olm tells of an answer beside Ollama's members."""
+
+    progress: RequestProgress | None = None
+    """Before the answer begins, where the request's header `X-Olm-Progress` asks for it."""
+
+
 class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One object of an answer to /api/generate; durations in nanoseconds."""
 
@@ -330,7 +339,7 @@ class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
     eval_count: int = 0
     eval_duration: int = 0
     logprobs: list[TokenLogprob] = []
-    olm: Dropped | None = None
+    olm: AnswerFacts | None = None
 
 
 class ChatReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -349,7 +358,7 @@ class ChatReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     eval_count: int = 0
     eval_duration: int = 0
     logprobs: list[TokenLogprob] = []
-    olm: Dropped | None = None
+    olm: AnswerFacts | None = None
 
 
 class EmbedReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
