@@ -7,6 +7,7 @@ https://platform.openai.com/docs/api-reference
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -121,12 +122,53 @@ def test_openais_members_are_refused_in_ollamas_words(
         (None, "invalid image input"),
     ],
 )
-def test_images_come_inline_or_not_at_all(api: Api, url: str | None, text: str) -> None:
+def test_openais_images_come_inline_or_not_at_all(api: Api, url: str | None, text: str) -> None:
     parts = [{"type": "image_url", "image_url": {"url": url}}]
     messages = [{"role": "user", "content": parts}]
     answer = ask(api, "/v1/chat/completions", messages=messages)
     assert answer.status == 400
     assert answer.json["error"]["message"].startswith(text)
+
+
+ADDRESSES = ("http://127.0.0.1:{port}/x.png", " HTTPS://example.org/x", "file:///etc/passwd")
+
+
+def test_nobody_is_asked_for_an_image(api: Api) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for given in ADDRESSES:
+            address = given.format(port=listener.getsockname()[1])
+            source = {"type": "image", "source": {"type": "url", "url": address}}
+            url = {"type": "image_url", "image_url": {"url": address}}
+            item = {"type": "input_image", "image_url": address}
+            for path, members in (
+                ("/api/generate", {"prompt": "x", "images": [address]}),
+                ("/api/chat", {"messages": [{"role": "user", "images": [address]}]}),
+                ("/v1/chat/completions", {"messages": [{"role": "user", "content": [url]}]}),
+                ("/v1/responses", {"input": [{"role": "user", "content": [item]}]}),
+                ("/v1/messages", {"messages": [{"role": "user", "content": [source]}]}),
+            ):
+                answer = ask(api, path, **members)
+                assert answer.status == 400, path
+                told = answer.body.decode()
+                assert "olm fetches nothing from an address that a request names" in told
+                assert "image URLs are not" in told or "Only base64 images are supported" in told
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_images_of_the_native_api_are_base64_and_need_a_model_that_sees(api: Api) -> None:
+    for path, place in (("/api/generate", {"prompt": "x"}), ("/api/chat", {})):
+
+        def asked(image: str, path: str = path, place: dict[str, Any] = place) -> Any:
+            turn = {"role": "user", "content": "x", "images": [image]}
+            return ask(api, path, **place, images=[image], messages=[turn])
+
+        broken = asked("aGk!")
+        assert (broken.status, broken.error) == (400, "illegal base64 data at input byte 3")
+        unseen = asked("aGk=")
+        assert (unseen.status, unseen.json["code"]) == (400, "unsupported_capability")
+        assert "does not support image" in unseen.error
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import (
     CommonParameters,
+    check_images,
     common_parameters,
     find_model,
     parse_tool_choice,
@@ -121,6 +122,7 @@ def _parts(given: types.Message) -> tuple[Part, ...]:
     """The message's text and images; none where it is a text alone."""
     if not given.images:
         return ()
+    check_images(given.images)
     images = (Part(kind=PartKind.IMAGE) for _ in given.images)
     return (Part(kind=PartKind.TEXT, text=given.content or ""), *images)
 

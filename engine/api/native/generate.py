@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import (
     CommonParameters,
+    check_images,
     common_parameters,
     find_model,
     overflow_of,
@@ -48,6 +49,7 @@ async def generate(request: Request) -> Response:
     """Answer a prompt; load or unload the model when there is none."""
     api, body = api_of(request), await decode_body(request, GenerateRequest)
     common = common_parameters(body)
+    check_images(body.images)
     spec = await find_model(api, common.name, not_found=f"model '{common.name}' not found")
     is_empty = not body.prompt and not body.images
     if is_empty and common.keep_alive_s == 0:

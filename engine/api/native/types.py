@@ -311,6 +311,8 @@ class Dropped(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Tokens forgotten while the answer was written."""
     truncated_inputs: int = 0
     """Texts to embed that lost their end."""
+    truncated_indices: list[int] = []
+    """Which of the texts those are, counted from 0."""
 
 
 class AnswerFacts(Dropped, kw_only=True, frozen=True, omit_defaults=True):
