@@ -218,6 +218,39 @@ def test_anthropics_clients_get_thoughts_only_where_they_ask(api: Api) -> None:
     assert plain["type"] == "text"  # a model that cannot think is no error here
 
 
+def test_openais_clients_find_thoughts_under_both_names(api: Api) -> None:
+    path = "/v1/chat/completions"
+    message = ask(api, path, model="thinker").json["choices"][0]["message"]
+    assert message["reasoning"] == message["reasoning_content"] != ""
+    stream = ask(api, path, model="thinker", stream=True).body.decode()
+    data = [line.removeprefix("data: ") for line in stream.splitlines() if line.startswith("data")]
+    deltas = [json.loads(each)["choices"][0]["delta"] for each in data if each != "[DONE]"]
+    for name in ("reasoning", "reasoning_content"):
+        assert "".join(delta.get(name, "") for delta in deltas) == message["reasoning"]
+    quiet = ask(api, path, model="thinker", reasoning_effort="none").json["choices"][0]["message"]
+    assert quiet["content"] and "reasoning" not in quiet and "reasoning_content" not in quiet
+
+
+def test_an_answer_that_goes_round_is_ended_and_says_so(api: Api) -> None:
+    """One token over and over: the stream ends as any other does, with a reason of its own."""
+    api.create("tiny", models.tiny_chat())
+    (token,) = api.post("/api/tokenize", {"model": "tiny", "prompt": " sea"}).json["tokens"]
+    stuck = {"num_predict": 1000, "logit_bias": {str(token): 100}, "temperature": 0}
+    asked = {"model": "tiny", "options": stuck}
+    *_, last = ask(api, "/api/generate", prompt="x", raw=True, stream=True, **asked).lines
+    assert (last["done"], last["done_reason"]) == (True, "repeat")
+    assert last["eval_count"] < 1000
+    for path, members in (
+        ("/v1/chat/completions", {"finish_reason": "length"}),
+        ("/v1/completions", {"finish_reason": "length"}),
+        ("/v1/messages", {"stop_reason": "max_tokens"}),
+        ("/v1/responses", {"status": "incomplete"}),
+    ):
+        limit = {"max_tokens": 1000, "max_output_tokens": 1000}
+        reply = ask(api, path, prompt="x", input="x", **limit, **asked).json
+        assert members.items() <= (reply.get("choices") or [reply])[0].items(), path
+
+
 # --- what OpenAI's API keeps of the model and of the request ----------------------------------
 
 
