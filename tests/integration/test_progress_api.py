@@ -41,7 +41,7 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
 
 
 def body(path: str, **more: Any) -> dict[str, Any]:
-    """A request whose answer comes in pieces; its prompt begins like no other one."""
+    """A request whose answer comes in pieces."""
     return {"model": "m", "stream": True, **STREAMS[path], **more}
 
 
@@ -167,13 +167,17 @@ def test_an_error_is_a_status_as_long_as_nothing_was_told(api: Api) -> None:
     assert api.post("/api/generate", tight, headers=ASKS).status == 400
 
 
-def test_who_leaves_while_the_prompt_is_read_ends_the_request(api: Api) -> None:
+@pytest.mark.parametrize("phase", ["load", "prompt"])
+def test_who_leaves_while_it_waits_ends_the_request(api: Api, phase: str) -> None:
+    forget(api)
+    if phase == "prompt":
+        api.post("/api/generate", {"model": "m"})
     before = api.cancelled()
     connection = http.client.HTTPConnection("127.0.0.1", api.daemon.port, timeout=60)
     endless = {"num_predict": 1_000_000, "ignore_eos": True}
-    sent = json.dumps(body("/api/generate", prompt=f"Left. {LONG}", options=endless))
+    sent = json.dumps(body("/api/generate", options=endless))
     connection.request("POST", "/api/generate", sent, ASKS)
     with closing(connection), connection.getresponse() as reply:
-        assert json.loads(reply.readline())["olm"]["progress"]
+        assert json.loads(reply.readline())["olm"]["progress"]["phase"] == phase
     wait_until(lambda: api.cancelled() == before + 1, what="the end of the request")
     assert api.post("/api/generate", {"model": "m"}).json["done"]
