@@ -13,6 +13,9 @@ _FATAL: Final = {
     signal.SIGABRT: "it gave up: an assertion failed",
 }
 
+_NO_THREADS: Final = "libgomp: Thread creation failed"
+"""What GCC's OpenMP says before it ends a process by exit(1)."""
+
 
 def classify(
     status: int,
@@ -33,6 +36,11 @@ def classify(
         reason, text = ExitReason.MISBEHAVED, f"sent what is no message ({violation})"
     elif status == -signal.SIGKILL and was_oom_killed:
         reason, text = ExitReason.OUT_OF_MEMORY, "was killed by the system for lack of memory"
+    elif status > 0 and _NO_THREADS in log_tail:
+        reason, text = (
+            ExitReason.OUT_OF_MEMORY,
+            "got no threads: memory, or their number, is limited",
+        )
     elif status < 0:
         reason, text = ExitReason.SIGNALLED, f"was killed by {_signal_name(-status)}"
     elif status > 0:

@@ -49,5 +49,12 @@ def test_a_broken_frame_is_the_reason_before_any_status() -> None:
     assert "too long" in info.description
 
 
+def test_an_openmp_that_gets_no_threads_lacks_memory() -> None:
+    tail = "\nlibgomp: Thread creation failed: Resource temporarily unavailable"
+    info = classify(1, log_tail=tail, was_closed=False, violation=None, was_oom_killed=False)
+    assert info.reason is ExitReason.OUT_OF_MEMORY
+    assert "got no threads" in info.description
+
+
 def test_oom_kills_are_counted_where_the_kernel_says() -> None:
     assert oom_kills() >= 0
