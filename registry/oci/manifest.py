@@ -84,7 +84,9 @@ def _decode(decoder: msgspec.json.Decoder[_Wire], raw: bytes) -> _Wire:
             return decoder.decode(raw)
         except msgspec.ValidationError:
             # Some writers put null where others leave the member out.
-            return msgspec.convert(_without_nulls(json.loads(raw)), decoder.type, dec_hook=_digest)
+            value = _without_nulls(json.loads(raw))
+            converted: _Wire = msgspec.convert(value, decoder.type, dec_hook=_digest)
+            return converted
     except _UNREADABLE as error:
         raise InvalidManifest(f"the manifest cannot be read: {error}") from error
 
