@@ -8,10 +8,11 @@ from typing import Annotated, Final
 
 from typer import Argument, Option
 
-from olmkit.cli.errors import CliError, UsageError
+from olmkit.cli.errors import UsageError
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 from olmkit.cli.trust.billofmaterials import bill_of
+from olmkit.cli.typedpaths import write_errors
 from olmkit.engine.client.storereplies import inspect
 
 EPOCH: Final = "SOURCE_DATE_EPOCH"
@@ -40,11 +41,8 @@ def sbom(
     if not output or output == "-":
         terminal.data(text)
         return
-    try:
+    with write_errors(output):
         Path(output).write_text(text, encoding="utf-8")
-    except (OSError, ValueError) as error:
-        reason = (getattr(error, "strerror", None) or str(error)).lower()
-        raise CliError(f"cannot write {output}: {reason}") from error
 
 
 def _epoch() -> int | None:
