@@ -25,7 +25,8 @@ def load(
 ) -> None:
     """Take models out of an archive: an OCI image layout, compressed or not.
 
-    FILE may also be the folder of a layout. Everything is verified before a model appears.
+    FILE may also be the folder of a layout. Everything is verified before a model appears, and a
+    policy (OLM_POLICY) is held against the archive's own signatures.
     """
     form = data_form(format=format, json=json)
     terminal = Terminal()

@@ -32,7 +32,8 @@ def save(
 ) -> None:
     """Write models to an archive, or to stdout.
 
-    The archive is an OCI image layout in a tar file, which `olm load` and other tools take.
+    The archive is an OCI image layout in a tar file, which `olm load` and other tools take. It
+    brings along the signatures that the store keeps of the models.
     """
     terminal = Terminal()
     if not output and terminal.shows_data:
