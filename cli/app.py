@@ -4,6 +4,7 @@ Help and errors are plain text, worded as Docker words them. Click lives inside 
 0.26; the pin on typer in pyproject.toml covers the private import.
 """
 
+import gc
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -82,7 +83,26 @@ def is_option(param: object) -> TypeGuard[TyperOption]:
     return isinstance(param, TyperOption)
 
 
-class Command(TyperCommand):
+class Explained(ClickCommand):
+    """A command whose `--help` is written as all other data is."""
+
+    def get_help_option(self, ctx: Context) -> TyperOption | None:
+        """The option `--help`."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(ctx: Context, _: object, is_asked: bool) -> None:
+    if is_asked and not ctx.resilient_parsing:
+        from olmkit.cli.screen.terminal import Terminal
+
+        Terminal().data(ctx.get_help() + "\n")
+        ctx.exit()
+
+
+class Command(Explained, TyperCommand):
     """A command that takes `--flag=false` and counts its arguments as Docker does."""
 
     allow_extra_args = True
@@ -102,6 +122,15 @@ class Command(TyperCommand):
         if rest:
             raise self._wrong_count(ctx)
         return rest
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command, with the collector that `main` turned off for the imports.
+
+        What they made stays to the end, so it is never looked through.
+        """
+        gc.freeze()
+        gc.enable()
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """`[OPTIONS] MODEL [PROMPT]...`: arguments as their metavars say, no braces."""
@@ -173,7 +202,7 @@ def _usage_hint(ctx: Context) -> str:
     return f"usage: {usage}"
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Explained, TyperGroup):
     """Imports the one command of the table above that is asked for."""
 
     def list_commands(self, ctx: Context) -> list[str]:
@@ -254,13 +283,15 @@ def _root(
 
     `olm run MODEL` starts a chat, and the daemon if none runs yet.
     """
+    from olmkit.cli.screen.terminal import Terminal
+
     if version:
-        typer.echo(f"olm version {__version__}")
+        Terminal().data(f"olm version {__version__}\n")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         if sys.stdin.isatty() and sys.stdout.isatty():
             raise typer.Exit(_menu())
-        typer.echo(ctx.get_help())
+        Terminal().data(ctx.get_help() + "\n")
 
 
 def _menu() -> int:
