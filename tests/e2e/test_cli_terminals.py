@@ -117,11 +117,25 @@ def test_a_command_ends_alike_on_a_terminal_and_off_one(
         assert b"\x1b" not in stream, "escape codes are for terminals"
         assert b"Traceback" not in stream
     command = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), OLM, *words]
-    with on_terminal(command, environment(environ), columns=60) as terminal:
+    with on_terminal(command, environment(environ), columns=40) as terminal:
         assert terminal.wait_for_end(120) == off.returncode
         assert b"Traceback" not in terminal.raw
         last = re.findall(rb"\x1b\[\?25[hl]", terminal.raw)[-1:]
         assert last in ([], [b"\x1b[?25h"]), "the cursor stays hidden"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["run m hi", "create made -f Modelfile", "load m.tar", "ls", "stats --no-stream", "doctor"],
+)
+def test_a_dumb_terminal_gets_no_escape_codes(
+    line: str, environ: dict[str, str], folder: Path
+) -> None:
+    command = ["sh", "-c", 'cd "$0" && exec "$@"', str(folder), OLM, *line.split()]
+    dumb = {**environment(environ), "TERM": "dumb"}
+    with on_terminal(command, dumb, columns=40) as terminal:
+        assert terminal.wait_for_end(120) == 0
+        assert b"\x1b" not in terminal.raw
 
 
 def test_no_command_is_left_out() -> None:
