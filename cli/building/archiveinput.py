@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from olmkit.cli.errors import CliError, NotFound
-from olmkit.cli.screen.progress import ProgressDisplay, progress_display
+from olmkit.cli.screen.progress import ProgressDisplay, ProgressStyle, progress_display
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.client import Client
 from olmkit.engine.client.replies import Progress
@@ -25,6 +25,7 @@ def load_from(
     name: str = "",
     only: str = "",
     quiet: bool = False,
+    progress: ProgressStyle = ProgressStyle.AUTO,
 ) -> list[str]:
     """Loads a file or folder, or stdin for no path; returns the names of the models.
 
@@ -33,7 +34,7 @@ def load_from(
     """
     with (
         _opened(path, terminal) as (pieces, size_bytes),
-        progress_display(terminal, quiet=quiet) as display,
+        progress_display(terminal, quiet=quiet, style=progress) as display,
     ):
         shown = _shown(pieces, size_bytes, path or "stdin", display)
         return load_archive(

@@ -270,10 +270,12 @@ def test_wrong_words_are_told(team: Team, words: list[str], status: int) -> None
 def test_a_bill_is_cyclonedx_and_the_same_for_the_same_model(team: Team, tmp_path: Path) -> None:
     text = 'FROM ./tiny.gguf\nSYSTEM hi\nLICENSE MIT\nLICENSE """Our own terms\nare these"""\n'
     out(team.olm("create", "billed", "-f", "-", stdin=text))
+    out(team.olm("cp", "billed", "another"))
     bill = out(team.olm("sbom", "billed"))
     assert bill == out(team.olm("sbom", "billed"))
     require_cyclonedx(json.loads(bill))
     model = json.loads(bill)["metadata"]["component"]
+    assert model["name"].endswith("/billed"), "it has another name too"
     assert model["licenses"] == [
         {"license": {"id": "MIT"}},
         {"license": {"name": "Our own terms"}},
@@ -299,7 +301,7 @@ def test_a_bill_is_cyclonedx_and_the_same_for_the_same_model(team: Team, tmp_pat
     for place, why in (("absent/bill.json", "no such file or directory"), (".", "is a directory")):
         told = error(team.olm("sbom", "billed", "-o", place), 1)
         assert told == f"Error: cannot write {place}: {why}\n"
-    out(team.olm("rm", "billed"))
+    out(team.olm("rm", "billed", "another"))
 
 
 def require_cyclonedx(bill: Any) -> None:
