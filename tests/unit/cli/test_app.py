@@ -91,7 +91,7 @@ def test_an_unknown_command_is_told_with_near_ones() -> None:
         (["run", "m", "--format", "[]"], "invalid value for --format: "),
         (["run", "m", "--think=hard"], 'invalid value for --think: "hard"'),
         (["show", "m", "--license", "--system"], "only one of '--license'"),
-        (["create", "m", "--json"], "--json goes with --check"),
+        (["create", "--check", "--format", "{{.Name}}"], "--check takes --json, and no template"),
         (["create", "m", "--build-arg", "x"], "invalid value for --build-arg: 'x'"),
     ],
 )
