@@ -6,6 +6,7 @@ Help and errors are plain text, worded as Docker words them. Click lives inside 
 
 import gc
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -77,6 +78,9 @@ COMMANDS: Final = {
 ALIASES: Final = {"list": "ls", "images": "ls", "rmi": "rm", "start": "serve"}
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+CLICK_COLUMNS: Final = 50
+LEAST_COLUMNS: Final = 20
+
 
 def is_option(param: object) -> TypeGuard[TyperOption]:
     """Whether a parameter is a flag or option, not an argument."""
@@ -84,7 +88,14 @@ def is_option(param: object) -> TypeGuard[TyperOption]:
 
 
 class Explained(ClickCommand):
-    """A command whose `--help` is written as all other data is."""
+    """A command whose `--help` is written as all other data is, and fits narrow terminals."""
+
+    def get_help(self, ctx: Context) -> str:
+        """The help, no wider than the terminal: Click's own is never narrower than 50 columns."""
+        columns = shutil.get_terminal_size().columns
+        if ctx.terminal_width is None and columns - 2 < CLICK_COLUMNS:
+            ctx.terminal_width = max(columns - 2, LEAST_COLUMNS)
+        return super().get_help(ctx)
 
     def get_help_option(self, ctx: Context) -> TyperOption | None:
         """The option `--help`."""
@@ -154,7 +165,7 @@ class Command(Explained, TyperCommand):
         for title, rows in sections.items():
             if rows:
                 with formatter.section(title):
-                    formatter.write_dl(rows)
+                    _explain(formatter, rows)
 
     def _plain_flags(self, args: list[str]) -> list[str]:
         """`--flag=true` as `--flag`; `--flag=false` as `--no-flag` or, without one, nothing."""
@@ -193,6 +204,12 @@ class Command(Explained, TyperCommand):
         return UsageError(f"'{ctx.command_path}' {rule}", hint=_usage_hint(ctx))
 
 
+def _explain(formatter: HelpFormatter, rows: Sequence[tuple[str, str]]) -> None:
+    """Names beside what they mean; on a narrow terminal, long ones above it."""
+    is_narrow = formatter.width < CLICK_COLUMNS
+    formatter.write_dl(rows, col_max=12 if is_narrow else 30)
+
+
 def _arguments(count: int) -> str:
     return "1 argument" if count == 1 else f"{count} arguments"
 
@@ -217,7 +234,7 @@ class LazyGroup(Explained, TyperGroup):
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """The table, without importing any command."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            _explain(formatter, list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: Context, args: list[str]
