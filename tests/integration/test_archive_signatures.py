@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from olmkit.registry import formats
-from olmkit.registry.archives.loading import load_archive
-from olmkit.registry.archives.saving import archive_size, to_save, write_archive
+from olmkit.registry.archives.archivereader import load_archive
+from olmkit.registry.archives.archivewriter import archive_size, to_save, write_archive
 from olmkit.registry.errors import NotTrusted, RegistryError, SourceError
 from olmkit.registry.formats import Format
 from olmkit.registry.oci.digest import Digest

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.archives.loading import load_archive
-from olmkit.registry.archives.saving import Saved, write_archive
+from olmkit.registry.archives.archivereader import load_archive
+from olmkit.registry.archives.archivewriter import Saved, write_archive
 from olmkit.registry.errors import SourceError
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Manifest

@@ -26,8 +26,8 @@ from olmkit.engine.api.streams import (
 from olmkit.engine.api.trust.policies import policy_rules
 from olmkit.engine.errors import InvalidRequest, QueueFull
 from olmkit.engine.models.merged import prepare
-from olmkit.registry.archives.loading import load_archive
-from olmkit.registry.archives.saving import Saved, archive_size, to_save, write_archive
+from olmkit.registry.archives.archivereader import load_archive
+from olmkit.registry.archives.archivewriter import Saved, archive_size, to_save, write_archive
 from olmkit.registry.errors import RegistryError
 from olmkit.registry.events import EventSink
 from olmkit.registry.oci.reference import Reference
