@@ -6,16 +6,13 @@ each number of streams, with as many slots, so that it stands at its best. Round
 """
 
 import dataclasses
-import json
 import subprocess
-import threading
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from anchors import BUILD, OLM, Server, llama_daemon, olm_daemon
 from cardmodel import write_8b
+from eventstreams import Call, llama_call, olm_call, together
 from report import Row, median
 
 ROUNDS = 3
@@ -28,78 +25,37 @@ TARGETS = {1: 1.0, 16: 1.7, 64: 2.5}
 FIRST_TOKEN_TARGET = 0.6
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Stream:
-    """When one streamed answer was asked for, its first and last pieces came, and its tokens."""
-
-    asked_s: float
-    first_s: float
-    last_s: float
-    tokens: int
-
-
 def _prompt(salt: int) -> str:
     return f"[{salt}] {SENTENCE}"
 
 
-def _stream(server: Server, path: str, body: object, tokens: Callable[[bytes], int]) -> Stream:
-    request = urllib.request.Request(
-        server.url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    asked_s = time.perf_counter()
-    first_s, last = 0.0, b""
-    with urllib.request.urlopen(request, timeout=300) as answer:
-        for line in answer:
-            if line.strip():
-                first_s = first_s or time.perf_counter()
-                last = line
-    return Stream(asked_s=asked_s, first_s=first_s, last_s=time.perf_counter(), tokens=tokens(last))
+def olm_stream(salt: int) -> Call:
+    """One request of olm."""
+    return olm_call("random-8b", _prompt(salt), TOKENS, seed=salt, num_ctx=CONTEXT_TOKENS)
 
 
-def olm_stream(server: Server, salt: int) -> Stream:
-    """One stream of olm."""
-    options = {"num_predict": TOKENS, "seed": salt, "temperature": 0.8, "num_ctx": CONTEXT_TOKENS}
-    body = {"model": "random-8b", "prompt": _prompt(salt), "raw": True, "options": options}
-    return _stream(server, "/api/generate", body, lambda last: int(json.loads(last)["eval_count"]))
+def llama_stream(salt: int) -> Call:
+    """The same request of llama-server."""
+    return llama_call(_prompt(salt), TOKENS, seed=salt)
 
 
-def llama_stream(server: Server, salt: int) -> Stream:
-    """One stream of llama-server."""
-    body = {"prompt": _prompt(salt), "n_predict": TOKENS, "seed": salt, "stream": True}
-    body |= {"temperature": 0.8, "top_k": 40, "top_p": 0.9, "min_p": 0.0, "repeat_penalty": 1.0}
-    return _stream(
-        server,
-        "/completion",
-        body,
-        lambda last: int(json.loads(last.removeprefix(b"data: "))["timings"]["predicted_n"]),
-    )
-
-
-def _together(
-    stream: Callable[[Server, int], Stream], server: Server, streams: int, salt: int
+def _measure(
+    make: Callable[[int], Call], server: Server, streams: int, salt: int
 ) -> tuple[float, float]:
     """Tokens a second of several streams at once, and the median milliseconds to a first piece."""
-    done: list[Stream] = []
-    threads = [
-        threading.Thread(target=lambda number=number: done.append(stream(server, salt + number)))
-        for number in range(streams)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    elapsed_s = max(one.last_s for one in done) - min(one.asked_s for one in done)
-    rate = sum(one.tokens for one in done) / elapsed_s
-    return rate, median([1000 * (one.first_s - one.asked_s) for one in done])
+    done = together(server, [make(salt + number) for number in range(streams)])
+    begun_s = min(one.asked_s for one in done)
+    elapsed_s = max(one.arrivals_s[-1] for one in done) - begun_s
+    return sum(one.tokens for one in done) / elapsed_s, median([one.first_ms for one in done])
 
 
 def _rows(olm: Server, llama: Server, streams: int) -> list[Row]:
-    _together(olm_stream, olm, streams, 0)
-    _together(llama_stream, llama, streams, 0)
+    _measure(olm_stream, olm, streams, 0)
+    _measure(llama_stream, llama, streams, 0)
     ours, theirs = [], []
     for round_ in range(1, ROUNDS + 1):
-        ours.append(_together(olm_stream, olm, streams, 1000 * round_))
-        theirs.append(_together(llama_stream, llama, streams, 1000 * round_))
+        ours.append(_measure(olm_stream, olm, streams, 1000 * round_))
+        theirs.append(_measure(llama_stream, llama, streams, 1000 * round_))
     name = f"8B on a card, {streams} stream{'s' * (streams > 1)}"
     rates, waits = [[median([one[at] for one in side]) for side in (ours, theirs)] for at in (0, 1)]
     row = Row(

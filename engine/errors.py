@@ -131,11 +131,24 @@ class ContextExceeded(EngineError):
     """The prompt has more tokens than the context holds."""
 
     def __init__(
-        self, message: str, *, given_tokens: int, limit_tokens: int, hint: str | None = None
+        self,
+        message: str,
+        *,
+        given_tokens: int,
+        limit_tokens: int,
+        input_index: int | None = None,
+        hint: str | None = None,
     ) -> None:
+        """`input_index`: which of several inputs it is, counted from 0."""
         super().__init__(message, hint=hint)
         self.given_tokens = given_tokens
         self.limit_tokens = limit_tokens
+        self.input_index = input_index
+
+    def numbers(self, inputs: str) -> str:
+        """What was given and what fits, with its place where there are several `inputs`."""
+        place = f"{inputs}[{self.input_index}]: " if self.input_index is not None else ""
+        return f"({place}{self.given_tokens} tokens, {self.limit_tokens} fit)"
 
 
 class QueueFull(EngineError):

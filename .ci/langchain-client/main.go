@@ -1,6 +1,8 @@
-// Drives a server through LangChainGo's client of Ollama and prints what came back, one JSON object.
+// Drives a server through LangChainGo's clients of Ollama and OpenAI and prints what came back, one
+// JSON object.
 //
-// The arguments are the server's URL, a chat model and an embedding model.
+// The arguments are the server's URL, a chat model, an embedding model and one that calls tools:
+// that goes by OpenAI's API, for the client of Ollama's knows no tools.
 package main
 
 import (
@@ -12,6 +14,7 @@ import (
 
 	"github.com/tmc/langchaingo/llms"
 	"github.com/tmc/langchaingo/llms/ollama"
+	"github.com/tmc/langchaingo/llms/openai"
 )
 
 var errLeft = errors.New("left")
@@ -21,6 +24,89 @@ func must(what string, err error) {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", what, err)
 		os.Exit(1)
 	}
+}
+
+// openAI tells what the client of OpenAI's API found, by the name of each step.
+func openAI(ctx context.Context, url, toolModel, embeddingModel string) map[string]any {
+	model := func(name string, options ...openai.Option) *openai.LLM {
+		options = append(options, openai.WithBaseURL(url+"/v1"), openai.WithToken("none"),
+			openai.WithModel(name), openai.WithEmbeddingModel(embeddingModel))
+		client, err := openai.New(options...)
+		must("client", err)
+		return client
+	}
+	found := map[string]any{}
+	chat := model(toolModel)
+	short := []llms.CallOption{llms.WithTemperature(0), llms.WithMaxTokens(4)}
+	turns := []llms.MessageContent{llms.TextParts(llms.ChatMessageTypeHuman, "Name a colour.")}
+
+	whole, err := chat.GenerateContent(ctx, turns, short...)
+	must("chat", err)
+	found["chat"] = whole.Choices[0].Content
+	found["usage"] = whole.Choices[0].GenerationInfo["CompletionTokens"]
+	streamed := ""
+	_, err = chat.GenerateContent(ctx, turns, append(short, llms.WithStreamingFunc(
+		func(_ context.Context, piece []byte) error {
+			streamed += string(piece)
+			return nil
+		}))...)
+	must("stream", err)
+	found["stream"] = streamed
+
+	city := map[string]any{"type": "string", "enum": []string{"Paris"}}
+	weather := llms.Tool{Type: "function", Function: &llms.FunctionDefinition{
+		Name:        "get_weather",
+		Description: "Get the current weather of a city.",
+		Parameters: map[string]any{
+			"type":       "object",
+			"properties": map[string]any{"city": city},
+			"required":   []string{"city"},
+		},
+	}}
+	question := llms.TextParts(llms.ChatMessageTypeHuman, "What is the weather in Paris?")
+	called, err := chat.GenerateContent(ctx, []llms.MessageContent{question},
+		llms.WithTemperature(0), llms.WithMaxTokens(40), llms.WithTools([]llms.Tool{weather}),
+		llms.WithToolChoice("required"))
+	must("tools", err)
+	calls := called.Choices[0].ToolCalls
+	found["calls"] = calls
+	asked := llms.MessageContent{Role: llms.ChatMessageTypeAI, Parts: []llms.ContentPart{calls[0]}}
+	snow := llms.MessageContent{Role: llms.ChatMessageTypeTool, Parts: []llms.ContentPart{
+		llms.ToolCallResponse{ToolCallID: calls[0].ID, Name: "get_weather", Content: "snow"}}}
+	answered, err := chat.GenerateContent(ctx, []llms.MessageContent{question, asked, snow},
+		append(short, llms.WithTools([]llms.Tool{weather}))...)
+	must("answer to a call", err)
+	found["answer to a call"] = answered.Choices[0].Content
+
+	colours := []interface{}{"red", "blue"}
+	choice := &openai.ResponseFormat{Type: "json_schema",
+		JSONSchema: &openai.ResponseFormatJSONSchema{Name: "choice", Strict: true,
+			Schema: &openai.ResponseFormatJSONSchemaProperty{Type: "object",
+				Properties: map[string]*openai.ResponseFormatJSONSchemaProperty{
+					"colour": {Type: "string", Enum: colours}},
+				Required: []string{"colour"}}}}
+	bound, err := model(toolModel, openai.WithResponseFormat(choice)).GenerateContent(
+		ctx, turns, llms.WithTemperature(0), llms.WithMaxTokens(20))
+	must("structured", err)
+	found["structured"] = bound.Choices[0].Content
+	vectors, err := chat.CreateEmbedding(ctx, []string{"one text", "another text"})
+	must("embed", err)
+	found["embed"] = []int{len(vectors[0]), len(vectors[1])}
+
+	_, err = model("nonesuch").GenerateContent(ctx, turns)
+	found["error"] = fmt.Sprint(err)
+
+	leaving, leave := context.WithCancel(ctx)
+	_, err = chat.GenerateContent(leaving, turns, llms.WithMaxTokens(100_000), llms.WithStreamingFunc(
+		func(context.Context, []byte) error {
+			leave()
+			return errLeft
+		}))
+	found["cancelled with"] = fmt.Sprint(err)
+	after, err := chat.GenerateContent(ctx, turns, short...)
+	must("after", err)
+	found["after cancel"] = after.Choices[0].Content
+	return found
 }
 
 func main() {
@@ -71,5 +157,6 @@ func main() {
 	after, err := chat.GenerateContent(ctx, turns, short...)
 	must("after", err)
 	found["after cancel"] = after.Choices[0].Content
+	found["openai"] = openAI(ctx, url, os.Args[4], embeddingModel)
 	must("print", json.NewEncoder(os.Stdout).Encode(found))
 }

@@ -64,7 +64,9 @@ class AnswerView:
             self._terminal.data("\n")
 
     def show(self, chunk: Chunk) -> None:
-        """Shows a piece of the answer."""
+        """Shows a piece of the answer, or what it waits for."""
+        if chunk.waits_for is not None:
+            self._waiting.tell(chunk.waits_for)
         if chunk.thinking:
             self.thinking += chunk.thinking
             if not self._hides_thinking:

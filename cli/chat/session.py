@@ -1,6 +1,7 @@
 """One chat with a model: its turns, its settings, and the actions on them."""
 
 import contextlib
+from collections.abc import Generator
 
 from olmkit.cli.chat.answer import AnswerView, dropped_text, timings_text
 from olmkit.cli.chat.asking import Asking
@@ -10,7 +11,7 @@ from olmkit.cli.chat.preload import load
 from olmkit.cli.chat.sessionfile import KeptSession, SessionFile
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.engine.client import Client
-from olmkit.engine.client.replies import Message, ModelDetails, Timings
+from olmkit.engine.client.replies import Chunk, Message, ModelDetails, Timings
 
 
 class Chat:
@@ -122,7 +123,7 @@ class Chat:
         )
         timings, notice = None, ""
         try:
-            with view, contextlib.closing(self.client.chat(self._body(question))) as answer:
+            with view, contextlib.closing(self._ask(question)) as answer:
                 for chunk in answer:
                     view.show(chunk)
                     timings = chunk.timings or timings
@@ -139,6 +140,9 @@ class Chat:
             self.timings.append(timings)
         if self.asking.verbose and timings is not None:
             self.terminal.message(timings_text(timings) + "\n")
+
+    def _ask(self, question: Message) -> Generator[Chunk, None, None]:
+        return self.client.chat(self._body(question), tells_wait=self.terminal.shows_messages)
 
     def _remember(self, question: Message, view: AnswerView) -> None:
         answer = Message(role="assistant", content=view.text, thinking=view.thinking)

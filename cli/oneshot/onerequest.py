@@ -72,7 +72,8 @@ def generate(
         if question.images:
             body["images"] = list(question.images)
     answer = OneAnswer(model=name, digest=_digest(client, name, request))
-    chunks = client.generate(body) if chat is None else client.chat(body)
+    ask = client.generate if chat is None else client.chat
+    chunks = ask(body, tells_wait=terminal.shows_messages)
     show(chunks, answer, request.form, asking, terminal)
     if chat is not None:
         chat.keep(name, question, answer)
@@ -112,6 +113,8 @@ def show(
     with Waiting(terminal) as waiting:
         for chunk in chunks:
             answer.add(chunk)
+            if chunk.waits_for is not None:
+                waiting.tell(chunk.waits_for)
             if form is Form.JSON_LINES and (line := piece_line(chunk)):
                 waiting.end()
                 terminal.data(line)

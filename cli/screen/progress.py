@@ -19,12 +19,15 @@ from typer import Option
 from olmkit.cli.screen.output import character_width, display_width
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import eta_text, size_text
-from olmkit.engine.client.replies import Progress
+from olmkit.engine.client.replies import Progress, Wait
 
 FRAME_S: Final = 0.1
 GLYPHS: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 _NARROW_TEXT: Final = 12
 """Columns that the text of a line needs at least where there is no room for a bar."""
+PATIENCE_S: Final = 0.5
+"""What takes no longer is not worth a word."""
+_WAITS: Final = {"load": "loading the model", "prompt": "reading the prompt"}
 RATE_SAMPLES: Final = 10
 """Number of samples, one a second, over which the rate is taken."""
 
@@ -44,6 +47,25 @@ class Spinner:
     def finish(self) -> None:
         """Stops turning."""
         self.done = True
+
+
+class PatientSpinner(Spinner):
+    """A spinner that says what is waited for once it has turned for a while."""
+
+    def __init__(self, began_s: float) -> None:
+        super().__init__("")
+        self._began_s = began_s
+
+    def tell(self, wait: Wait) -> None:
+        """Notes what is waited for, and how far it is."""
+        what = _WAITS.get(wait.phase)
+        self.text = f"{what} {int(100 * wait.fraction)}%" if what else ""
+
+    def line(self, columns: int, now_s: float) -> str:
+        """The line as it is now."""
+        is_long = now_s - self._began_s >= PATIENCE_S
+        glyph = GLYPHS[int(now_s / FRAME_S) % len(GLYPHS)]
+        return _cut(f"{self.text} {glyph}".lstrip(), columns) if is_long else glyph
 
 
 class Bar:
@@ -226,6 +248,11 @@ class LiveDisplay(ProgressDisplay):
                 self._lines.pop(event.status, None)
                 self._begin(event.status, Spinner(visible(event.status)))
 
+    def add(self, key: str, line: Spinner | Bar) -> None:
+        """Shows a line that its owner changes."""
+        with self._lock:
+            self._begin(key, line)
+
     def _begin(self, key: str, line: Spinner | Bar) -> None:
         for earlier in self._lines.values():
             earlier.finish()
@@ -299,19 +326,30 @@ def progress_display(
 
 
 class Waiting:
-    """A spinner without text on a terminal's stderr while nothing has come yet; else nothing."""
+    """A spinner on a terminal's stderr while nothing has come yet; else nothing."""
 
     def __init__(self, terminal: Terminal, text: str = "") -> None:
+        """`text`: shown from the beginning on; see `tell` for what is told later."""
         self._display: LiveDisplay | None = None
+        self._patient = PatientSpinner(time.monotonic())
         if terminal.shows_messages:
             self._display = LiveDisplay(terminal)
-            self._display.show(Progress(status=text or " "))
+            self._display.add(" ", Spinner(text) if text else self._patient)
 
     def __enter__(self) -> "Waiting":
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.end()
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there is somebody to tell what is waited for."""
+        return self._display is not None
+
+    def tell(self, wait: Wait) -> None:
+        """Says what is waited for and how far it is, once the wait is a long one."""
+        self._patient.tell(wait)
 
     def end(self) -> None:
         """Takes the spinner away; may be called again."""

@@ -4,6 +4,7 @@ Source: https://github.com/ollama/ollama/blob/v0.17.4/server/routes.go
 """
 
 import json
+import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ from olmkit.registry.errors import ModelNotFound
 
 LEVELS: Final = ("high", "medium", "low", "max")
 MAX_TOP_LOGPROBS: Final = 20
+_ADDRESS: Final = re.compile(r"\s*[a-z][a-z0-9+.-]{0,40}://", re.ASCII | re.IGNORECASE)
+_NO_BASE64: Final = re.compile(r"[^A-Za-z0-9+/=\r\n]")
+NOTHING_IS_FETCHED: Final = "olm fetches nothing from an address that a request names"
 GRAMMARS: Final = ("lark", "regex", "gbnf")
 MOST_IGNORED_TOLD: Final = 20
 _HINTS: Final = {
@@ -236,6 +240,32 @@ def schema_headers(ignored: tuple[str, ...]) -> dict[str, str]:
     text = "; ".join((*(one[:200] for one in told), *more))
     plain = json.dumps(text)[1:-1].replace('\\"', '"')
     return {SCHEMA_IGNORED: plain}
+
+
+def check_images(images: Iterable[str] | None) -> None:
+    """Refuse images that are no base64.
+
+    Raises:
+        InvalidRequest: one is told by its address, or is not well-formed.
+    """
+    for image in images or ():
+        refuse_image_address(image)
+        if bad := _NO_BASE64.search(image):
+            raise InvalidRequest(f"illegal base64 data at input byte {bad.start()}", field="images")
+
+
+def refuse_image_address(given: str) -> None:
+    """Refuse an image that is told by its address: the daemon asks nobody for what a request names.
+
+    Raises:
+        InvalidRequest: it is.
+    """
+    if _ADDRESS.match(given):
+        raise InvalidRequest(
+            "image URLs are not currently supported, please use base64 encoded data instead",
+            field="images",
+            hint=NOTHING_IS_FETCHED,
+        )
 
 
 def require_no_images(images: list[str] | None, spec: ModelSpec) -> None:

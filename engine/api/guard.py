@@ -28,7 +28,7 @@ PREFLIGHT: Final = {
     "Access-Control-Allow-Headers": (
         "Authorization,Content-Type,Content-Encoding,Content-Range,User-Agent,Accept,"
         "X-Requested-With,X-Request-Id,X-Api-Key,Api-Key,Traceparent,Tracestate,"
-        "X-Olm-Priority,X-Olm-Timeout,"
+        "X-Olm-Priority,X-Olm-Timeout,X-Olm-Progress,"
         "Anthropic-Version,Anthropic-Beta,Anthropic-Dangerous-Direct-Browser-Access,"
         "Openai-Beta,Openai-Organization,Openai-Project,"
         + ",".join(

@@ -28,6 +28,11 @@ def event_frame(name: str, value: Any) -> bytes:
     return b"event: " + name.encode() + b"\ndata: " + encode_json(value) + b"\n\n"
 
 
+def comment_frame(value: Any) -> bytes:
+    """A frame that says something to who looks for it; clients pass over it."""
+    return b": " + encode_json(value) + b"\n\n"
+
+
 async def event_stream(
     request: Request,
     frames: AsyncGenerator[bytes, None],
@@ -36,6 +41,8 @@ async def event_stream(
     headers: Mapping[str, str] | None = None,
 ) -> Response:
     """A stream of `frames`; `on_failure` makes the last one when the work fails in its midst.
+
+    A client that asked what it waits for finds it in comments before the first frame.
 
     Raises:
         EngineError, RegistryError: before the first frame.
@@ -47,4 +54,5 @@ async def event_stream(
         media_type=EVENT_STREAM,
         on_failure=on_failure,
         headers={"Cache-Control": "no-cache", **(headers or {})},
+        waiting=lambda progress: comment_frame({"progress": progress}),
     )

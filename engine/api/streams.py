@@ -3,6 +3,8 @@
 Every piece of work is raced against the client's disconnect here, streaming or not, so that a
 client that goes away frees what its request held. A stream's first object is awaited before the
 status is sent: what fails until then has a status of its own; what fails later is one more line.
+A client that asks to be told what it waits for (`X-Olm-Progress`) gets that before the first
+object, and with the first word of it the status.
 """
 
 import asyncio
@@ -19,6 +21,9 @@ from starlette.types import Message, Receive, Scope, Send
 from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.statuses import KNOWN_ERRORS, Failure, classify
+from olmkit.engine.errors import InvalidRequest
+from olmkit.engine.telemetry.requestprogress import LatestProgress, RequestProgress, with_progress
+from olmkit.engine.telemetry.requestrecord import current_record
 from olmkit.registry.errors import Cancelled
 from olmkit.registry.events import BlobProgress, Event, Status
 
@@ -30,6 +35,7 @@ NDJSON: Final = "application/x-ndjson"
 BODY_SEND: Final = "olm.body_send"
 """Key in a request's scope: the server's own `send`, past what only looks at the beginning of a
 reply. A streamed answer calls it for every token."""
+_MEANINGS: Final = {"true": True, "1": True, "false": False, "0": False}
 SUCCESS: Final = Progress(status="success")
 
 
@@ -122,8 +128,11 @@ async def reply_with(
     stream: bool,
     collect: Callable[[AsyncGenerator[T, None]], Awaitable[Any]],
     headers: Mapping[str, str] | None = None,
+    waiting: Callable[[RequestProgress], T] | None = None,
 ) -> Response:
     """What `events` yield, as lines, or as the one object that `collect` makes of them.
+
+    `waiting`: see `lines`.
 
     Raises:
         EngineError, RegistryError: before anything was sent.
@@ -131,7 +140,7 @@ async def reply_with(
     if not stream:
         whole = await until_disconnect(request.receive, _collected(events, collect))
         return json_reply(whole, headers=headers)
-    return await lines(request, events, headers)
+    return await lines(request, events, headers, waiting=waiting)
 
 
 async def _collected(
@@ -185,9 +194,16 @@ async def _last(replies: AsyncGenerator[T, None]) -> T:
 
 
 async def lines(
-    request: Request, events: AsyncGenerator[T, None], headers: Mapping[str, str] | None = None
+    request: Request,
+    events: AsyncGenerator[T, None],
+    headers: Mapping[str, str] | None = None,
+    *,
+    waiting: Callable[[RequestProgress], T] | None = None,
 ) -> Response:
     """A stream of what `events` yield, one JSON object a line; a failure is one more line.
+
+    `waiting`: the line for a client that waits for the first of them and asked how far it is; None
+    where there is nothing to tell.
 
     Raises:
         EngineError, RegistryError: before the first object.
@@ -199,6 +215,7 @@ async def lines(
         media_type=NDJSON,
         on_failure=lambda failure: failure.body + b"\n",
         headers=headers,
+        waiting=None if waiting is None else lambda progress: _line(waiting(progress)),
     )
 
 
@@ -214,12 +231,24 @@ async def byte_stream(
     media_type: str,
     on_failure: Callable[[Failure], bytes],
     headers: Mapping[str, str] | None = None,
+    waiting: Callable[[RequestProgress], bytes] | None = None,
 ) -> Response:
     """A stream of `pieces`, each sent at once; `on_failure` makes the last one when they fail.
 
+    `waiting`: what a client gets that waits for the first of them and asked how far it is.
+
     Raises:
-        EngineError, RegistryError: before the first piece.
+        EngineError, RegistryError: before the first piece, and before anything is told of the wait.
     """
+    if waiting is not None and (progress := asked_progress()) is not None:
+        return await byte_stream(
+            request,
+            with_progress(pieces, encode, progress, waiting),
+            encode=bytes,
+            media_type=media_type,
+            on_failure=on_failure,
+            headers=headers,
+        )
 
     async def first() -> bytes:
         piece = await anext(pieces, None)
@@ -231,6 +260,23 @@ async def byte_stream(
         await pieces.aclose()
         raise
     return _ByteStream(begun, pieces, encode, on_failure, headers, media_type)
+
+
+def asked_progress() -> LatestProgress | None:
+    """Where the present request's progress is found; None: its client did not ask for it.
+
+    Raises:
+        InvalidRequest: it asks in words that mean nothing.
+    """
+    record = current_record()
+    if record is None or record.wants_progress is None:
+        return None
+    wants = _MEANINGS.get(record.wants_progress.strip().lower())
+    if wants is None:
+        raise InvalidRequest("X-Olm-Progress must be true or false", field="X-Olm-Progress")
+    if wants and record.progress is None:
+        record.progress = LatestProgress()
+    return record.progress
 
 
 class _ByteStream(Response):

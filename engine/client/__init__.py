@@ -168,13 +168,14 @@ class Client:
         """The loaded models, latest expiry first."""
         return replies.running_models(self.request("GET", "/api/ps"))
 
-    def generate(self, body: Body) -> Generator[Chunk, None, None]:
-        """One answer; the last chunk has the timings."""
-        return self._answer("/api/generate", body)
+    def generate(self, body: Body, *, tells_wait: bool = False) -> Generator[Chunk, None, None]:
+        """One answer; the last chunk has the timings. `tells_wait`: chunks before the answer say
+        what it waits for."""
+        return self._answer("/api/generate", body, tells_wait=tells_wait)
 
-    def chat(self, body: Body) -> Generator[Chunk, None, None]:
-        """The next turn of a conversation; the last chunk has the timings."""
-        return self._answer("/api/chat", body)
+    def chat(self, body: Body, *, tells_wait: bool = False) -> Generator[Chunk, None, None]:
+        """The next turn of a conversation; the rest is as for `generate`."""
+        return self._answer("/api/chat", body, tells_wait=tells_wait)
 
     def unload(self, model: str) -> None:
         """Takes a model out of memory as soon as nobody uses it."""
@@ -307,6 +308,7 @@ class Client:
         *,
         body_bytes: int | None = None,
         timeout_s: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> http1.Reply:
         """The reply to a POST that went well so far, its body still to be read.
 
@@ -314,15 +316,18 @@ class Client:
         bounds each wait for the daemon.
         """
         data = _encoded(body) if isinstance(body, Mapping) else body
-        reply = self._send("POST", path, body=data, body_bytes=body_bytes, timeout_s=timeout_s)
+        reply = self._send(
+            "POST", path, body=data, body_bytes=body_bytes, headers=headers, timeout_s=timeout_s
+        )
         if reply.status >= 400:
             with reply:
                 self._checked(reply)
         return reply
 
-    def _answer(self, path: str, body: Body) -> Generator[Chunk, None, None]:
+    def _answer(self, path: str, body: Body, *, tells_wait: bool) -> Generator[Chunk, None, None]:
         chunk = None
-        with self.open(path, {**body, "stream": True}) as reply:
+        headers = {"X-Olm-Progress": "true"} if tells_wait else None
+        with self.open(path, {**body, "stream": True}, headers=headers) as reply:
             ignored = reply.headers.get("x-olm-schema-ignored", "")
             for value in self.lines(reply):
                 chunk = replies.chunk(value, schema_ignored=ignored)

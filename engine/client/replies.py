@@ -343,6 +343,15 @@ class Dropped(NamedTuple):
     shifted_tokens: int = 0
 
 
+class Wait(NamedTuple):
+    """What an answer that has not begun waits for."""
+
+    phase: str
+    """`load` or `prompt`."""
+    fraction: float
+    """How far that is, 0 to 1."""
+
+
 class Chunk(NamedTuple):
     """A piece of an answer of `POST /api/generate` or `/api/chat`."""
 
@@ -354,6 +363,8 @@ class Chunk(NamedTuple):
     """With the last piece only."""
     dropped: Dropped = Dropped()
     """With the last piece only."""
+    waits_for: Wait | None = None
+    """What the answer that has not begun waits for; with nothing else."""
 
 
 def chunk(reply: Object, *, schema_ignored: str = "") -> Chunk:
@@ -367,7 +378,15 @@ def chunk(reply: Object, *, schema_ignored: str = "") -> Chunk:
         done_reason=_text(reply, "done_reason"),
         timings=timings(reply)._replace(schema_ignored=schema_ignored) if done else None,
         dropped=_dropped(_object(reply, "olm")),
+        waits_for=_wait(_object(_object(reply, "olm"), "progress")),
     )
+
+
+def _wait(progress: Object) -> Wait | None:
+    phase, fraction = _text(progress, "phase"), progress.get("fraction")
+    if not phase or isinstance(fraction, bool) or not isinstance(fraction, int | float):
+        return None
+    return Wait(phase, min(max(float(fraction), 0.0), 1.0))
 
 
 def _dropped(own: Object) -> Dropped:

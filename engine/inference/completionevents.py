@@ -54,5 +54,10 @@ class Finished:
     room_wait_ns: int = 0
     """How long it waited for room in the KV cache."""
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether the answer was ended from outside: by a limit, or because it repeated itself."""
+        return self.reason in (EndReason.LENGTH, EndReason.REPEAT_LIMIT)
+
 
 CompletionEvent = PromptCounts | Text | Finished

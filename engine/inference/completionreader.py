@@ -47,8 +47,9 @@ class CompletionReader:
             case Completed():
                 finished = self._finished(reply)
                 return (Text(text=reply.text), finished) if reply.text else (finished,)
-            case _:
-                return ()  # progress of a long prompt: no API tells it yet
+            case PromptProgress(processed_tokens=processed, total_tokens=total):
+                self._watch.reading(processed, total)
+                return ()
 
     def _finished(self, end: Completed) -> Finished:
         return Finished(

@@ -67,6 +67,11 @@ class CompletionWatch:
         if self._trace is not None and self._trace.with_content:
             self._trace.asked(prompt)
 
+    def reading(self, processed_tokens: int, total_tokens: int) -> None:
+        """So much of a long prompt has been read."""
+        if self._record is not None and self._record.progress is not None:
+            self._record.progress.reading(processed_tokens, total_tokens)
+
     def token(self, text: str) -> None:
         """A token came, and with it a text, which may be empty."""
         if self._texts is not None:

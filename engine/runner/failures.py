@@ -21,6 +21,8 @@ class RequestFailed(Exception):
         super().__init__(message)
         self.device = device
         self.kind = kind
+        self.input_index: int | None = None
+        """Which of several inputs is at fault; see `Failed`."""
         self.given_tokens = given_tokens
         self.limit_tokens = limit_tokens
 
@@ -33,6 +35,7 @@ class RequestFailed(Exception):
             given_tokens=self.given_tokens,
             limit_tokens=self.limit_tokens,
             device=self.device,
+            input_index=self.input_index,
         )
 
 

@@ -240,6 +240,8 @@ class Failed(_Message, frozen=True):
     limit_tokens: int | None = None
     device: str = ""
     """The one that has too little memory, where that is known."""
+    input_index: int | None = None
+    """Which of several inputs is at fault, counted from 0; None: there is one, or it is none."""
 
 
 class LoadProgress(_Message, frozen=True):
@@ -346,12 +348,13 @@ class Completed(_Message, frozen=True):
 
 
 class Embedded(_Message, frozen=True):
-    """Vectors as packed little-endian float32, and how many inputs lost their end."""
+    """Vectors as packed little-endian float32, and which inputs lost their end."""
 
     vectors: list[bytes]
     dimensions: int
     prompt_tokens: int
-    truncated_inputs: int = 0
+    truncated: list[int] = []
+    """Their places among the inputs, counted from 0."""
 
 
 class Ranked(_Message, frozen=True):

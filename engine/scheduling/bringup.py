@@ -91,8 +91,11 @@ async def load(
     *,
     layout: Layout | None = None,
     timeout_s: float,
+    on_progress: Callable[[float], None] = lambda _: None,
 ) -> Loaded:
     """Load the model; give up when for `timeout_s` no more of it was read.
+
+    `on_progress` gets fractions of the weights as they are read, 0 to 1.
 
     Raises:
         LoadTimeout, ModelUnloadable, OutOfMemory, DeviceLost, RunnerDied: close the runner then.
@@ -102,13 +105,14 @@ async def load(
     try:
         async with asyncio.timeout(None if math.isinf(timeout_s) else timeout_s) as limit:
 
-            def on_progress(fraction: float) -> None:
+            def advance(fraction: float) -> None:
                 nonlocal furthest
+                on_progress(fraction)
                 if fraction > furthest and not math.isinf(timeout_s):
                     furthest = fraction
                     limit.reschedule(loop.time() + timeout_s)
 
-            return await runner.load(spec.files, options, layout=layout, on_progress=on_progress)
+            return await runner.load(spec.files, options, layout=layout, on_progress=advance)
     except TimeoutError as error:
         text = f"loading {spec.name} made no progress for {timeout_s:g} s"
         hint = "OLM_LOAD_TIMEOUT sets how long to wait"

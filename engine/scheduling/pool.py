@@ -9,6 +9,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from olmkit.engine.access.caller import current
@@ -139,7 +140,7 @@ class Pool:
         self._forget_the_dead()
         request = self._requests[ticket] = LeaseRequest(spec=spec)
         if (record := current_record()) is not None:
-            record.model = spec.name
+            record.model, request.progress = spec.name, record.progress
         try:
             key, caller = spec.model_key, current().name
             effects = self._scheduler.on_request(
@@ -467,7 +468,18 @@ class Pool:
             placed.options,
             layout=placed.layout,
             timeout_s=self._load_timeout_s,
+            on_progress=partial(self._tell_progress, spec.model_key),
         )
+
+    def _tell_progress(self, model_key: str, fraction: float) -> None:
+        """Tell those who wait for the model how far its load is, where they asked."""
+        for request in self._requests.values():
+            if (
+                request.progress is not None
+                and request.spec.model_key == model_key
+                and not request.granted.done()
+            ):
+                request.progress.loading(fraction)
 
     def _settle(self, owner: InstanceId, placed: Placed, loaded: Loaded) -> dict[str, int]:
         """Claim what the model has really taken; what its end will give back, by device."""

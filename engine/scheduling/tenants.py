@@ -14,6 +14,7 @@ from olmkit.engine.scheduling.modelplaces import Placed
 from olmkit.engine.scheduling.placement import bytes_by_name, placement_of
 from olmkit.engine.supervision.interface import ExitReason, Runner
 from olmkit.engine.telemetry.eventlog import EventLog, Fact
+from olmkit.engine.telemetry.requestprogress import LatestProgress
 from olmkit.registry.errors import Cancelled
 
 
@@ -57,6 +58,8 @@ class LeaseRequest:
     """Somebody in `lease`: what for, and where the answer goes."""
 
     spec: Loadable
+    progress: LatestProgress | None = None
+    """Where to report how far the load is; None: nobody asked."""
     granted: asyncio.Future[Tenant] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )

@@ -314,6 +314,7 @@ class LocalRunner:
                     text,
                     given_tokens=failed.given_tokens or 0,
                     limit_tokens=failed.limit_tokens or 0,
+                    input_index=failed.input_index,
                 )
             case FailureKind.UNSUPPORTED:
                 return UnsupportedCapability(text, model=self.model, capability=capability)

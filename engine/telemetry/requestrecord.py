@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Final
 
+from olmkit.engine.telemetry.requestprogress import LatestProgress
 from olmkit.engine.telemetry.tracing import RequestTrace
 
 _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}", re.ASCII)
@@ -42,6 +43,10 @@ class RequestRecord:
     priority: str | None = None
     timeout: str | None = None
     """As the headers have them, for requests whose options say nothing of it."""
+    wants_progress: str | None = None
+    """The header that asks for progress, as it was sent."""
+    progress: LatestProgress | None = None
+    """Where to report how far it is; None: its client did not ask."""
     trace: RequestTrace | None = None
     lost: dict[str, int] = field(default_factory=dict)
     """What did not fit into the context, and how many of it."""

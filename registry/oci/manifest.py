@@ -84,9 +84,9 @@ def _decode(decoder: msgspec.json.Decoder[_Wire], raw: bytes) -> _Wire:
             return decoder.decode(raw)
         except msgspec.ValidationError:
             # Some writers put null where others leave the member out.
-            value = _without_nulls(json.loads(raw))
-            converted: _Wire = msgspec.convert(value, decoder.type, dec_hook=_digest)
-            return converted
+            members = _without_nulls(json.loads(raw))
+            wire: _Wire = msgspec.convert(members, decoder.type, dec_hook=_digest)
+            return wire
     except _UNREADABLE as error:
         raise InvalidManifest(f"the manifest cannot be read: {error}") from error
 

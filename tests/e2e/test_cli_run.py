@@ -242,3 +242,14 @@ def test_no_wrapping_when_it_is_refused(environ: dict[str, str]) -> None:
         assert terminal.wait_for_end(90) == 0
         assert any(len(line) == 40 for line in terminal.lines)
         assert b"\x1b[K\r\n" not in terminal.raw
+
+
+def test_a_long_prompt_says_on_a_terminal_how_far_it_is(environ: dict[str, str]) -> None:
+    # A token a step: no machine reads it in half a second.
+    words = [OLM, "run", "long", "--set", "num_batch=1", "The sea is wide and blue. " * 120]
+    with on_terminal(words, environ, columns=100) as terminal:
+        terminal.wait_for("reading the prompt ")
+        assert "%" in terminal.text.split("reading the prompt ")[1][:4]
+        terminal.send("\x03")
+        assert terminal.wait_for_end() == 130
+        assert "reading" not in terminal.text

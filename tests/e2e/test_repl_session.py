@@ -78,6 +78,17 @@ def test_ctrl_c_ends_the_answer_and_keeps_the_chat(daemon: Daemon) -> None:
         leave(terminal)
 
 
+def test_a_long_prompt_says_how_far_it_is_until_it_is_left(daemon: Daemon) -> None:
+    # A token a step: no machine reads it in half a second.
+    with chat(daemon, "long", "--set", "num_batch=1") as terminal:
+        terminal.send("The sea is wide and blue. " * 120 + "\r")
+        terminal.wait_for("reading the prompt ")
+        terminal.send("\x03")
+        terminal.wait_for(lambda shown: shown.endswith(PLACEHOLDER))
+        assert "reading the prompt" not in terminal.text
+        leave(terminal)
+
+
 def test_what_is_typed_during_an_answer_waits_for_the_prompt(daemon: Daemon) -> None:
     with chat(daemon, "long") as terminal:
         say(terminal, "/set parameter num_predict 60")

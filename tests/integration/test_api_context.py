@@ -234,5 +234,5 @@ def test_the_setting_decides_about_texts_and_answers_too(strict: Api) -> None:
     answer = strict.post("/api/embed", embedding)
     assert answer.status == (400 if is_error else 200)
     cut = strict.post("/api/embed", {**embedding, "truncate": True})
-    assert cut.json["olm"] == {"truncated_inputs": 1}
+    assert cut.json["olm"] == {"truncated_inputs": 1, "truncated_indices": [0]}
     assert cut.headers["x-olm-truncated"] == "inputs=1"

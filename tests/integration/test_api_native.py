@@ -200,8 +200,9 @@ def test_options(api: Api) -> None:
 def test_think_and_tools_on_a_model_without_them(api: Api) -> None:
     for path in ("generate", "chat"):
         body: dict[str, Any] = {"model": "smol", "prompt": "x", "messages": QUESTION}
-        answer = api.post(f"/api/{path}", {**body, "think": True})
-        assert (answer.status, answer.error) == (400, '"smol" does not support thinking')
+        for think in (True, "low"):
+            answer = api.post(f"/api/{path}", {**body, "think": think})
+            assert (answer.status, answer.error) == (400, '"smol" does not support thinking')
         answer = api.post(f"/api/{path}", {**body, "think": "bogus"})
         assert answer.error.startswith('invalid think value: "bogus" (must be "high", ')
     assert chat(api, think=False)["done"]

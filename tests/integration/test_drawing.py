@@ -1,4 +1,4 @@
-"""Threads draw the tokens that one thread would have drawn."""
+"""Threads and shortlists draw the tokens that one thread would have drawn from all."""
 
 import json
 import subprocess
@@ -17,4 +17,9 @@ def test_threads_draw_what_one_would() -> None:
     assert len(drawn["alone"]) == 8
     assert len(set(drawn["alone"].values())) > 1
     assert drawn["together"] == drawn["alone"]
+    alone = list(drawn["alone"].values())
+    whole_vocabulary = (4, 5, 7)  # without top-k, mirostat, a bias that lifts
+    assert drawn["listed"] == [
+        None if number in whole_vocabulary else token for number, token in enumerate(alone)
+    ]
     assert drawn["few"] == {}

@@ -85,6 +85,17 @@ def test_a_text_that_is_too_long_is_cut_or_refused(api: Api) -> None:
     refused = api.post("/api/embed", {"model": "minilm", "input": long, "truncate": False})
     assert refused.status == 400
     assert refused.error.startswith("the input length exceeds the context length (")
+    assert "input[" not in refused.error
+    body = {"model": "minilm", "input": ["short", long, "another", long], "truncate": False}
+    for path in ("/api/embed", "/v1/embeddings"):
+        refused = api.post(path, body)
+        assert refused.status == 400
+        assert "the input length exceeds the context length (input[1]: 2" in refused.body.decode()
+    several = api.post("/api/embed", body | {"truncate": True}).json
+    assert several["olm"] == {"truncated_inputs": 2, "truncated_indices": [1, 3]}
+    assert several["embeddings"][1] == several["embeddings"][3]
+    assert cosine(several["embeddings"][1], cut) > 0.999
+    assert cosine(several["embeddings"][0], embed(api, "short")[0]) > 0.999
 
 
 def test_the_numbers_are_there(api: Api) -> None:

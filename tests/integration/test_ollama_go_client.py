@@ -1,7 +1,9 @@
 """Clients in Go against the daemon: Ollama's own, which its command line uses, and LangChainGo."""
 
 import json
-from pathlib import Path
+from collections.abc import Iterator
+
+import pytest
 
 from support import goclient, models
 from support.api import Api
@@ -10,15 +12,21 @@ from support.daemon import running_daemon
 TEMPLATE = "{{ .System }}|{{ .Prompt }}|"
 
 
-def test_every_call_and_every_error_is_read_as_from_ollama(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    home = tmp_path_factory.mktemp("go") / "home"
     # One request at a time: an answer that goes on after its client left would block the next.
-    with running_daemon(tmp_path / "home", environ={"OLM_NUM_PARALLEL": "1"}) as daemon:
+    with running_daemon(home, environ={"OLM_NUM_PARALLEL": "1"}) as daemon:
         api = Api(daemon)
         api.create("smol", models.smollm2())
         api.create("qwen", models.qwen_coder())
         api.create("told", parent="smol", system="Be brief.", template=TEMPLATE)
         api.create("minilm", models.minilm_gguf())
-        found = goclient.drive_ollama(daemon.url, "told", "minilm", "qwen")
+        yield daemon.url
+
+
+def test_every_call_and_every_error_is_read_as_from_ollama(url: str) -> None:
+    found = goclient.drive_ollama(url, "told", "minilm", "qwen")
     assert tuple(map(int, found["version"].split("."))) > (0, 6, 4)
     assert {"told:latest", "minilm:latest"} <= set(found["list"])
     assert found["show"] == {"system": "Be brief.", "template": TEMPLATE}
@@ -43,16 +51,22 @@ def test_every_call_and_every_error_is_read_as_from_ollama(tmp_path: Path) -> No
     assert found["whoami error"] == {"kind": "authorization", "status": 401}
 
 
-def test_langchain_chats_embeds_fails_and_leaves(tmp_path: Path) -> None:
-    # One request at a time: an answer that goes on after its client left would block the next.
-    with running_daemon(tmp_path / "home", environ={"OLM_NUM_PARALLEL": "1"}) as daemon:
-        api = Api(daemon)
-        api.create("smol", models.smollm2())
-        api.create("minilm", models.minilm_gguf())
-        found = goclient.drive_langchain(daemon.url, "smol", "minilm")
+def test_langchain_chats_calls_tools_embeds_fails_and_leaves(url: str) -> None:
+    found = goclient.drive_langchain(url, "smol", "minilm", "qwen")
     assert found["chat"] == found["stream"] == found["after cancel"] != ""
     assert 0 < found["usage"] <= 8
     assert isinstance(json.loads(found["json"]), dict)
     assert found["embed"] == [384, 384]
     assert "model 'nonesuch' not found" in found["error"]
     assert found["cancelled with"] == "left"
+    by_openai = found["openai"]
+    assert by_openai["chat"] == by_openai["stream"] == by_openai["after cancel"] != ""
+    assert by_openai["usage"] == 4
+    call = by_openai["calls"][0]["tool_call"]
+    assert call["id"] and call["function"]["name"] == "get_weather"
+    assert json.loads(call["function"]["arguments"]) == {"city": "Paris"}
+    assert by_openai["answer to a call"]
+    assert json.loads(by_openai["structured"])["colour"] in ("red", "blue")
+    assert by_openai["embed"] == [384, 384]
+    assert "model 'nonesuch' not found" in by_openai["error"]
+    assert by_openai["cancelled with"]

@@ -39,9 +39,8 @@ def test_a_client_chats_calls_tools_binds_answers_and_leaves(url: str, client: s
         assert "ollama/qwen:latest" in found["list"]
         assert "ollama/minilm:latest" not in found["list"]
         assert "ollama/minilm:latest" in found["embedding models"]
-    else:
-        assert found["error"]["status"] == 404
-        assert "model 'nonesuch" in found["error"]["text"]
+    assert found["error"]["status"] == 404
+    assert "model 'nonesuch" in found["error"]["text"]
     if client == "litellm":
         assert {"qwen:latest", "minilm:latest"} <= set(found["list"])
         assert found["show"] == {"supports_function_calling": True, "max_tokens": 32768}
@@ -58,9 +57,11 @@ def test_a_client_chats_calls_tools_binds_answers_and_leaves(url: str, client: s
         assert found["structured by a call"] in ("red", "blue")
 
 
-def test_instructor_gets_objects_by_each_of_its_ways(url: str) -> None:
+def test_instructor_gets_objects_by_each_of_its_ways_and_leaves(url: str) -> None:
     found = clients.drive_python("instructor_client", url)
     assert set(found["by mode"]) == {"TOOLS", "JSON", "JSON_SCHEMA"}
     objects = {*found["by mode"].values(), found["structured stream"], found["by provider"]}
     assert objects <= {"red", "blue"}
+    assert found["cancelled with"] == "APITimeoutError"
+    assert found["after cancel"] == found["structured"]
     assert found["error"]["status"] == 404

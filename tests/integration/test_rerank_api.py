@@ -94,6 +94,8 @@ def test_a_document_that_is_too_long_is_refused_or_cut(api: Api, texts: tuple[st
     refused = api.post("/v1/rerank", body)
     assert refused.status == 400
     assert "exceed the context length" in refused.json["error"]["message"]
+    second = api.post("/v1/rerank", body | {"documents": ["x", *body["documents"]]})
+    assert "exceed the context length (documents[1]: " in second.json["error"]["message"]
     (cut,) = rerank(api, texts, documents=body["documents"], truncate=True)["results"]
     assert 0 < cut["relevance_score"] < 1
     too_long = api.post("/v1/rerank", body | {"query": f"{query} " * 400, "truncate": True})

@@ -7,6 +7,7 @@ https://platform.openai.com/docs/api-reference
 
 import http.client
 import json
+import socket
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -121,12 +122,53 @@ def test_openais_members_are_refused_in_ollamas_words(
         (None, "invalid image input"),
     ],
 )
-def test_images_come_inline_or_not_at_all(api: Api, url: str | None, text: str) -> None:
+def test_openais_images_come_inline_or_not_at_all(api: Api, url: str | None, text: str) -> None:
     parts = [{"type": "image_url", "image_url": {"url": url}}]
     messages = [{"role": "user", "content": parts}]
     answer = ask(api, "/v1/chat/completions", messages=messages)
     assert answer.status == 400
     assert answer.json["error"]["message"].startswith(text)
+
+
+ADDRESSES = ("http://127.0.0.1:{port}/x.png", " HTTPS://example.org/x", "file:///etc/passwd")
+
+
+def test_nobody_is_asked_for_an_image(api: Api) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for given in ADDRESSES:
+            address = given.format(port=listener.getsockname()[1])
+            source = {"type": "image", "source": {"type": "url", "url": address}}
+            url = {"type": "image_url", "image_url": {"url": address}}
+            item = {"type": "input_image", "image_url": address}
+            for path, members in (
+                ("/api/generate", {"prompt": "x", "images": [address]}),
+                ("/api/chat", {"messages": [{"role": "user", "images": [address]}]}),
+                ("/v1/chat/completions", {"messages": [{"role": "user", "content": [url]}]}),
+                ("/v1/responses", {"input": [{"role": "user", "content": [item]}]}),
+                ("/v1/messages", {"messages": [{"role": "user", "content": [source]}]}),
+            ):
+                answer = ask(api, path, **members)
+                assert answer.status == 400, path
+                told = answer.body.decode()
+                assert "olm fetches nothing from an address that a request names" in told
+                assert "image URLs are not" in told or "Only base64 images are supported" in told
+        listener.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            listener.accept()
+
+
+def test_images_of_the_native_api_are_base64_and_need_a_model_that_sees(api: Api) -> None:
+    for path, place in (("/api/generate", {"prompt": "x"}), ("/api/chat", {})):
+
+        def asked(image: str, path: str = path, place: dict[str, Any] = place) -> Any:
+            turn = {"role": "user", "content": "x", "images": [image]}
+            return ask(api, path, **place, images=[image], messages=[turn])
+
+        broken = asked("aGk!")
+        assert (broken.status, broken.error) == (400, "illegal base64 data at input byte 3")
+        unseen = asked("aGk=")
+        assert (unseen.status, unseen.json["code"]) == (400, "unsupported_capability")
+        assert "does not support image" in unseen.error
 
 
 @pytest.mark.parametrize(
@@ -174,6 +216,39 @@ def test_anthropics_clients_get_thoughts_only_where_they_ask(api: Api) -> None:
     assert blocks[0]["type"] == "thinking"
     (plain,) = ask(api, "/v1/messages", thinking=thinking).json["content"]
     assert plain["type"] == "text"  # a model that cannot think is no error here
+
+
+def test_openais_clients_find_thoughts_under_both_names(api: Api) -> None:
+    path = "/v1/chat/completions"
+    message = ask(api, path, model="thinker").json["choices"][0]["message"]
+    assert message["reasoning"] == message["reasoning_content"] != ""
+    stream = ask(api, path, model="thinker", stream=True).body.decode()
+    data = [line.removeprefix("data: ") for line in stream.splitlines() if line.startswith("data")]
+    deltas = [json.loads(each)["choices"][0]["delta"] for each in data if each != "[DONE]"]
+    for name in ("reasoning", "reasoning_content"):
+        assert "".join(delta.get(name, "") for delta in deltas) == message["reasoning"]
+    quiet = ask(api, path, model="thinker", reasoning_effort="none").json["choices"][0]["message"]
+    assert quiet["content"] and "reasoning" not in quiet and "reasoning_content" not in quiet
+
+
+def test_an_answer_that_goes_round_is_ended_and_says_so(api: Api) -> None:
+    """One token over and over: the stream ends as any other does, with a reason of its own."""
+    api.create("tiny", models.tiny_chat())
+    (token,) = api.post("/api/tokenize", {"model": "tiny", "prompt": " sea"}).json["tokens"]
+    stuck = {"num_predict": 1000, "logit_bias": {str(token): 100}, "temperature": 0}
+    asked = {"model": "tiny", "options": stuck}
+    *_, last = ask(api, "/api/generate", prompt="x", raw=True, stream=True, **asked).lines
+    assert (last["done"], last["done_reason"]) == (True, "repeat")
+    assert last["eval_count"] < 1000
+    for path, members in (
+        ("/v1/chat/completions", {"finish_reason": "length"}),
+        ("/v1/completions", {"finish_reason": "length"}),
+        ("/v1/messages", {"stop_reason": "max_tokens"}),
+        ("/v1/responses", {"status": "incomplete"}),
+    ):
+        limit = {"max_tokens": 1000, "max_output_tokens": 1000}
+        reply = ask(api, path, prompt="x", input="x", **limit, **asked).json
+        assert members.items() <= (reply.get("choices") or [reply])[0].items(), path
 
 
 # --- what OpenAI's API keeps of the model and of the request ----------------------------------

@@ -1,19 +1,39 @@
-"""The next tokens of eight sequences, drawn one after the other and then by threads.
+"""The next tokens of eight sequences: from all tokens, from shortlists, and by threads.
 
-A program, for it loads llama.cpp: `drawing_program.py MODEL` prints both as JSON.
+A program, for it loads llama.cpp: `drawing_program.py MODEL` prints them as JSON.
 """
 
 import json
+import math
 import sys
 from types import SimpleNamespace
 from typing import Any
 
-from olmkit.engine.runner.bindings import Batch, Context, ContextOptions, Model, initialize
+from olmkit.engine.runner.bindings import (
+    Batch,
+    Context,
+    ContextOptions,
+    Model,
+    Shortlist,
+    initialize,
+)
 from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
 from olmkit.engine.runner.decoding.sampling import SamplerMaker
 from olmkit.engine.runner.protocol import Completion, Sampling
 
-SEQUENCES = 8
+LOWERED = dict.fromkeys(range(40), -math.inf)
+REQUESTS: list[tuple[dict[str, Any], dict[int, float]]] = [
+    ({}, {}),
+    ({"repeat_penalty": 1.1}, {}),
+    ({"temperature": 0.0}, {}),
+    ({"top_k": 5, "min_p": 0.1}, LOWERED),
+    ({"top_k": 0}, {}),
+    ({"mirostat": 2}, {}),
+    ({"top_k": 100, "temperature": 3.0}, {}),
+    ({"temperature": 0.0}, {7: 90.0}),
+]
+"""Options and biases of each sequence."""
+SEQUENCES = len(REQUESTS)
 
 
 def sequences(model: Model, prompt: list[int], outputs: list[int]) -> list[Any]:
@@ -29,7 +49,10 @@ def sequences(model: Model, prompt: list[int], outputs: list[int]) -> list[Any]:
             request=SimpleNamespace(max_tokens=1),
             sampler=maker.sampler(
                 Completion(
-                    id=number, prompt="", sampling=Sampling(seed=number, repeat_penalty=1.1)
+                    id=number,
+                    prompt="",
+                    sampling=Sampling(seed=number, **REQUESTS[number][0]),
+                    logit_bias=REQUESTS[number][1],
                 ),
                 prompt,
                 64,
@@ -53,10 +76,16 @@ def main() -> None:
     ]
     assert context.decode(batch) == 0
     alone = {one.id: draw(context, one) for one in sequences(model, prompt, outputs)}
+    shortlist = Shortlist(model.vocabulary_tokens)
+    listed = [
+        shortlist.choose(one.sampler, context, one.output_index)
+        for one in sequences(model, prompt, outputs)
+    ]
     pool = DrawingPool(threads=4)
     together = pool.draw(context, sequences(model, prompt, outputs))
     few = pool.draw(context, sequences(model, prompt, outputs[:2]))
-    sys.stdout.write(json.dumps({"alone": alone, "together": together, "few": few}))
+    found = {"alone": alone, "listed": listed, "together": together, "few": few}
+    sys.stdout.write(json.dumps(found))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,15 @@ def drive_ollama(
     return _found(command, OLLAMA_HOST=url)
 
 
-def drive_langchain(url: str, chat_model: str, embedding_model: str) -> dict[str, Any]:
-    """What LangChainGo's client of Ollama found at a server, by the name of each step."""
-    return _found([str(program("langchain-client")), url, chat_model, embedding_model])
+def drive_langchain(
+    url: str, chat_model: str, embedding_model: str, tool_model: str
+) -> dict[str, Any]:
+    """What LangChainGo's client of Ollama found at a server, by the name of each step.
+
+    `openai` has what its client of OpenAI found there with the model that calls tools.
+    """
+    models = (chat_model, embedding_model, tool_model)
+    return _found([str(program("langchain-client")), url, *models])
 
 
 def _found(command: list[str], **variables: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -35,9 +35,7 @@ from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.inference.answering import AnswerRequest
-from olmkit.engine.inference.inference import Constraint, EndReason, Finished, PromptCounts
-
-_REASONS: Final = {EndReason.LENGTH: "max_tokens"}
+from olmkit.engine.inference.inference import Constraint, Finished, PromptCounts
 
 
 async def messages(request: Request) -> Response:
@@ -140,7 +138,7 @@ class _Reply:
     def _stop(self) -> dict[str, Any]:
         """Why the message ended."""
         assert self.end is not None
-        reason = _REASONS.get(self.end.reason, "end_turn")
+        reason = "max_tokens" if self.end.is_cut else "end_turn"
         if self.end.stop_string:
             return {"stop_reason": "stop_sequence", "stop_sequence": self.end.stop_string}
         if self.blocks.has_calls and reason == "end_turn":

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import msgspec
 
+from olmkit.engine.api.checks import NOTHING_IS_FETCHED
 from olmkit.engine.api.openai.conversation import decoded
 from olmkit.engine.chat.conversation import (
     Message,
@@ -135,6 +136,7 @@ def _image(block: Mapping[str, Any]) -> Part:
         raise InvalidRequest(
             f"invalid image source type: {source.get('type')}. Only base64 images are supported.",
             field="messages",
+            hint=NOTHING_IS_FETCHED if source.get("type") == "url" else None,
         )
     return Part(kind=PartKind.IMAGE, data=decoded(source.get("data"), "image"))
 

@@ -4,6 +4,7 @@ Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-cha
 """
 
 from collections.abc import AsyncGenerator, Sequence
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import (
     CommonParameters,
+    check_images,
     common_parameters,
     find_model,
     parse_tool_choice,
@@ -24,17 +26,20 @@ from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import (
     debug_reply,
     ending,
+    load_reply,
     logprobs,
     parts_of,
+    waiting_facts,
 )
 from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
 from olmkit.engine.api.state import api_of
-from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
+from olmkit.engine.api.streams import json_reply, reply_with
 from olmkit.engine.chat.conversation import Message, Part, PartKind, ToolCall
 from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.inference import inference
 from olmkit.engine.inference.answering import Output, answer
 from olmkit.engine.inference.inference import Finished
+from olmkit.engine.telemetry.requestprogress import RequestProgress
 
 
 async def chat(request: Request) -> Response:
@@ -47,7 +52,7 @@ async def chat(request: Request) -> Response:
     if not body.messages and common.keep_alive_s == 0:
         spec = await find_model(api, common.name, not_found=f"model '{common.name}' not found")
         api.services.pool.unload(spec.model_key)
-        return _idle_reply(common, "unload")
+        return json_reply(_idle(common, "unload"))
     wanted = DialogueRequest(
         name=common.name,
         began_ns=common.began_ns,
@@ -65,12 +70,18 @@ async def chat(request: Request) -> Response:
         shift=body.shift,
     )
     completion = await prepare_completion(api, wanted)
+    waiting = partial(_waiting, common.name)
     if not body.messages:
-        loading = inference.load(
-            api.services, completion.spec, completion.options, common.keep_alive_s
+        loading = partial(
+            inference.load,
+            api.services,
+            completion.spec,
+            completion.options,
+            common.keep_alive_s,
         )
-        await until_disconnect(request.receive, loading)
-        return _idle_reply(common, "load")
+        return await load_reply(
+            request, loading, partial(_idle, common, "load"), stream=body.stream, waiting=waiting
+        )
     if body.debug_render_only:
         empty = {"message": {"role": "", "content": ""}}
         return debug_reply(common.name, empty, await completion.render())
@@ -81,6 +92,7 @@ async def chat(request: Request) -> Response:
         stream=body.stream is not False,
         collect=_collect,
         headers=schema_headers(common.ignored),
+        waiting=waiting,
     )
 
 
@@ -110,19 +122,28 @@ def _parts(given: types.Message) -> tuple[Part, ...]:
     """The message's text and images; none where it is a text alone."""
     if not given.images:
         return ()
+    check_images(given.images)
     images = (Part(kind=PartKind.IMAGE) for _ in given.images)
     return (Part(kind=PartKind.TEXT, text=given.content or ""), *images)
 
 
-def _idle_reply(common: CommonParameters, reason: str) -> Response:
-    return json_reply(
-        ChatReply(
-            model=common.name,
-            created_at=types.now(),
-            message=ReplyMessage(),
-            done=True,
-            done_reason=reason,
-        )
+def _idle(common: CommonParameters, reason: str) -> ChatReply:
+    return ChatReply(
+        model=common.name,
+        created_at=types.now(),
+        message=ReplyMessage(),
+        done=True,
+        done_reason=reason,
+    )
+
+
+def _waiting(name: str, progress: RequestProgress) -> ChatReply:
+    return ChatReply(
+        model=name,
+        created_at=types.now(),
+        message=ReplyMessage(),
+        done=False,
+        olm=waiting_facts(progress),
     )
 
 

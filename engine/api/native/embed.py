@@ -39,8 +39,8 @@ class Vectors:
     vectors: list[list[float]]
     prompt_tokens: int
     load_ns: int
-    truncated: int
-    """How many inputs lost their end."""
+    truncated: Sequence[int]
+    """Which inputs lost their end, counted from 0."""
 
 
 async def embed(request: Request) -> Response:
@@ -76,9 +76,15 @@ async def embed(request: Request) -> Response:
             total_duration=time.perf_counter_ns() - began_ns,
             load_duration=result.load_ns,
             prompt_eval_count=result.prompt_tokens,
-            olm=Dropped(truncated_inputs=result.truncated) if result.truncated else None,
+            olm=_truncated(result.truncated),
         )
     )
+
+
+def _truncated(which: Sequence[int]) -> Dropped | None:
+    if not which:
+        return None
+    return Dropped(truncated_inputs=len(which), truncated_indices=list(which))
 
 
 async def embeddings(request: Request) -> Response:
@@ -148,7 +154,7 @@ async def embedded(
     label = metrics.model(spec.name)
     record = current_record()
 
-    async def work(lease: Lease) -> tuple[Sequence[bytes], int, int, int]:
+    async def work(lease: Lease) -> tuple[Sequence[bytes], int, list[int], int]:
         metrics.queue_s.of(label).observe(lease.queued_ns / 1e9)
         if record is not None:
             record.device = lease.device
@@ -158,11 +164,10 @@ async def embedded(
             reply = await lease.runner.embed(
                 inputs, truncate=truncate, context_tokens=options.context_tokens
             )
-            return reply.vectors, reply.prompt_tokens, reply.truncated_inputs, load_ns
+            return reply.vectors, reply.prompt_tokens, reply.truncated, load_ns
         except ContextExceeded as error:
             text = "the input length exceeds the context length"
-            numbers = f"({error.given_tokens} tokens, {error.limit_tokens} fit)"
-            raise InvalidRequest(f"{text} {numbers}", field="input") from error
+            raise InvalidRequest(f"{text} {error.numbers('input')}", field="input") from error
 
     packed, prompt_tokens, truncated, load_ns = await inference.with_model(
         api.services, spec, options, keep_alive_s, began_ns=began_ns, work=work
@@ -175,7 +180,7 @@ async def embedded(
     if record is not None:
         record.prompt_tokens = prompt_tokens
         if truncated:
-            record.lost["inputs"] = truncated
+            record.lost["inputs"] = len(truncated)
     return Vectors(
         vectors=vectors,
         prompt_tokens=prompt_tokens,

@@ -1,12 +1,13 @@
 """What the answers to generate and chat have in common."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
 
+from starlette.requests import Request
 from starlette.responses import Response
 
 from olmkit.engine.api.native import types
-from olmkit.engine.api.streams import json_reply
+from olmkit.engine.api.streams import asked_progress, json_reply, reply_with
 from olmkit.engine.chat.conversation import ToolCall
 from olmkit.engine.chat.output.deltas import (
     AnswerDelta,
@@ -15,6 +16,9 @@ from olmkit.engine.chat.output.deltas import (
     ThoughtDelta,
 )
 from olmkit.engine.inference.inference import EndReason, Finished, TokenLogprob
+from olmkit.engine.telemetry.requestprogress import RequestProgress
+
+Reply = TypeVar("Reply")
 
 DONE_REASONS = {
     EndReason.STOP: "stop",
@@ -38,6 +42,38 @@ def ending(event: Finished) -> dict[str, Any]:
     }
 
 
+async def load_reply(
+    request: Request,
+    load: Callable[[], Awaitable[None]],
+    loaded: Callable[[], Reply],
+    *,
+    stream: bool | None,
+    waiting: Callable[[RequestProgress], Reply],
+) -> Response:
+    """The reply to a request that only loads a model: one object, as Ollama has it.
+
+    A client that streams and asked what it waits for gets lines of that before it.
+
+    Raises:
+        EngineError: it cannot be loaded.
+    """
+
+    async def replies() -> AsyncGenerator[Reply, None]:
+        await load()
+        yield loaded()
+
+    async def collect(whole: AsyncGenerator[Reply, None]) -> Reply:
+        return await anext(whole)
+
+    tells = stream is not False and asked_progress() is not None
+    return await reply_with(request, replies(), stream=tells, collect=collect, waiting=waiting)
+
+
+def waiting_facts(progress: RequestProgress) -> types.AnswerFacts:
+    """The member `olm` of an object that tells what the client waits for."""
+    return types.AnswerFacts(progress=progress)
+
+
 def parts_of(events: Iterable[OutputEvent]) -> tuple[str, str, list[types.ReplyToolCall]]:
     """The answer's text in events, what the model thinks, and the calls that they complete."""
     text = thought = ""
@@ -57,12 +93,12 @@ def _reply_call(call: ToolCall) -> types.ReplyToolCall:
     return types.ReplyToolCall(id=call.id, function=function)
 
 
-def dropped(event: Finished) -> types.Dropped | None:
+def dropped(event: Finished) -> types.AnswerFacts | None:
     """What a request lost to a context that was too short; None: nothing."""
     counts = (event.dropped_turns, event.dropped_tokens, event.shifted_tokens)
     if not any(counts):
         return None
-    return types.Dropped(
+    return types.AnswerFacts(
         dropped_messages=event.dropped_turns,
         dropped_prompt_tokens=event.dropped_tokens,
         shifted_tokens=event.shifted_tokens,

@@ -4,6 +4,7 @@ Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-com
 """
 
 from collections.abc import AsyncGenerator
+from functools import partial
 
 import msgspec
 from starlette.requests import Request
@@ -11,6 +12,7 @@ from starlette.responses import Response
 
 from olmkit.engine.api.checks import (
     CommonParameters,
+    check_images,
     common_parameters,
     find_model,
     overflow_of,
@@ -25,12 +27,14 @@ from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import (
     debug_reply,
     ending,
+    load_reply,
     logprobs,
     parts_of,
+    waiting_facts,
 )
 from olmkit.engine.api.native.types import GenerateReply, GenerateRequest
 from olmkit.engine.api.state import Api, api_of
-from olmkit.engine.api.streams import json_reply, reply_with, until_disconnect
+from olmkit.engine.api.streams import json_reply, reply_with
 from olmkit.engine.chat.conversation import Conversation, Message, Think
 from olmkit.engine.chat.output.formats import PLAIN
 from olmkit.engine.errors import InvalidRequest
@@ -38,23 +42,27 @@ from olmkit.engine.inference import inference
 from olmkit.engine.inference.answering import AnswerRequest, Output, answer
 from olmkit.engine.inference.inference import CompletionRequest, Finished, History
 from olmkit.engine.models.spec import ModelSpec
+from olmkit.engine.telemetry.requestprogress import RequestProgress
 
 
 async def generate(request: Request) -> Response:
     """Answer a prompt; load or unload the model when there is none."""
     api, body = api_of(request), await decode_body(request, GenerateRequest)
     common = common_parameters(body)
+    check_images(body.images)
     spec = await find_model(api, common.name, not_found=f"model '{common.name}' not found")
     is_empty = not body.prompt and not body.images
     if is_empty and common.keep_alive_s == 0:
         api.services.pool.unload(spec.model_key)
-        return _idle_reply(common, "unload")
+        return json_reply(_idle(common, "unload"))
     think = await _check(api, body, common, spec)
     options = common.options(spec)
+    waiting = partial(_waiting, common.name)
     if is_empty:
-        loading = inference.load(api.services, spec, options, common.keep_alive_s)
-        await until_disconnect(request.receive, loading)
-        return _idle_reply(common, "load")
+        loading = partial(inference.load, api.services, spec, options, common.keep_alive_s)
+        return await load_reply(
+            request, loading, partial(_idle, common, "load"), stream=body.stream, waiting=waiting
+        )
     if body.debug_render_only:
         return debug_reply(common.name, {"response": ""}, await _render(api, spec, body, think))
     overflow = overflow_of(api, truncate=body.truncate, shift=body.shift)
@@ -85,6 +93,7 @@ async def generate(request: Request) -> Response:
         stream=body.stream is not False,
         collect=_collect,
         headers=schema_headers(common.ignored),
+        waiting=waiting,
     )
 
 
@@ -144,11 +153,19 @@ def _history(api: Api, spec: ModelSpec, body: GenerateRequest, think: Think) -> 
     )
 
 
-def _idle_reply(common: CommonParameters, reason: str) -> Response:
-    return json_reply(
-        GenerateReply(
-            model=common.name, created_at=types.now(), response="", done=True, done_reason=reason
-        )
+def _idle(common: CommonParameters, reason: str) -> GenerateReply:
+    return GenerateReply(
+        model=common.name, created_at=types.now(), response="", done=True, done_reason=reason
+    )
+
+
+def _waiting(name: str, progress: RequestProgress) -> GenerateReply:
+    return GenerateReply(
+        model=name,
+        created_at=types.now(),
+        response="",
+        done=False,
+        olm=waiting_facts(progress),
     )
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 import msgspec
 
+from olmkit.engine.telemetry.requestprogress import RequestProgress
+
 
 class Request(msgspec.Struct, kw_only=True, frozen=True):
     """What all request bodies are."""
@@ -309,6 +311,15 @@ class Dropped(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Tokens forgotten while the answer was written."""
     truncated_inputs: int = 0
     """Texts to embed that lost their end."""
+    truncated_indices: list[int] = []
+    """Which of the texts those are, counted from 0."""
+
+
+class AnswerFacts(Dropped, kw_only=True, frozen=True, omit_defaults=True):
+    """What olm tells of an answer beside Ollama's members."""
+
+    progress: RequestProgress | None = None
+    """Before the answer begins, where the request's header `X-Olm-Progress` asks for it."""
 
 
 class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -330,7 +341,7 @@ class GenerateReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=Tru
     eval_count: int = 0
     eval_duration: int = 0
     logprobs: list[TokenLogprob] = []
-    olm: Dropped | None = None
+    olm: AnswerFacts | None = None
 
 
 class ChatReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
@@ -349,7 +360,7 @@ class ChatReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     eval_count: int = 0
     eval_duration: int = 0
     logprobs: list[TokenLogprob] = []
-    olm: Dropped | None = None
+    olm: AnswerFacts | None = None
 
 
 class EmbedReply(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from olmkit.engine.api.checks import refuse_image_address
 from olmkit.engine.chat.conversation import (
     Message,
     Part,
@@ -109,11 +110,7 @@ def _part(part: Any, place: str) -> Part:
 def _image(address: Any) -> bytes:
     if not isinstance(address, str):
         raise InvalidRequest("invalid image input", field="messages")
-    if address.startswith(("http://", "https://")):
-        raise InvalidRequest(
-            "image URLs are not currently supported, please use base64 encoded data instead",
-            field="messages",
-        )
+    refuse_image_address(address)
     for prefix in _IMAGE_PREFIXES:
         if address.startswith(prefix):
             return decoded(address[len(prefix) :], "image")

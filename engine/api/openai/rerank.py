@@ -171,8 +171,7 @@ async def _ranked(api: Api, wanted: Ranking, began_ns: int) -> Ranks:
             return reply.scores, reply.prompt_tokens, load_ns
         except ContextExceeded as error:
             raise InvalidRequest(
-                "the query and a document exceed the context length "
-                f"({error.given_tokens} tokens, {error.limit_tokens} fit)",
+                f"the query and a document exceed the context length {error.numbers('documents')}",
                 field="documents",
                 hint="truncate: true cuts documents",
             ) from error

@@ -37,7 +37,7 @@ from olmkit.engine.api.streams import json_reply, until_disconnect
 from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference.answering import AnswerRequest
-from olmkit.engine.inference.inference import EndReason, Finished, PromptCounts
+from olmkit.engine.inference.inference import Finished, PromptCounts
 
 _TRUNCATION: Final = {"auto": True, "disabled": False}
 DEFAULT_PAGE: Final = 20
@@ -138,7 +138,7 @@ class _Reply:
     def object(self, status: str, *, error: dict[str, Any] | None = None) -> dict[str, Any]:
         """The response as it is now."""
         body, end = self.body, self.end
-        is_cut = end is not None and end.reason is EndReason.LENGTH
+        is_cut = end is not None and end.is_cut
         details = {"reason": "max_output_tokens"} if is_cut else None
         return {
             "id": self.id,
@@ -179,7 +179,7 @@ class _Reply:
 
     def finish(self, end: Finished) -> Iterator[Told]:
         """See `Assembly`."""
-        yield from self.items.close(is_cut=end.reason is EndReason.LENGTH)
+        yield from self.items.close(is_cut=end.is_cut)
         self.end = end
         whole = self.object(self.status)
         if self.keeper is not None:
@@ -190,7 +190,7 @@ class _Reply:
     def status(self) -> str:
         """What became of the response."""
         assert self.end is not None
-        return "incomplete" if self.end.reason is EndReason.LENGTH else "completed"
+        return "incomplete" if self.end.is_cut else "completed"
 
 
 def _usage(end: Finished) -> dict[str, Any]:

@@ -2,11 +2,9 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
-from olmkit.engine.inference.inference import EndReason, Finished, TokenLogprob
-
-_REASONS: Final = {EndReason.STOP: "stop", EndReason.LENGTH: "length"}
+from olmkit.engine.inference.inference import Finished, TokenLogprob
 
 
 def new_id(prefix: str) -> str:
@@ -15,10 +13,10 @@ def new_id(prefix: str) -> str:
 
 
 def finish_reason(end: Finished, has_calls: bool) -> str:
-    """Why an answer ended; other ends than OpenAI's keep their own word."""
-    if has_calls and end.reason is EndReason.STOP:
-        return "tool_calls"
-    return _REASONS.get(end.reason, str(end.reason))
+    """Why an answer ended, in OpenAI's words alone: clients refuse replies with any other."""
+    if end.is_cut:
+        return "length"
+    return "tool_calls" if has_calls else "stop"
 
 
 def usage(ends: Sequence[Finished]) -> dict[str, Any]:

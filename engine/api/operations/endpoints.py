@@ -81,6 +81,11 @@ class Endpoint:
     streams: str = ""
     """The media type of a streamed reply; empty: it never streams."""
 
+    @property
+    def tells_progress(self) -> bool:
+        """Whether a stream tells what its client waits for, where `X-Olm-Progress` asks for it."""
+        return bool(self.streams) and self.need is Need.INFER
+
 
 def _of(
     path: str, handler: Handler, methods: str, need: Need, body: Body | None = None, **more: Any

@@ -10,7 +10,13 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from olmkit.engine.api.operations.replyheaders import PRIORITY, REQUEST_ID, TIMEOUT, headers_of
+from olmkit.engine.api.operations.replyheaders import (
+    PRIORITY,
+    PROGRESS,
+    REQUEST_ID,
+    TIMEOUT,
+    headers_of,
+)
 from olmkit.engine.api.streams import BODY_SEND
 from olmkit.engine.configuration.settingreader import DEBUG
 from olmkit.engine.telemetry.eventlog import EventLog, Fact
@@ -49,6 +55,7 @@ class Observer:
         given = Headers(scope=scope)
         record = begin_record(given.get(REQUEST_ID))
         record.priority, record.timeout = given.get(PRIORITY), given.get(TIMEOUT)
+        record.wants_progress = given.get(PROGRESS)
         if self._tracing is not None:
             record.trace = self._tracing.request(scope["method"], scope["path"], given)
         scope[BODY_SEND] = send

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 import olmkit
+from olmkit.engine.api.operations.replyheaders import PROGRESS
 
 if TYPE_CHECKING:
     from olmkit.engine.api.operations.endpoints import Endpoint
@@ -68,6 +69,15 @@ _ERRORS: Final = {
             "request_id": {"type": ["string", "null"]},
         },
     },
+}
+_PROGRESS_PARAMETER: Final[dict[str, Any]] = {
+    "name": PROGRESS,
+    "in": "header",
+    "required": False,
+    "schema": {"type": "boolean", "default": False},
+    "description": "Whether a stream tells how far the load of the model and the reading of the"
+    " prompt are, before its answer begins: native ones in objects whose `olm` has `progress`,"
+    ' others in comments, `: {"progress": …}`. Errors after the first such word have status 200.',
 }
 _ERRORS_OF_ROUTES: Final = {"Operations": "Native"}
 
@@ -123,12 +133,14 @@ def _operation(endpoint: "Endpoint", method: str) -> dict[str, Any]:
     }
     if rest:
         operation["description"] = _one_line(rest)
-    variables = _VARIABLE.findall(endpoint.path)
-    if variables:
-        operation["parameters"] = [
-            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
-            for name in variables
-        ]
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in _VARIABLE.findall(endpoint.path)
+    ]
+    if endpoint.tells_progress:
+        parameters.append(_PROGRESS_PARAMETER)
+    if parameters:
+        operation["parameters"] = parameters
     if method != "HEAD" and (endpoint.body is not None or endpoint.takes):
         schema = _reference(endpoint.body) if endpoint.body else {}
         media_type = endpoint.takes or "application/json"

@@ -36,6 +36,7 @@ from olmkit.engine.runner.bindings.model import Adapter, Model, Offload, free_ad
 from olmkit.engine.runner.bindings.quantizer import quantize
 from olmkit.engine.runner.bindings.remotedevices import add_servers
 from olmkit.engine.runner.bindings.sampler import Candidates, DrySampler, Sampler
+from olmkit.engine.runner.bindings.shortlist import Shortlist
 
 __all__ = [
     "MOST_SEQUENCES",
@@ -54,6 +55,7 @@ __all__ = [
     "Offload",
     "Pooling",
     "Sampler",
+    "Shortlist",
     "add_servers",
     "can_allocate",
     "devices",

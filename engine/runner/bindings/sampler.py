@@ -18,6 +18,10 @@ class Sampler:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
+        self._lowered_tokens = 0
+        """Biases that push tokens down, where nothing else is in the chain yet; -1: more is."""
+        self.looked_at_tokens = 0
+        """The likeliest so many tokens are all that a choice depends on; 0: it may be on any."""
 
     def close(self) -> None:
         """Frees the chain."""
@@ -25,7 +29,11 @@ class Sampler:
             api.llama_sampler_free(self._chain)
             self._chain = None
 
-    def _add(self, sampler: object) -> None:
+    def _add(self, sampler: object, *, keeps_tokens: int = 0) -> None:
+        """Appends a sampler; `keeps_tokens`: it keeps only so many of the likeliest tokens."""
+        if self._lowered_tokens >= 0:
+            self.looked_at_tokens = keeps_tokens and keeps_tokens + self._lowered_tokens
+            self._lowered_tokens = -1
         api.llama_sampler_chain_add(self._chain, sampler)
 
     def add_logit_bias(self, biases: Mapping[int, float]) -> None:
@@ -34,7 +42,10 @@ class Sampler:
         for row, (token, bias) in zip(rows, biases.items(), strict=True):
             row.token, row.bias = token, bias
         size = self._model.vocabulary_tokens
+        lowered_tokens = self._lowered_tokens
         self._add(api.llama_sampler_init_logit_bias(size, len(biases), rows))
+        if lowered_tokens >= 0 and all(bias <= 0 for bias in biases.values()):
+            self._lowered_tokens = lowered_tokens + len(biases)
 
     def add_penalties(
         self, *, last_tokens: int, repeat: float, frequency: float, presence: float
@@ -45,7 +56,7 @@ class Sampler:
 
     def add_top_k(self, count: int) -> None:
         """Keeps the likeliest tokens."""
-        self._add(api.llama_sampler_init_top_k(count))
+        self._add(api.llama_sampler_init_top_k(count), keeps_tokens=count)
 
     def add_typical(self, probability: float) -> None:
         """Keeps locally typical tokens."""
@@ -97,7 +108,7 @@ class Sampler:
 
     def add_greedy(self) -> None:
         """Ends the chain: takes the likeliest token."""
-        self._add(api.llama_sampler_init_greedy())
+        self._add(api.llama_sampler_init_greedy(), keeps_tokens=1)
 
     def accept(self, token: int) -> None:
         """Tells the penalties of a token that `sample` did not sample."""

@@ -16,7 +16,7 @@ Knows nothing of batches and slots.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from olmkit.engine.runner.bindings import Candidates, Context, Model, Sampler
+from olmkit.engine.runner.bindings import Candidates, Context, Model, Sampler, Shortlist
 from olmkit.engine.runner.constraints.grammars import check_constraint, grammar_of, invalid, refused
 from olmkit.engine.runner.constraints.rehearsal import (
     RehearsalCancelled,
@@ -86,6 +86,7 @@ class _Desk:
         import numpy as np
 
         self._size = model.vocabulary_tokens
+        self._shortlist = Shortlist(self._size)
         self._candidates = Candidates(self._size)
         fields = [("id", np.int32), ("logit", np.float32), ("probability", np.float32)]
         self._rows = np.frombuffer(self._candidates.memory, dtype=fields)
@@ -93,6 +94,9 @@ class _Desk:
 
     def pick(self, sampler: Sampler, context: Context, index: int) -> int:
         """A token out of all, without accepting it."""
+        token = self._shortlist.choose(sampler, context, index)
+        if token is not None:
+            return token
         self._rows["id"] = self._every
         self._rows["logit"] = self._logits(context, index)
         return sampler.choose(self._candidates, self._size)

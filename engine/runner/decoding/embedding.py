@@ -89,8 +89,8 @@ class _Job:
     vectors: list[bytes]
     missing: int
     prompt_tokens: int
-    truncated: int = 0
-    """How many of its texts lost their end."""
+    truncated: list[int]
+    """Which of its texts lost their end."""
 
 
 @dataclass(slots=True, eq=False)
@@ -109,7 +109,7 @@ class _Unread:
 
     request: Embedding | Ranking
     texts: list[list[int]] = field(default_factory=list)
-    truncated: int = 0
+    truncated: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -165,7 +165,9 @@ class Embedder:
         if count * (4 * self._dimensions + 8) > MAX_FRAME_BYTES // 2:
             raise RequestFailed(FailureKind.BAD_REQUEST, f"{count} inputs are too many at once")
         if not count:
-            return [self._reply(_Job(request, vectors=[], missing=0, prompt_tokens=0))]
+            return [
+                self._reply(_Job(request, vectors=[], missing=0, prompt_tokens=0, truncated=[]))
+            ]
         self._unread.append(_Unread(request))
         return []
 
@@ -222,6 +224,8 @@ class Embedder:
                         break
             except RequestFailed as error:
                 self._unread.popleft()
+                if len(wanted) > 1 and not request.truncate:
+                    error.input_index = len(texts)
                 return [error.reply(request.id)]
             if len(texts) < len(wanted):
                 return []
@@ -241,7 +245,8 @@ class Embedder:
         request = unread.request
         if isinstance(request, Embedding):
             tokens, is_cut = self._tokens(text, limit, truncate=request.truncate)
-            unread.truncated += is_cut
+            if is_cut:
+                unread.truncated.append(len(unread.texts))
             return tokens
         query = _bounded(request.query, limit, truncate=False)
         document = _bounded(text, limit, truncate=request.truncate)
@@ -345,7 +350,7 @@ class Embedder:
             vectors=job.vectors,
             dimensions=self._dimensions,
             prompt_tokens=tokens,
-            truncated_inputs=job.truncated,
+            truncated=job.truncated,
         )
 
     def _jobs(self, inputs: "deque[_Input] | list[_Input]") -> list[_Job]:

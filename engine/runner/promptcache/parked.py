@@ -28,7 +28,9 @@ WORTH: Final = 10
 """How many times what a copy takes computing must take: most texts are never asked for again, and
 everybody waits for the copy."""
 TRIED_AGAIN_AFTER: Final = 200
-"""Copies left out for their cost."""
+"""Once copies turned out dear, one is made again after so many times what it takes: cells that lie
+apart cost a graphics card a hundred milliseconds, and hundreds of idle ones may be looked at.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +73,15 @@ class CopyPace:
 
     def __init__(self) -> None:
         self._token_ns = 0.0
-        self._left_out = 0
+        self._recorded_ns = 0
 
-    def record(self, tokens: int, elapsed_ns: int) -> None:
-        """Records a copy."""
+    def record(self, tokens: int, elapsed_ns: int, *, now_ns: int) -> None:
+        """Records a copy that ended now, by `time.monotonic_ns`."""
         token_ns = elapsed_ns / tokens
         self._token_ns = 0.5 * (self._token_ns + token_ns) if self._token_ns else token_ns
+        self._recorded_ns = now_ns
 
-    def is_worth(self, tokens: int, computing_ns: float | None) -> bool:
+    def is_worth(self, tokens: int, computing_ns: float | None, *, now_ns: int) -> bool:
         """Whether a copy is likely much cheaper than `computing_ns`, or cheap altogether.
 
         Now and then one is made all the same: how cells lie apart changes, and its cost with it.
@@ -87,11 +90,7 @@ class CopyPace:
         is_cheaper = computing_ns is None or WORTH * copying_ns <= computing_ns
         if is_cheaper or copying_ns <= CHEAP_NS:
             return True
-        self._left_out += 1
-        if self._left_out < TRIED_AGAIN_AFTER:
-            return False
-        self._left_out = 0
-        return True
+        return now_ns - self._recorded_ns >= TRIED_AGAIN_AFTER * copying_ns
 
 
 class ParkedStates:
@@ -134,7 +133,8 @@ class ParkedStates:
             if known.tokens == text or (self._reach.is_full and _begins(known.tokens, text)):
                 self._touch(known)
                 return True
-        if not self._copies.is_worth(len(tokens), self._computing_ns(len(tokens))):
+        computing_ns, now_ns = self._computing_ns(len(tokens)), time.monotonic_ns()
+        if not self._copies.is_worth(len(tokens), computing_ns, now_ns=now_ns):
             return False
         size_bytes = self._context.state_bytes(sequence)
         if size_bytes > self._budget_bytes:
@@ -155,7 +155,8 @@ class ParkedStates:
             state = self._context.sequence_state(sequence)
         except (NativeError, MemoryError):
             return False
-        self._copies.record(len(tokens), time.monotonic_ns() - started_ns)
+        ended_ns = time.monotonic_ns()
+        self._copies.record(len(tokens), ended_ns - started_ns, now_ns=ended_ns)
         self._states.append(
             Parked(tokens=text, first_position=first_position, variant=variant, state=state)
         )

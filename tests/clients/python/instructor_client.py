@@ -4,6 +4,7 @@ import conversation
 import instructor
 import openai
 from instructor.core.exceptions import InstructorRetryException
+from pydantic import BaseModel
 
 server = openai.OpenAI(base_url=f"{conversation.URL}/v1", api_key="none", max_retries=0)
 request = {
@@ -31,4 +32,24 @@ try:
     strict.create(**request | {"model": conversation.ABSENT})
 except InstructorRetryException as error:
     found["error"] = {"text": str(error), "status": error.__cause__.status_code}
+
+
+class Story(BaseModel):
+    """A story, for which no end is set."""
+
+    title: str
+    text: str
+
+
+endless = {
+    "messages": [{"role": "user", "content": conversation.STORY}],
+    "response_model": Story,
+    "max_tokens": conversation.ENDLESS_TOKENS,
+}
+# It takes a stream in to its end before it gives of it: what it can do is to wait no longer.
+try:
+    strict.create(**request | endless, timeout=1)
+except InstructorRetryException as error:
+    found["cancelled with"] = type(error.__cause__).__name__
+found["after cancel"] = strict.create(**request).colour
 conversation.report(found)

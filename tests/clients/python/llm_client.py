@@ -8,12 +8,17 @@ import conversation
 os.environ["OLLAMA_HOST"] = conversation.URL
 os.environ["LLM_USER_PATH"] = tempfile.mkdtemp()
 import llm
+import ollama
 
+server = ollama.Client(conversation.URL)
+server.create(conversation.ABSENT, from_=conversation.CHAT_MODEL, system="Be brief.")
 # It knows the models that the server lists, by what the server says that they can do.
 found: dict[str, object] = {
     "list": sorted(model.model_id for model in llm.get_models()),
     "embedding models": sorted(model.model_id for model in llm.get_embedding_models()),
 }
+gone = llm.get_model(f"ollama/{conversation.ABSENT}")
+server.delete(conversation.ABSENT)
 model = llm.get_model(f"ollama/{conversation.CHAT_MODEL}")
 short = {"temperature": 0, "num_predict": conversation.TOKENS}
 whole = model.prompt(conversation.QUESTION, stream=False, **short)
@@ -32,6 +37,11 @@ found["structured"] = conversation.Choice.model_validate_json(chosen).colour
 
 embedding = llm.get_embedding_model(f"ollama/{conversation.EMBEDDING_MODEL}")
 found["embed"] = [len(vector) for vector in embedding.embed_multi(conversation.TEXTS)]
+
+try:
+    gone.prompt(conversation.QUESTION, num_predict=1).text()
+except ollama.ResponseError as error:
+    found["error"] = {"text": str(error), "status": error.status_code}
 
 stream = iter(model.prompt(conversation.STORY, num_predict=conversation.ENDLESS_TOKENS))
 found["cancelled after"] = next(stream)

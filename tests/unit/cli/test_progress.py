@@ -3,9 +3,16 @@
 import io
 import json
 
-from olmkit.cli.screen.progress import Bar, PlainDisplay, ProgressStyle, Spinner, progress_display
+from olmkit.cli.screen.progress import (
+    Bar,
+    PatientSpinner,
+    PlainDisplay,
+    ProgressStyle,
+    Spinner,
+    progress_display,
+)
 from olmkit.cli.screen.terminal import Terminal, visible
-from olmkit.engine.client.replies import Progress
+from olmkit.engine.client.replies import Progress, Wait
 
 
 def test_a_bar_fills_the_line_and_never_goes_back() -> None:
@@ -57,6 +64,19 @@ def test_a_spinner_turns_until_it_is_done() -> None:
     assert spinner.line(80, 0.11) == "writing manifest ⠙"
     spinner.finish()
     assert spinner.line(80, 0.2) == "writing manifest "
+
+
+def test_what_is_waited_for_is_told_once_it_takes_long() -> None:
+    spinner = PatientSpinner(began_s=10.0)
+    assert spinner.line(80, 10.0) == "⠋"
+    spinner.tell(Wait(phase="load", fraction=0.429))
+    assert spinner.line(80, 10.4) == "⠼"
+    assert spinner.line(80, 10.5) == "loading the model 42% ⠴"
+    spinner.tell(Wait(phase="prompt", fraction=0))
+    assert spinner.line(80, 10.5) == "reading the prompt 0% ⠴"
+    assert spinner.line(10, 10.5) == "reading t…"
+    spinner.tell(Wait(phase="something newer", fraction=0.5))
+    assert spinner.line(80, 11.0) == "⠋"
 
 
 def test_without_a_terminal_each_change_is_a_plain_line() -> None:
