@@ -4,7 +4,9 @@ Help and errors are plain text, worded as Docker words them. Click lives inside 
 0.26; the pin on typer in pyproject.toml covers the private import.
 """
 
+import gc
 import re
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -76,13 +78,42 @@ COMMANDS: Final = {
 ALIASES: Final = {"list": "ls", "images": "ls", "rmi": "rm", "start": "serve"}
 CONTEXT: Final = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
+CLICK_COLUMNS: Final = 50
+LEAST_COLUMNS: Final = 20
+
 
 def is_option(param: object) -> TypeGuard[TyperOption]:
     """Whether a parameter is a flag or option, not an argument."""
     return isinstance(param, TyperOption)
 
 
-class Command(TyperCommand):
+class Explained(ClickCommand):
+    """A command whose `--help` is written as all other data is, and fits narrow terminals."""
+
+    def get_help(self, ctx: Context) -> str:
+        """The help, no wider than the terminal: Click's own is never narrower than 50 columns."""
+        columns = shutil.get_terminal_size().columns
+        if ctx.terminal_width is None and columns - 2 < CLICK_COLUMNS:
+            ctx.terminal_width = max(columns - 2, LEAST_COLUMNS)
+        return super().get_help(ctx)
+
+    def get_help_option(self, ctx: Context) -> TyperOption | None:
+        """The option `--help`."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _show_help
+        return option
+
+
+def _show_help(ctx: Context, _: object, is_asked: bool) -> None:
+    if is_asked and not ctx.resilient_parsing:
+        from olmkit.cli.screen.terminal import Terminal
+
+        Terminal().data(ctx.get_help() + "\n")
+        ctx.exit()
+
+
+class Command(Explained, TyperCommand):
     """A command that takes `--flag=false` and counts its arguments as Docker does."""
 
     allow_extra_args = True
@@ -102,6 +133,15 @@ class Command(TyperCommand):
         if rest:
             raise self._wrong_count(ctx)
         return rest
+
+    def invoke(self, ctx: Context) -> Any:
+        """Run the command, with the collector that `main` turned off for the imports.
+
+        What they made stays to the end, so it is never looked through.
+        """
+        gc.freeze()
+        gc.enable()
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """`[OPTIONS] MODEL [PROMPT]...`: arguments as their metavars say, no braces."""
@@ -125,7 +165,7 @@ class Command(TyperCommand):
         for title, rows in sections.items():
             if rows:
                 with formatter.section(title):
-                    formatter.write_dl(rows)
+                    _explain(formatter, rows)
 
     def _plain_flags(self, args: list[str]) -> list[str]:
         """`--flag=true` as `--flag`; `--flag=false` as `--no-flag` or, without one, nothing."""
@@ -164,6 +204,12 @@ class Command(TyperCommand):
         return UsageError(f"'{ctx.command_path}' {rule}", hint=_usage_hint(ctx))
 
 
+def _explain(formatter: HelpFormatter, rows: Sequence[tuple[str, str]]) -> None:
+    """Names beside what they mean; on a narrow terminal, long ones above it."""
+    is_narrow = formatter.width < CLICK_COLUMNS
+    formatter.write_dl(rows, col_max=12 if is_narrow else 30)
+
+
 def _arguments(count: int) -> str:
     return "1 argument" if count == 1 else f"{count} arguments"
 
@@ -173,7 +219,7 @@ def _usage_hint(ctx: Context) -> str:
     return f"usage: {usage}"
 
 
-class LazyGroup(TyperGroup):
+class LazyGroup(Explained, TyperGroup):
     """Imports the one command of the table above that is asked for."""
 
     def list_commands(self, ctx: Context) -> list[str]:
@@ -188,7 +234,7 @@ class LazyGroup(TyperGroup):
     def format_commands(self, ctx: Context, formatter: HelpFormatter) -> None:
         """The table, without importing any command."""
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            _explain(formatter, list(COMMANDS.items()))
 
     def resolve_command(
         self, ctx: Context, args: list[str]
@@ -254,13 +300,15 @@ def _root(
 
     `olm run MODEL` starts a chat, and the daemon if none runs yet.
     """
+    from olmkit.cli.screen.terminal import Terminal
+
     if version:
-        typer.echo(f"olm version {__version__}")
+        Terminal().data(f"olm version {__version__}\n")
         raise typer.Exit
     if ctx.invoked_subcommand is None:
         if sys.stdin.isatty() and sys.stdout.isatty():
             raise typer.Exit(_menu())
-        typer.echo(ctx.get_help())
+        Terminal().data(ctx.get_help() + "\n")
 
 
 def _menu() -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from olmkit.cli.errors import CliError
+from olmkit.cli.errors import CliError, NotFound
 
 
 def typed_status(path: Path) -> os.stat_result | None:
@@ -26,10 +26,29 @@ def typed_status(path: Path) -> os.stat_result | None:
 
 
 @contextmanager
+def read_errors(path: Path | str) -> Iterator[None]:
+    """A block that reads the file.
+
+    Raises:
+        NotFound: it is not there.
+        CliError: the system lets it not be read.
+    """
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise NotFound(f"no such file: {path}") from error
+    except OSError as error:
+        raise CliError(f"cannot read {path}: {_reason(error)}") from error
+
+
+@contextmanager
 def write_errors(path: Path | str) -> Iterator[None]:
     """A block that writes the file. Raises: CliError: the system lets it not be written."""
     try:
         yield
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CliError(f"cannot write {path}: {reason}") from error
+        raise CliError(f"cannot write {path}: {_reason(error)}") from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from olmkit.cli.errors import CliError, NotFound
-from olmkit.cli.screen.progress import ProgressDisplay, progress_display
+from olmkit.cli.screen.progress import ProgressDisplay, ProgressStyle, progress_display
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.typedpaths import read_errors
 from olmkit.engine.client import Client
 from olmkit.engine.client.replies import Progress
 from olmkit.engine.client.storereplies import load as load_archive
@@ -25,6 +25,7 @@ def load_from(
     name: str = "",
     only: str = "",
     quiet: bool = False,
+    progress: ProgressStyle = ProgressStyle.AUTO,
 ) -> list[str]:
     """Loads a file or folder, or stdin for no path; returns the names of the models.
 
@@ -33,7 +34,7 @@ def load_from(
     """
     with (
         _opened(path, terminal) as (pieces, size_bytes),
-        progress_display(terminal, quiet=quiet) as display,
+        progress_display(terminal, quiet=quiet, style=progress) as display,
     ):
         shown = _shown(pieces, size_bytes, path or "stdin", display)
         return load_archive(
@@ -56,27 +57,19 @@ def _opened(path: str, terminal: Terminal) -> Iterator[tuple[Iterator[bytes], in
 
         yield folder_archive(Path(path)), None
         return
-    try:
-        with open(path, "rb", buffering=0) as file:
-            found = os.fstat(file.fileno())
-            size_bytes = found.st_size if stat.S_ISREG(found.st_mode) else None
-            yield _pieces(file, path), size_bytes
-    except FileNotFoundError as error:
-        raise NotFound(f"no such file: {path}") from error
-    except OSError as error:
-        raise _unreadable(path, error) from error
+    with read_errors(path), open(path, "rb", buffering=0) as file:
+        found = os.fstat(file.fileno())
+        size_bytes = found.st_size if stat.S_ISREG(found.st_mode) else None
+        yield _pieces(file, path), size_bytes
 
 
 def _pieces(file: BinaryIO, name: str) -> Iterator[bytes]:
-    try:
-        while piece := file.read(PIECE_BYTES):
-            yield piece
-    except OSError as error:
-        raise _unreadable(name, error) from error
-
-
-def _unreadable(name: str, error: OSError) -> CliError:
-    return CliError(f"cannot read {name}: {(error.strerror or str(error)).lower()}")
+    while True:
+        with read_errors(name):
+            piece = file.read(PIECE_BYTES)
+        if not piece:
+            return
+        yield piece
 
 
 def _shown(

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from olmkit.cli.building.handover import hand_over
-from olmkit.cli.screen.progress import progress_display
+from olmkit.cli.screen.progress import ProgressStyle, progress_display
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.engine.client import Client
 
@@ -20,6 +20,8 @@ def build_model(
     parts: "Parts",
     options: Mapping[str, object],
     terminal: Terminal,
+    *,
+    progress: ProgressStyle = ProgressStyle.AUTO,
 ) -> None:
     """Hands the files over and creates the model, with progress on stderr.
 
@@ -27,7 +29,7 @@ def build_model(
     """
     from olmkit.cli.building.modelfiles import create_request
 
-    with progress_display(terminal) as display:
+    with progress_display(terminal, style=progress) as display:
         body = create_request(name, modelfile, parts, lambda path: hand_over(client, path, display))
         for event in client.create({**body, **options}):
             display.show(event)

@@ -3,8 +3,9 @@
 import json
 from typing import Final
 
-from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.errors import CliError, UsageError
 from olmkit.cli.screen.terminal import Terminal
+from olmkit.cli.typedpaths import read_errors
 
 MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 
@@ -28,16 +29,12 @@ def read_json(file: str, terminal: Terminal) -> object:
 
 def read_file(file: str, terminal: Terminal) -> bytes:
     """The bytes of a file of bounded size. Raises: NotFound, CliError."""
-    try:
+    with read_errors(file):
         if file == "-":
             raw = terminal.stdin.buffer.read(MAX_FILE_BYTES + 1)
         else:
             with open(file, "rb") as stream:
                 raw = stream.read(MAX_FILE_BYTES + 1)
-    except FileNotFoundError as error:
-        raise NotFound(f"no such file: {file}") from error
-    except OSError as error:
-        raise CliError(f"cannot read {file}: {(error.strerror or '').lower()}") from error
     if len(raw) > MAX_FILE_BYTES:
         raise CliError(f"{shown(file)} is longer than {MAX_FILE_BYTES // 2**20} MiB")
     return bytes(raw)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from olmkit.cli.errors import CliError
-from olmkit.cli.typedpaths import typed_status
+from olmkit.cli.typedpaths import read_errors, typed_status
 
 MAX_FILE_BYTES: Final = 100 * 1024 * 1024
 MAX_TEXT_BYTES: Final = 1024 * 1024
@@ -78,14 +78,12 @@ def insert_texts(prompt: str) -> tuple[str, list[str]]:
 
 def _read_text(path: Path) -> str:
     """The text of a file, with a line end. Raises: CliError."""
+    with read_errors(path), open(path, "rb") as file:
+        raw = file.read(MAX_TEXT_BYTES + 1)
+    if len(raw) > MAX_TEXT_BYTES:
+        raise CliError(f"{path} is larger than the limit of 1 MB")
     try:
-        with open(path, "rb") as file:
-            raw = file.read(MAX_TEXT_BYTES + 1)
-        if len(raw) > MAX_TEXT_BYTES:
-            raise CliError(f"{path} is larger than the limit of 1 MB")
         text = raw.decode("utf-8")
-    except OSError as error:
-        raise CliError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
     except UnicodeDecodeError as error:
         raise CliError(f"{path} is no text in UTF-8") from error
     return text if text.endswith("\n") else f"{text}\n"
@@ -93,12 +91,10 @@ def _read_text(path: Path) -> str:
 
 def read_media(path: Path) -> Attachment:
     """An image or sound. Raises: CliError: it cannot be read, is too large, or is neither."""
-    try:
+    with read_errors(path):
         if os.stat(path).st_size > MAX_FILE_BYTES:
             raise CliError(f"{path} is larger than the limit of 100 MB")
         raw = path.read_bytes()
-    except OSError as error:
-        raise CliError(f"cannot read {path}: {(error.strerror or '').lower()}") from error
     kind = sniff(raw)
     if kind is None:
         raise CliError(f"{path} is no JPEG, PNG, WebP or WAV file")

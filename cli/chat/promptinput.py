@@ -1,5 +1,6 @@
 """The prompt of one answer: standard input, then the words of the command line."""
 
+from collections.abc import Iterable
 from typing import Final
 
 from olmkit.cli.errors import CliError, UsageError
@@ -13,8 +14,9 @@ def join_prompt(terminal: Terminal, words: list[str]) -> str:
 
     Raises:
         CliError: the input is too long or cannot be read.
-        UsageError: it is no text.
+        UsageError: it is no text, or a word is none.
     """
+    require_text(words)
     parts = list(words)
     if terminal.has_input:
         try:
@@ -27,6 +29,18 @@ def join_prompt(terminal: Terminal, words: list[str]) -> str:
         if raw:
             parts.insert(0, _decoded(raw))
     return " ".join(parts)
+
+
+def require_text(words: Iterable[str]) -> None:
+    """Nothing, if words of the command line came in UTF-8. Raises: UsageError."""
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:  # Python has put a surrogate in the byte's place
+            raise UsageError(
+                f"a word is no UTF-8 text: it has the byte {ord(word[error.start]) & 0xFF:#04x}",
+                hint="`iconv -t UTF-8` converts text",
+            ) from error
 
 
 def _decoded(raw: bytes) -> str:

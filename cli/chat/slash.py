@@ -212,7 +212,8 @@ def _found(chat: Chat, name: str) -> ModelDetails | None:
     except ApiError as error:
         if error.status != 404:
             raise
-        chat.say(f"Couldn't find model '{name}'")
+        hint = f", {error.hint}" if error.hint else ""
+        chat.say(f"Couldn't find model '{name}'{hint}")
         return None
 
 

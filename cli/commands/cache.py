@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 from typer import Argument, Option
 
-from olmkit.cli.errors import NotFound, UsageError
+from olmkit.cli.errors import UsageError
 from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
 from olmkit.cli.records.dataform import DataForm, data_form
 from olmkit.cli.records.modellist import age_of
@@ -16,6 +16,7 @@ from olmkit.cli.screen.output import table
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.screen.units import count_text, size_text
 from olmkit.cli.settings import daemon
+from olmkit.cli.typedpaths import read_errors
 from olmkit.engine.client import Client
 from olmkit.engine.client.storereplies import forget_prompts, kept_prompts
 
@@ -106,14 +107,12 @@ def _warm(client: Client, model: str, system: str) -> None:
 
 
 def _text_of(file: Path) -> str:
-    try:
+    with read_errors(file):
         if str(file) == "-":
             raw = sys.stdin.buffer.read(_MOST_PROMPT_BYTES + 1)
         else:
             with open(file, "rb") as source:
                 raw = source.read(_MOST_PROMPT_BYTES + 1)
-    except OSError as error:
-        raise NotFound(f"{file} cannot be read: {error.strerror or error}") from error
     if len(raw) > _MOST_PROMPT_BYTES:
         raise UsageError(f"{file} has over {size_text(_MOST_PROMPT_BYTES)}")
     return raw.decode(errors="replace")

@@ -15,6 +15,7 @@ from olmkit.cli.records.filters import glob
 from olmkit.cli.records.recordlist import Column, RecordList, show_value
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import here, load_settings
+from olmkit.cli.typedpaths import write_errors
 from olmkit.engine.configuration.configedit import (
     given_of,
     parse_value,
@@ -169,24 +170,22 @@ def _change(terminal: Terminal, scope: Scope, key: str, text: str | None) -> Non
         )
     path = _file(scope)
     try:
-        if text is None:
-            if not remove_value(path, key):
-                _reading(known, key)
-                raise NotFound(f"{path} does not set {key!r}")
-        else:
-            value = parse_value(text, _reading(known, key).kind)
-            if scope is Scope.PROJECT and key in PROJECT_ONLY_TRUE and value is False:
-                raise UsageError(f"{key!r} can only be true in a project's file")
-            alone = {"HOME": os.environ.get("HOME", "/")}
-            Settings.from_environment(alone, {key: given_of(key, value)})
-            write_value(path, key, value)
+        with write_errors(path):
+            if text is None:
+                if not remove_value(path, key):
+                    _reading(known, key)
+                    raise NotFound(f"{path} does not set {key!r}")
+            else:
+                value = parse_value(text, _reading(known, key).kind)
+                if scope is Scope.PROJECT and key in PROJECT_ONLY_TRUE and value is False:
+                    raise UsageError(f"{key!r} can only be true in a project's file")
+                alone = {"HOME": os.environ.get("HOME", "/")}
+                Settings.from_environment(alone, {key: given_of(key, value)})
+                write_value(path, key, value)
     except InvalidRequest as error:
         is_value = str(error).startswith("the value: ")
         hint = None if is_value else error.hint
         raise UsageError(str(error).removeprefix("the value: "), hint=hint) from error
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise CliError(f"{path} cannot be written: {reason}") from error
     for name in (f"OLM_{key.upper()}", f"OLLAMA_{key.upper()}"):
         if os.environ.get(name):
             terminal.message(f"warning: {name} is set, and wins over {path}\n")

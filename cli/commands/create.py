@@ -1,12 +1,15 @@
 """`olm create`: builds a model from a Modelfile."""
 
-import json
+import json as jsonlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, NotFound, UsageError
+from olmkit.cli.records.arrived import ARRIVED, show_arrived
+from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
+from olmkit.cli.screen.progress import ProgressOption, ProgressStyle
 from olmkit.cli.screen.terminal import Terminal
 from olmkit.cli.settings import daemon
 
@@ -46,9 +49,9 @@ def create(
     check: Annotated[
         bool, Option("--check", help="Only say what is wrong with the Modelfile.")
     ] = False,
-    as_json: Annotated[
-        bool, Option("--json", help="With --check: problems as a JSON array on standard output.")
-    ] = False,
+    progress: ProgressOption = ProgressStyle.AUTO,
+    format: FormatFlag = "",
+    json: JsonFlag = False,
 ) -> None:
     """Build a model from a Modelfile.
 
@@ -63,9 +66,13 @@ def create(
     DRAFT adds a draft model, from files as FROM takes them: a small model of the same vocabulary
     that guesses ahead. The model checks its guesses, so answers stay the same; it is used only
     where that is measured to be faster.
+
+    --json and --format tell at the end which name, digest and size the model has; with --check
+    --json prints an array of the problems.
     """
-    if as_json and not check:
-        raise UsageError("--json goes with --check")
+    form = ARRIVED.form(format=format, json=json)
+    if check and form.template is not None:
+        raise UsageError("--check takes --json, and no template")
     if not model and not check:
         raise UsageError("'olm create' requires 1 argument", hint="usage: olm create MODEL")
     terminal = Terminal()
@@ -81,7 +88,7 @@ def create(
         for text in types.values():
             quantization_name(text)
     if check:
-        _check(file, arguments, terminal, as_json=as_json, compatible=compatible)
+        _check(file, arguments, terminal, as_json=form.is_json, compatible=compatible)
         return
     from olmkit.cli.building.modelfiles import read_parts
     from olmkit.registry.oci.reference import Reference
@@ -96,7 +103,10 @@ def create(
         terminal.message(f"{warning}\n")
     from olmkit.cli.building.buildmodel import build_model
 
-    build_model(daemon(terminal), model, modelfile, parts, options, terminal)
+    client = daemon(terminal)
+    build_model(client, model, modelfile, parts, options, terminal, progress=progress)
+    if not form.is_text:
+        show_arrived(client, [model], form, terminal)
 
 
 def _arguments(words: list[str]) -> dict[str, str]:
@@ -173,7 +183,7 @@ def _check(
         found = errors.diagnostics()
         failure = errors
     if as_json:
-        text = json.dumps([problem.to_json() for problem in found], ensure_ascii=False, indent=2)
+        text = jsonlib.dumps([problem.to_json() for problem in found], ensure_ascii=False, indent=2)
         terminal.data(text + "\n")
     else:
         terminal.data("".join(f"{problem}\n" for problem in found))

@@ -7,7 +7,7 @@ from typer import Argument, Option
 
 from olmkit.cli.building.findmodel import find_model
 from olmkit.cli.building.localmodel import called, local_file
-from olmkit.cli.chat.promptinput import join_prompt
+from olmkit.cli.chat.promptinput import join_prompt, require_text
 from olmkit.cli.errors import UsageError
 from olmkit.cli.oneshot.replycosts import costs_of
 from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
@@ -51,6 +51,7 @@ def embed(
     terminal = Terminal()
     if texts and lines:
         raise UsageError("--lines goes with standard input, not with words")
+    require_text(texts or [])
     if not texts:
         whole = join_prompt(terminal, [])
         texts = whole.splitlines() if lines else [whole] if whole else []

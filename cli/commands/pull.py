@@ -73,7 +73,14 @@ def pull(
     elif location is not None:
         from olmkit.cli.building.archiveinput import load_from
 
-        names = load_from(client, str(location.path), terminal, only=location.name, quiet=quiet)
+        names = load_from(
+            client,
+            str(location.path),
+            terminal,
+            only=location.name,
+            quiet=quiet,
+            progress=progress,
+        )
         if not quiet and form.is_text:
             terminal.data("".join(f"Loaded model: {name}\n" for name in names))
     else:

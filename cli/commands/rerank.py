@@ -6,7 +6,7 @@ from typer import Argument, Option
 
 from olmkit.cli.building.findmodel import find_model
 from olmkit.cli.building.localmodel import called, local_file
-from olmkit.cli.chat.promptinput import join_prompt
+from olmkit.cli.chat.promptinput import join_prompt, require_text
 from olmkit.cli.errors import UsageError
 from olmkit.cli.oneshot.replycosts import costs_of
 from olmkit.cli.records.dataflags import FormatFlag, JsonFlag
@@ -48,6 +48,7 @@ def rerank(
     """
     form = data_form(format=format, json=json)
     terminal = Terminal()
+    require_text([query, *(documents or [])])
     texts = documents or [line for line in join_prompt(terminal, []).splitlines() if line]
     if not texts:
         raise UsageError("there are no documents", hint="name them, or one a line on stdin")

@@ -11,7 +11,12 @@ from typing import Annotated, BinaryIO
 from typer import Argument, Option
 
 from olmkit.cli.errors import CliError, UsageError
-from olmkit.cli.screen.progress import ProgressDisplay, progress_display
+from olmkit.cli.screen.progress import (
+    ProgressDisplay,
+    ProgressOption,
+    ProgressStyle,
+    progress_display,
+)
 from olmkit.cli.screen.terminal import Terminal, write_all
 from olmkit.cli.settings import daemon
 from olmkit.cli.typedpaths import write_errors
@@ -29,16 +34,18 @@ def save(
         Option("-o", "--output", help="File to write, compressed if it ends in `.zst` or `.gz`."),
     ] = "",
     quiet: Annotated[bool, Option("-q", "--quiet", help="Show no progress.")] = False,
+    progress: ProgressOption = ProgressStyle.AUTO,
 ) -> None:
     """Write models to an archive, or to stdout.
 
-    The archive is an OCI image layout in a tar file, which `olm load` and other tools take.
+    The archive is an OCI image layout in a tar file, which `olm load` and other tools take. It
+    brings along the signatures that the store keeps of the models.
     """
     terminal = Terminal()
     if not output and terminal.shows_data:
         raise UsageError("refusing to write an archive to a terminal: use -o or redirect it")
     client = daemon(terminal)
-    with progress_display(terminal, quiet=quiet) as display:
+    with progress_display(terminal, quiet=quiet, style=progress) as display:
         archive = save_archive(client, models)
         pieces = _shown(archive, output or "stdout", display)
         if output:

@@ -1,6 +1,6 @@
 """What a pull, push or load ended with: names of models and what they stand for."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from olmkit.cli.records.dataform import DataForm, Record
@@ -24,13 +24,17 @@ def show_arrived(client: Client, names: Iterable[str], form: DataForm, terminal:
     ARRIVED.show((_record(client, name) for name in names), form, terminal)
 
 
+def name_among(names: Sequence[str], asked: str) -> str:
+    """The one of a model's names that was asked for, with its tag; else what was asked for."""
+    full = asked if ":" in asked.rpartition("/")[2] else f"{asked}:latest"
+    return next((one for one in names if one.lower() == full.lower()), asked)
+
+
 def _record(client: Client, name: str) -> Record:
     """A model of the store by any name that finds it: its full name, digest and size in bytes."""
     found = inspect(client, name)
-    names = found["names"]
-    full = name if ":" in name.rpartition("/")[2] else f"{name}:latest"
     return {
-        "name": next((one for one in names if one.lower() == full.lower()), name),
+        "name": name_among(found["names"], name),
         "digest": found["id"],
         "size": found["size"],
     }

@@ -16,13 +16,15 @@ from typing import Annotated, Final
 
 from typer import Option
 
-from olmkit.cli.screen.output import display_width
+from olmkit.cli.screen.output import character_width, display_width
 from olmkit.cli.screen.terminal import Terminal, visible
 from olmkit.cli.screen.units import eta_text, size_text
 from olmkit.engine.client.replies import Progress, Wait
 
 FRAME_S: Final = 0.1
 GLYPHS: Final = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
+_NARROW_TEXT: Final = 12
+"""Columns that the text of a line needs at least where there is no room for a bar."""
 PATIENCE_S: Final = 0.5
 """What takes no longer is not worth a word."""
 _WAITS: Final = {"load": "loading the model", "prompt": "reading the prompt"}
@@ -107,9 +109,17 @@ class Bar:
         suffix = self._suffix(now_s)
         room = columns - display_width(prefix) - display_width(suffix) - 5
         if room < 4:
-            return _cut(prefix, columns)
+            return self._narrow(percent, columns, now_s)
         filled = room * percent // 100
         return f"{prefix} ▕{'█' * filled}{' ' * (room - filled)}▏ {suffix}"
+
+    def _narrow(self, percent: int, columns: int, now_s: float) -> str:
+        """What there is room for without a bar: the percentage first, then the time left."""
+        end = f" {percent:3d}%"
+        left = "" if self.done else self._time_left(now_s)
+        if left and columns - len(end) - len(left) >= _NARROW_TEXT:
+            end += left
+        return _cut(_cut(self.text, max(columns - len(end), 0)) + end, columns)
 
     def _suffix(self, now_s: float) -> str:
         total = size_text(self.total_bytes)
@@ -117,13 +127,28 @@ class Bar:
             return f"{total:>6}{'':25}"
         rate = self.rate(now_s)
         speed = f"  {size_text(int(rate)):>6}/s" if rate > 0 else " " * 10
-        left_s = (self.total_bytes - self.completed_bytes) / rate if rate > 0 else 0.0
-        eta = f"  {eta_text(timedelta(seconds=min(left_s, 4e5))):>6}" if rate > 0 else " " * 8
+        eta = self._time_left(now_s) or " " * 8
         return f"{size_text(self.completed_bytes):>6}/{total:>6}{speed}{eta}"
+
+    def _time_left(self, now_s: float) -> str:
+        """How long it will take yet; empty while nobody knows."""
+        rate = self.rate(now_s)
+        if rate <= 0:
+            return ""
+        left_s = (self.total_bytes - self.completed_bytes) / rate
+        return f"  {eta_text(timedelta(seconds=min(left_s, 4e5))):>6}"
 
 
 def _cut(text: str, columns: int) -> str:
-    return text if display_width(text) <= columns else text[: max(columns - 1, 0)] + "…"
+    """The text, or as much of it as fits before an ellipsis."""
+    if display_width(text) <= columns:
+        return text
+    room, width = max(columns - 1, 0), 0
+    for index, character in enumerate(text):
+        width += character_width(character)
+        if width > room:
+            return text[:index] + "…"[:columns]
+    return text
 
 
 def label(event: Progress) -> str:

@@ -39,7 +39,7 @@ function __olm_valued
         case login
             echo -e '-u\n--username\n-p\n--password'
         case create
-            echo -e '-f\n--file\n-q\n--quantize\n--draft-quantize\n--build-arg'
+            echo -e '-f\n--file\n-q\n--quantize\n--draft-quantize\n--build-arg\n--progress\n--format'
         case show
             echo -e '--format'
         case diff
@@ -69,9 +69,9 @@ function __olm_valued
         case history
             echo -e '--format'
         case save
-            echo -e '-o\n--output'
+            echo -e '-o\n--output\n--progress'
         case load
-            echo -e '-i\n--input\n--name\n--format'
+            echo -e '-i\n--input\n--name\n--progress\n--format'
         case lock
             echo -e '--file\n--key'
         case verify
@@ -79,7 +79,7 @@ function __olm_valued
         case sign
             echo -e '--key\n--format'
         case sbom
-            echo -e '-o\n--output'
+            echo -e '-o\n--output\n--format'
         case cache
             echo -e '-f\n--file\n--format'
         case system
@@ -274,7 +274,9 @@ complete -c olm -n '__olm_at "create"' -l try-load -l no-try-load -d 'Prove that
 complete -c olm -n '__olm_at "create"' -l build-arg -x -d 'Give an ARG its value; repeatable.'
 complete -c olm -n '__olm_at "create"' -l compatible -d 'Read the Modelfile as Ollama does; no additions of olm.'
 complete -c olm -n '__olm_at "create"' -l check -d 'Only say what is wrong with the Modelfile.'
-complete -c olm -n '__olm_at "create"' -l json -d 'With --check: problems as a JSON array on standard output.'
+complete -c olm -n '__olm_at "create"' -l progress -x -a 'auto plain json' -d 'How to show progress; `json` is a line an event, on stderr.'
+complete -c olm -n '__olm_at "create"' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
+complete -c olm -n '__olm_at "create"' -l json -d 'The same as --format json.'
 complete -c olm -n '__olm_at "create"' -s h -l help -d 'Show help.'
 complete -c olm -n '__olm_at "show"' -l license -d 'Only the licence.'
 complete -c olm -n '__olm_at "show"' -l modelfile -d 'Only the Modelfile.'
@@ -394,11 +396,13 @@ complete -c olm -n '__olm_at "history"' -s h -l help -d 'Show help.'
 complete -c olm -n '__olm_at "history" 1' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__olm_at "save"' -s o -l output -r -F -d 'File to write, compressed if it ends in `.zst` or `.gz`.'
 complete -c olm -n '__olm_at "save"' -s q -l quiet -d 'Show no progress.'
+complete -c olm -n '__olm_at "save"' -l progress -x -a 'auto plain json' -d 'How to show progress; `json` is a line an event, on stderr.'
 complete -c olm -n '__olm_at "save"' -s h -l help -d 'Show help.'
 complete -c olm -n '__olm_at "save" 1+' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__olm_at "load"' -s i -l input -r -F -d 'The same as FILE.'
 complete -c olm -n '__olm_at "load"' -l name -x -d 'Name for the one model of an archive; wins over its own.'
 complete -c olm -n '__olm_at "load"' -s q -l quiet -d 'Show no progress.'
+complete -c olm -n '__olm_at "load"' -l progress -x -a 'auto plain json' -d 'How to show progress; `json` is a line an event, on stderr.'
 complete -c olm -n '__olm_at "load"' -l format -x -a 'table json' -d 'A table, JSON, or a Go template such as '\''{{.Name}}'\''.'
 complete -c olm -n '__olm_at "load"' -l json -d 'The same as --format json.'
 complete -c olm -n '__olm_at "load"' -s h -l help -d 'Show help.'
@@ -425,6 +429,8 @@ complete -c olm -n '__olm_at "sign"' -l json -d 'The same as --format json.'
 complete -c olm -n '__olm_at "sign"' -s h -l help -d 'Show help.'
 complete -c olm -n '__olm_at "sign" 1' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__olm_at "sbom"' -s o -l output -r -F -d 'A file, instead of standard output.'
+complete -c olm -n '__olm_at "sbom"' -l format -x -a 'json' -d '`json`, or a Go template.'
+complete -c olm -n '__olm_at "sbom"' -l json -d 'The same as --format json.'
 complete -c olm -n '__olm_at "sbom"' -s h -l help -d 'Show help.'
 complete -c olm -n '__olm_at "sbom" 1' -a '(olm __complete models (commandline -ct))'
 complete -c olm -n '__olm_at "cache"' -s f -l file -r -F -d 'warm: the system message; - reads stdin.'

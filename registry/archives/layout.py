@@ -1,4 +1,4 @@
-"""OCI layouts in folders, read as the archives that `registry.archives.archive` takes.
+"""OCI layouts in folders, read as the archives that `registry.archives.archivereader` takes.
 
 Source: https://github.com/opencontainers/image-spec/blob/v1.1.1/image-layout.md
 """

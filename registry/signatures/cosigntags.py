@@ -1,35 +1,24 @@
 """Signatures at a registry, as cosign stores them: an image under the tag `sha256-….sig`.
 
-Each of its layers is a payload, with the signature over it among the layer's annotations.
-
 Source: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 """
 
-import base64
-import binascii
-import json
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Final
 
 from olmkit.registry.errors import InvalidManifest, ModelNotFound, NotTrusted, RemoteRejected
 from olmkit.registry.http import web
 from olmkit.registry.http.remote import RemoteManifest, RemoteRepository
-from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Manifest
 from olmkit.registry.signatures.evidence import SIGNATURES_LIMIT, Evidence, Signature
+from olmkit.registry.signatures.signatureimages import (
+    find_signature,
+    image_of,
+    layer_of,
+    tag_of,
+)
 from olmkit.registry.signatures.simplesigning import PAYLOAD_LIMIT_BYTES
-
-ANNOTATION: Final = "dev.cosignproject.cosign/signature"
-_SIGNATURE_LIMIT_CHARS: Final = 8192
-_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
-_NEVER: Final = "0001-01-01T00:00:00Z"
-
-
-def tag_of(digest: Digest) -> str:
-    """The tag under which the signatures of a manifest lie, in its own repository."""
-    return f"{digest.file_name}.sig"
 
 
 def fetch(
@@ -64,7 +53,7 @@ def signatures_of(
     return [
         Signature(payload=payload, signature=signature)
         for layer in layers[: max(0, limit)]
-        if (signature := _signature(layer)) is not None
+        if (signature := find_signature(layer)) is not None
         and (payload := _payload(repository, layer)) is not None
     ]
 
@@ -73,27 +62,17 @@ def add(repository: RemoteRepository, digest: Digest, signature: Signature) -> N
     """Store one more signature over a manifest at its registry, beside those that are there.
 
     Raises:
-        NotTrusted: what lies there cannot be read, so nothing can be added to it.
+        NotTrusted: what lies there cannot be read, so nothing can be added to it, or is as much as
+            anybody reads.
         RemoteError: refused or unreachable.
     """
-    layer = Descriptor(
-        media_type=mediatypes.SIMPLE_SIGNING,
-        digest=_upload(repository, signature.payload),
-        size_bytes=len(signature.payload),
-        annotations={ANNOTATION: base64.b64encode(signature.signature).decode()},
-    )
-    layers = [*_layers(repository, digest), layer]
-    config = {
-        "architecture": "",
-        "created": _NEVER,
-        "history": [{"created": _NEVER}] * len(layers),
-        "os": "",
-        "rootfs": {"type": "layers", "diff_ids": [str(one.digest) for one in layers]},
-        "config": {},
-    }
-    raw = json.dumps(config, separators=(",", ":")).encode()
-    described = Descriptor(media_type=_CONFIG, digest=_upload(repository, raw), size_bytes=len(raw))
-    manifest = Manifest.build(described, layers, media_type=mediatypes.OCI_MANIFEST)
+    layers = _layers(repository, digest)
+    if len(layers) >= SIGNATURES_LIMIT:
+        name = repository.reference.short
+        raise NotTrusted(f"{name} has {len(layers)} signatures, and none after them would count")
+    _upload(repository, signature.payload)
+    config, manifest = image_of([*layers, layer_of(signature)])
+    _upload(repository, config)
     repository.put_manifest(tag_of(digest), manifest.raw, manifest.media_type)
 
 
@@ -105,17 +84,6 @@ def _layers(repository: RemoteRepository, digest: Digest) -> tuple[Descriptor, .
     except InvalidManifest as error:
         name = repository.reference.short
         raise NotTrusted(f"the signatures of {name} cannot be read: {error}") from error
-
-
-def _signature(layer: Descriptor) -> bytes | None:
-    text = layer.annotations.get(ANNOTATION, "")
-    is_one = layer.media_type == mediatypes.SIMPLE_SIGNING
-    if not is_one or not text or len(text) > _SIGNATURE_LIMIT_CHARS:
-        return None
-    try:
-        return base64.b64decode(text, validate=True)
-    except (ValueError, binascii.Error):
-        return None
 
 
 def _payload(repository: RemoteRepository, layer: Descriptor) -> bytes | None:
@@ -133,10 +101,9 @@ def _payload(repository: RemoteRepository, layer: Descriptor) -> bytes | None:
     return raw if Digest.of(raw) == layer.digest else None
 
 
-def _upload(repository: RemoteRepository, data: bytes) -> Digest:
+def _upload(repository: RemoteRepository, data: bytes) -> None:
     digest = Digest.of(data)
     if not repository.has_blob(digest):
         session = repository.start_upload()
         assert session is not None
         repository.finish_upload(session, digest, data, len(data))
-    return digest

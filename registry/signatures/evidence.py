@@ -162,7 +162,7 @@ def from_json(value: Mapping[str, Any]) -> Evidence:
                 Signature(payload=_bytes(one["payload"]), signature=_bytes(one["signature"]))
                 for one in value["signatures"][:SIGNATURES_LIMIT]
             ),
-            chain=tuple(map(_bytes, value["chain"][:CHAIN_LIMIT])),
+            chain=tuple(map(_bytes, value["chain"][-CHAIN_LIMIT:])),
         )
     except (KeyError, TypeError, AttributeError, binascii.Error, InvalidDigest) as error:
         raise ValueError(f"it is no evidence of signatures: {error}") from error

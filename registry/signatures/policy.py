@@ -173,9 +173,11 @@ def _scope(table: Any, number: int, path: Path) -> tuple[tuple[str, ...], Rule]:
         raise ValueError(f"{where} names no models")
     if (action == Action.SIGNED) != bool(keys) or (signed_as and not keys):
         raise ValueError(f"{where} needs keys, or an action that needs none")
+    if len(keys) > _KEYS_LIMIT:
+        raise ValueError(f"{where} has {len(keys)} keys, more than {_KEYS_LIMIT} are refused")
     rule = Rule(
         action=Action(action),
-        keys=tuple(_key(text, path) for text in keys[:_KEYS_LIMIT]),
+        keys=tuple(_key(text, path) for text in keys),
         signed_as=tuple(map(parse_pattern, signed_as)),
         origin=f"{where} of {path}",
     )

@@ -96,7 +96,9 @@ def parse_base64(text: str) -> PublicKey:
     """
     name = f"the key {text[:20]!r}…"
     try:
-        der = base64.b64decode(text[:KEY_LIMIT_BYTES], validate=True)
+        if len(text) > KEY_LIMIT_BYTES:
+            raise ValueError(f"it is longer than {KEY_LIMIT_BYTES} characters")
+        der = base64.b64decode(text, validate=True)
         loaded = load_der_public_key(der)
     except (ValueError, binascii.Error, UnsupportedAlgorithm) as error:
         raise InvalidKey(f"{name} is no public key") from error

@@ -1,6 +1,7 @@
 """What scripts may rely on: exit codes by real causes, and the forms of answers."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -77,6 +78,13 @@ def test_2_input_that_is_no_text(junk: bytes, environ: dict[str, str]) -> None:
     assert (done.returncode, done.stdout) == (2, b"")
     assert b"standard input is" in done.stderr
     assert b"hint: " in done.stderr
+
+
+@pytest.mark.parametrize("verb", ["run", "prompt", "embed", "rerank"])
+def test_2_words_that_are_no_text(verb: str, environ: dict[str, str]) -> None:
+    done = olm(environ, verb, "m", os.fsdecode(b"caf\xe9"))
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert done.stderr.startswith(b"Error: a word is no UTF-8 text: it has the byte 0xe9\n")
 
 
 def test_1_input_without_end_is_refused_and_not_read_to_its_end(environ: dict[str, str]) -> None:

@@ -185,10 +185,13 @@ def test_an_interrupt_ends_with_130_and_frees_the_model(daemon: Daemon) -> None:
     wait_until(lambda: "long:latest" not in out(olm(daemon.environ, "ps", "-q")).split())
 
 
-def test_output_that_cannot_be_written_is_an_error(environ: dict[str, str]) -> None:
+@pytest.mark.parametrize("words", [["run", "m", "hi"], ["--version"], ["--help"], ["ls", "-h"]])
+def test_output_that_cannot_be_written_is_an_error(
+    words: list[str], environ: dict[str, str]
+) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [OLM, "run", "m", "hi"],
+            [OLM, *words],
             env=environment(environ),
             stdin=subprocess.DEVNULL,
             stdout=full,

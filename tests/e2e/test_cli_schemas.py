@@ -42,6 +42,7 @@ LINES: dict[str, tuple[str, ...]] = {
     "pull": ("pull", "oci-archive:m.tar", "-q", "--json"),
     "push": ("push", "@REGISTRY@/team/m:1", "--insecure", "-q", "--json"),
     "load": ("load", "m.tar", "-q", "--json"),
+    "create": ("create", "made", "-f", "Modelfile", "--json"),
     "doctor": ("doctor", "--json"),
     "verify": ("verify", "m", "-q", "--json"),
     "prompt": ("prompt", "m", "hi", "--tokens", "--json"),
@@ -68,7 +69,7 @@ ARRAYS: dict[str, tuple[str, ...]] = {
 }
 """Commands that print one array."""
 
-ELSEWHERE = {"sign", "sign-key", "run-piece", "key-create", "logs", "diff", "session"}
+ELSEWHERE = {"sign", "sign-key", "sbom", "run-piece", "key-create", "logs", "diff", "session"}
 """Tested in functions of their own."""
 
 
@@ -94,6 +95,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     files = directory_files(write_checkpoint("bert_classifier", folder / "checkpoint"))
     convert_directory(files, folder / "judge.gguf")
     (folder / "answer.txt").write_text("Hello.")
+    (folder / "Modelfile").write_text("FROM m\nSYSTEM Made.\n")
     (folder / "system.txt").write_text("You answer kindly, and the ship sails at noon. " * 30)
     (folder / "suite.toml").write_text(SUITE)
     (folder / "wrong.modelfile").write_text("FROM m\nPARAMTER x 1\n")
@@ -162,6 +164,8 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], str, str]] = {
     "prompt": (("prompt", "m", "hi", "--raw"), "{{json .Prompt}}", '"hi"'),
     "push": (("push", "@REGISTRY@/team/m:1", "--insecure", "-q"), "{{.Name}}", "localhost:.*/m:1"),
     "bench": (("bench", "e", "--rounds", "1"), "{{.Model}}", "e"),
+    "create": (("create", "made", "-f", "Modelfile"), "{{.Name}} {{len .ID}}", "made:latest 12"),
+    "sbom": (("sbom", "m"), "{{.bomFormat}} {{.metadata.component.version}}", "CycloneDX latest"),
     "test": (("test", "suite.toml"), "{{.Passed}} of {{len .Trials}}", "1 of 1"),
     "test-list": (("test", "suite.toml", "--list"), "{{.Case}}", "a"),
 }
@@ -198,6 +202,12 @@ def test_signatures_are_told(place: Place) -> None:
         check(schema, json.loads(told))
     words = ["verify", name, "--key", "cosign.pub", "--insecure", "-q", "--json"]
     check("verify", json.loads(place.json(*words, status=16)))  # it went in another format
+
+
+def test_a_bill_is_json_whether_asked_for_or_not(place: Place) -> None:
+    told = place.json("sbom", "m", "--json")
+    assert told == place.json("sbom", "m")
+    check("sbom", json.loads(told))
 
 
 def test_differences_are_told_with_a_status_of_their_own(place: Place) -> None:

@@ -4,6 +4,7 @@ import base64
 import json
 import stat
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -174,6 +175,44 @@ def test_a_policy_stops_every_way_in_before_a_blob_is_fetched(team: Team) -> Non
         team.olm("rm", "mine", "stranger", team.model)
 
 
+def test_a_policy_decides_what_an_archive_brings(team: Team, tmp_path: Path) -> None:
+    out(team.olm("pull", "-q", "--key", "team.pub", team.model))
+    out(team.olm("save", "-q", "-o", "signed.tar.zst", team.model))
+    unsigned = team.publish("free:1", "five")
+    out(team.olm("save", "-q", "-o", "both.tar", team.model, unsigned))
+    out(team.olm("rm", team.model, unsigned))
+    before = out(team.olm("ls", "-q"))
+    with tarfile.open(team.folder / "both.tar") as archive:
+        archive.extractall(team.folder / "layout", filter="data")
+    team.policy(
+        'version = 1\ndefault = "deny"\n'
+        f'[[scope]]\nmodels = ["{team.host}/team/*"]\nkeys = ["team.pub"]\n'
+    )
+    try:
+        for words in (
+            ("load", "-i", "both.tar"),
+            ("load", "layout"),
+            ("pull", "oci-archive:both.tar"),
+            ("pull", "oci:layout"),
+        ):
+            told = error(team.olm(*words))
+            assert f"Error: {unsigned} (" in told
+            assert "is not signed, says scope 1 of" in told
+            assert "hint: `olm verify --key FILE MODEL` before `olm save`" in told
+        renamed = team.olm("load", "--name", "mine", "signed.tar.zst")
+        assert "mine:latest is forbidden by the default of" in error(renamed)
+        assert out(team.olm("ls", "-q")) == before
+        assert out(team.olm("load", "-q", "signed.tar.zst")) == f"Loaded model: {team.model}\n"
+        told = out(team.olm("verify", "--key", "team.pub", team.model))
+        assert "is signed by sha256:" in told
+        Api(team.daemon).create("stranger", team.folder / "tiny.gguf")
+        team.policy("default = 1")
+        assert "cannot be used" in error(team.olm("load", "signed.tar.zst"))
+    finally:
+        team.policy(OPEN)
+        team.olm("rm", "stranger", team.model)
+
+
 def test_a_lock_holds_a_model_to_its_signer(team: Team) -> None:
     model = team.publish("locked:1", "three")
     out(team.olm("rm", model))
@@ -231,10 +270,12 @@ def test_wrong_words_are_told(team: Team, words: list[str], status: int) -> None
 def test_a_bill_is_cyclonedx_and_the_same_for_the_same_model(team: Team, tmp_path: Path) -> None:
     text = 'FROM ./tiny.gguf\nSYSTEM hi\nLICENSE MIT\nLICENSE """Our own terms\nare these"""\n'
     out(team.olm("create", "billed", "-f", "-", stdin=text))
+    out(team.olm("cp", "billed", "another"))
     bill = out(team.olm("sbom", "billed"))
     assert bill == out(team.olm("sbom", "billed"))
     require_cyclonedx(json.loads(bill))
     model = json.loads(bill)["metadata"]["component"]
+    assert model["name"].endswith("/billed"), "it has another name too"
     assert model["licenses"] == [
         {"license": {"id": "MIT"}},
         {"license": {"name": "Our own terms"}},
@@ -257,7 +298,10 @@ def test_a_bill_is_cyclonedx_and_the_same_for_the_same_model(team: Team, tmp_pat
     timed = json.loads((tmp_path / "bill.json").read_text())
     assert timed["metadata"].pop("timestamp") == "1970-01-01T00:00:00Z"
     assert timed == json.loads(bill)
-    out(team.olm("rm", "billed"))
+    for place, why in (("absent/bill.json", "no such file or directory"), (".", "is a directory")):
+        told = error(team.olm("sbom", "billed", "-o", place), 1)
+        assert told == f"Error: cannot write {place}: {why}\n"
+    out(team.olm("rm", "billed", "another"))
 
 
 def require_cyclonedx(bill: Any) -> None:

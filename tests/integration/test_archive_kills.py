@@ -16,7 +16,7 @@ from olmkit.engine.client import Client, connect
 from olmkit.engine.client.storereplies import load, prune, usage
 from olmkit.engine.models.spec import spec_of
 from olmkit.engine.settings import Settings
-from olmkit.registry.archives.archive import to_save, write_archive
+from olmkit.registry.archives.archivewriter import to_save, write_archive
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.store.store import Store

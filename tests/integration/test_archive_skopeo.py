@@ -14,7 +14,8 @@ import pytest
 import zstandard
 
 from olmkit.registry import formats
-from olmkit.registry.archives.archive import archive_size, load_archive, to_save, write_archive
+from olmkit.registry.archives.archivereader import load_archive
+from olmkit.registry.archives.archivewriter import archive_size, to_save, write_archive
 from olmkit.registry.errors import CorruptBlob, RegistryError, SourceError
 from olmkit.registry.formats import Format
 from olmkit.registry.oci import mediatypes

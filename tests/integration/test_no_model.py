@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from olmkit.registry.archives.archive import Saved, load_archive, write_archive
+from olmkit.registry.archives.archivereader import load_archive
+from olmkit.registry.archives.archivewriter import Saved, write_archive
 from olmkit.registry.errors import SourceError
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Manifest

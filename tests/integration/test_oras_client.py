@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from olmkit.registry import formats
-from olmkit.registry.archives.archive import load_archive, to_save, write_archive
+from olmkit.registry.archives.archivereader import load_archive
+from olmkit.registry.archives.archivewriter import to_save, write_archive
 from olmkit.registry.formats import Format
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci.digest import Digest

@@ -11,6 +11,7 @@ import pytest
 
 from olmkit.registry import sources
 from olmkit.registry.errors import NotTrusted, RegistryError
+from olmkit.registry.http.remote import RemoteRepository
 from olmkit.registry.http.web import RemoteAccess
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
@@ -20,6 +21,7 @@ from olmkit.registry.oci.reference import Reference
 from olmkit.registry.signatures import cosigntags, keptsignatures
 from olmkit.registry.signatures.evidence import Evidence, Signature, signer_of
 from olmkit.registry.signatures.policy import Action, Rule, signed_by
+from olmkit.registry.signatures.signatureimages import ANNOTATION, tag_of
 from olmkit.registry.signatures.signingkeys import SigningKey, new_key
 from olmkit.registry.signatures.simplesigning import payload_of
 from olmkit.registry.sources import PullOptions
@@ -29,7 +31,6 @@ from support.pulling import publish
 from support.registry import Registry, serving
 
 KEY = new_key()
-ANNOTATION = cosigntags.ANNOTATION
 
 
 @pytest.fixture
@@ -82,7 +83,7 @@ def put_signatures(registry: Registry, digest: Digest, layers: Any) -> None:
         "config": {"mediaType": "application/json", "digest": config, "size": 2},
         "layers": layers,
     }
-    registry.manifests["library/m", cosigntags.tag_of(digest)] = (
+    registry.manifests["library/m", tag_of(digest)] = (
         mediatypes.OCI_MANIFEST,
         json.dumps(manifest).encode(),
     )
@@ -154,6 +155,19 @@ def test_more_signatures_than_anybody_needs_are_not_all_fetched(
     put_signatures(registry, manifest.digest, [{"digest": "x" * (9 << 20)}])
     with pytest.raises(RegistryError, match="over 8388608 bytes"):
         pull(store, name, signed_by([KEY.public]))
+
+
+def test_a_signature_that_nobody_would_read_is_not_stored(registry: Registry) -> None:
+    name, manifest = publish(registry, weights())
+    payload = payload_of(Reference.parse(name), manifest.digest)
+    new = Signature(payload=payload, signature=KEY.sign(payload))
+    layers = [layer(registry, payload, annotations=signature(payload)) for _ in range(63)]
+    put_signatures(registry, manifest.digest, layers)
+    with RemoteRepository(Reference.parse(name), RemoteAccess(), insecure=True) as repository:
+        cosigntags.add(repository, manifest.digest, new)
+        assert cosigntags.signatures_of(repository, manifest.digest)[-1] == new
+        with pytest.raises(NotTrusted, match="has 64 signatures, and none after them would count"):
+            cosigntags.add(repository, manifest.digest, new)
 
 
 def test_a_forbidden_model_is_not_asked_for_at_all(registry: Registry, store: Store) -> None:

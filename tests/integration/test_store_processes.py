@@ -258,7 +258,8 @@ def test_a_full_disk_is_one_sentence_and_leaves_nothing_behind(tmp_path: Path) -
 
 
 READ_ONLY = """
-from olmkit.registry.archives.archive import load_archive, to_save, write_archive
+from olmkit.registry.archives.archivereader import load_archive
+from olmkit.registry.archives.archivewriter import to_save, write_archive
 from support.stores import put_model
 from olmkit.registry.errors import StoreError
 from olmkit.registry.oci.reference import Reference

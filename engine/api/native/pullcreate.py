@@ -23,6 +23,7 @@ from olmkit.engine.api.native.recipes import recipe_of
 from olmkit.engine.api.native.types import CreateRequest, ImportRequest, Progress, PullRequest
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import reply_with_progress
+from olmkit.engine.api.trust.policies import policy_rules
 from olmkit.engine.create.assembly import Recipe, RequireLoadable, Workshop, create
 from olmkit.engine.create.shortcuts import recipe_of_modelfile
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable
@@ -101,20 +102,11 @@ def _signed_by(body: PullRequest) -> "tuple[Rule, ...]":
 
 
 def _rules(api: Api, source: Reference | str) -> "tuple[Rule, ...]":
-    """What the policy of this daemon asks of a model.
-
-    The file is read for each pull, so that a change counts at once.
-
-    Raises:
-        InvalidPolicy: it cannot be read; nothing is pulled then.
-    """
-    path = api.services.settings.policy
-    if path is None:
+    """What the policy of this daemon asks of a model. Raises: InvalidPolicy."""
+    rules = policy_rules(api)
+    if rules is None:
         return ()
-    from olmkit.registry.signatures.policy import read_policy
-
-    reference = Reference.parse(source) if isinstance(source, str) else source
-    return (read_policy(path).rule_for(reference),)
+    return rules(Reference.parse(source) if isinstance(source, str) else source)
 
 
 def without_scheme(name: str, *, insecure: bool) -> str:

@@ -23,15 +23,11 @@ from olmkit.engine.api.streams import (
     in_thread,
     reply_with_progress,
 )
+from olmkit.engine.api.trust.policies import policy_rules
 from olmkit.engine.errors import InvalidRequest, QueueFull
 from olmkit.engine.models.merged import prepare
-from olmkit.registry.archives.archive import (
-    Saved,
-    archive_size,
-    load_archive,
-    to_save,
-    write_archive,
-)
+from olmkit.registry.archives.archivereader import load_archive
+from olmkit.registry.archives.archivewriter import Saved, archive_size, to_save, write_archive
 from olmkit.registry.errors import RegistryError
 from olmkit.registry.events import EventSink
 from olmkit.registry.oci.reference import Reference
@@ -131,7 +127,7 @@ class _BodyReader:
 
 
 async def load(request: Request) -> Response:
-    """Take the models of an archive into the store.
+    """Take the models of an archive into the store, if the policy lets them in.
 
     `?only=` takes one of them, `?name=` gives it another name. What is left to do when all of the
     archive is there goes on in lines of progress; `?stream=false` gives the last one alone.
@@ -179,7 +175,12 @@ def _load(
     api: Api, source: _BodyReader, name: Reference | None, only: str | None
 ) -> list[StoredModel]:
     return load_archive(
-        api.services.store, source, name=name, only=only, cancelled=source.cancelled
+        api.services.store,
+        source,
+        name=name,
+        only=only,
+        rules=policy_rules(api),
+        cancelled=source.cancelled,
     )
 
 

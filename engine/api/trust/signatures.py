@@ -168,6 +168,7 @@ def _signed(api: Api, body: SignRequest, reference: Reference, digest: Digest) -
     from olmkit.registry.http.remote import RemoteRepository
     from olmkit.registry.signatures import cosigntags, keptsignatures
     from olmkit.registry.signatures.evidence import Evidence, Signature
+    from olmkit.registry.signatures.signatureimages import tag_of
     from olmkit.registry.signatures.simplesigning import parse_payload
 
     signature = Signature(
@@ -188,7 +189,7 @@ def _signed(api: Api, body: SignRequest, reference: Reference, digest: Digest) -
         cosigntags.add(repository, digest, signature)
     if store.with_id(digest.hex):
         keptsignatures.keep(store, Evidence(digest=digest, signatures=(signature,)))
-    return {"status": "success", "digest": str(digest), "tag": cosigntags.tag_of(digest)}
+    return {"status": "success", "digest": str(digest), "tag": tag_of(digest)}
 
 
 def _bytes(text: str, field: str) -> bytes:

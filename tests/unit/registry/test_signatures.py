@@ -21,7 +21,6 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Index
 from olmkit.registry.oci.reference import Reference
 from olmkit.registry.signatures import secretbox
-from olmkit.registry.signatures.cosigntags import ANNOTATION
 from olmkit.registry.signatures.evidence import (
     Evidence,
     Signature,
@@ -32,6 +31,7 @@ from olmkit.registry.signatures.evidence import (
 from olmkit.registry.signatures.policy import Action, read_policy
 from olmkit.registry.signatures.publickeys import parse_base64, parse_pem, read_public_key
 from olmkit.registry.signatures.repositories import matches, parse_pattern, repository_name
+from olmkit.registry.signatures.signatureimages import ANNOTATION
 from olmkit.registry.signatures.signingkeys import (
     SigningKey,
     encrypted_pem,
@@ -335,6 +335,14 @@ def test_the_first_scope_that_names_a_model_decides(tmp_path: Path) -> None:
 def test_a_policy_that_is_half_understood_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(InvalidPolicy):
         read_policy(write_policy(tmp_path, text))
+
+
+def test_a_scope_of_more_keys_than_are_read_is_refused(tmp_path: Path) -> None:
+    head = 'version = 1\ndefault = "deny"\n[[scope]]\nmodels = ["a"]\nkeys = '
+    policy = read_policy(write_policy(tmp_path, head + json.dumps(["team.pub"] * 100)))
+    assert len(policy.scopes[0][1].keys) == 100
+    with pytest.raises(InvalidPolicy, match="scope 1 has 101 keys, more than 100 are refused"):
+        read_policy(write_policy(tmp_path, head + json.dumps(["team.pub"] * 101)))
 
 
 def test_an_absent_policy_is_refused(tmp_path: Path) -> None:
