@@ -9,7 +9,7 @@ import pytest
 
 from support.api import Api
 from support.daemon import running_daemon
-from support.models import qwen_coder
+from support.models import qwen_coder, tiny_speaker
 
 THINKING = (
     "{{ range .Messages }}<|im_start|>{{ .Role }}\n"
@@ -27,11 +27,14 @@ WEATHER = "What is the weather in Paris? Use the tool."
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with running_daemon(tmp_path_factory.mktemp("events") / "home") as daemon:
+    made = tmp_path_factory.mktemp("events")
+    speaker = tiny_speaker(made / "speaker.gguf", ("get_weather", {"city": "Paris"}))
+    with running_daemon(made / "home") as daemon:
         api = Api(daemon)
         cold = {"temperature": 0, "num_predict": 40}
         api.create("qwen", qwen_coder(), parameters=cold)
-        api.create("thinker", parent="qwen", template=THINKING)
+        api.create("speaker", speaker, parameters=cold)
+        api.create("thinker", parent="speaker", template=THINKING)
         yield api
 
 
@@ -55,7 +58,7 @@ def order(found: list[dict[str, Any]], kind: str = "type") -> list[str]:
 
 def message(**members: Any) -> dict[str, Any]:
     return {
-        "model": "qwen",
+        "model": "speaker",
         "max_tokens": 40,
         "messages": [{"role": "user", "content": WEATHER}],
         **members,
@@ -128,7 +131,7 @@ FUNCTION = {"type": "function", "name": "get_weather", "parameters": SCHEMA}
 
 def response(**members: Any) -> dict[str, Any]:
     return {
-        "model": "qwen",
+        "model": "speaker",
         "input": WEATHER,
         "parallel_tool_calls": False,
         "tool_choice": "required",
@@ -155,7 +158,9 @@ def test_openai_a_function_in_a_namespace_is_called_by_both_names(api: Api) -> N
     assert order(events(api, "/v1/responses", body)) == CALL
     result = {"type": "function_call_output", "call_id": item["call_id"], "output": "snow"}
     turns = [{"role": "user", "content": WEATHER}, item, result]
-    answered = api.post("/v1/responses", body | {"input": turns, "tool_choice": "none"})
+    answered = api.post(
+        "/v1/responses", body | {"input": turns, "tool_choice": "none", "model": "qwen"}
+    )
     (told,) = answered.json["output"]
     assert "snow" in told["content"][0]["text"].lower()
 
@@ -176,6 +181,6 @@ def test_openai_a_function_in_a_namespace_is_called_by_both_names(api: Api) -> N
 def test_openai_tools_that_cannot_be_called_are_refused(
     api: Api, tool: dict[str, Any], words: str
 ) -> None:
-    answer = api.post("/v1/responses", {"model": "qwen", "input": "x", "tools": [tool]})
+    answer = api.post("/v1/responses", {"model": "speaker", "input": "x", "tools": [tool]})
     assert answer.status == 400
     assert words in answer.json["error"]["message"]

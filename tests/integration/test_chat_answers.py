@@ -9,7 +9,7 @@ import pytest
 
 from support.api import Api
 from support.daemon import running_daemon
-from support.models import qwen_coder, smollm2
+from support.models import qwen_coder, smollm2, tiny_speaker
 
 WEATHER = {
     "type": "function",
@@ -43,10 +43,14 @@ TOOLS_IN_GO = (
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with running_daemon(tmp_path_factory.mktemp("answers") / "home") as running:
+    made = tmp_path_factory.mktemp("answers")
+    speaker = tiny_speaker(made / "speaker.gguf")
+    with running_daemon(made / "home") as running:
         client = Api(running)
         client.create("qwen", qwen_coder())
-        client.create("thinker", parent="qwen", template=THINKING)
+        client.create("speaker", speaker)
+        client.create("thinker", parent="speaker", template=THINKING)
+        client.create("trained-thinker", parent="qwen", template=THINKING)
         yield client
 
 
@@ -235,7 +239,9 @@ def test_tokens_of_the_thought_are_counted(api: Api) -> None:
 def test_the_thought_is_free_where_the_answer_is_bound(api: Api) -> None:
     wanted = {"type": "object", "properties": {"wet": {"type": "boolean"}}, "required": ["wet"]}
     for fields in ({"thinking_budget": 6}, {"options": {"num_predict": 200}}):
-        message = chat(api, "Is water wet?", model="thinker", format=wanted, **fields)["message"]
+        message = chat(api, "Is water wet?", model="trained-thinker", format=wanted, **fields)[
+            "message"
+        ]
         assert message["thinking"]
         assert isinstance(json.loads(message["content"])["wet"], bool)
 

@@ -55,11 +55,14 @@ METADATA = {
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with running_daemon(tmp_path_factory.mktemp("bodies") / "home") as daemon:
+    made = tmp_path_factory.mktemp("bodies")
+    speaker = models.tiny_speaker(made / "speaker.gguf", ("read_file", {"path": "a.txt"}))
+    with running_daemon(made / "home") as daemon:
         api = Api(daemon)
         assert api.get("/api/ps").json == {"models": []}
         assert api.get("/api/tags").json == {"models": []}
-        api.create("qwen", models.qwen_coder(), parameters={"num_ctx": 4096, "stop": ["<|x|>"]})
+        api.create("speaker", speaker, parameters={"num_ctx": 4096, "stop": ["<|x|>"]})
+        api.create("coder", models.qwen_coder())
         api.create("minilm", models.minilm_gguf())
         yield api
 
@@ -75,17 +78,17 @@ def test_open_webui_reads_versions_and_models(api: Api) -> None:
     assert re.fullmatch(r"[0-9]+(\.[0-9]+)+", re.sub(r"^v|-.*", "", version))
     for model in webui(api, "/api/tags").json["models"]:
         assert model["name"] == model["model"]
-    webui(api, "/api/generate", {"model": "qwen:latest"})
+    webui(api, "/api/generate", {"model": "speaker:latest"})
     (running,) = webui(api, "/api/ps").json["models"]
-    assert running["name"] == running["model"] == "qwen:latest"
+    assert running["name"] == running["model"] == "speaker:latest"
     datetime.fromisoformat(running["expires_at"])
-    unload = {"model": "qwen:latest", "keep_alive": 0, "prompt": ""}
+    unload = {"model": "speaker:latest", "keep_alive": 0, "prompt": ""}
     assert webui(api, "/api/generate", unload).json["done_reason"] == "unload"
 
 
 def test_open_webui_chats(api: Api) -> None:
     body = {
-        "model": "qwen:latest",
+        "model": "speaker:latest",
         "messages": [
             {"role": "system", "content": "Be brief."},
             {"role": "user", "content": "Name a colour.", "images": []},
@@ -108,7 +111,7 @@ def test_open_webui_chats(api: Api) -> None:
 @pytest.mark.parametrize("task", [TITLE, TAGS], ids=["title", "tags"])
 def test_open_webui_makes_titles_and_tags_by_either_api(api: Api, task: str) -> None:
     body: dict[str, Any] = {
-        "model": "qwen:latest",
+        "model": "speaker:latest",
         "messages": [{"role": "user", "content": task}],
         "stream": False,
         "metadata": METADATA,
@@ -122,7 +125,7 @@ def test_open_webui_makes_titles_and_tags_by_either_api(api: Api, task: str) -> 
 def test_open_webui_chats_by_openais_api(api: Api) -> None:
     body = {
         "stream": True,
-        "model": "qwen:latest",
+        "model": "speaker:latest",
         "messages": [{"role": "user", "content": "Name a colour."}],
         "stream_options": {"include_usage": True},
         "max_tokens": 8,
@@ -135,7 +138,7 @@ def test_open_webui_chats_by_openais_api(api: Api) -> None:
     assert frames[-1] == b"[DONE]"
     assert 0 < json.loads(frames[-2])["usage"]["completion_tokens"] <= 8
     ids = {model["id"] for model in webui(api, "/v1/models").json["data"]}
-    assert ids == {"qwen:latest", "minilm:latest"}
+    assert ids == {"speaker:latest", "coder:latest", "minilm:latest"}
 
 
 def test_open_webui_embeds(api: Api) -> None:
@@ -156,7 +159,7 @@ def test_open_webui_is_told_what_failed(api: Api) -> None:
 
 
 def test_continue_reads_parameters_and_template(api: Api) -> None:
-    shown = api.ask("POST", "/api/show", {"name": "qwen"}, headers=CONTINUE).json
+    shown = api.ask("POST", "/api/show", {"name": "speaker"}, headers=CONTINUE).json
     found = {}
     for line in shown["parameters"].splitlines():
         match = re.fullmatch(r"(\S+)\s+((?:\".*\")|\S+)", line)
@@ -168,7 +171,7 @@ def test_continue_reads_parameters_and_template(api: Api) -> None:
 
 def test_continue_completes_code_by_raw_prompts(api: Api) -> None:
     body = {
-        "model": "qwen",
+        "model": "coder",
         "raw": True,
         "prompt": "<|fim_prefix|>def add(a, b):\n    return <|fim_suffix|>\n<|fim_middle|>",
         "suffix": None,
@@ -185,7 +188,7 @@ def test_continue_chats_with_tools(api: Api) -> None:
     parameters = {"type": "object", "properties": {"path": {"type": "string"}}}
     function = {"name": "read_file", "description": "Reads a file.", "parameters": parameters}
     body = {
-        "model": "qwen",
+        "model": "speaker",
         "messages": [{"role": "user", "content": "Read the file a.txt. Use the tool."}],
         "options": CONTINUE_OPTIONS | {"num_predict": 40},
         "keep_alive": 1800,

@@ -13,10 +13,11 @@ from support.daemon import running_daemon
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     # One request at a time: an answer that goes on after its client left would block the next.
     environ = {"OLM_NUM_PARALLEL": "1"}
-    home = tmp_path_factory.mktemp("clients") / "home"
-    with running_daemon(home, environ=environ) as daemon:
+    made = tmp_path_factory.mktemp("clients")
+    speaker = models.tiny_speaker(made / "speaker.gguf", ("get_weather", {"city": "Paris"}))
+    with running_daemon(made / "home", environ=environ) as daemon:
         api = Api(daemon)
-        api.create("qwen", models.qwen_coder())
+        api.create("speaker", speaker)
         api.create("minilm", models.minilm_gguf())
         yield api
 
@@ -32,25 +33,25 @@ def test_a_client_chats_calls_tools_binds_answers_and_leaves(api: Api, client: s
     assert found["error"]["status"] == 404
     assert "cancelled after" in found
     if client == "ai_sdk":  # its request ends with its process
-        body = {"model": "qwen", "prompt": "x", "stream": False, "options": {"num_predict": 1}}
+        body = {"model": "speaker", "prompt": "x", "stream": False, "options": {"num_predict": 1}}
         assert api.post("/api/generate", body).json["done"]
     else:
         assert found["after cancel"] == found["chat"]
     if client != "anthropic":
         assert found["embed"] == [384, 384]
     if client == "ollama":
-        assert {"qwen:latest", "minilm:latest"} <= set(found["list"])
-        assert set(found["running"]) == {"qwen:latest", "minilm:latest"}
+        assert {"speaker:latest", "minilm:latest"} <= set(found["list"])
+        assert set(found["running"]) == {"speaker:latest", "minilm:latest"}
         assert found["show"] == ["completion", "tools"]
         assert found["generate"] and found["deleted"] == "success"
         assert found["cancelled with"] == "AbortError"
     if client == "openai":
-        assert {"qwen:latest", "minilm:latest"} <= set(found["list"])
+        assert {"speaker:latest", "minilm:latest"} <= set(found["list"])
         assert found["responses"] == found["responses stream"] == found["chat"]
         assert found["last event"] == "response.incomplete"
         assert found["error"]["kind"] == "NotFoundError"
     if client == "anthropic":
-        assert {"qwen:latest", "minilm:latest"} <= set(found["list"])
+        assert {"speaker:latest", "minilm:latest"} <= set(found["list"])
         assert found["show"] == "model"
         assert (found["stop reason"], found["cancelled with"]) == (
             "max_tokens",

@@ -19,11 +19,12 @@ QUESTION = [{"role": "user", "content": "Name a colour."}]
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     # One request at a time: an answer that goes on after its client left would block the next.
     environ = {"OLM_NUM_PARALLEL": "1"}
-    home = tmp_path_factory.mktemp("ollama") / "home"
-    with running_daemon(home, environ=environ) as daemon:
+    made = tmp_path_factory.mktemp("ollama")
+    speaker = models.tiny_speaker(made / "speaker.gguf", ("get_weather", {"city": "Paris"}))
+    with running_daemon(made / "home", environ=environ) as daemon:
         api = Api(daemon)
         api.create("smol", models.smollm2())
-        api.create("qwen", models.qwen_coder())
+        api.create("speaker", speaker)
         api.create("minilm", models.minilm_gguf())
         client = ollama.Client(host=daemon.url)
         yield client
@@ -59,7 +60,7 @@ def get_weather(city: str) -> str:
 def test_tools(client: Any, stream: bool) -> None:
     asked = [{"role": "user", "content": "What is the weather in Paris?"}]
     reply = client.chat(
-        "qwen", asked, tools=[get_weather], stream=stream, options={**GREEDY, "num_predict": 60}
+        "speaker", asked, tools=[get_weather], stream=stream, options={**GREEDY, "num_predict": 60}
     )
     messages = [part.message for part in reply] if stream else [reply.message]
     (call,) = [call for message in messages for call in message.tool_calls or ()]

@@ -14,19 +14,20 @@ TEMPLATE = "{{ .System }}|{{ .Prompt }}|"
 
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    home = tmp_path_factory.mktemp("go") / "home"
+    made = tmp_path_factory.mktemp("go")
+    speaker = models.tiny_speaker(made / "speaker.gguf", ("get_weather", {"city": "Paris"}))
     # One request at a time: an answer that goes on after its client left would block the next.
-    with running_daemon(home, environ={"OLM_NUM_PARALLEL": "1"}) as daemon:
+    with running_daemon(made / "home", environ={"OLM_NUM_PARALLEL": "1"}) as daemon:
         api = Api(daemon)
         api.create("smol", models.smollm2())
-        api.create("qwen", models.qwen_coder())
+        api.create("speaker", speaker)
         api.create("told", parent="smol", system="Be brief.", template=TEMPLATE)
         api.create("minilm", models.minilm_gguf())
         yield daemon.url
 
 
 def test_every_call_and_every_error_is_read_as_from_ollama(url: str) -> None:
-    found = goclient.drive_ollama(url, "told", "minilm", "qwen")
+    found = goclient.drive_ollama(url, "told", "minilm", "speaker")
     assert tuple(map(int, found["version"].split("."))) > (0, 6, 4)
     assert {"told:latest", "minilm:latest"} <= set(found["list"])
     assert found["show"] == {"system": "Be brief.", "template": TEMPLATE}
@@ -52,7 +53,7 @@ def test_every_call_and_every_error_is_read_as_from_ollama(url: str) -> None:
 
 
 def test_langchain_chats_calls_tools_embeds_fails_and_leaves(url: str) -> None:
-    found = goclient.drive_langchain(url, "smol", "minilm", "qwen")
+    found = goclient.drive_langchain(url, "smol", "minilm", "speaker")
     assert found["chat"] == found["stream"] == found["after cancel"] != ""
     assert 0 < found["usage"] <= 8
     assert isinstance(json.loads(found["json"]), dict)

@@ -15,10 +15,12 @@ APIS = {"ollama_chat", "ollama", "openai", "anthropic"}
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # One request at a time: an answer that goes on after its client left would block the next.
     environ = {"OLM_NUM_PARALLEL": "1"}
-    home = tmp_path_factory.mktemp("clients") / "home"
-    with running_daemon(home, environ=environ) as daemon:
+    made = tmp_path_factory.mktemp("clients")
+    speaker = models.tiny_speaker(made / "speaker.gguf", ("get_weather", {"city": "Paris"}))
+    with running_daemon(made / "home", environ=environ) as daemon:
         api = Api(daemon)
-        api.create("qwen", models.qwen_coder())
+        api.create("speaker", speaker)
+        api.create("qwen", models.qwen_coder())  # where an answer is bound by its prompt alone
         api.create("minilm", models.minilm_gguf())
         yield daemon.url
 
@@ -36,13 +38,13 @@ def test_a_client_chats_calls_tools_binds_answers_and_leaves(url: str, client: s
     assert found["structured"] in ("red", "blue")
     assert found["embed"] == [384, 384]
     if client == "llm":  # it asks for models only that the server has
-        assert "ollama/qwen:latest" in found["list"]
+        assert "ollama/speaker:latest" in found["list"]
         assert "ollama/minilm:latest" not in found["list"]
         assert "ollama/minilm:latest" in found["embedding models"]
     assert found["error"]["status"] == 404
     assert "model 'nonesuch" in found["error"]["text"]
     if client == "litellm":
-        assert {"qwen:latest", "minilm:latest"} <= set(found["list"])
+        assert {"speaker:latest", "minilm:latest"} <= set(found["list"])
         assert found["show"] == {"supports_function_calling": True, "max_tokens": 32768}
         assert set(found["by api"]) == set(found["streams by api"]) == APIS
         assert found["by api"] == found["streams by api"] and all(found["by api"].values())

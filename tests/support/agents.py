@@ -24,27 +24,27 @@ def example(tool: str, **arguments: str) -> str:
     return f"You are brief. You may call {tool}. Example: <tool_call>\n{call}\n</tool_call>"
 
 
-def claude(url: str, folder: Path, prompt: str) -> list[str]:
+def claude(url: str, folder: Path, model: str, prompt: str) -> list[str]:
     """The command that lets Claude Code work on a prompt; it may read files, nothing else."""
     package = clients.node_packages("agents") / "node_modules" / "@anthropic-ai" / "claude-code"
     return [
         *("env", f"HOME={folder}", f"ANTHROPIC_BASE_URL={url}", "ANTHROPIC_API_KEY=none"),
         *("CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1"),
         *(str(clients.node()), str(package / "cli-wrapper.cjs"), "-p", prompt),
-        *("--model", "agent", "--bare", "--tools", "Read", "--allowedTools", "Read"),
+        *("--model", model, "--bare", "--tools", "Read", "--allowedTools", "Read"),
         *("--system-prompt", example("Read", file_path="/tmp/a")),
         *("--output-format", "stream-json", "--verbose"),
     ]
 
 
-def codex(url: str, folder: Path, prompt: str) -> list[str]:
+def codex(url: str, folder: Path, model: str, prompt: str) -> list[str]:
     """The command that lets Codex work on a prompt; what it runs can only read."""
     package = clients.node_packages("agents") / "node_modules" / "@openai" / "codex"
     home, instructions = folder / ".codex", folder / "instructions"
     home.mkdir(exist_ok=True)
     instructions.write_text(example("exec_command", cmd="cat /tmp/a"))
     (home / "config.toml").write_text(f"""
-model = "agent"
+model = "{model}"
 model_provider = "olm"
 model_instructions_file = "{instructions}"
 model_context_window = 16384

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -93,6 +93,45 @@ def tiny_chat() -> Path:
             with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
                 write_chat(Path(scratch) / "tiny.gguf", real).rename(target)
     return target
+
+
+def tiny_speaker(path: Path, call: tuple[str, Mapping[str, str]] | None = None) -> Path:
+    """A model that calls one function where any is offered, and else tells a story without end.
+
+    For what becomes of an answer whose words are known, whoever says them: a token of it takes a
+    fraction of the time that real weights take. It has Qwen2.5's template and format of calls,
+    SmolLM2's vocabulary and 32k context. With the result of a call, or where functions are offered
+    and `call` is None, it answers with a few words and ends.
+
+    `call`: the name of the function and its arguments.
+    """
+    from olmkit.engine.gguf.header import read_header
+    from support.speakermodel import Saying, write_speaker
+
+    greeting: tuple[str, ...] = ("Hi", " there", ".")
+    called = greeting
+    if call is not None:
+        name, arguments = call
+        written = ", ".join(f'"{key}": "|{value}|"' for key, value in arguments.items())
+        whole = (
+            f'<tool_call>|\n{{"name": "|{name}|", |"arguments": {{|{written}|}}}}|\n</tool_call>'
+        )
+        called = tuple(whole.split("|"))
+    template = read_header(qwen_coder()).chat_template or ""
+    # The last token before the answer says what the answer is to be.
+    begin = "{{- '<|im_start|>assistant\\n' }}"
+    assert begin in template
+    kind = (
+        "{%- if messages[-1].role == 'tool' %}{{- 'Result:' }}"
+        "{%- elif tools %}{{- 'Call!' }}{%- endif %}"
+    )
+    story = (" The", " sea", " is", " wide", " and", " blue", ",")
+    sayings = (
+        Saying(after="\n", pieces=story, endless=True),
+        Saying(after="!", pieces=called),
+        Saying(after=":", pieces=[f"{piece} " for piece in greeting]),
+    )
+    return write_speaker(path, smollm2(), template.replace(begin, begin + kind), sayings)
 
 
 def gemma3() -> Path:

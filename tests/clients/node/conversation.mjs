@@ -2,7 +2,7 @@
 // JSON object, by the name of each step.
 
 export const url = process.argv[2] ?? "http://127.0.0.1:11434";
-export const chatModel = "qwen";
+export const chatModel = "speaker";
 export const embeddingModel = "minilm";
 export const question = [{ role: "user", content: "Name a colour." }];
 export const weather = [{ role: "user", content: "What is the weather in Paris? Use the tool." }];

@@ -16,7 +16,7 @@ found.usage = whole.eval_count;
 found.stream = "";
 for await (const part of await client.chat({ model, messages: say.question, options, stream: true }))
   found.stream += part.message.content;
-found.generate = (await client.generate({ model, prompt: "1 2 3", raw: true, options })).response;
+found.generate = (await client.generate({ model, prompt: "1 2 3\n", raw: true, options })).response;
 
 const tools = [{ type: "function", function: say.getWeather }];
 const called = await client.chat({ model, messages: say.weather, tools, options: bounded });

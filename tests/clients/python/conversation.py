@@ -11,7 +11,9 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 URL = sys.argv[1] if len(sys.argv) > 1 else "http://127.0.0.1:11434"
-CHAT_MODEL = "qwen"
+CHAT_MODEL = "speaker"
+TRAINED_MODEL = "qwen"
+"""Where the words of a prompt are to bind the answer."""
 EMBEDDING_MODEL = "minilm"
 QUESTION = "Name a colour."
 WEATHER = "What is the weather in Paris? Use the tool."

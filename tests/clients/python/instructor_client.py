@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 server = openai.OpenAI(base_url=f"{conversation.URL}/v1", api_key="none", max_retries=0)
 request = {
-    "model": conversation.CHAT_MODEL,
+    "model": conversation.TRAINED_MODEL,
     "messages": [{"role": "user", "content": conversation.QUESTION}],
     "response_model": conversation.Choice,
     "temperature": 0,
@@ -25,7 +25,7 @@ strict = instructor.from_openai(server, mode=instructor.Mode.JSON_SCHEMA)
 *_, last = strict.create_partial(**request)
 found["structured stream"] = last.colour
 named = instructor.from_provider(
-    f"ollama/{conversation.CHAT_MODEL}", base_url=f"{conversation.URL}/v1"
+    f"ollama/{conversation.TRAINED_MODEL}", base_url=f"{conversation.URL}/v1"
 )
 found["by provider"] = named.create(**{k: v for k, v in request.items() if k != "model"}).colour
 try:
