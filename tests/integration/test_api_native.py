@@ -26,7 +26,8 @@ QUESTION = [{"role": "user", "content": "Name a colour."}]
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with running_daemon(tmp_path_factory.mktemp("api") / "home") as daemon:
         client = Api(daemon)
-        client.create("smol", models.smollm2())
+        client.create("smol", models.tiny_chat())
+        client.create("trained", models.smollm2())
         client.create("gemma", models.gemma3())
         yield client
 
@@ -217,7 +218,7 @@ def test_think_and_tools_on_a_model_without_them(api: Api) -> None:
 
 
 def test_logprobs(api: Api) -> None:
-    answer = generate(api, prompt="Hi", logprobs=True, top_logprobs=3)
+    answer = generate(api, model="trained", prompt="Hi", logprobs=True, top_logprobs=3)
     ended = answer["done_reason"] == "stop"  # the token that ends the answer has no text
     assert len(answer["logprobs"]) == answer["eval_count"] - ended
     for entry in answer["logprobs"]:
@@ -225,7 +226,7 @@ def test_logprobs(api: Api) -> None:
         assert entry["logprob"] <= 0
         assert len(entry["top_logprobs"]) == 3
         assert entry["top_logprobs"][0]["logprob"] >= entry["logprob"] - 1e-6
-    bare = chat(api, logprobs=True)
+    bare = chat(api, model="trained", logprobs=True)
     assert set(bare["logprobs"][0]) == {"token", "logprob", "bytes"}
     for number in (21, -1):
         refused = api.post("/api/chat", {"model": "smol", "messages": [], "top_logprobs": number})
@@ -310,7 +311,7 @@ def test_an_unknown_format_is_refused_and_an_empty_one_is_none(api: Api) -> None
 
 
 def test_show(api: Api) -> None:
-    shown = api.post("/api/show", {"name": "smol"}).json
+    shown = api.post("/api/show", {"name": "trained"}).json
     assert shown["details"] == {
         "parent_model": "",
         "format": "gguf",
@@ -344,21 +345,23 @@ def test_show_verbose_has_the_vocabulary_and_the_tensors(api: Api) -> None:
 
 def test_tags_and_ps(api: Api) -> None:
     listed = {model["name"]: model for model in api.get("/api/tags").json["models"]}
-    smol = listed["smol:latest"]
-    assert smol["model"] == "smol:latest"
-    assert len(smol["digest"]) == 64
-    assert smol["details"]["context_length"] == 8192
-    assert smol["details"]["embedding_length"] == 576
-    assert smol["capabilities"] == api.post("/api/show", {"model": "smol"}).json["capabilities"]
+    trained = listed["trained:latest"]
+    assert trained["model"] == "trained:latest"
+    assert len(trained["digest"]) == 64
+    assert trained["details"]["context_length"] == 8192
+    assert trained["details"]["embedding_length"] == 576
+    assert (
+        trained["capabilities"] == api.post("/api/show", {"model": "trained"}).json["capabilities"]
+    )
     times = [m["modified_at"] for m in listed.values()]
     assert times == sorted(times, reverse=True)
-    api.post("/api/generate", {"model": "smol"})
-    (running,) = (m for m in api.get("/api/ps").json["models"] if m["name"] == "smol:latest")
+    api.post("/api/generate", {"model": "trained"})
+    (running,) = (m for m in api.get("/api/ps").json["models"] if m["name"] == "trained:latest")
     assert running["size"] > 90_000_000
     assert running["size_vram"] == 0
     assert running["context_length"] > 0
     assert running["details"]["quantization_level"] == "Q4_1"
-    assert running["digest"] == smol["digest"]
+    assert running["digest"] == trained["digest"]
     datetime.fromisoformat(running["expires_at"])
 
 
