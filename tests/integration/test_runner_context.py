@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.runner import protocol as p
-from support.models import gemma3, minilm_gguf, smollm2
-from support.randommodel import write_llama, write_mamba
+from support.models import minilm_gguf, smollm2
+from support.randommodel import write_llama, write_mamba, write_window
 from support.runner import RunnerClient, RunnerFailure, loaded_runner
 
 
@@ -101,7 +101,8 @@ def test_what_was_computed_before_a_shift_is_not_taken_for_another_prompt(tiny: 
 
 @pytest.mark.parametrize("kind", ["window", "recurrent"])
 def test_a_cache_that_cannot_move_is_computed_again(tmp_path: Path, kind: str) -> None:
-    path = gemma3() if kind == "window" else write_mamba(tmp_path / "mamba.gguf")
+    write = write_window if kind == "window" else write_mamba
+    path = write(tmp_path / "model.gguf")
     with loaded_runner(path, context_tokens=96) as client:
         one = client.complete(list(range(40, 80)), shift=True, max_tokens=150, ignore_eos=True)
         assert one.end.completion_tokens == 150
