@@ -97,7 +97,7 @@ def test_one_model_a_runner(runner: RunnerClient) -> None:
 
 
 def test_progress_comes_before_the_model(runner: RunnerClient) -> None:
-    files = p.ModelFiles(weights_path=str(gemma3()))
+    files = p.ModelFiles(weights_path=str(smollm2()))
     options = p.LoadOptions(context_tokens=256, use_mmap=False, threads=1)
     load = runner.send(p.Load(id=1, operation=COMMIT, files=files, options=options))
     *progress, loaded = runner.replies(load)[load]
