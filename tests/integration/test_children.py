@@ -5,6 +5,7 @@ import signal
 import socket
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import psutil
@@ -12,7 +13,7 @@ import pytest
 
 from support.api import Api
 from support.attacktable import Record, Stopwatch
-from support.daemon import COMMAND, Daemon, running_daemon, start_daemon, wait_until
+from support.daemon import COMMAND, Daemon, running_daemon, wait_until
 from support.models import tiny_chat
 from support.olm import olm, out
 from support.randommodel import write_llama
@@ -103,21 +104,21 @@ def test_nothing_of_the_daemons_is_for_others_to_write_and_its_socket_is_its_use
     tmp_path: Path,
 ) -> None:
     """A hang-up ends it as any other order does."""
-    before = os.umask(0)
-    try:
-        daemon = start_daemon(tmp_path / "home")
-    finally:
-        os.umask(before)
-    daemon.wait_until_ready()
-    Api(daemon).create("m", tiny_chat())
-    (path,) = (daemon.home / "run").glob("*.sock")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(str(path))
-        client.sendall(b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert client.recv(100).startswith(b"HTTP/1.1 200")
-    assert daemon.stop(signal.SIGHUP) == 0
+    with ExitStack() as stack:
+        before = os.umask(0)
+        try:
+            daemon = stack.enter_context(running_daemon(tmp_path / "home"))
+        finally:
+            os.umask(before)
+        Api(daemon).create("m", tiny_chat())
+        (path,) = (daemon.home / "run").glob("*.sock")
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            client.sendall(b"GET /api/version HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        assert daemon.stop(signal.SIGHUP) == 0
     assert "shutting down" in daemon.log
     assert not (daemon.home / "daemon.json").exists()
     assert not path.exists()
