@@ -10,6 +10,7 @@ import itertools
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -99,7 +100,7 @@ def ask(
     return runner.call(request, p.Loaded).buffers
 
 
-def check_plan(path: Path, layout: Layout, **options: object) -> None:
+def check_plan(path: Path, layout: Layout, **options: Any) -> None:
     """A dry run's bytes and those of the load, device by device: at most 5 % apart.
 
     The dry run does without the vocabulary, as the daemon's do.
