@@ -12,7 +12,7 @@ import pytest
 
 from olmkit.engine.devices.enginesurvey import SurveyUnderWay
 from olmkit.engine.devices.inventory import usable_devices
-from support.daemon import Daemon, running_daemon
+from support.daemon import Daemon, running_daemon, wait_until
 from support.models import gemma3, minilm_gguf, smollm2
 from support.olm import olm, out
 from support.rpcservers import RpcServer, rpc_environment, rpc_servers
@@ -51,7 +51,9 @@ class Machine:
 
     def unload_all(self) -> None:
         for name in self.loaded():
-            out(olm(self.daemon.environ, "stop", name))
+            asked = {"model": name, "keep_alive": 0}
+            assert self.daemon.request("POST", "/api/generate", asked)[0] == 200
+        wait_until(lambda: not self.loaded(), what="the end of all models")
 
 
 @pytest.fixture(scope="module")
@@ -87,10 +89,30 @@ def test_a_second_one_goes_to_the_other_device_and_both_stay(machine: Machine) -
     assert machine.where("one") | machine.where("two") == {s.device for s in machine.servers}
 
 
+def test_a_plan_says_who_would_leave_and_nobody_does(machine: Machine) -> None:
+    machine.answer("one")
+    machine.answer("two")
+    said = json.loads(out(olm(machine.daemon.environ, "plan", "big", "--json", "--ctx", "1024")))
+    assert set(said["evicts"]) == {"one:latest", "two:latest"}
+    layers = {device["name"]: device["layers"] for device in said["devices"]}
+    assert sum(layers.values()) == said["layers"]
+    assert layers["CPU"] == 0
+    assert machine.loaded().keys() == {"one", "two"}
+
+
+def test_a_third_one_evicts_the_one_that_was_used_longest_ago(machine: Machine) -> None:
+    machine.answer("one")
+    machine.answer("two")
+    machine.answer("one")
+    status, reply = machine.daemon.request("POST", "/api/embed", {"model": "mini", "input": "a"})
+    assert status == 200, reply
+    assert machine.loaded().keys() == {"one", "mini"}
+
+
 def test_a_larger_one_takes_both_devices_and_ps_shows_the_parts(machine: Machine) -> None:
     assert machine.answer("big")
     assert machine.where("big") == {server.device for server in machine.servers}
-    assert machine.loaded().keys() == {"big"}  # both others had to leave for it
+    assert machine.loaded().keys() == {"big"}  # all others had to leave for it
     said = out(olm(machine.daemon.environ, "ps"))
     assert "100% GPU (" in said
     assert all(server.device in said for server in machine.servers)
@@ -108,28 +130,6 @@ def test_a_plan_takes_devices_by_name_and_number_and_an_unknown_one_for_an_error
     done = olm(machine.daemon.environ, "plan", "one", "--device", "CUDA0")
     assert done.returncode == 2
     assert f"0: {first}; 1: {second}" in done.stderr.decode()
-
-
-def test_a_plan_says_who_would_leave_and_nobody_does(machine: Machine) -> None:
-    machine.unload_all()
-    machine.answer("one")
-    machine.answer("two")
-    said = json.loads(out(olm(machine.daemon.environ, "plan", "big", "--json", "--ctx", "1024")))
-    assert set(said["evicts"]) == {"one:latest", "two:latest"}
-    layers = {device["name"]: device["layers"] for device in said["devices"]}
-    assert sum(layers.values()) == said["layers"]
-    assert layers["CPU"] == 0
-    assert machine.loaded().keys() == {"one", "two"}
-
-
-def test_a_third_one_evicts_the_one_that_was_used_longest_ago(machine: Machine) -> None:
-    machine.unload_all()
-    machine.answer("one")
-    machine.answer("two")
-    machine.answer("one")
-    status, reply = machine.daemon.request("POST", "/api/embed", {"model": "mini", "input": "a"})
-    assert status == 200, reply
-    assert machine.loaded().keys() == {"one", "mini"}
 
 
 def test_a_model_that_must_be_on_cards_and_does_not_fit_is_refused(machine: Machine) -> None:

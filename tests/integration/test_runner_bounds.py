@@ -48,7 +48,7 @@ def test_a_schema_that_is_an_automaton_of_gigabytes_costs_its_sender_only(
 
 def test_what_was_refused_once_is_refused_at_once(runner: RunnerClient) -> None:
     process = psutil.Process(runner.process.pid)
-    wanted = held_to(AUTOMATON | {"title": "again"})
+    wanted = held_to(AUTOMATON)
     with pytest.raises(RunnerFailure, match="too much"):
         runner.complete("Hello", max_tokens=4, constraint=wanted)
     used_s = process.cpu_times().children_user
@@ -72,7 +72,7 @@ def test_a_grammar_that_nobody_waits_for_is_given_up(runner: RunnerClient) -> No
 
 
 def test_answers_go_on_while_a_long_prompt_is_tokenized(runner: RunnerClient) -> None:
-    long = runner.send(p.Tokenize(id=runner.new_id(), text="the quick brown fox. " * 200_000))
+    long = runner.send(p.Tokenize(id=runner.new_id(), text="the quick brown fox. " * 100_000))
     short = runner.start("Hello", max_tokens=3)
     replies = []
     while (reply := runner.next_reply()).id == short:
@@ -80,7 +80,7 @@ def test_answers_go_on_while_a_long_prompt_is_tokenized(runner: RunnerClient) ->
     assert isinstance(replies[-1], p.Completed)  # it ended before the long text did
     assert isinstance(reply, p.Tokens)
     assert reply.id == long
-    assert len(reply.tokens) > 1_000_000
+    assert len(reply.tokens) > 500_000
 
 
 def test_a_long_prompt_that_does_not_fit_is_told_with_its_numbers(runner: RunnerClient) -> None:
@@ -91,7 +91,7 @@ def test_a_long_prompt_that_does_not_fit_is_told_with_its_numbers(runner: Runner
 
 
 def test_a_long_prompt_is_cancelled_before_it_is_tokenized(runner: RunnerClient) -> None:
-    first = runner.send(p.Tokenize(id=runner.new_id(), text="a b c " * 500_000))
+    first = runner.send(p.Tokenize(id=runner.new_id(), text="a b c " * 200_000))
     second = runner.send(p.Completion(id=runner.new_id(), prompt="word " * 100_000))
     runner.send(p.Cancel(id=second))
     found = runner.replies(first, second)

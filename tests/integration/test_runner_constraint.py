@@ -76,6 +76,13 @@ def runner() -> Iterator[RunnerClient]:
 
 
 @pytest.fixture(scope="module")
+def narrow() -> Iterator[RunnerClient]:
+    """With a context that answers fill."""
+    with loaded_runner(tiny_chat(), context_tokens=128) as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
 def talker() -> Iterator[RunnerClient]:
     """With real weights, which write JSON of themselves."""
     with loaded_runner(smollm2(), context_tokens=2048) as client:
@@ -183,10 +190,9 @@ def test_max_tokens_cuts_and_says_so(runner: RunnerClient) -> None:
     assert one.text.startswith("{")
 
 
-def test_a_full_context_cuts_and_says_so() -> None:
-    with loaded_runner(tiny_chat(), context_tokens=64) as client:
-        endless = {"type": "array", "items": {"const": 1}, "minItems": 100}
-        one = client.complete(chat("Ones."), constraint=schema(endless))
+def test_a_full_context_cuts_and_says_so(narrow: RunnerClient) -> None:
+    endless = {"type": "array", "items": {"const": 1}, "minItems": 100}
+    one = narrow.complete(chat("Ones."), constraint=schema(endless))
     assert one.end.reason is p.EndReason.LENGTH
     assert one.text.startswith("[1")
 
@@ -227,12 +233,11 @@ def test_a_prefix_is_reused_with_and_without_a_schema(runner: RunnerClient) -> N
     assert_kept(one, CODE)
 
 
-def test_an_answer_that_has_to_wait_for_room_goes_on_where_it_was() -> None:
+def test_an_answer_that_has_to_wait_for_room_goes_on_where_it_was(narrow: RunnerClient) -> None:
     """Two answers that together need more than the pool has: the youngest is sent back."""
     wanted = {"type": "array", "items": {"const": 10}, "minItems": 20, "maxItems": 20}
-    with loaded_runner(tiny_chat(), context_tokens=128) as client:
-        ids = [client.start(chat("Tens."), constraint=schema(wanted)) for _ in range(2)]
-        found = client.replies(*ids)
+    ids = [narrow.start(chat("Tens."), constraint=schema(wanted)) for _ in range(2)]
+    found = narrow.replies(*ids)
     for one in ids:
         assert json.loads(Completion(found[one]).text) == [10] * 20
 

@@ -43,22 +43,22 @@ def random_draft(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_draft_model_that_is_right_leaves_the_bytes_and_takes_fewer_steps(
     client: RunnerClient,
 ) -> None:
-    plain = client.complete(COUNT, max_tokens=48, draft_tokens=0)
+    plain = client.complete(COUNT, max_tokens=32, draft_tokens=0)
     before = client.health().steps
-    drafted = client.complete(COUNT, max_tokens=48)
+    drafted = client.complete(COUNT, max_tokens=32)
     steps = client.health().steps - before
     assert drafted.tokens == plain.tokens
     assert drafted.text == plain.text
     assert drafted.end.drafted_tokens > 8
     assert drafted.end.accepted_tokens > 0.9 * drafted.end.drafted_tokens
-    assert steps <= 48 - drafted.end.accepted_tokens + 1
+    assert steps <= 32 - drafted.end.accepted_tokens + 1
 
 
 def test_tokens_of_a_seed_are_those_without_a_draft_model(client: RunnerClient) -> None:
     drafted_tokens = 0
     for seed in range(3):
         sampling = Sampling(temperature=1.0, seed=seed, xtc_probability=0.2, mirostat=seed)
-        fields = {"sampling": sampling, "max_tokens": 32}
+        fields = {"sampling": sampling, "max_tokens": 20}
         plain = client.complete(STORY, draft_tokens=0, **fields)
         drafted = client.complete(STORY, **fields)
         assert drafted.tokens == plain.tokens
@@ -79,7 +79,7 @@ def test_a_draft_is_never_longer_than_was_asked_for(client: RunnerClient) -> Non
         {"max_tokens": 3},
         {"max_tokens": 24, "stop": ["the"]},
         {"max_tokens": 24, "constraint": Constraint(kind=ConstraintKind.REGEX, text="[a-z ]{30}")},
-        {"max_tokens": 60, "context_tokens": 40},
+        {"max_tokens": 60, "context_tokens": 32},
         {"max_tokens": 24, "reproducible": True},
     ],
     ids=lambda fields: list(fields)[-1],
@@ -94,14 +94,14 @@ def test_answers_end_where_they_end_without(
 
 
 def test_a_context_that_shifts_is_drafted_on(client: RunnerClient) -> None:
-    answer = client.complete(RECIPE, max_tokens=70, shift=True, context_tokens=48)
+    answer = client.complete(RECIPE, max_tokens=50, shift=True, context_tokens=40)
     assert answer.end.shifted_tokens
-    assert answer.end.completion_tokens == 70
+    assert answer.end.completion_tokens == 50
 
 
 def test_requests_beside_each_other_share_the_draft_model(client: RunnerClient) -> None:
-    beside = client.complete_all([STORY, RECIPE], max_tokens=40)
-    assert all(one.end.completion_tokens == 40 for one in beside)
+    beside = client.complete_all([STORY, RECIPE], max_tokens=24)
+    assert all(one.end.completion_tokens == 24 for one in beside)
 
 
 def test_a_draft_model_that_is_wrong_changes_nothing(

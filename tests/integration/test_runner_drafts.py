@@ -39,14 +39,14 @@ def test_a_text_that_repeats_takes_fewer_steps_and_has_the_same_bytes(
     with loaded_runner(model(), sequences=1) as client:
         client.complete(COLOURS * 3, max_tokens=1)
         before = client.health().steps
-        plain = client.complete(COLOURS * 3, max_tokens=40, draft_tokens=0)
+        plain = client.complete(COLOURS * 3, max_tokens=28, draft_tokens=0)
         between = client.health().steps
-        drafted = client.complete(COLOURS * 3, max_tokens=40)
+        drafted = client.complete(COLOURS * 3, max_tokens=28)
         after = client.health().steps
     assert drafted.tokens == plain.tokens
     assert drafted.text == plain.text
-    assert drafted.end.completion_tokens == plain.end.completion_tokens == 40
-    assert drafted.end.accepted_tokens > 20
+    assert drafted.end.completion_tokens == plain.end.completion_tokens == 28
+    assert drafted.end.accepted_tokens > 14
     assert after - between < (between - before) / 2
     assert (plain.end.drafted_tokens, plain.end.accepted_tokens) == (0, 0)
 
@@ -55,7 +55,7 @@ def test_tokens_of_a_seed_are_those_without_drafts(client: RunnerClient) -> None
     drafted_tokens = accepted_tokens = 0
     for seed in range(4):
         sampling = Sampling(temperature=1.1, seed=seed, repeat_penalty=1.02)
-        plain, drafted = both(client, COLOURS * 3, sampling=sampling, max_tokens=32)
+        plain, drafted = both(client, COLOURS * 3, sampling=sampling, max_tokens=20)
         assert drafted.tokens == plain.tokens
         drafted_tokens += drafted.end.drafted_tokens
         accepted_tokens += drafted.end.accepted_tokens
@@ -76,7 +76,7 @@ def test_an_answer_that_was_drafted_is_gone_on_with_from_the_cache(client: Runne
     "fields",
     [
         {"max_tokens": 7},
-        {"max_tokens": 60, "context_tokens": 110},
+        {"max_tokens": 60, "context_tokens": 96},
         {"max_tokens": 24, "top_logprobs": 2},
         {"max_tokens": 24, "constraint": Constraint(kind=ConstraintKind.REGEX, text="[a-z, ]{20}")},
         {"max_tokens": 24, "stop": ["orange"]},

@@ -11,7 +11,7 @@ from olmkit.engine.planning.modelcosts import as_loaded
 from olmkit.engine.runner import protocol as p
 from olmkit.engine.runner.layouts import Layout
 from support.adapters import write_adapter
-from support.models import gemma3, qwen_coder, smollm2
+from support.models import gemma3, qwen_coder, smollm2, tiny_chat
 from support.runner import RunnerClient, RunnerFailure, loaded_runner
 
 FIT, COMMIT = p.LoadOperation.FIT, p.LoadOperation.COMMIT
@@ -20,6 +20,13 @@ STORY = "Once upon a time, there was"
 
 @pytest.fixture
 def runner() -> Iterator[RunnerClient]:
+    with RunnerClient() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def refusing() -> Iterator[RunnerClient]:
+    """A runner that never gets a model that it can load: what it refuses leaves nothing behind."""
     with RunnerClient() as client:
         yield client
 
@@ -97,7 +104,7 @@ def test_one_model_a_runner(runner: RunnerClient) -> None:
 
 
 def test_progress_comes_before_the_model(runner: RunnerClient) -> None:
-    files = p.ModelFiles(weights_path=str(gemma3()))
+    files = p.ModelFiles(weights_path=str(smollm2()))
     options = p.LoadOptions(context_tokens=256, use_mmap=False, threads=1)
     load = runner.send(p.Load(id=1, operation=COMMIT, files=files, options=options))
     *progress, loaded = runner.replies(load)[load]
@@ -157,10 +164,10 @@ def test_adapters_change_the_model(runner: RunnerClient, tmp_path: Path) -> None
     assert runner.complete(STORY, max_tokens=12).text == texts[0] != texts[1]
 
 
-def test_an_adapter_that_does_not_fit_is_named(runner: RunnerClient, tmp_path: Path) -> None:
+def test_an_adapter_that_does_not_fit_is_named(refusing: RunnerClient, tmp_path: Path) -> None:
     write_adapter(tmp_path / "wide.gguf", strength=1, width=64)
     with pytest.raises(RunnerFailure, match=r"wide\.gguf") as caught:
-        runner.load(smollm2(), adapters=[tmp_path / "wide.gguf"])
+        refusing.load(smollm2(), adapters=[tmp_path / "wide.gguf"])
     assert caught.value.failed.kind is p.FailureKind.BAD_MODEL
 
 
@@ -168,12 +175,12 @@ def test_an_adapter_that_does_not_fit_is_named(runner: RunnerClient, tmp_path: P
 
 
 def header(size: int) -> bytes:
-    with open(smollm2(), "rb") as file:
+    with open(tiny_chat(), "rb") as file:
         return file.read(size)
 
 
 BAD_FILES: dict[str, Callable[[], bytes]] = {
-    "truncated": lambda: header(50_000_000),
+    "truncated": lambda: header(5_000_000),
     "truncated_header": lambda: header(100_000),
     "header_only_magic": lambda: b"GGUF",
     "zeros_in_header": lambda: header(2000) + bytes(2000) + header(4000)[4000:],
@@ -183,11 +190,11 @@ BAD_FILES: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("defect", BAD_FILES)
 def test_a_broken_file_is_called_truncated_or_corrupt(
-    runner: RunnerClient, tmp_path: Path, defect: str
+    refusing: RunnerClient, tmp_path: Path, defect: str
 ) -> None:
     path = tmp_path / "bad.gguf"
     path.write_bytes(BAD_FILES[defect]())
-    failed = failure(runner, path)
+    failed = failure(refusing, path)
     assert failed.kind is p.FailureKind.BAD_MODEL
     assert "truncated or corrupt" in failed.message
 
@@ -200,24 +207,24 @@ def test_a_broken_file_is_called_truncated_or_corrupt(
     ],
 )
 def test_what_is_no_gguf_is_told_so(
-    runner: RunnerClient, tmp_path: Path, content: bytes, message: str
+    refusing: RunnerClient, tmp_path: Path, content: bytes, message: str
 ) -> None:
     (tmp_path / "bad.gguf").write_bytes(content)
-    failed = failure(runner, tmp_path / "bad.gguf")
+    failed = failure(refusing, tmp_path / "bad.gguf")
     assert (failed.kind, failed.message) == (p.FailureKind.BAD_MODEL, message)
 
 
-def test_an_absent_file_is_named(runner: RunnerClient, tmp_path: Path) -> None:
-    failed = failure(runner, tmp_path / "absent.gguf")
+def test_an_absent_file_is_named(refusing: RunnerClient, tmp_path: Path) -> None:
+    failed = failure(refusing, tmp_path / "absent.gguf")
     assert failed.kind is p.FailureKind.BAD_MODEL
     assert failed.message.endswith("absent.gguf cannot be read: no such file or directory")
 
 
-def test_an_unknown_architecture_is_named(runner: RunnerClient, tmp_path: Path) -> None:
+def test_an_unknown_architecture_is_named(refusing: RunnerClient, tmp_path: Path) -> None:
     path = tmp_path / "odd.gguf"
     name = b"\x05\0\0\0\0\0\0\0"
     path.write_bytes(header(-1).replace(name + b"llama", name + b"zlama", 1))
-    failed = failure(runner, path)
+    failed = failure(refusing, path)
     assert failed.kind is p.FailureKind.BAD_MODEL
     assert failed.message == "unknown model architecture 'zlama'"
 
@@ -257,8 +264,8 @@ def test_lack_of_memory_is_told_as_such(
     ],
 )
 def test_options_that_cannot_be_are_refused(
-    runner: RunnerClient, options: dict[str, object], says: str
+    refusing: RunnerClient, options: dict[str, object], says: str
 ) -> None:
-    failed = failure(runner, smollm2(), **options)
+    failed = failure(refusing, smollm2(), **options)
     assert failed.kind is p.FailureKind.BAD_REQUEST
     assert says in failed.message

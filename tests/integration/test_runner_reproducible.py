@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from olmkit.engine.runner import protocol as p
-from support.models import gemma3, tiny_chat
-from support.randommodel import write_llama
+from support.models import tiny_chat
+from support.randommodel import write_llama, write_window
 from support.runner import Completion, RunnerClient, loaded_runner
 
 SEEDED = p.Sampling(seed=7, temperature=0.8)
@@ -23,7 +23,7 @@ def story(days: int) -> str:
 SHORT = story(5)
 """Three batches of what is asked for in words, six in bytes."""
 LONG = story(20)
-"""With half of it once more it is longer than the window of Gemma 3."""
+"""With half of it once more it is longer than the sliding window, in bytes."""
 
 
 def ask(client: RunnerClient, *, text: str = SHORT, seeded: bool = True) -> int:
@@ -60,7 +60,7 @@ def disturb(client: RunnerClient, choice: random.Random, text: str) -> list[int]
     return []
 
 
-@pytest.mark.parametrize(("model", "runs"), [("random", 50), ("real", 6)])
+@pytest.mark.parametrize(("model", "runs"), [("random", 25), ("real", 6)])
 def test_all_runs_in_every_state_of_the_cache_give_the_same_bits(
     model: str, runs: int, tmp_path: Path
 ) -> None:
@@ -82,9 +82,10 @@ def test_all_runs_in_every_state_of_the_cache_give_the_same_bits(
         assert {repr(bits(Completion(client.replies(ask(client)).popitem()[1])))} == found
 
 
-def test_a_sliding_window_gives_the_same_bits_too() -> None:
+def test_a_sliding_window_gives_the_same_bits_too(tmp_path: Path) -> None:
     choice = random.Random(2)
-    with loaded_runner(gemma3(), context_tokens=2048) as client:
+    path = write_window(tmp_path / "window.gguf")
+    with loaded_runner(path, context_tokens=2048) as client:
         found = set()
         for _ in range(4):
             others = disturb(client, choice, LONG)

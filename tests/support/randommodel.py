@@ -25,8 +25,9 @@ class _Writer:
         width: int,
         rows: int = VOCABULARY,
         like: Path | None = None,
+        context: int = 512,
     ) -> None:
-        """`like`: a model whose vocabulary and context length it has; None: bytes and 512."""
+        """`like`: a model whose vocabulary and context length it has; None: bytes and `context`."""
         self.gguf = gguf.GGUFWriter(path, architecture)
         self.gguf.add_block_count(layers)
         self.gguf.add_embedding_length(width)
@@ -34,7 +35,7 @@ class _Writer:
         if like is not None:
             self.add("token_embd.weight", self._copy_vocabulary(like), width)
         else:
-            self.gguf.add_context_length(512)
+            self.gguf.add_context_length(context)
             self._add_byte_vocabulary()
             self.add("token_embd.weight", rows, width)
             self.add("output.weight", VOCABULARY, width)
@@ -43,7 +44,8 @@ class _Writer:
     def _copy_vocabulary(self, model: Path) -> int:
         """The number of its tokens."""
         fields = gguf.GGUFReader(model).fields
-        self.gguf.add_context_length(fields["llama.context_length"].contents())
+        architecture = fields["general.architecture"].contents()
+        self.gguf.add_context_length(fields[f"{architecture}.context_length"].contents())
         for name, field in fields.items():
             if name.startswith("tokenizer."):
                 inside = field.types[1] if len(field.types) > 1 else None
@@ -67,8 +69,8 @@ class _Writer:
         values = self._random.normal(scale=2 * shape[-1] ** -0.5, size=shape)
         self.gguf.add_tensor(name, values.astype(np.float32))
 
-    def fill(self, name: str, *shape: int) -> None:
-        self.gguf.add_tensor(name, np.ones(shape, np.float32))
+    def fill(self, name: str, *shape: int, value: float = 1) -> None:
+        self.gguf.add_tensor(name, np.full(shape, value, np.float32))
 
     def close(self) -> None:
         self.gguf.write_header_to_file()
@@ -92,6 +94,36 @@ def write_chat(path: Path, model: Path, *, layers: int = 2, width: int = 64) -> 
     writer = _Writer(path, "llama", layers=layers, width=width, like=model)
     writer.gguf.add_name("Tiny Chat")
     _add_transformer(writer, layers=layers, width=width)
+    return path
+
+
+def write_window(
+    path: Path, *, layers: int = 6, width: int = 64, window: int = 512, context: int = 2048
+) -> Path:
+    """A transformer of Gemma 3's kind: all layers but each sixth see `window` tokens back only."""
+    heads, inner, head_size = 4, 2 * width, width // 4
+    writer = _Writer(path, "gemma3", layers=layers, width=width, context=context)
+    writer.gguf.add_feed_forward_length(inner)
+    writer.gguf.add_head_count(heads)
+    writer.gguf.add_head_count_kv(1)
+    writer.gguf.add_key_length(head_size)
+    writer.gguf.add_value_length(head_size)
+    writer.gguf.add_layer_norm_rms_eps(1e-6)
+    writer.gguf.add_sliding_window(window)
+    for block in (f"blk.{index}." for index in range(layers)):
+        for name in ("attn_norm", "post_attention_norm", "ffn_norm", "post_ffw_norm"):
+            writer.fill(f"{block}{name}.weight", width)
+        # Attention that picks a few tokens out, so that each that is lost or old changes the text.
+        writer.fill(block + "attn_q_norm.weight", head_size, value=8)
+        writer.fill(block + "attn_k_norm.weight", head_size)
+        writer.add(block + "attn_q.weight", width, width)
+        writer.add(block + "attn_k.weight", head_size, width)
+        writer.add(block + "attn_v.weight", head_size, width)
+        writer.add(block + "attn_output.weight", width, width)
+        writer.add(block + "ffn_gate.weight", inner, width)
+        writer.add(block + "ffn_up.weight", inner, width)
+        writer.add(block + "ffn_down.weight", width, inner)
+    writer.close()
     return path
 
 

@@ -16,7 +16,7 @@ from olmkit.engine.runner.bindings import Batch, Context, ContextOptions, Model,
 from olmkit.engine.runner.decoding.sampling import SamplerMaker
 from olmkit.engine.runner.protocol import Completion, Sampling
 
-TOKENS = 16
+TOKENS = 12
 PROMPT = "red, green, blue, red, green, blue, red, green,"
 CASES: dict[str, dict[str, Any]] = {
     "plain": {},
