@@ -7,17 +7,18 @@ from pathlib import Path
 import pytest
 
 from support.api import Api
+from support.checkpoints import write_checkpoint
 from support.daemon import Daemon, running_daemon
 from support.ggufsplit import split
-from support.models import minilm_directory, minilm_gguf, tiny_chat
+from support.models import minilm_gguf, tiny_chat
 from support.olm import olm, out
 
 CHATTY = 'TEMPLATE """{{ range .Messages }}{{ .Content }}{{ end }}"""\n'
 
 
-@pytest.fixture
-def daemon(olm_home: Path) -> Iterator[Daemon]:
-    with running_daemon(olm_home) as running:
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with running_daemon(tmp_path_factory.mktemp("create") / "home") as running:
         yield running
 
 
@@ -28,8 +29,8 @@ def listed(daemon: Daemon) -> dict[str, str]:
 def test_a_model_in_parts_is_the_model_in_one_file(daemon: Daemon, tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
-    first, *_ = split(minilm_gguf(), folder, "minilm", 3)
-    texts = {"file": f"FROM {minilm_gguf()}", "shard": f"FROM {first}", "folder": "FROM ./parts"}
+    first, *_ = split(tiny_chat(), folder, "tiny", 3)
+    texts = {"file": f"FROM {tiny_chat()}", "shard": f"FROM {first}", "folder": "FROM ./parts"}
     for name, text in texts.items():
         (tmp_path / "Modelfile").write_text(text)
         assert olm(daemon.environ, "create", name, cwd=tmp_path).returncode == 0
@@ -66,7 +67,8 @@ def test_equal_inputs_give_equal_manifests_in_two_stores(tmp_path: Path) -> None
 
 
 def test_equal_checkpoints_give_equal_models_in_two_stores(tmp_path: Path) -> None:
-    (tmp_path / "Modelfile").write_text(f"FROM {minilm_directory()}\n")
+    checkpoint = write_checkpoint("bert", tmp_path / "checkpoint")
+    (tmp_path / "Modelfile").write_text(f"FROM {checkpoint}\n")
     found = []
     for home in ("one", "two"):
         with running_daemon(tmp_path / home) as daemon:
