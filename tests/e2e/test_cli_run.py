@@ -216,7 +216,7 @@ def test_an_embedding_model_prints_its_vector(environ: dict[str, str]) -> None:
     assert b"context length" in done.stderr
 
 
-def test_words_that_are_no_utf_8_are_replaced(environ: dict[str, str]) -> None:
+def test_words_that_are_no_utf_8_are_refused(environ: dict[str, str]) -> None:
     done = subprocess.run(
         [OLM.encode(), b"run", b"m", b"caf\xe9"],
         env=environment(environ),
@@ -224,7 +224,8 @@ def test_words_that_are_no_utf_8_are_replaced(environ: dict[str, str]) -> None:
         capture_output=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert (done.returncode, done.stdout) == (2, b"")
+    assert b"a word is no UTF-8 text: it has the byte 0xe9" in done.stderr
 
 
 def test_a_prompt_on_a_terminal_is_answered_and_wrapped(environ: dict[str, str]) -> None:

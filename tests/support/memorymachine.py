@@ -194,21 +194,26 @@ class MemoryRunner:
             raise OutOfMemory(f"{name} is full", device=name)
 
     def _answer(self, options: LoadOptions, buffers: Sequence[Buffer]) -> Loaded:
-        return Loaded(
-            id=1,
-            buffers=list(buffers),
-            context_tokens=options.context_tokens,
-            trained_context_tokens=8192,
-            vocabulary_tokens=0,
-            embedding_length=64,
-            has_encoder_only=False,
-            adds_bos=False,
-            adds_eos=False,
-            bos_token="",
-            eos_token="",
-            threads=1,
-            load_ns=1,
-        )
+        return loaded(buffers, context_tokens=options.context_tokens)
+
+
+def loaded(buffers: Sequence[Buffer], *, context_tokens: int, vocabulary_tokens: int = 0) -> Loaded:
+    """What a runner says of a load that took these buffers."""
+    return Loaded(
+        id=1,
+        buffers=list(buffers),
+        context_tokens=context_tokens,
+        trained_context_tokens=8192,
+        vocabulary_tokens=vocabulary_tokens,
+        embedding_length=64,
+        has_encoder_only=False,
+        adds_bos=False,
+        adds_eos=False,
+        bos_token="",
+        eos_token="",
+        threads=1,
+        load_ns=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,11 +102,17 @@ def judge(fixture: Fixture) -> Status:
     return worst_status(row.status for row in rows)
 
 
+@cache
+def judgements() -> dict[str, Status]:
+    """How each fixture ends, by its id."""
+    return {fixture.id: judge(fixture) for fixture in fixtures()}
+
+
 def scores() -> dict[str, Counter[Status]]:
     """How many fixtures of each family end how."""
     found: dict[str, Counter[Status]] = {}
     for fixture in fixtures():
-        found.setdefault(fixture.family, Counter())[judge(fixture)] += 1
+        found.setdefault(fixture.family, Counter())[judgements()[fixture.id]] += 1
     return found
 
 

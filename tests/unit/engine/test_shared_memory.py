@@ -3,8 +3,9 @@
 from olmkit.engine.devices.inventory import Device
 from olmkit.engine.planning.footprint import process_bytes
 from olmkit.engine.runner.layouts import DeviceShare, Layout
-from olmkit.engine.runner.protocol import Buffer, Loaded, LoadOptions
+from olmkit.engine.runner.protocol import Buffer, LoadOptions
 from olmkit.engine.scheduling.modelplaces import Placed, settled
+from support.memorymachine import loaded
 
 MIB = 2**20
 BUFFERS = [
@@ -25,22 +26,7 @@ def after_load(device: Device) -> tuple[dict[str, int], dict[str, int]]:
         taken={},
         devices=(device,),
     )
-    loaded = Loaded(
-        id=1,
-        buffers=BUFFERS,
-        context_tokens=512,
-        trained_context_tokens=512,
-        vocabulary_tokens=1000,
-        embedding_length=8,
-        has_encoder_only=False,
-        adds_bos=False,
-        adds_eos=False,
-        bos_token="",
-        eos_token="",
-        threads=1,
-        load_ns=1,
-    )
-    return settled(placed, loaded)
+    return settled(placed, loaded(BUFFERS, context_tokens=512, vocabulary_tokens=1000))
 
 
 def test_a_card_of_its_own_gives_back_what_it_has_and_main_memory_the_rest() -> None:
