@@ -13,7 +13,7 @@ import pytest
 
 from olmkit.cli.exits import MEANINGS, ExitCode
 from support.daemon import Daemon, running_daemon, wait_until
-from support.models import minilm_gguf, smollm2
+from support.models import minilm_gguf, smollm2, tiny_chat
 from support.olm import OLM, environment, olm, out
 
 STEADY = "PARAMETER seed 1\nPARAMETER temperature 0\n"
@@ -24,18 +24,20 @@ TALL += '"minItems": 2, "maxItems": 2, "uniqueItems": true}}, "required": ["a"]}
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon with `m`, which says what it likes, `short`, made to answer in 8 tokens, and the
-    embedding model `e`."""
+    """A daemon with `m`, which says what it likes, `short`, made to answer in 8 tokens, `looping`,
+    which goes on when left to itself, `endless`, which does so at the pace of a real model, and
+    the embedding model `e`."""
     # No card of NVIDIA's or AMD's, so that what has to be on one does not fit.
     without_cards = {"CUDA_VISIBLE_DEVICES": "", "HIP_VISIBLE_DEVICES": ""}
     environ = {"OLM_NUM_PARALLEL": "1", "OLM_MAX_QUEUE": "1", **without_cards}
     with running_daemon(tmp_path_factory.mktemp("contract") / "home", environ=environ) as running:
-        for name, rest in (
-            ("m", "PARAMETER num_ctx 512"),
-            ("short", "PARAMETER num_ctx 512\nPARAMETER num_predict 8"),
-            ("endless", "PARAMETER num_ctx 512\nPARAMETER num_predict -1"),
+        for name, weights, rest in (
+            ("m", tiny_chat(), "PARAMETER num_ctx 512"),
+            ("short", tiny_chat(), "PARAMETER num_ctx 512\nPARAMETER num_predict 8"),
+            ("looping", tiny_chat(), "PARAMETER num_ctx 512\nPARAMETER num_predict -1"),
+            ("endless", smollm2(), "PARAMETER num_ctx 512\nPARAMETER num_predict -1"),
         ):
-            text = f"FROM {smollm2()}\n{STEADY}{rest}"
+            text = f"FROM {weights}\n{STEADY}{rest}"
             out(olm(running.environ, "create", name, "-f", "-", stdin=text))
         out(olm(running.environ, "create", "e", "-f", "-", stdin=f"FROM {minilm_gguf()}"))
         yield running
@@ -138,7 +140,7 @@ def test_6_a_model_that_does_not_fit_where_it_has_to_be(environ: dict[str, str])
 def test_7_a_model_that_cannot_be_loaded(tmp_path: Path) -> None:
     """Its weights go bad in the store after it was made."""
     with running_daemon(tmp_path / "home") as daemon:
-        out(olm(daemon.environ, "create", "bad", "-f", "-", stdin=f"FROM {smollm2()}\n"))
+        out(olm(daemon.environ, "create", "bad", "-f", "-", stdin=f"FROM {tiny_chat()}\n"))
         shown = json.loads(out(olm(daemon.environ, "inspect", "bad")))[0]
         digest = next(one["digest"] for one in shown["layers"] if one["role"] == "weights")
         blob = daemon.home / "models" / "blobs" / digest.replace(":", "-")
@@ -178,7 +180,7 @@ def test_11_an_answer_that_repeats_itself(environ: dict[str, str], tmp_path: Pat
     (tmp_path / "same.regex").write_text("(a ){2000}\n")
     done = olm(
         environ,
-        *("run", "endless", "--grammar", str(tmp_path / "same.regex"), "--set", "num_ctx=2048"),
+        *("run", "looping", "--grammar", str(tmp_path / "same.regex"), "--set", "num_ctx=2048"),
         *("--set", "repeat_penalty=1", "--json", "Say a."),
     )
     assert done.returncode == 11, done.stderr

@@ -9,7 +9,7 @@ import pytest
 
 from support.brokenengine import Defect, broken_engine, broken_package
 from support.daemon import free_port, running_daemon
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import olm, out
 
 SHORT = "PARAMETER num_predict 4\n"
@@ -78,7 +78,7 @@ def test_the_safe_mode_is_shown_by_both(tmp_path: Path) -> None:
     libraries = broken_engine(tmp_path / "engine", Defect.AT_FIRST_PROMPT)
     chosen = {"LLAMA_CPP_LIB_PATH": str(libraries)}
     with running_daemon(tmp_path / "home", environ=chosen) as daemon:
-        out(olm(daemon.environ, "create", "m", "-f", "-", stdin=f"FROM {smollm2()}\n{SHORT}"))
+        out(olm(daemon.environ, "create", "m", "-f", "-", stdin=f"FROM {tiny_chat()}\n{SHORT}"))
         out(olm(daemon.environ, "run", "m", "hi"))
         environ = daemon.environ | chosen
         assert "SIGILL" in str(facts(environ)["engine"]["safe_mode"])

@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 
 from support.daemon import Daemon, running_daemon
-from support.models import smollm2
+from support.models import smollm2, tiny_chat
 from support.olm import olm, out
+from support.stores import remove_models
 
 
 @pytest.fixture
-def daemon(olm_home: Path) -> Iterator[Daemon]:
-    with running_daemon(olm_home) as running:
-        yield running
+def daemon(shared: Daemon) -> Iterator[Daemon]:
+    """The daemon of all tests, without models at the start of each."""
+    yield shared
+    remove_models(shared.home / "models")
 
 
 def write(directory: Path, text: str, name: str = "Modelfile") -> Path:
@@ -84,7 +86,7 @@ def test_a_models_life(daemon: Daemon, tmp_path: Path) -> None:
 def test_commands_of_several_names_go_on_after_a_failure(daemon: Daemon) -> None:
     environ = daemon.environ
     for name in ("a", "b"):
-        out(olm(environ, "create", name, "-f", "-", stdin=f"FROM {smollm2()}"))
+        out(olm(environ, "create", name, "-f", "-", stdin=f"FROM {tiny_chat()}"))
     done = olm(environ, "rm", "a", "missing", "b")
     assert (done.returncode, done.stdout) == (3, b"deleted 'a'\ndeleted 'b'\n")
     assert done.stderr == b"Error: model 'missing' not found\n"
@@ -108,7 +110,7 @@ def test_what_is_missing_has_a_status_of_its_own(shared: Daemon) -> None:
 def test_the_store_shares_the_files_blocks(daemon: Daemon, tmp_path: Path) -> None:
     """On one file system a local model takes no second copy of its bytes."""
     source = tmp_path / "m.gguf"
-    source.write_bytes(smollm2().read_bytes())
+    source.write_bytes(tiny_chat().read_bytes())
     out(olm(daemon.environ, "create", "m", "-f", "-", stdin=f"FROM {source}"))
     blobs = list((daemon.home / "models" / "blobs").iterdir())
     assert any(os.path.samefile(blob, source) for blob in blobs) or source.stat().st_nlink == 1
@@ -125,7 +127,7 @@ def test_a_missing_modelfile_is_an_error_not_a_guess(shared: Daemon, tmp_path: P
 
 def test_paths_are_relative_to_the_modelfile(daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "w.gguf").symlink_to(smollm2())
+    (tmp_path / "sub" / "w.gguf").symlink_to(tiny_chat())
     write(tmp_path / "sub", "FROM ./w.gguf")
     out(olm(daemon.environ, "create", "m", "-f", "sub/Modelfile", cwd=tmp_path))
     assert out(olm(daemon.environ, "ls", "-q")) == "m:latest\n"
@@ -158,7 +160,7 @@ def test_a_modelfile_can_be_checked_without_a_daemon(olm_home: Path, tmp_path: P
 
 
 def test_a_bad_name_is_refused_before_anything_is_hashed(shared: Daemon) -> None:
-    done = olm(shared.environ, "create", "../x", "-f", "-", stdin=f"FROM {smollm2()}")
+    done = olm(shared.environ, "create", "../x", "-f", "-", stdin=f"FROM {tiny_chat()}")
     assert done.returncode == 2
     assert b"hashing" not in done.stderr
     assert done.stderr.startswith(b"Error: ")
@@ -177,7 +179,6 @@ def test_a_name_that_climbs_directories_is_refused_by_name(
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon for tests that change nothing."""
     with running_daemon(tmp_path_factory.mktemp("models") / "home") as running:
         yield running
 
@@ -186,7 +187,7 @@ def test_a_file_on_another_file_system_is_uploaded_once(daemon: Daemon, tmp_path
     assert os.stat("/dev/shm").st_dev != tmp_path.stat().st_dev
     with tempfile.TemporaryDirectory(dir="/dev/shm") as elsewhere:
         source = Path(elsewhere) / "m.gguf"
-        shutil.copy(smollm2(), source)
+        shutil.copy(tiny_chat(), source)
         modelfile = f"FROM {source}"
         done = olm(daemon.environ, "create", "m", "-f", "-", stdin=modelfile)
         assert done.returncode == 0, done.stderr

@@ -18,23 +18,25 @@ from olmkit.registry.store.store import Store
 from support.daemon import Daemon, running_daemon
 from support.models import tiny_chat
 from support.olm import OLM, environment, olm, out
-from support.stores import GGUF, manifest, put_model
+from support.stores import GGUF, manifest, put_model, remove_models
 
 
-@pytest.fixture
-def store(olm_home: Path) -> Store:
-    store = Store(olm_home / "models")
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with running_daemon(tmp_path_factory.mktemp("save") / "home") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def store(daemon: Daemon) -> Iterator[Store]:
+    """The daemon's, with two models; it is empty after the test."""
+    store = Store(daemon.home / "models")
     put_model(store, "small")
     store.put(
         Reference.parse("ghcr.io/team/big:v2"), manifest(store, GGUF * 300, template=b"{{ .P }}")
     )
-    return store
-
-
-@pytest.fixture
-def daemon(store: Store, olm_home: Path) -> Iterator[Daemon]:
-    with running_daemon(olm_home) as running:
-        yield running
+    yield store
+    remove_models(store.root)
 
 
 def raw_manifests(store: Store) -> dict[str, bytes]:
@@ -232,32 +234,27 @@ def test_lock_records_digests_and_stays_the_same(
 
 
 @pytest.mark.parametrize("format_", [Format.MODELPACK, Format.DOCKER])
-def test_a_model_of_another_format_answers_as_before(olm_home: Path, format_: Format) -> None:
-    with running_daemon(olm_home) as daemon:
-        olm(
-            daemon.environ,
-            "create",
-            "own",
-            "-f",
-            "-",
-            stdin=f"FROM {tiny_chat()}\nSYSTEM Be brief.\n",
-        )
-        store = Store(olm_home / "models")
-        own = formats.read(store, store.load(Reference.parse("own")).manifest)
-        store.put(Reference.parse("ghcr.io/a/b"), formats.write(store, own, format_))
-        question = {
-            "prompt": "Hi",
-            "stream": False,
-            "options": {"num_predict": 8, "seed": 1, "temperature": 0},
-        }
-        answers = []
-        for name in ("own", "ghcr.io/a/b"):
-            status, body = daemon.request("POST", "/api/generate", {"model": name, **question})
-            assert status == 200, body
-            answers.append(json.loads(body)["response"])
-        assert answers[0] == answers[1]
-        _, shown = daemon.request("POST", "/api/show", {"model": "ghcr.io/a/b"})
-        assert json.loads(shown)["system"] == "Be brief."
+def test_a_model_of_another_format_answers_as_before(
+    daemon: Daemon, store: Store, format_: Format
+) -> None:
+    text = f"FROM {tiny_chat()}\nSYSTEM Be brief.\n"
+    out(olm(daemon.environ, "create", "own", "-f", "-", stdin=text))
+    own = formats.read(store, store.load(Reference.parse("own")).manifest)
+    store.put(Reference.parse("ghcr.io/a/b"), formats.write(store, own, format_))
+    question = {
+        "prompt": "Hi",
+        "stream": False,
+        "options": {"num_predict": 8, "seed": 1, "temperature": 0},
+    }
+    answers = []
+    for name in ("own", "ghcr.io/a/b"):
+        status, body = daemon.request("POST", "/api/generate", {"model": name, **question})
+        assert status == 200, body
+        answers.append(json.loads(body)["response"])
+        out(olm(daemon.environ, "stop", name))
+    assert answers[0] == answers[1]
+    _, shown = daemon.request("POST", "/api/show", {"model": "ghcr.io/a/b"})
+    assert json.loads(shown)["system"] == "Be brief."
 
 
 def test_locked_pulls_get_that_digest_or_nothing(

@@ -8,7 +8,7 @@ import pytest
 
 from olmkit.cli.app import COMMANDS
 from support.daemon import Daemon, running_daemon
-from support.models import minilm_gguf, smollm2
+from support.models import minilm_gguf, tiny_chat
 from support.olm import OLM, environment, olm, out
 from support.terminal import on_terminal
 
@@ -79,7 +79,7 @@ LINES = """
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with running_daemon(tmp_path_factory.mktemp("terminals") / "home") as running:
-        for name, text in (("m", f"FROM {smollm2()}\n{SHORT}"), ("e", f"FROM {minilm_gguf()}")):
+        for name, text in (("m", f"FROM {tiny_chat()}\n{SHORT}"), ("e", f"FROM {minilm_gguf()}")):
             out(olm(running.environ, "create", name, "-f", "-", stdin=text))
         yield running
 

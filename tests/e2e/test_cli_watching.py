@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from support.daemon import Daemon, free_port, running_daemon, wait_until
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import OLM, environment, olm, out
 
 SECRET = "xylophone"
@@ -22,7 +22,7 @@ HELLO = ("run", "m", f"Say {SECRET}.", "--set", "num_predict=4")
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with running_daemon(tmp_path_factory.mktemp("watching") / "home") as running:
-        out(olm(running.environ, "create", "m", "-f", "-", stdin=f"FROM {smollm2()}\n"))
+        out(olm(running.environ, "create", "m", "-f", "-", stdin=f"FROM {tiny_chat()}\n"))
         yield running
 
 

@@ -19,10 +19,11 @@ from support.daemon import Daemon, running_daemon
 from support.debian_registry import debian_registry
 from support.forward_proxy import forward_proxy
 from support.hub import Hub, serving_hub
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import olm, out
 from support.oras import Oras
 from support.randommodel import write_llama
+from support.stores import remove_models
 
 HOST = "registry.test"
 LOGIN = "ann:se:cret"
@@ -42,7 +43,7 @@ class _Quiet(ThreadingHTTPServer):
         pass  # clients that do not trust the certificate
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     return trustme.CA()
 
@@ -70,12 +71,21 @@ def address(authority: trustme.CA, folder: Path) -> Iterator[str]:
             thread.join()
 
 
-@pytest.fixture
-def daemon(authority: trustme.CA, tmp_path: Path) -> Iterator[Daemon]:
-    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
-    environ = {"OLM_CA_BUNDLE": str(tmp_path / "ca.pem")}
-    with running_daemon(tmp_path / "home", environ=environ) as daemon:
+@pytest.fixture(scope="module")
+def trusting(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    """A daemon that trusts the authority."""
+    folder = tmp_path_factory.mktemp("trusting")
+    authority.cert_pem.write_to_path(str(folder / "ca.pem"))
+    environ = {"OLM_CA_BUNDLE": str(folder / "ca.pem")}
+    with running_daemon(folder / "home", environ=environ) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def daemon(trusting: Daemon) -> Iterator[Daemon]:
+    """That daemon, without models at the start of each test."""
+    yield trusting
+    remove_models(trusting.home / "models")
 
 
 def digest_of(path: Path) -> str:
@@ -83,13 +93,13 @@ def digest_of(path: Path) -> str:
 
 
 def test_a_file_at_an_address_runs_at_once(daemon: Daemon, folder: Path, address: str) -> None:
-    os.link(smollm2(), folder / "smollm2.gguf")
-    name = f"{address}/smollm2.gguf#sha256={digest_of(smollm2())}"
+    os.link(tiny_chat(), folder / "tiny.gguf")
+    name = f"{address}/tiny.gguf#sha256={digest_of(tiny_chat())}"
     # One word, for nothing else bounds what a model has to say.
     asked = ("run", "--format", '{"type": "boolean"}', name, "Is it so?")
     assert out(olm(daemon.environ, *asked)).strip() in ("true", "false")
     assert olm(daemon.environ, *asked).stderr == b""
-    (folder / "smollm2.gguf").unlink()
+    (folder / "tiny.gguf").unlink()
     assert out(olm(daemon.environ, *asked)).strip()
     other = name[:-1] + ("0" if name[-1] != "0" else "1")
     done = olm(daemon.environ, "run", other, "Say hello.")

@@ -7,17 +7,19 @@ from pathlib import Path
 import pytest
 
 from support.api import Api
+from support.checkpoints import write_checkpoint
 from support.daemon import Daemon, running_daemon
 from support.ggufsplit import split
-from support.models import minilm_directory, minilm_gguf, tiny_chat
+from support.models import minilm_gguf, tiny_chat
 from support.olm import olm, out
+from support.randommodel import write_llama
 
 CHATTY = 'TEMPLATE """{{ range .Messages }}{{ .Content }}{{ end }}"""\n'
 
 
-@pytest.fixture
-def daemon(olm_home: Path) -> Iterator[Daemon]:
-    with running_daemon(olm_home) as running:
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with running_daemon(tmp_path_factory.mktemp("create") / "home") as running:
         yield running
 
 
@@ -28,8 +30,9 @@ def listed(daemon: Daemon) -> dict[str, str]:
 def test_a_model_in_parts_is_the_model_in_one_file(daemon: Daemon, tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     folder.mkdir()
-    first, *_ = split(minilm_gguf(), folder, "minilm", 3)
-    texts = {"file": f"FROM {minilm_gguf()}", "shard": f"FROM {first}", "folder": "FROM ./parts"}
+    whole = write_llama(tmp_path / "tiny.gguf")
+    first, *_ = split(whole, folder, "tiny", 3)
+    texts = {"file": f"FROM {whole}", "shard": f"FROM {first}", "folder": "FROM ./parts"}
     for name, text in texts.items():
         (tmp_path / "Modelfile").write_text(text)
         assert olm(daemon.environ, "create", name, cwd=tmp_path).returncode == 0
@@ -46,8 +49,9 @@ def test_a_shard_is_not_run_by_itself(daemon: Daemon, tmp_path: Path) -> None:
 
 
 def test_equal_inputs_give_equal_manifests_in_two_stores(tmp_path: Path) -> None:
+    tiny = write_llama(tmp_path / "tiny.gguf")
     text = (
-        f"FROM {tiny_chat()}\nSYSTEM Grüße\nPARAMETER stop b\nPARAMETER stop a\n"
+        f"FROM {tiny}\nSYSTEM Grüße\nPARAMETER stop b\nPARAMETER stop a\n"
         f"PARAMETER temperature 0.1\nPARAMETER num_ctx 1024\nLICENSE MIT\nMESSAGE user hi\n{CHATTY}"
     )
     (tmp_path / "Modelfile").write_text(text)
@@ -55,7 +59,7 @@ def test_equal_inputs_give_equal_manifests_in_two_stores(tmp_path: Path) -> None
     for home in ("one", "two"):
         with running_daemon(tmp_path / home) as daemon:
             for other in ("warm", "up") if home == "two" else ():  # another history
-                Api(daemon).create(other, tiny_chat(), system=other)
+                Api(daemon).create(other, tiny, system=other)
             assert olm(daemon.environ, "create", "m", cwd=tmp_path).returncode == 0
             (tmp_path / "child").write_text("FROM m\nPARAMETER temperature 1\n")
             done = olm(daemon.environ, "create", "c", "-f", "child", cwd=tmp_path)
@@ -66,7 +70,8 @@ def test_equal_inputs_give_equal_manifests_in_two_stores(tmp_path: Path) -> None
 
 
 def test_equal_checkpoints_give_equal_models_in_two_stores(tmp_path: Path) -> None:
-    (tmp_path / "Modelfile").write_text(f"FROM {minilm_directory()}\n")
+    checkpoint = write_checkpoint("bert", tmp_path / "checkpoint")
+    (tmp_path / "Modelfile").write_text(f"FROM {checkpoint}\n")
     found = []
     for home in ("one", "two"):
         with running_daemon(tmp_path / home) as daemon:
@@ -107,14 +112,14 @@ def test_compatible_reads_as_ollama_does(olm_home: Path, tmp_path: Path) -> None
 
 
 def test_a_file_without_a_name_is_built_on_by_its_digest(daemon: Daemon, tmp_path: Path) -> None:
-    digest = Api(daemon).import_file(tiny_chat())
+    digest = Api(daemon).import_file(write_llama(tmp_path / "tiny.gguf"))
     (tmp_path / "Modelfile").write_text(f"FROM {digest}\nSYSTEM x\n")
     assert olm(daemon.environ, "create", "m", cwd=tmp_path).returncode == 0
     assert out(olm(daemon.environ, "show", "m", "--system")) == "x"
 
 
 def test_a_model_is_built_on_by_its_manifests_digest(daemon: Daemon, tmp_path: Path) -> None:
-    Api(daemon).create("m", tiny_chat())
+    Api(daemon).create("m", write_llama(tmp_path / "tiny.gguf"))
     (tmp_path / "Modelfile").write_text(f"FROM m@sha256:{listed(daemon)['m:latest']}\nSYSTEM x\n")
     assert olm(daemon.environ, "create", "c", cwd=tmp_path).returncode == 0
     (tmp_path / "Modelfile").write_text(f"FROM m@sha256:{'0' * 64}\nSYSTEM x\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import Daemon, running_daemon
-from support.models import smollm2
+from support.models import tiny_chat
 from support.olm import OLM, environment, olm, out
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "ten-tasks.md"
@@ -23,7 +23,7 @@ NAMES = ("llama3.2", "httpd", "fedora", "busybox:uclibc", "busybox:glibc", "busy
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     with running_daemon(tmp_path_factory.mktemp("tasks") / "home") as running:
         first, *others = NAMES
-        out(olm(running.environ, "create", first, "-f", "-", stdin=f"FROM {smollm2()}\n{SHORT}"))
+        out(olm(running.environ, "create", first, "-f", "-", stdin=f"FROM {tiny_chat()}\n{SHORT}"))
         for name in others:
             out(olm(running.environ, "cp", first, name))
         yield running

@@ -164,7 +164,7 @@ def test_kills_of_the_command_while_loading(archive: Path, olm_home: Path) -> No
 
 def test_kills_of_the_daemon_while_shards_are_merged(olm_home: Path, tmp_path: Path) -> None:
     kills = Kills(olm_home)
-    whole = write_llama(tmp_path / "whole.gguf", layers=4, width=1024)
+    whole = write_llama(tmp_path / "whole.gguf", layers=4, width=512)
     parts = split(whole, tmp_path, "m", 3)
     name = "ghcr.io/a/sharded"
     put_shards(kills.store, name, [part.read_bytes() for part in parts])

@@ -16,7 +16,7 @@ import pytest
 
 from support import daemon_program
 from support.daemon import Daemon, running_daemon, start_daemon, wait_until
-from support.models import smollm2
+from support.models import tiny_chat
 
 MAX_IDLE_RSS_BYTES = 60_000_000
 
@@ -157,7 +157,7 @@ def test_an_answer_without_end_is_cut_and_the_status_is_still_0(tmp_path: Path) 
 def test_a_generation_under_way_ends_with_an_error_and_its_runner(tmp_path: Path) -> None:
     with (
         small_daemon(tmp_path / "home") as daemon,
-        daemon.stream("GET", f"/lease?{smollm2()}") as answer,
+        daemon.stream("GET", f"/lease?{tiny_chat()}") as answer,
     ):
         assert answer.readline()
         (runner,) = daemon.runners()
@@ -170,7 +170,7 @@ def test_a_generation_under_way_ends_with_an_error_and_its_runner(tmp_path: Path
 def test_a_second_signal_ends_the_daemon_at_once_by_that_signal(tmp_path: Path) -> None:
     with (
         small_daemon(tmp_path / "home", drain_s=3600) as daemon,
-        daemon.stream("GET", f"/lease?{smollm2()}") as answer,
+        daemon.stream("GET", f"/lease?{tiny_chat()}") as answer,
     ):
         assert answer.readline()
         (runner,) = daemon.runners()
@@ -184,7 +184,7 @@ def test_a_second_signal_ends_the_daemon_at_once_by_that_signal(tmp_path: Path) 
 def test_no_runner_outlives_a_killed_daemon(tmp_path: Path) -> None:
     with (
         small_daemon(tmp_path / "home") as daemon,
-        daemon.stream("GET", f"/lease?{smollm2()}") as answer,
+        daemon.stream("GET", f"/lease?{tiny_chat()}") as answer,
     ):
         assert answer.readline()
         (runner,) = daemon.runners()
@@ -194,12 +194,12 @@ def test_no_runner_outlives_a_killed_daemon(tmp_path: Path) -> None:
 
 def test_the_daemon_outlives_a_killed_runner(tmp_path: Path) -> None:
     with small_daemon(tmp_path / "home") as daemon:
-        with daemon.stream("GET", f"/lease?{smollm2()}") as answer:
+        with daemon.stream("GET", f"/lease?{tiny_chat()}") as answer:
             assert answer.readline()
             (runner,) = daemon.runners()
             runner.kill()
             assert answer.read().splitlines()[-2:] == [b"error: RunnerDied", b"done"]
-        with daemon.stream("GET", f"/lease?{smollm2()}") as answer:
+        with daemon.stream("GET", f"/lease?{tiny_chat()}") as answer:
             assert answer.readline() != b"error: RunnerDied\n"
             assert daemon.runners()[0].pid != runner.pid
 

@@ -31,6 +31,7 @@ from support.attacktable import Record, Stopwatch
 from support.daemon import Daemon, running_daemon, wait_until
 from support.gguffile import GgufFile
 from support.rawserver import Step, raw_server
+from support.stores import remove_models
 
 GIB = 1 << 30
 DRIP: list[Step] = [step for _ in range(600) for step in (b"x", 0.1)]
@@ -39,10 +40,20 @@ ENDLESS_INTERIM: list[Step] = [
 ]
 
 
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[Daemon]:
-    with running_daemon(tmp_path / "home", environ={"OLM_STALL_TIMEOUT": "2s"}) as running:
+IMPATIENT = {"OLM_STALL_TIMEOUT": "2s"}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    with running_daemon(tmp_path_factory.mktemp("hostile") / "home", environ=IMPATIENT) as running:
         yield running
+
+
+@pytest.fixture
+def daemon(shared: Daemon) -> Iterator[Daemon]:
+    """The daemon of all tests, without models at the start of each."""
+    yield shared
+    remove_models(shared.home / "models")
 
 
 # --- registries -----------------------------------------------------------------------------
@@ -84,9 +95,12 @@ def _connections_to(daemon: Daemon, port: int) -> list[object]:
 
 @pytest.mark.parametrize("answer", [[], [b"HTTP/1.1 200 OK\r\nx: ", *DRIP]])
 def test_the_daemon_ends_in_time_while_a_registry_is_silent(
-    daemon: Daemon, answer: list[Step], record_property: Record
+    tmp_path: Path, answer: list[Step], record_property: Record
 ) -> None:
-    with raw_server(*[answer] * 4) as server:
+    with (
+        running_daemon(tmp_path / "home", environ=IMPATIENT) as daemon,
+        raw_server(*[answer] * 4) as server,
+    ):
         host = server.address.split("/")[2]
         pulling = threading.Thread(target=_ask_to_pull, args=(daemon, f"{host}/library/m"))
         pulling.start()
@@ -96,7 +110,7 @@ def test_the_daemon_ends_in_time_while_a_registry_is_silent(
         record_property("bound", "SIGTERM ends the daemon within 10 s")
         record_property("measured", f"{watch.elapsed_s:.1f} s")
         pulling.join(5)
-    assert "ended without waiting" not in daemon.log
+        assert "ended without waiting" not in daemon.log
 
 
 def _ask_to_pull(daemon: Daemon, name: str) -> None:

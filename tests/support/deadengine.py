@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -21,7 +22,7 @@ STUB = "int llama_decode(void) { __builtin_trap(); }\n"
 # What llama-cpp-python's own package does with the options that olm gives it, in seconds.
 _CMAKE = """
 cmake_minimum_required(VERSION 3.21)
-project(llama_cpp C CXX)
+project(llama_cpp C)
 set(LLAMA_BUILD_COMMON ON CACHE BOOL "" FORCE)
 if (LLAMA_BUILD_COMMON)
     message(FATAL_ERROR "llama-common would be compiled")
@@ -86,15 +87,17 @@ def dead_source_package(folder: Path) -> Path:
 
 def environment_without_engine(folder: Path) -> Path:
     """A virtual environment with all that this one has but llama-cpp-python; its interpreter."""
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
     python = folder / "bin" / "python"
     ours = LIBRARIES.parents[1]
     (site,) = folder.glob("lib/python3*/site-packages")
     borrowed = folder / "borrowed"
     borrowed.mkdir()
     for entry in ours.iterdir():
-        # pip is the new environment's own: it installs where it is.
-        if not entry.name.startswith(("llama_cpp", "pip", "__")):
+        if entry.name.startswith("pip"):
+            # A copy of its own: pip installs where it is. Unpacking a new one costs seconds.
+            shutil.copytree(entry, site / entry.name)
+        elif not entry.name.startswith(("llama_cpp", "__")):
             (borrowed / entry.name).symlink_to(entry)
     import olmkit
 

@@ -21,7 +21,7 @@ from olmkit.registry.store.store import Store
 from support.daemon import COMMAND, Daemon, start_daemon
 from support.stores import put_model
 
-KILLS = int(os.environ.get("TEST_KILLS", "4"))
+KILLS = int(os.environ.get("TEST_KILLS", "3"))
 MIB = 1 << 20
 Work = Callable[[Daemon], None]
 

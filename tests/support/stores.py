@@ -35,6 +35,16 @@ def put_model(store: Store, name: str, weights: bytes = GGUF) -> Manifest:
     return made
 
 
+def remove_models(root: Path) -> None:
+    """Leave no model and no blob in the store there, for the next test on the same daemon."""
+    store = Store(root)
+    for model in store.list():
+        store.remove(model.reference)
+    if store.blobs.folder.exists():
+        for blob in store.blobs.folder.iterdir():
+            blob.unlink()
+
+
 def files_of(store: Store) -> set[str]:
     """All files of a store but its locks, relative to its root."""
     return {
