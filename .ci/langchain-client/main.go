@@ -26,20 +26,11 @@ func must(what string, err error) {
 	}
 }
 
-// openAI tells what the client of OpenAI's API found, by the name of each step.
-func openAI(ctx context.Context, url, toolModel, embeddingModel string) map[string]any {
-	model := func(name string, options ...openai.Option) *openai.LLM {
-		options = append(options, openai.WithBaseURL(url+"/v1"), openai.WithToken("none"),
-			openai.WithModel(name), openai.WithEmbeddingModel(embeddingModel))
-		client, err := openai.New(options...)
-		must("client", err)
-		return client
-	}
-	found := map[string]any{}
-	chat := model(toolModel)
-	short := []llms.CallOption{llms.WithTemperature(0), llms.WithMaxTokens(4)}
-	turns := []llms.MessageContent{llms.TextParts(llms.ChatMessageTypeHuman, "Name a colour.")}
+var turns = []llms.MessageContent{llms.TextParts(llms.ChatMessageTypeHuman, "Name a colour.")}
 
+// talk asks for an answer, whole and streamed, and returns the options that it asked with.
+func talk(ctx context.Context, chat llms.Model, tokens int, found map[string]any) []llms.CallOption {
+	short := []llms.CallOption{llms.WithTemperature(0), llms.WithMaxTokens(tokens)}
 	whole, err := chat.GenerateContent(ctx, turns, short...)
 	must("chat", err)
 	found["chat"] = whole.Choices[0].Content
@@ -52,6 +43,37 @@ func openAI(ctx context.Context, url, toolModel, embeddingModel string) map[stri
 		}))...)
 	must("stream", err)
 	found["stream"] = streamed
+	return short
+}
+
+// leaveAndAsk leaves an endless answer at its first piece, and asks for another one.
+func leaveAndAsk(
+	ctx context.Context, chat llms.Model, short []llms.CallOption, found map[string]any,
+) {
+	leaving, leave := context.WithCancel(ctx)
+	_, err := chat.GenerateContent(leaving, turns, llms.WithMaxTokens(100_000),
+		llms.WithStreamingFunc(func(context.Context, []byte) error {
+			leave()
+			return errLeft
+		}))
+	found["cancelled with"] = fmt.Sprint(err)
+	after, err := chat.GenerateContent(ctx, turns, short...)
+	must("after", err)
+	found["after cancel"] = after.Choices[0].Content
+}
+
+// openAI tells what the client of OpenAI's API found, by the name of each step.
+func openAI(ctx context.Context, url, toolModel, embeddingModel string) map[string]any {
+	model := func(name string, options ...openai.Option) *openai.LLM {
+		options = append(options, openai.WithBaseURL(url+"/v1"), openai.WithToken("none"),
+			openai.WithModel(name), openai.WithEmbeddingModel(embeddingModel))
+		client, err := openai.New(options...)
+		must("client", err)
+		return client
+	}
+	found := map[string]any{}
+	chat := model(toolModel)
+	short := talk(ctx, chat, 4, found)
 
 	city := map[string]any{"type": "string", "enum": []string{"Paris"}}
 	weather := llms.Tool{Type: "function", Function: &llms.FunctionDefinition{
@@ -96,16 +118,7 @@ func openAI(ctx context.Context, url, toolModel, embeddingModel string) map[stri
 	_, err = model("nonesuch").GenerateContent(ctx, turns)
 	found["error"] = fmt.Sprint(err)
 
-	leaving, leave := context.WithCancel(ctx)
-	_, err = chat.GenerateContent(leaving, turns, llms.WithMaxTokens(100_000), llms.WithStreamingFunc(
-		func(context.Context, []byte) error {
-			leave()
-			return errLeft
-		}))
-	found["cancelled with"] = fmt.Sprint(err)
-	after, err := chat.GenerateContent(ctx, turns, short...)
-	must("after", err)
-	found["after cancel"] = after.Choices[0].Content
+	leaveAndAsk(ctx, chat, short, found)
 	return found
 }
 
@@ -120,21 +133,7 @@ func main() {
 	}
 	found := map[string]any{}
 	chat := model(chatModel)
-	short := []llms.CallOption{llms.WithTemperature(0), llms.WithMaxTokens(8)}
-	turns := []llms.MessageContent{llms.TextParts(llms.ChatMessageTypeHuman, "Name a colour.")}
-
-	whole, err := chat.GenerateContent(ctx, turns, short...)
-	must("chat", err)
-	found["chat"] = whole.Choices[0].Content
-	found["usage"] = whole.Choices[0].GenerationInfo["CompletionTokens"]
-	streamed := ""
-	_, err = chat.GenerateContent(ctx, turns, append(short, llms.WithStreamingFunc(
-		func(_ context.Context, piece []byte) error {
-			streamed += string(piece)
-			return nil
-		}))...)
-	must("stream", err)
-	found["stream"] = streamed
+	short := talk(ctx, chat, 8, found)
 
 	bound, err := model(chatModel, ollama.WithFormat("json")).GenerateContent(
 		ctx, turns, llms.WithTemperature(0), llms.WithMaxTokens(40))
@@ -147,16 +146,7 @@ func main() {
 	_, err = model("nonesuch").GenerateContent(ctx, turns)
 	found["error"] = fmt.Sprint(err)
 
-	leaving, leave := context.WithCancel(ctx)
-	_, err = chat.GenerateContent(leaving, turns, llms.WithMaxTokens(100_000), llms.WithStreamingFunc(
-		func(context.Context, []byte) error {
-			leave()
-			return errLeft
-		}))
-	found["cancelled with"] = fmt.Sprint(err)
-	after, err := chat.GenerateContent(ctx, turns, short...)
-	must("after", err)
-	found["after cancel"] = after.Choices[0].Content
+	leaveAndAsk(ctx, chat, short, found)
 	found["openai"] = openAI(ctx, url, os.Args[4], embeddingModel)
 	must("print", json.NewEncoder(os.Stdout).Encode(found))
 }

@@ -188,7 +188,7 @@ def test_11_an_answer_that_repeats_itself(environ: dict[str, str], tmp_path: Pat
 
 
 def test_12_a_runner_that_dies(daemon: Daemon) -> None:
-    words = [OLM, "run", "endless", "--set", "num_ctx=2048", "Count to ten thousand."]
+    words = [OLM, "run", "endless", "--grammar", _grammar(daemon.environ), "Count."]
     with subprocess.Popen(
         words,
         env=environment(daemon.environ),
@@ -264,7 +264,7 @@ def test_16_a_model_that_a_policy_forbids(environ: dict[str, str], tmp_path: Pat
 
 def test_130_an_interrupt(environ: dict[str, str]) -> None:
     with subprocess.Popen(
-        [OLM, "run", "endless", "--set", "num_ctx=2048", "Count to ten thousand."],
+        [OLM, "run", "endless", "--grammar", _grammar(environ), "Count."],
         env=environment(environ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -42,8 +42,9 @@ def test_6_a_runner_that_the_kernel_kills_for_memory_is_told_as_such(tmp_path: P
             (tmp_path / "Modelfile").write_text(f"FROM {smollm2()}\n{long}")
             out(olm(daemon.environ, "create", "m", cwd=tmp_path))
             out(olm(daemon.environ, "run", "m", ""))
+            (tmp_path / "long.regex").write_text("[a-z ]{4000}")  # it cannot end by itself
             with subprocess.Popen(
-                [OLM, "run", "m", "Count to ten thousand."],
+                [OLM, "run", "m", "--grammar", str(tmp_path / "long.regex"), "Tell me a story."],
                 env=os.environ | daemon.environ,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,

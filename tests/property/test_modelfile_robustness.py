@@ -15,7 +15,7 @@ PIECES = ["FROM ", "from ", "PARAMETER ", "SYSTEM ", "MESSAGE ", "ARG ", "REQUIR
 PIECES += ["user ", "num_ctx ", "temperature ", "1", "0.5", "x", '"', '"""', "#", "\n", "\r", " "]
 PIECES += ["\t", "=", ":", "${A}", "A", "A=", "\\", "\xa0", "\x00", "\x1b", "\ufeff", "日本"]
 PIECES += ["\u0301", "\ud800", "system "]
-HALF_A_MEGABYTE = 500_000
+QUARTER_OF_A_MEGABYTE = 250_000
 
 pytestmark = pytest.mark.timeout(60)
 """A quadratic number of steps for half a megabyte would take many minutes."""
@@ -98,8 +98,8 @@ STARTS = ["", "FROM m\nSYSTEM ", 'ARG A=1\nFROM m\nSYSTEM "', "PARAMETER "]
 
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("piece", VALUES.values(), ids=VALUES)
-def test_half_a_megabyte_of_anything_is_read_or_refused(piece: str, start: str) -> None:
-    text = start + piece * (HALF_A_MEGABYTE // len(piece))
+def test_a_quarter_of_a_megabyte_of_anything_is_read_or_refused(piece: str, start: str) -> None:
+    text = start + piece * (QUARTER_OF_A_MEGABYTE // len(piece))
     check(text, compatible=False)
     check(text, compatible=True)
 
@@ -111,7 +111,7 @@ def test_ten_thousand_commands_are_read_or_refused(piece: str) -> None:
 
 
 @pytest.mark.parametrize("piece", [*VALUES.values(), *COMMANDS.values()], ids=VALUES | COMMANDS)
-def test_half_a_megabyte_of_anything_is_rendered_and_read_again(piece: str) -> None:
-    text = piece * (HALF_A_MEGABYTE // len(piece)) + "\n"
+def test_a_quarter_of_a_megabyte_of_anything_is_rendered_and_read_again(piece: str) -> None:
+    text = piece * (QUARTER_OF_A_MEGABYTE // len(piece)) + "\n"
     modelfile = Modelfile(instructions=(From(value="m"), System(value=text)))
     assert parse(render(modelfile)) == modelfile

@@ -34,16 +34,13 @@ def test_nothing_else_lies_there() -> None:
     assert there == set(generated())
 
 
-@pytest.mark.parametrize("path", [path for path in generated() if path.parts[0] == "man"], ids=str)
-def test_man_renders_the_page_without_complaint(path: Path) -> None:
+def test_man_renders_all_pages_without_complaint() -> None:
+    paths = [str(CHECKOUT / path) for path in generated() if path.parts[0] == "man"]
     done = subprocess.run(
-        ["groff", "-man", "-Tutf8", "-ww", str(CHECKOUT / path)],
-        capture_output=True,
-        check=True,
-        text=True,
+        ["groff", "-man", "-Tutf8", "-ww", *paths], capture_output=True, check=True, text=True
     )
     assert done.stderr == ""
-    assert "olm manual" in done.stdout
+    assert done.stdout.count("olm manual") >= len(paths)
 
 
 class Asked(Mapping[str, str]):
