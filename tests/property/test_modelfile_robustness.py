@@ -18,7 +18,7 @@ PIECES += ["\u0301", "\ud800", "system "]
 QUARTER_OF_A_MEGABYTE = 250_000
 
 pytestmark = pytest.mark.timeout(60)
-"""A quadratic number of steps for half a megabyte would take many minutes."""
+"""A quadratic number of steps for so much text would take minutes."""
 
 
 def check(text: str | bytes, *, compatible: bool) -> None:
