@@ -8,15 +8,17 @@ unless the test ended it itself.
 """
 
 import http.client
+import itertools
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,14 +30,32 @@ CONTEXT_TOKENS = 2048
 """Where a test says nothing else: a longer cache takes time at each load. `OLM_CONTEXT_LENGTH=`
 leaves it to the daemon, as users have it."""
 READY_TIMEOUT_S = 30.0
+_PORTS_OF_A_WORKER = 1500
 STOP_TIMEOUT_S = 20.0
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on now.
+
+    Not one of those that the system gives to connections, and each worker of pytest-xdist has
+    ports of its own: nobody takes it before the server that it is for does.
+    """
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            port = next(_PORTS)
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+def _own_ports() -> Iterator[int]:
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first = 12_000 + worker % 12 * _PORTS_OF_A_WORKER
+    start = random.randrange(_PORTS_OF_A_WORKER)  # other runs of the tests may be on this machine
+    for count in itertools.count(start):
+        yield first + count % _PORTS_OF_A_WORKER
+
+
+_PORTS = _own_ports()
 
 
 @dataclass

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import llama_cpp.llama_cpp as low_level
 
+from support.daemon import free_port
+
 LIBRARIES = Path(low_level.__file__).parent / "lib"
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 _SOURCES = ("ggml-rpc.cpp", "transport.cpp")
@@ -120,9 +122,7 @@ def rpc_servers(count: int) -> Iterator[list[RpcServer]]:
 
 @contextmanager
 def _server() -> Iterator[RpcServer]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     endpoint = f"127.0.0.1:{port}"
     environ = dict(os.environ) | {"LLAMA_CPP_LIB_PATH": str(engine_with_rpc())}
     process = subprocess.Popen(
