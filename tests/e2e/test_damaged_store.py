@@ -143,5 +143,6 @@ def test_no_bad_entry_hides_the_others(daemon: Daemon, tmp_path: Path) -> None:
     }
     assert out(olm(daemon.environ, "ls", "--format", "json"))
     out(olm(daemon.environ, "system", "df"))
-    assert olm(daemon.environ, "run", "good", "hi").returncode == 0
+    answered = olm(daemon.environ, "run", "good", "--max-tokens", "4", "hi")
+    assert answered.returncode in (0, 9)  # random weights end an answer where they like
     assert olm(daemon.environ, "show", "good").returncode == 0
