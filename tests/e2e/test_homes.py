@@ -62,15 +62,16 @@ def odd_home(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_home_whose_path_is_no_utf_8_is_one_like_others(odd_home: Path) -> None:
     weights = write_llama(odd_home / "w.gguf")
+    short = ("--max-tokens", "4", "hi")  # random weights end an answer where they like
     with running_daemon(odd_home) as daemon:
         environ = daemon.environ
         (odd_home / "Modelfile").write_text("FROM ./w.gguf\n")
         out(olm(environ, "create", "m", cwd=odd_home))
         assert "m:latest" in out(olm(environ, "ls"))
-        assert out(olm(environ, "run", "m", "hi"))
+        assert olm(environ, "run", "m", *short).returncode in (0, 9)
         assert "llama" in out(olm(environ, "show", "m"))
         assert r"\xff\xfeme" in out(olm(environ, "show", "m", "--modelfile"))
-        assert out(olm(environ, "run", str(weights), "hi"))
+        assert olm(environ, "run", str(weights), *short).returncode in (0, 9)
         (odd_home / "Modelfile").write_text("FROM ./w.gguf\nPARAMETER num_ctx 64\n")
         out(olm(environ, "create", "n", cwd=odd_home))
         out(olm(environ, "save", "n", "-o", str(odd_home / "n.tar")))
