@@ -65,8 +65,7 @@ class AnswerView:
 
     def show(self, chunk: Chunk) -> None:
         """Shows a piece of the answer, or what it waits for."""
-        if chunk.waits_for is not None:
-            self._waiting.tell(chunk.waits_for)
+        self._waiting.tell(chunk.waits_for)
         if chunk.thinking:
             self.thinking += chunk.thinking
             if not self._hides_thinking:

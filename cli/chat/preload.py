@@ -11,8 +11,7 @@ def load(client: Client, model: str, asking: Asking, terminal: Terminal) -> None
     """Loads the model, with a spinner that says how far it is."""
     with Waiting(terminal) as waiting:
         for chunk in client.generate(asking.body(model), tells_wait=waiting.is_shown):
-            if chunk.waits_for is not None:
-                waiting.tell(chunk.waits_for)
+            waiting.tell(chunk.waits_for)
 
 
 def say_notes(client: Client, name: str, terminal: Terminal) -> None:

@@ -113,8 +113,7 @@ def show(
     with Waiting(terminal) as waiting:
         for chunk in chunks:
             answer.add(chunk)
-            if chunk.waits_for is not None:
-                waiting.tell(chunk.waits_for)
+            waiting.tell(chunk.waits_for)
             if form is Form.JSON_LINES and (line := piece_line(chunk)):
                 waiting.end()
                 terminal.data(line)

@@ -347,9 +347,11 @@ class Waiting:
         """Whether there is somebody to tell what is waited for."""
         return self._display is not None
 
-    def tell(self, wait: Wait) -> None:
-        """Says what is waited for and how far it is, once the wait is a long one."""
-        self._patient.tell(wait)
+    def tell(self, wait: Wait | None) -> None:
+        """Says what is waited for and how far it is, once the wait is a long one; None: nothing
+        is known of it."""
+        if wait is not None:
+            self._patient.tell(wait)
 
     def end(self) -> None:
         """Takes the spinner away; may be called again."""

@@ -37,10 +37,8 @@ def classify(
     elif status == -signal.SIGKILL and was_oom_killed:
         reason, text = ExitReason.OUT_OF_MEMORY, "was killed by the system for lack of memory"
     elif status > 0 and _NO_THREADS in log_tail:
-        reason, text = (
-            ExitReason.OUT_OF_MEMORY,
-            "got no threads: memory, or their number, is limited",
-        )
+        reason = ExitReason.OUT_OF_MEMORY
+        text = "got no threads: memory, or their number, is limited"
     elif status < 0:
         reason, text = ExitReason.SIGNALLED, f"was killed by {_signal_name(-status)}"
     elif status > 0:

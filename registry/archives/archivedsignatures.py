@@ -18,9 +18,9 @@ from olmkit.registry.signatures.evidence import SIGNATURES_LIMIT, Evidence, Sign
 from olmkit.registry.signatures.policy import Action, Rule
 from olmkit.registry.signatures.repositories import repository_name
 from olmkit.registry.signatures.signatureimages import (
-    find_signature,
     image_of,
     layer_of,
+    signatures_in,
     tag_of,
 )
 from olmkit.registry.signatures.simplesigning import PAYLOAD_LIMIT_BYTES, parse_payload
@@ -105,12 +105,7 @@ def _signatures(entry: Descriptor, read: ReadBlob, *, limit: int) -> list[Signat
         raise SourceError(
             f"the archive's signatures {entry.digest.short} cannot be read: {error}"
         ) from error
-    return [
-        Signature(payload=payload, signature=signature)
-        for layer in layers[: max(0, limit)]
-        if (signature := find_signature(layer)) is not None
-        and (payload := read(layer.digest, PAYLOAD_LIMIT_BYTES)) is not None
-    ]
+    return signatures_in(layers, lambda one: read(one.digest, PAYLOAD_LIMIT_BYTES), limit=limit)
 
 
 def admit(reference: Reference, evidence: Evidence, rules: Sequence[Rule]) -> None:

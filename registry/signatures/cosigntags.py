@@ -13,9 +13,9 @@ from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.manifest import Descriptor, Manifest
 from olmkit.registry.signatures.evidence import SIGNATURES_LIMIT, Evidence, Signature
 from olmkit.registry.signatures.signatureimages import (
-    find_signature,
     image_of,
     layer_of,
+    signatures_in,
     tag_of,
 )
 from olmkit.registry.signatures.simplesigning import PAYLOAD_LIMIT_BYTES
@@ -50,12 +50,7 @@ def signatures_of(
         RemoteError: refused or unreachable.
     """
     layers = _layers(repository, digest)
-    return [
-        Signature(payload=payload, signature=signature)
-        for layer in layers[: max(0, limit)]
-        if (signature := find_signature(layer)) is not None
-        and (payload := _payload(repository, layer)) is not None
-    ]
+    return signatures_in(layers, lambda layer: _payload(repository, layer), limit=limit)
 
 
 def add(repository: RemoteRepository, digest: Digest, signature: Signature) -> None:

@@ -8,7 +8,7 @@ Source: https://github.com/sigstore/cosign/blob/main/specs/SIGNATURE_SPEC.md
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from olmkit.registry.oci import mediatypes
@@ -52,7 +52,22 @@ def image_of(layers: Sequence[Descriptor]) -> tuple[bytes, Manifest]:
     return raw, Manifest.build(described, layers, media_type=mediatypes.OCI_MANIFEST)
 
 
-def find_signature(layer: Descriptor) -> bytes | None:
+def signatures_in(
+    layers: Sequence[Descriptor], payload_of: Callable[[Descriptor], bytes | None], *, limit: int
+) -> list[Signature]:
+    """The signatures of the first `limit` layers; those that hold none are passed over.
+
+    `payload_of` gives the blob of a layer, None where it cannot be had.
+    """
+    return [
+        Signature(payload=payload, signature=signature)
+        for layer in layers[: max(0, limit)]
+        if (signature := _signature(layer)) is not None
+        and (payload := payload_of(layer)) is not None
+    ]
+
+
+def _signature(layer: Descriptor) -> bytes | None:
     """The signature that a layer bears; None: it bears none."""
     text = layer.annotations.get(ANNOTATION, "")
     is_one = layer.media_type == mediatypes.SIMPLE_SIGNING

@@ -18,8 +18,8 @@ class Sampler:
     def __init__(self, model: Model) -> None:
         self._model = model
         self._chain = api.llama_sampler_chain_init(api.llama_sampler_chain_default_params())
-        self._lowered_tokens = 0
-        """Biases that push tokens down, where nothing else is in the chain yet; -1: more is."""
+        self._lowered_tokens: int | None = 0
+        """How many tokens the chain only pushes down so far; None: it does more."""
         self.looked_at_tokens = 0
         """The likeliest so many tokens are all that a choice depends on; 0: it may be on any."""
 
@@ -29,11 +29,19 @@ class Sampler:
             api.llama_sampler_free(self._chain)
             self._chain = None
 
-    def _add(self, sampler: object, *, keeps_tokens: int = 0) -> None:
-        """Appends a sampler; `keeps_tokens`: it keeps only so many of the likeliest tokens."""
-        if self._lowered_tokens >= 0:
-            self.looked_at_tokens = keeps_tokens and keeps_tokens + self._lowered_tokens
-            self._lowered_tokens = -1
+    def _add(
+        self, sampler: object, *, keeps_tokens: int = 0, lowers_tokens: int | None = None
+    ) -> None:
+        """Appends a sampler.
+
+        `keeps_tokens`: it keeps only so many of the likeliest tokens; `lowers_tokens`: it does
+        nothing but push so many down.
+        """
+        before, self._lowered_tokens = self._lowered_tokens, None
+        if before is not None and lowers_tokens is not None:
+            self._lowered_tokens = before + lowers_tokens
+        elif before is not None and keeps_tokens:
+            self.looked_at_tokens = before + keeps_tokens
         api.llama_sampler_chain_add(self._chain, sampler)
 
     def add_logit_bias(self, biases: Mapping[int, float]) -> None:
@@ -42,10 +50,11 @@ class Sampler:
         for row, (token, bias) in zip(rows, biases.items(), strict=True):
             row.token, row.bias = token, bias
         size = self._model.vocabulary_tokens
-        lowered_tokens = self._lowered_tokens
-        self._add(api.llama_sampler_init_logit_bias(size, len(biases), rows))
-        if lowered_tokens >= 0 and all(bias <= 0 for bias in biases.values()):
-            self._lowered_tokens = lowered_tokens + len(biases)
+        only_lowers = all(bias <= 0 for bias in biases.values())
+        self._add(
+            api.llama_sampler_init_logit_bias(size, len(biases), rows),
+            lowers_tokens=len(biases) if only_lowers else None,
+        )
 
     def add_penalties(
         self, *, last_tokens: int, repeat: float, frequency: float, presence: float
