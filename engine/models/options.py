@@ -242,14 +242,15 @@ class Options:
     def load_options(self, defaults: LoadDefaults, *, embedding: bool) -> LoadOptions:
         """Those that are fixed when a model is loaded.
 
-        `context_tokens` is 0 when nobody says how long the context shall be.
+        `context_tokens` is 0 when nobody says how long the context shall be, `batch_tokens` when
+        nobody says how much is computed at once.
         """
         main_gpu, use_mmap = self.values.get("main_gpu"), self.values.get("use_mmap")
         return LoadOptions(
             context_tokens=self._integer("num_ctx") or defaults.context_tokens or 0,
             sequences=defaults.sequences,
             contexts=1 if embedding else defaults.contexts,
-            batch_tokens=self._integer("num_batch", 2048 if embedding else None),
+            batch_tokens=self._integer("num_batch", 2048 if embedding else 0),
             gpu_layers=max(-1, self._integer("num_gpu")) if defaults.has_accelerator else -1,
             main_gpu=main_gpu if isinstance(main_gpu, int) and defaults.has_accelerator else None,
             use_mmap=use_mmap if isinstance(use_mmap, bool) else None,

@@ -36,7 +36,9 @@ class LoadOptions(msgspec.Struct, frozen=True, kw_only=True):
     contexts: int = 1
     """Requests of full length that the KV pool, which all sequences share, has room for."""
     batch_tokens: int = 512
-    """Most tokens of one decode step (n_batch and n_ubatch)."""
+    """Most tokens of one decode step (n_batch and n_ubatch). The daemon takes 0 for as many as suit
+    the devices; a runner is told a number.
+    """
     gpu_layers: int = -1
     """Layers on the GPU; -1: all that fit."""
     main_gpu: int | None = None

@@ -1,5 +1,6 @@
 """Whether a model loaded with some options can serve a request that asks for others."""
 
+from olmkit.engine.planning.batches import with_batch
 from olmkit.engine.planning.contexts import choose_context_tokens
 from olmkit.engine.runner.protocol import LoadOptions
 
@@ -31,7 +32,7 @@ def can_serve(
     elif wants.least_context_tokens:
         wanted_context = min(wanted_context, wants.least_context_tokens)
     fits_side_by_side = (
-        has.sequences >= wants.sequences and has.batch_tokens >= wants.batch_tokens
+        has.sequences >= wants.sequences and with_batch(has).batch_tokens >= wants.batch_tokens
         if has.embedding == wants.embedding
         else wants.embedding
     )

@@ -236,7 +236,7 @@ def test_a_long_prompt_does_not_stop_the_text_of_others() -> None:
 def test_a_cancelled_completion_ends_by_the_next_step(tiny: Path) -> None:
     with loaded_runner(tiny) as client:
         one = client.start("Once upon a time", ignore_eos=True)
-        replies = [client.next_reply() for _ in range(3)]
+        replies = [client.next_reply() for _ in range(2)]  # the second one is the first token
         client.cancel(one)
         replies += client.replies(one)[one]
         end = Completion(replies).end

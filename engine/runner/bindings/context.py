@@ -40,6 +40,10 @@ class ContextOptions:
     """Outputs that a step may compute beside one a sequence."""
     kv_on_host: bool = False
     """The KV cache, and attention with it, stay in main memory."""
+    separate_streams: bool = False
+    """Each sequence has a part of the KV cache for itself, all of them equally large; else all
+    sequences share one pool of cells.
+    """
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
 
@@ -106,7 +110,7 @@ class Context:
         if options.flash_attention is not None:
             parameters.flash_attn_type = int(options.flash_attention)
         parameters.offload_kqv = not options.kv_on_host
-        parameters.kv_unified, parameters.swa_full = True, False
+        parameters.kv_unified, parameters.swa_full = not options.separate_streams, False
         if options.pooling is None:
             # Few outputs: the buffer of logits for a whole batch is not needed.
             most = max(options.sequences, options.batch_tokens)
@@ -187,8 +191,17 @@ class Context:
         return bool(self._memory and api.llama_memory_can_shift(self._memory))
 
     def share(self, source: int, target: int, length: int) -> None:
-        """Lets an empty sequence have the first `length` tokens of another, in the same cells."""
-        api.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        """Lets an empty sequence have the first `length` tokens of another, in the same cells.
+
+        With separate streams it is a copy, which the next decode makes before anything else: until
+        then the state of neither sequence can be taken or restored.
+        """
+        if self.options.separate_streams:
+            # llama.cpp copies whole streams only.
+            api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
+            api.llama_memory_seq_rm(self._memory, target, length, -1)
+        else:
+            api.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
     def remove_span(self, sequence: int, start: int, count: int) -> None:
         """Forgets `count` tokens from `start` on; those behind them move up. See `can_shift`."""

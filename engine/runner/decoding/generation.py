@@ -31,6 +31,7 @@ from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, ParkedStates, Reach
 from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
 from olmkit.engine.runner.promptcache.stored import StoredStates
+from olmkit.engine.runner.promptcache.streams import StreamSlots
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -48,6 +49,9 @@ REPEAT_LIMIT_TOKENS: Final = 256
 
 Rules of dashes and runs of blanks are far shorter, for their tokens hold many characters.
 """
+
+_FILLER: Final = 0
+"""The token of slots that are computed in vain; which one does not matter."""
 
 _NO_ROOM: Final = 1
 """llama_decode's status when the KV cache has no cells for the batch."""
@@ -85,7 +89,8 @@ class Generator:
         self._pace = PromptPace()
         computing_ns = self._pace.expected_ns
         parked = ParkedStates(context, self._reach, computing_ns, prompt_cache_bytes, stored)
-        self._slots = SlotPool(context, self._reach, parked, capacity_tokens=pool_tokens)
+        kind = StreamSlots if context.options.separate_streams else SlotPool
+        self._slots = kind(context, self._reach, parked, capacity_tokens=pool_tokens)
         self._room = PoolRoom(self._slots, pool_tokens=pool_tokens)
         self._intake = Intake(model, limit_tokens=limit_tokens, adapters=adapters)
         self._adapters = adapters
@@ -127,6 +132,10 @@ class Generator:
         """Writes what prompts left behind to disk, until a moment of `time.monotonic`."""
         self._slots.save(until_s=until_s)
 
+    def rest(self) -> None:
+        """Does ahead, while there is nothing else to do, what the next request would wait for."""
+        self._slots.copy_ahead()
+
     def submit(self, request: Completion) -> None:
         """Queues a completion.
 
@@ -159,7 +168,7 @@ class Generator:
         if governor := self._governor:
             threads = governor.most
             if not self._runs_alone:
-                threads = governor.wake() if was_idle else governor.refresh()
+                threads = governor.wake(self._expected_ns) if was_idle else governor.refresh()
             self._context.use_threads(threads)
         self._suspend_youngest_over_pool()
         started_ns = time.monotonic_ns()
@@ -171,6 +180,7 @@ class Generator:
         prompt_tokens = self._fill_batch(active, started_ns)
         self._slots.make_room(self._batch.count)
         status = self._context.decode(self._batch)
+        self._slots.end_step()
         self.steps += 1
         if status != 0:
             return replies + self._recover(status)
@@ -196,6 +206,12 @@ class Generator:
     def _runs_alone(self) -> bool:
         """The one that runs must not be disturbed."""
         return any(sequence.request.reproducible for sequence in self._running)
+
+    @property
+    def _expected_ns(self) -> float:
+        """How long the next step will take, as far as prompts make it long."""
+        missing = sum(one.missing_tokens for one in self._running)
+        return self._pace.expected_ns(min(missing, self._batch_tokens)) or 0
 
     def _admit(self) -> list[Reply]:
         """Lets waiting requests in, in order, while there are slots and room."""
@@ -262,11 +278,12 @@ class Generator:
 
     def _fill_batch(self, active: list[Sequence], now_ns: int) -> int:
         """Puts the step together; returns how many tokens of prompts are in it."""
-        self._batch.clear()
         left = self._batch_tokens
         is_generating = False
         prompts = []
+        chunks: list[tuple[Slot, Sequence, int]] = []
         for sequence in active:
+            assert sequence.slot is not None
             sequence.started_ns = sequence.started_ns or now_ns
             if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
                 continue
@@ -274,8 +291,8 @@ class Generator:
                 prompts.append(sequence)
             elif left:
                 is_generating = is_generating or sequence.generated_tokens > 0
-                self._add(sequence, 1)
-                left -= sequence.chunk
+                chunks.append((sequence.slot, sequence, 1))
+                left -= 1 + len(sequence.draft)
         if is_generating:
             left = min(left, self._pace.limit_tokens(self._batch_tokens))
         prompt_tokens = 0
@@ -284,9 +301,26 @@ class Generator:
             most = sequence.request.batch_tokens or missing
             chunk = min(left - prompt_tokens, most, missing - self._ends_apart(sequence))
             if chunk > 0:
-                self._add(sequence, chunk)
+                assert sequence.slot is not None
+                chunks.append((sequence.slot, sequence, chunk))
                 prompt_tokens += chunk
+        self._put(chunks)
         return prompt_tokens
+
+    def _put(self, chunks: list[tuple[Slot, Sequence, int]]) -> None:
+        """Puts these parts of requests into the batch, in the order of slots, and what the slots
+        between them need, as far as there is room.
+        """
+        self._batch.clear()
+        chunks.sort(key=lambda one: one[0].index)
+        spare = self._batch.capacity - sum(chunk + len(one.draft) for _, one, chunk in chunks)
+        fillers = deque(self._slots.fillers([slot.index for slot, _, _ in chunks])[:spare])
+        for slot, sequence, chunk in chunks:
+            while fillers and fillers[0].index < slot.index:
+                filler = fillers.popleft()
+                position, number = filler.length, filler.index
+                self._batch.add([_FILLER], position=position, sequence=number, outputs=0)
+            self._add(sequence, chunk)
 
     def _waits_for(self, sequence: Sequence, leader: Sequence) -> bool:
         """Whether the prefix is still being computed; takes it over once it is there."""

@@ -28,6 +28,12 @@ LAST_PAUSE_S: Final = 30.0
 """Between two tries; doubles with each try that was in vain."""
 _LOOKS_S: Final = (0, 0.0003, 0.0003, 0.001)
 """Pauses before looks at the neighbours."""
+_MORE_LOOKS_S: Final = (0.002, 0.004, 0.008)
+"""Pauses before further looks where much depends on them: threads of OpenMP spin for some
+milliseconds after they have ended their work.
+"""
+PATIENCE_PART: Final = 0.05
+"""Of the time that a step will take, that looks before it may."""
 GLANCE_PAUSE_S: Final = 0.02
 """Between two looks while there are fewer threads than there may be."""
 CLEAR_GLANCES: Final = 2
@@ -39,14 +45,18 @@ def preemptions() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def lasting_neighbours() -> int | None:
+def lasting_neighbours(patience_s: float = 0.0) -> int | None:
     """Threads of other processes that want a core for good; None where the system does not tell.
 
     Clients run for some tenths of a millisecond at a token: whoever is gone at one of several
-    looks is no neighbour.
+    looks is no neighbour. They take 1.6 ms at the most, or longer up to `patience_s`.
     """
     fewest: int | None = None
-    for pause_s in _LOOKS_S:
+    waited_s = 0.0
+    for pause_s in (*_LOOKS_S, *_MORE_LOOKS_S):
+        waited_s += pause_s
+        if pause_s in _MORE_LOOKS_S and waited_s > patience_s:
+            break
         time.sleep(pause_s)
         count = runnable_neighbours()
         if count is None or count == 0:
@@ -92,7 +102,7 @@ class ThreadGovernor:
         most: int,
         *,
         count_preemptions: Callable[[], int] = preemptions,
-        count_neighbours: Callable[[], int | None] = lasting_neighbours,
+        count_neighbours: Callable[[float], int | None] = lasting_neighbours,
         glance: Callable[[], int | None] = runnable_neighbours,
         cores: int | None = None,
         clock_s: Callable[[], float] = time.monotonic,
@@ -120,14 +130,15 @@ class ThreadGovernor:
         """As many threads as there may be."""
         return self._most
 
-    def wake(self) -> int:
+    def wake(self, expected_ns: float = 0) -> int:
         """The threads to begin with after a rest: as many as the neighbours leave, at least 1.
 
-        One look may be wrong; steps that follow correct it.
+        One look may be wrong; steps that follow correct it. A step of a long prompt cannot be
+        corrected: the longer it is `expected` to take, the longer are the looks.
         """
         self._give_up_trial()
         self._counted = self._count_preemptions()
-        neighbours = self._count_neighbours() or 0
+        neighbours = self._count_neighbours(PATIENCE_PART * expected_ns / 1e9) or 0
         self.threads = min(self._most, max(1, self._cores - neighbours))
         return self.threads
 
@@ -184,7 +195,7 @@ class ThreadGovernor:
                 return
             if is_crowded and self.threads > 1:
                 # The daemon takes a core for a moment at each token, which is no reason.
-                if self._count_neighbours() == 0:
+                if self._count_neighbours(0) == 0:
                     self._quiet_until_s = now_s + FIRST_PAUSE_S
                 else:
                     self._try(self.threads - 1, step_ns)

@@ -35,8 +35,14 @@ from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
+from olmkit.engine.runner.layouts import SplitMode
 from olmkit.engine.runner.process.draftloading import LoadedDraft, load_draft
-from olmkit.engine.runner.process.offloading import connect, device_names, offload_of
+from olmkit.engine.runner.process.offloading import (
+    connect,
+    device_names,
+    is_remote,
+    offload_of,
+)
 from olmkit.engine.runner.process.promptstore import stored_states
 from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
@@ -52,6 +58,11 @@ from olmkit.engine.runner.speculation.promptlookup import MOST_DEPTH
 _MAGIC: Final = b"GGUF"
 _PROBE_TOKENS: Final = 32
 _FLOAT_BYTES: Final = 4
+_CARD_THREADS: Final = 4
+"""Threads that look up the vectors of tokens where cards compute the rest. They spin for
+milliseconds after it: as many as there are cores take those from the daemon, from clients and from
+the threads that draw tokens.
+"""
 _ENCODER_SEQUENCES: Final = 32
 """Inputs that an encoder embeds side by side: it keeps nothing of them."""
 
@@ -207,6 +218,29 @@ class _Loading:
         return layout is not None and layout.kv_on_host
 
     @property
+    def _is_on_cards(self) -> bool:
+        """All layers are on cards of this machine, and their KV cache with them."""
+        layout = self._request.layout
+        if layout is None or self._is_cpu_only or layout.kv_on_host:
+            return False
+        is_here = not any(map(is_remote, layout.devices))
+        return is_here and layout.layers > self.model.layers
+
+    @property
+    def _has_streams(self) -> bool:
+        """Each request has a stream of its own where it has a context of its own, on cards.
+
+        A processor computes a step of several streams no faster, and prompts beside them slower. A
+        recurrent state does not forget the token of a slot that only fills a gap. A sliding window
+        takes room for a whole batch in each stream.
+        """
+        options, layout, model = self._options, self._request.layout, self.model
+        has_own = options.contexts == options.sequences > 1
+        is_split = layout is not None and layout.split_mode is not SplitMode.LAYER
+        is_plain = not model.has_recurrent_state and not model.window_tokens
+        return has_own and self._is_on_cards and not is_split and is_plain
+
+    @property
     def model(self) -> Model:
         """The model, once it is loaded."""
         assert self._model is not None
@@ -257,6 +291,8 @@ class _Loading:
         """
         model, options = self.model, self._options
         _check_kind(model)
+        if not options.threads and self._is_on_cards:
+            self._threads = min(self._threads, _CARD_THREADS)
         if not self._is_dry:
             self._load_adapters()
         limit = min(options.context_tokens, model.trained_context_tokens or options.context_tokens)
@@ -271,7 +307,7 @@ class _Loading:
             return self._embedding_context(plan, tokens, is_causal=is_causal)
 
         if is_causal and not options.embedding:
-            draft_options = replace(context.options, draft_tokens=0)
+            draft_options = replace(context.options, draft_tokens=0, separate_streams=False)
             self._draft = draft = load_draft(self._request, model, draft_options)
             loaded = self._loaded(context, limit, is_encoder=False)
             uses_card = any(one.weights_bytes for one in loaded.buffers if one.device != "CPU")
@@ -334,6 +370,7 @@ class _Loading:
             kv_cache_type=options.kv_cache_type,
             flash_attention=options.flash_attention,
             kv_on_host=self._has_kv_on_host,
+            separate_streams=self._has_streams,
         )
         return self._reported(lambda: self._context(context_options))
 

@@ -22,6 +22,7 @@ from olmkit.engine.runner.decoding.tokenizing import LONG_CHARACTERS, Tokenizing
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.process.confined import Confiner
 from olmkit.engine.runner.process.frames import FrameSocket, PeerGone
+from olmkit.engine.runner.process.gathering import GatheredPieces
 from olmkit.engine.runner.process.loading import Instance, fit, load, load_vocabulary
 from olmkit.engine.runner.process.offloading import prove
 from olmkit.engine.runner.protocol import (
@@ -68,6 +69,7 @@ class Loop:
         """The model that tokenizes while there is no instance."""
         self._requests: deque[Request] = deque()
         """Requests that were read and not yet handled."""
+        self._gathered = GatheredPieces()
         self._thread = TokenizingThread()
         self._tokenizing: list[tuple[Completion | Tokenize, Tokenizing]] = []
         """Requests whose long text is being tokenized beside the loop."""
@@ -82,15 +84,19 @@ class Loop:
             ProtocolViolation: it sent what is no frame.
         """
         while True:
+            if not self._has_work:
+                self._rest()
             if not self._has_work or self._peer.is_congested:
                 self._peer.wait()
             self._requests += self._peer.receive()
+            if self._requests:  # the step after it may be long
+                self._peer.send(self._gathered.take())
             replies = self._take_tokenized()
             while self._requests:
                 replies += self._answer(self._requests.popleft())
             if not self._peer.is_congested:
                 replies += self._counted(self._step())
-            self._peer.send(replies)
+            self._peer.send(self._gathered.add(replies, goes_on=self._only_generates))
 
     def save_prompts(self) -> None:
         """Writes what prompts left behind to disk, in the time that the daemon waits anyway."""
@@ -102,6 +108,14 @@ class Loop:
         return bool(self._tokenizing) or self._can_step
 
     @property
+    def _only_generates(self) -> bool:
+        """The next step follows at once and does nothing but go on with answers."""
+        one = self._instance
+        if one is None or one.generator is None or self._tokenizing:
+            return False
+        return one.generator.running_requests > 0 and not one.embedder.waiting_inputs
+
+    @property
     def _can_step(self) -> bool:
         one = self._instance
         if one is None:
@@ -111,6 +125,10 @@ class Loop:
             generator.running_requests or generator.waiting_requests
         )
         return bool(is_generating or one.embedder.waiting_inputs)
+
+    def _rest(self) -> None:
+        if self._instance is not None and self._instance.generator is not None:
+            self._instance.generator.rest()
 
     def _step(self) -> list[Reply]:
         """One decode step of each kind that has work."""

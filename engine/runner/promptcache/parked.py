@@ -81,6 +81,10 @@ class CopyPace:
         self._token_ns = 0.5 * (self._token_ns + token_ns) if self._token_ns else token_ns
         self._recorded_ns = now_ns
 
+    def is_cheap(self, tokens: int) -> bool:
+        """Whether a copy takes at most CHEAP_NS; False before any was made."""
+        return 0 < tokens * self._token_ns <= CHEAP_NS
+
     def is_worth(self, tokens: int, computing_ns: float | None, *, now_ns: int) -> bool:
         """Whether a copy is likely much cheaper than `computing_ns`, or cheap altogether.
 
@@ -120,6 +124,10 @@ class ParkedStates:
     def size_bytes(self) -> int:
         """All that is kept here."""
         return sum(len(parked.state) for parked in self._states)
+
+    def is_cheap(self, tokens: int) -> bool:
+        """Whether a copy of so many tokens takes no time worth speaking of, going by others."""
+        return self._copies.is_cheap(tokens)
 
     def park(self, sequence: int, tokens: Sequence[int], variant: int = 0) -> bool:
         """Keeps a copy of what the pool holds of a sequence; False: too short, or no room.

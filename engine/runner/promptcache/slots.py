@@ -9,6 +9,7 @@ having its id added to the same cells. Each slot remembers from which one it has
 cells are counted once and no position that others rely on is moved.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -45,6 +46,19 @@ class Slot:
         return self.tokens[: self.length]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Where the most of a prompt is: in an idle slot, a parked state or a running request's slot;
+    in none of them when they have too little of it.
+    """
+
+    length: int = 0
+    """How many of the prompt's tokens need not be computed."""
+    idle: Slot | None = None
+    parked: Parked | StoredState | None = None
+    busy: Slot | None = None
+
+
 class SlotPool:
     """Gives slots to requests, and keeps what they leave as long as there is room."""
 
@@ -60,7 +74,11 @@ class SlotPool:
     @property
     def has_free_slot(self) -> bool:
         """A request can be given a slot."""
-        return any(slot.is_free for slot in self._slots)
+        return bool(self._free)
+
+    @property
+    def _free(self) -> list[Slot]:
+        return [slot for slot in self._slots if slot.is_free]
 
     @property
     def held_tokens(self) -> int:
@@ -82,27 +100,17 @@ class SlotPool:
         else the slot unused for the longest time. At least one token is left to compute, for
         there must be an output. What the other idle slots hold leaves the pool.
         """
-        free = [slot for slot in self._slots if slot.is_free]
-        spared = {
-            slot.index: self._spared(slot, tokens) if slot.variant == variant else 0
-            for slot in free
-        }
-        slot = max(free, key=lambda slot: spared[slot.index])
-        length = spared[slot.index]
-        parked, parked_length = self._parked.find(tokens, variant)
-        busy, busy_length = self._busiest(tokens, variant)
-        if max(length, parked_length, busy_length) < _LEAST_SHARED_PART * len(tokens):
-            length, parked, busy = 0, None, None
-        if busy is not None and busy_length > max(length, parked_length):
-            slot, length = self._vacated(free), 0
-            self.share(busy, slot, busy_length)
-            length = slot.length
-        elif parked is not None and parked_length > length:
-            slot, length = self._restored(free, parked, parked_length, variant)
-        elif not length:
-            slot = _oldest(free)
-        if length < _LEAST_KEPT_PART * slot.length:
-            self._parked.park(slot.index, slot.held, slot.variant)
+        found = self._find(tokens, variant)
+        free = self._free
+        length = found.length
+        if found.busy is not None:
+            slot = self._vacated(free)
+            self.share(found.busy, slot, length)
+        elif found.parked is not None:
+            slot, length = self._restored(free, found.parked, length, variant)
+        else:
+            slot = found.idle or oldest(free)
+        self._keep_rest(slot, length)
         self._cut(slot, length)
         self._park_idle(but=slot)
         slot.tokens, slot.is_free, slot.variant = tokens, False, variant
@@ -115,7 +123,7 @@ class SlotPool:
         """
         slot = self._slots[0]
         for one in self._slots:
-            self._parked.park(one.index, one.held, one.variant)
+            self._park(one)
             self._shrink(one, 0)
         self._context.clear_memory()
         slot.tokens, slot.is_free, slot.variant = tokens, False, variant
@@ -125,6 +133,14 @@ class SlotPool:
         """Takes a slot back; its tokens stay in the pool for now."""
         slot.is_free, slot.last_used = True, step
 
+    def copy_ahead(self) -> None:
+        """Copies what idle slots hold while nobody waits, so that they can be emptied at once when
+        another request comes; not what takes long, of which most would be copied in vain.
+        """
+        for slot in self._free:
+            if slot.length and self._parked.is_cheap(slot.length):
+                self._park(slot)
+
     def drop_behind(self, slot: Slot) -> None:
         """Takes tokens that were only tried out of the pool: all behind what the slot holds."""
         self._context.truncate(slot.index, slot.length)
@@ -132,7 +148,7 @@ class SlotPool:
     def keep_beginning(self, slot: Slot) -> None:
         """Copies what a slot holds where it could not be cut back to this later."""
         if not self._reach.is_full:
-            self._parked.park(slot.index, slot.held, slot.variant)
+            self._park(slot)
 
     def remove_span(self, slot: Slot, start: int, count: int) -> None:
         """Takes `count` tokens from `start` on out of a slot, whose `tokens` lack them already.
@@ -163,6 +179,13 @@ class SlotPool:
         own = [(one.index, one.held) for one in held if not one.variant]
         self._parked.save(own, until_s=until_s)
 
+    def fillers(self, indexes: Iterable[int]) -> list[Slot]:
+        """Slots that must have a token in a step of the slots `indexes`: none, in one pool."""
+        return []
+
+    def end_step(self) -> None:
+        """A step has been computed."""
+
     def make_room(self, tokens: int) -> bool:
         """Empties idle slots, the oldest first, until the pool has room; False: it has not."""
         while self.held_tokens + tokens > self._capacity_tokens:
@@ -176,7 +199,7 @@ class SlotPool:
         if not idle:
             return False
         slot = min(idle, key=lambda slot: slot.last_used)
-        self._parked.park(slot.index, slot.held, slot.variant)
+        self._park(slot)
         self.forget(slot)
         return True
 
@@ -199,6 +222,23 @@ class SlotPool:
         self._context.share(source.index, target.index, length)
         target.shared_with, target.shared, target.length = source, length, length
 
+    def _find(self, tokens: list[int], variant: int) -> Found:
+        """What spares most of a prompt: an idle slot before a parked state before a copy."""
+        idle, length = None, 0
+        for slot in self._free:
+            spared = self._spared(slot, tokens) if slot.variant == variant else 0
+            if spared > length:
+                idle, length = slot, spared
+        parked, parked_length = self._parked.find(tokens, variant)
+        busy, busy_length = self._busiest(tokens, variant)
+        if max(length, parked_length, busy_length) < _LEAST_SHARED_PART * len(tokens):
+            return Found()
+        if busy is not None and busy_length > max(length, parked_length):
+            return Found(length=busy_length, busy=busy)
+        if parked is not None and parked_length > length:
+            return Found(length=parked_length, parked=parked)
+        return Found(length=length, idle=idle)
+
     def _spared(self, slot: Slot, tokens: list[int]) -> int:
         """How many of a prompt's tokens the slot has, so that it can go on behind them."""
         shared = min(common_prefix(slot.held, tokens), len(tokens) - 1)
@@ -206,6 +246,15 @@ class SlotPool:
             return 0
         first_position = self._context.first_position(slot.index)
         return self._reach.reusable(shared, held=slot.length, first_position=first_position)
+
+    def _keep_rest(self, slot: Slot, length: int) -> None:
+        """Parks what a slot holds before it is cut to `length`, unless that is most of it."""
+        if length < _LEAST_KEPT_PART * slot.length:
+            self._park(slot)
+
+    def _park(self, slot: Slot) -> bool:
+        """Copies what a slot holds to main memory; False: it is not kept there."""
+        return self._parked.park(slot.index, slot.held, slot.variant)
 
     def _restored(
         self, free: list[Slot], parked: Parked | StoredState, length: int, variant: int
@@ -221,8 +270,8 @@ class SlotPool:
 
     def _vacated(self, free: list[Slot]) -> Slot:
         """The slot unused for the longest time, empty."""
-        slot = _oldest(free)
-        self._parked.park(slot.index, slot.held, slot.variant)
+        slot = oldest(free)
+        self._park(slot)
         self.forget(slot)
         return slot
 
@@ -241,7 +290,7 @@ class SlotPool:
         """Takes what idle slots hold out of the pool, as far as there is memory for it."""
         for slot in self._slots:
             idle = slot.is_free and slot.length and slot is not but
-            if idle and self._parked.park(slot.index, slot.held, slot.variant):
+            if idle and self._park(slot):
                 self.forget(slot)
 
     def _cut(self, slot: Slot, length: int) -> None:
@@ -275,5 +324,6 @@ class SlotPool:
                 one.shared_with = None
 
 
-def _oldest(free: list[Slot]) -> Slot:
+def oldest(free: list[Slot]) -> Slot:
+    """An empty slot, else the one unused for the longest time."""
     return min(free, key=lambda slot: (slot.length > 0, slot.last_used))

@@ -102,10 +102,12 @@ def test_load_options_come_from_the_request_then_the_settings() -> None:
         defaults, embedding=False
     )
     assert (load.context_tokens, load.sequences, load.kv_cache_type) == (2048, 2, "q8_0")
-    assert (load.gpu_layers, load.use_mmap, load.batch_tokens) == (0, False, 512)
+    assert (load.gpu_layers, load.use_mmap, load.batch_tokens) == (0, False, 0)
     asked = Options.layered({"num_ctx": 512}).load_options(defaults, embedding=True)
     assert (asked.context_tokens, asked.embedding, asked.batch_tokens) == (512, True, 2048)
     assert Options().load_options(LoadDefaults(), embedding=False).context_tokens == 0
+    named = Options.layered({"num_batch": 64}).load_options(defaults, embedding=True)
+    assert named.batch_tokens == 64
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ class OneSequence:
     tested with one in `tests/integration/test_runner_prefixes.py`."""
 
     options: Any = field(default_factory=lambda: SimpleNamespace(sequences=1))
+    copies: int = 0
+    """States that were copied out of it."""
 
     def truncate(self, sequence: int, length: int) -> bool:
         return True
@@ -25,6 +27,7 @@ class OneSequence:
         return 10
 
     def sequence_state(self, sequence: int) -> bytes:
+        self.copies += 1
         return bytes(10)
 
     def restore_sequence(self, sequence: int, state: bytes) -> bool:
@@ -48,3 +51,26 @@ def test_a_restored_state_that_is_cut_is_kept_for_the_variant_that_computed_it()
     assert held_of([*long[:300], *[7] * 100], 1) == 300  # most of what was restored is cut off
     assert held_of(long, 0) == 0
     assert held_of(long, 1) == 999
+
+
+def test_what_is_idle_is_copied_while_nobody_waits() -> None:
+    sequence, reach = OneSequence(), Reach()
+    context = cast(Any, sequence)
+    parked = ParkedStates(context, reach, lambda _: None, 1 << 20)
+    pool = SlotPool(context, reach, parked, capacity_tokens=10_000)
+
+    def run(first: int) -> None:
+        slot = pool.acquire(list(range(first, first + 100)))
+        slot.length = 100
+        pool.release(slot, 1)
+
+    run(0)
+    pool.copy_ahead()
+    assert sequence.copies == 0  # what a copy costs is not known yet
+    run(1_000)
+    assert sequence.copies == 1
+    pool.copy_ahead()
+    pool.copy_ahead()
+    assert sequence.copies == 2
+    run(2_000)
+    assert sequence.copies == 2

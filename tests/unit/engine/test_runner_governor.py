@@ -28,7 +28,7 @@ class Machine:
         return ThreadGovernor(
             self.cores,
             count_preemptions=lambda: self.switches,
-            count_neighbours=lambda: self.neighbours,
+            count_neighbours=lambda _: self.neighbours,
             glance=lambda: self.neighbours,
             cores=self.cores,
             clock_s=lambda: self.now_s,
@@ -81,7 +81,7 @@ def test_where_neighbours_cannot_be_counted_preemptions_alone_decide() -> None:
     governor = ThreadGovernor(
         2,
         count_preemptions=lambda: machine.switches,
-        count_neighbours=lambda: None,
+        count_neighbours=lambda _: None,
         glance=lambda: None,
         cores=2,
         clock_s=lambda: machine.now_s,
@@ -134,3 +134,16 @@ def test_steps_of_different_shapes_are_not_compared() -> None:
     for shape in itertools.islice(itertools.cycle([1, 4]), 200):
         governor.record(shape, machine.step_ns(4) * shape)
     assert governor.threads == 4
+
+
+def test_the_longer_a_step_will_take_the_longer_are_the_looks_before_it() -> None:
+    patience_s: list[float] = []
+
+    def look(seconds: float) -> int:
+        patience_s.append(seconds)
+        return 1 if seconds < 0.01 else 0
+
+    governor = ThreadGovernor(2, count_preemptions=lambda: 0, count_neighbours=look, cores=2)
+    assert governor.wake() == 1
+    assert governor.wake(expected_ns=400_000_000) == 2
+    assert patience_s == [0, 0.02]
