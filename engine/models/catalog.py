@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from olmkit.engine.access.caller import current, require_access, require_access_to_all
+from olmkit.engine.access.caller import Caller, current, require_access, require_access_to_all
 from olmkit.engine.errors import EngineError, InvalidRequest
 from olmkit.engine.framing import path_of
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
 from olmkit.engine.models.configblob import config_of
+from olmkit.engine.models.sharedcalls import SharedCalls
 from olmkit.engine.models.spec import ModelSpec, spec_of, spec_of_file
 from olmkit.modelfile.diagnostics import nearest
 from olmkit.registry import shortnames
@@ -65,6 +66,10 @@ class Catalog:
         self._specs: dict[str, ModelSpec] = {}
         self._summaries: dict[str, Summary] = {}
         self._facts: dict[str, TemplateFacts] = {}
+        self._lookups = SharedCalls[tuple[str, Caller], ModelSpec](
+            lambda asked: asyncio.to_thread(self._spec, asked[0])
+        )
+        """By name and caller, who may not see all models."""
 
     def resolve(self, text: str) -> Reference:
         """The reference that a name stands for: a stored model's, else a short name's.
@@ -150,7 +155,7 @@ class Catalog:
             InvalidRequest: the ID is that of several models.
             ModelUnloadable, StoreError, InvalidManifest: it has, but cannot read it.
         """
-        return await asyncio.to_thread(self._spec, text)
+        return await self._lookups.result((text, current()))
 
     def _spec(self, text: str) -> ModelSpec:
         if _FILE_NAME.fullmatch(text) and self._store.blobs.has(digest := Digest(text)):

@@ -1,6 +1,8 @@
 """How much memory is there for models, as far as the daemon can tell without a driver."""
 
 import sys
+import time
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -10,6 +12,7 @@ PROC: Final = Path("/proc")
 _MOST_BYTES: Final = 1 << 16
 _ACCELERATORS: Final = (Path("/dev/nvidiactl"), Path("/dev/kfd"))
 _RENDER_NODES: Final = Path("/dev/dri")
+_LOOKED_AGAIN_S: Final = 5
 
 
 def available_bytes() -> int:
@@ -71,7 +74,14 @@ def total_bytes() -> int:
 
 
 def has_accelerator() -> bool:
-    """Whether weights may go to a card, if the engine has a backend for it."""
+    """Whether weights may go to a card, if the engine has a backend for it, as of some seconds ago:
+    every request asks, and a driver's files come and go seldom.
+    """
+    return _has_accelerator(int(time.monotonic() / _LOOKED_AGAIN_S))
+
+
+@lru_cache(maxsize=1)
+def _has_accelerator(period: int) -> bool:
     if sys.platform == "darwin" or any(path.exists() for path in _ACCELERATORS):
         return True
     try:
