@@ -92,7 +92,7 @@ class System(TextInstruction):
 
 
 class Adapter(TextInstruction):
-    """Path of a LoRA adapter: a file or a directory."""
+    """Path of a LoRA adapter, a file or a directory, or of a control vector."""
 
     __slots__ = ()
     keyword = "ADAPTER"

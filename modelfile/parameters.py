@@ -117,7 +117,7 @@ _ROWS = (
     _Row("main_gpu", INTEGER, None, "the GPU that holds what is not split", "", 0, None, True),
     _Row("num_thread", INTEGER, 0, "CPU threads; 0: chosen", "threads", 0, None, True),
     _Row("use_mmap", BOOLEAN, None, "map the file instead of reading it", is_load_time=True),
-    _strict("adapter_scale", FLOAT, 1.0, "strength of LoRA adapters; 0: without", -16, 16),
+    _strict("adapter_scale", FLOAT, 1.0, "strength of adapters; 0: without", -16, 16),
     _Row("draft_num_predict", INTEGER, 4, "most tokens guessed at once; 0: none", "tokens", 0),
 )
 

@@ -23,7 +23,7 @@ from olmkit.registry.oci.reference import DEFAULT_HOST, PYPI_SCHEME, Reference, 
 SCHEMA: Final = "http://cyclonedx.org/schema/bom-1.6.schema.json"
 _MODELS: Final = {
     "weights": "the weights",
-    "adapter": "a LoRA adapter",
+    "adapter": "an adapter",
     "projector": "the projector of images or sounds",
     "draft": "a draft model",
 }

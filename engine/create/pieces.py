@@ -18,6 +18,7 @@ from olmkit.engine.create.quantize import quantize
 from olmkit.engine.errors import ModelNotCreatable
 from olmkit.engine.framing import wire_path
 from olmkit.engine.gguf import shards
+from olmkit.engine.gguf.controlvectors import is_control_vector
 from olmkit.engine.gguf.header import GgufHeader, is_gguf, read_header
 from olmkit.engine.safemode.safeguard import Safeguard
 from olmkit.registry.errors import Cancelled, store_errors
@@ -198,7 +199,7 @@ def read_gguf(name: str, path: Path, site: Site) -> GgufHeader:
 
 
 def _media_type(header: GgufHeader) -> str:
-    if header.kind == "adapter":
+    if header.kind == "adapter" or is_control_vector(header):
         return mediatypes.OLLAMA_ADAPTER
     has_vision_only = header.own_integer("vision.block_count") and not header.block_count
     if header.kind in ("projector", "mmproj") or header.architecture == "clip" or has_vision_only:

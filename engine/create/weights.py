@@ -9,9 +9,14 @@ from typing import Final
 
 from olmkit.engine.create.conversion import ConvertAdapter
 from olmkit.engine.create.pieces import Site, Source, is_checkpoint, piece_of, sources_of
-from olmkit.engine.errors import ModelNotCreatable
+from olmkit.engine.errors import ModelNotCreatable, ModelUnloadable
 from olmkit.engine.framing import wire_path
-from olmkit.engine.gguf.header import read_header
+from olmkit.engine.gguf.controlvectors import (
+    is_control_vector,
+    read_directions,
+    steered_by_header,
+)
+from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.models.configblob import config_of
 from olmkit.registry.oci import mediatypes
 from olmkit.registry.oci.digest import Digest
@@ -40,7 +45,8 @@ def weights_of(files: Mapping[str, Digest], site: Site, *, type_text: str | None
     With `type_text`, such as `q4_k_m`, the model's numbers are in that type.
 
     Raises:
-        ModelNotCreatable: they make no model, or it is quantized already.
+        ModelNotCreatable: they make no model, it is quantized already, or a control vector among
+            them is another model's.
         ModelUnloadable: one is no readable GGUF.
         StoreError: one is not in the store.
     """
@@ -50,6 +56,8 @@ def weights_of(files: Mapping[str, Digest], site: Site, *, type_text: str | None
             raise _wrong_number(len(models))
         sources.sort(key=lambda each: (_ORDER.index(each.media_type), each.header.name))
         model, *others = sources
+        for other in others:
+            _require_fitting(other, model.header)
         pieces = [piece_of(model, site, type_text=type_text)]
         pieces += [piece_of(other, site) for other in others]
     config = config_of(pieces[0].header)
@@ -64,10 +72,11 @@ def weights_of(files: Mapping[str, Digest], site: Site, *, type_text: str | None
 def adapter_layers(
     files: Mapping[str, Digest], base: Sequence[Descriptor], site: Site
 ) -> tuple[Descriptor, ...]:
-    """The layer of a LoRA adapter for the model of `base`; none when there are no files.
+    """The layer of an adapter for the model of `base`; none when there are no files.
 
     Raises:
-        ModelNotCreatable: more than one GGUF file, or no adapter.
+        ModelNotCreatable: more than one GGUF file, no adapter, or a control vector of another
+            model.
         ModelUnloadable: a file is no readable GGUF.
     """
     if not files:
@@ -85,7 +94,27 @@ def adapter_layers(
     ) as (source,):
         if source.media_type != mediatypes.OLLAMA_ADAPTER:
             raise ModelNotCreatable(f"{source.header.name} is no adapter")
+        if is_control_vector(source.header):
+            weights = _model_layer(base)
+            path = site.store.blobs.check(weights.digest, weights.size_bytes)
+            _require_fitting(source, read_header(path, name=f"model {weights.digest.short}"))
         return (piece_of(source, site).layer,)
+
+
+def _require_fitting(source: Source, model: GgufHeader) -> None:
+    """Nothing, unless the file is a control vector: LoRA adapters are held against the model by
+    llama.cpp, which takes any vector and leaves out what does not fit.
+
+    Raises:
+        ModelNotCreatable: it is damaged, or another model's.
+    """
+    if not is_control_vector(source.header):
+        return
+    try:
+        for _ in read_directions(source.header, steered_by_header(model)):
+            pass
+    except ModelUnloadable as error:
+        raise ModelNotCreatable(str(error)) from error
 
 
 def quantized(weights: Weights, type_text: str, site: Site) -> Weights:

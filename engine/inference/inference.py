@@ -120,7 +120,7 @@ class CompletionRequest:
 
     @property
     def adapters(self) -> list[AdapterUse]:
-        """The model's LoRA adapters, as strong as its options say."""
+        """The model's adapters, as strong as its options say."""
         scale = self.options.adapter_scale
         return [AdapterUse(path=wire_path(path), scale=scale) for path in self.spec.adapters]
 

@@ -229,7 +229,7 @@ class Options:
 
     @property
     def adapter_scale(self) -> float:
-        """How strong the model's LoRA adapters are; 0: as if there were none."""
+        """How strong the model's adapters are; 0: as if there were none."""
         value = self.values.get("adapter_scale", 1.0)
         return value if isinstance(value, float) else 1.0
 

@@ -71,7 +71,8 @@ class ModelSpec:
     """What chat templates call them (`bos_token`), and their texts."""
     projectors: tuple[GgufHeader, ...] = ()
     adapters: tuple[Path, ...] = ()
-    """LoRA adapters: completions bring them; only where the model pools, a load reads them."""
+    """LoRA adapters and control vectors: completions bring them; only where the model pools, a load
+    reads them."""
     drafts: tuple[Path, ...] = ()
     """GGUF files of draft models; the last one counts."""
     draft: GgufHeader | None = None

@@ -18,7 +18,7 @@ class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class AdapterUse(msgspec.Struct, frozen=True, kw_only=True):
-    """One LoRA adapter of a request."""
+    """One adapter of a request: a LoRA or a control vector."""
 
     path: str
     """As `ModelFiles` has it."""

@@ -6,6 +6,13 @@ the runner. Failures raise `NativeError`; the reason stands in llama.cpp's log l
 in range.
 """
 
+from olmkit.engine.runner.bindings.adapters import (
+    Adapter,
+    ControlVector,
+    LoraAdapter,
+    free_adapter,
+    load_lora,
+)
 from olmkit.engine.runner.bindings.breakdown import DeviceBytes, memory_by_device
 from olmkit.engine.runner.bindings.context import (
     MOST_SEQUENCES,
@@ -32,7 +39,7 @@ from olmkit.engine.runner.bindings.library import (
     take_errors,
     version,
 )
-from olmkit.engine.runner.bindings.model import Adapter, Model, Offload, free_adapter, load_adapter
+from olmkit.engine.runner.bindings.model import Model, Offload
 from olmkit.engine.runner.bindings.quantizer import quantize
 from olmkit.engine.runner.bindings.remotedevices import add_servers
 from olmkit.engine.runner.bindings.sampler import Candidates, DrySampler, Sampler
@@ -45,11 +52,13 @@ __all__ = [
     "Candidates",
     "Context",
     "ContextOptions",
+    "ControlVector",
     "Device",
     "DeviceBytes",
     "DeviceKind",
     "DrySampler",
     "LogLevel",
+    "LoraAdapter",
     "Model",
     "NativeError",
     "Offload",
@@ -63,7 +72,7 @@ __all__ = [
     "free_adapter",
     "initialize",
     "libraries",
-    "load_adapter",
+    "load_lora",
     "memory_by_device",
     "quantize",
     "set_log_sink",

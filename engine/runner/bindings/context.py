@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
+from olmkit.engine.runner.bindings.adapters import Adapter, ControlVector, LoraAdapter, summed
 from olmkit.engine.runner.bindings.library import NativeError, api
-from olmkit.engine.runner.bindings.model import Adapter, Model
+from olmkit.engine.runner.bindings.model import Model
 
 MOST_SEQUENCES: Final = 256
 """llama.cpp's own limit (LLAMA_MAX_SEQ)."""
@@ -119,6 +120,8 @@ class Context:
             parameters.embeddings, parameters.pooling_type = True, int(options.pooling)
         self.options = options
         self._vocabulary_tokens = model.vocabulary_tokens
+        self._width, self._layer_count = model.width, model.layer_count
+        self._vectors: list[tuple[ControlVector, float]] = []
         self.handle = api.llama_init_from_model(model.handle, parameters)
         if not self.handle:
             raise NativeError("the context was not created")
@@ -135,17 +138,32 @@ class Context:
             self.handle = None
 
     def apply_adapters(self, adapters: Sequence[tuple[Adapter, float]]) -> None:
-        """Computes all further steps with these LoRA adapters (`load_adapter`), each at a strength,
-        and with no others.
+        """Computes all further steps with these adapters, each at a strength, and with no others.
 
         Raises:
             NativeError: they do not fit the model.
         """
-        count = len(adapters)
-        handles = (api.llama_adapter_lora_p_ctypes * count)(*[one for one, _ in adapters])
-        scales = (ctypes.c_float * count)(*[scale for _, scale in adapters])
+        loras = [(one.handle, scale) for one, scale in adapters if isinstance(one, LoraAdapter)]
+        count = len(loras)
+        handles = (api.llama_adapter_lora_p_ctypes * count)(*[handle for handle, _ in loras])
+        scales = (ctypes.c_float * count)(*[scale for _, scale in loras])
         if api.llama_set_adapters_lora(self.handle, handles, count, scales) != 0:
             raise NativeError("the adapters were not applied")
+        self._apply_vectors([(x, scale) for x, scale in adapters if isinstance(x, ControlVector)])
+
+    def _apply_vectors(self, vectors: list[tuple[ControlVector, float]]) -> None:
+        """Adds the sum of these to what the layers put out, all but the first.
+
+        llama.cpp plans its graphs anew at each call, so there is none for nothing.
+        Source: llama.cpp, src/llama-adapter.cpp, llama_adapter_cvec::apply.
+        """
+        if vectors == self._vectors:
+            return
+        numbers = summed(vectors) if vectors else None
+        length, last = len(numbers or ()), self._layer_count
+        if api.llama_set_adapter_cvec(self.handle, numbers, length, self._width, 1, last) != 0:
+            raise NativeError("the control vectors were not applied")
+        self._vectors = vectors
 
     def use_threads(self, threads: int) -> None:
         """Sets how many threads compute from the next step on."""

@@ -1,10 +1,10 @@
-"""Weights and vocabulary, and the adapters over them."""
+"""Weights and vocabulary."""
 
 import ctypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, NewType
+from typing import Any, Final
 
 from olmkit.engine.runner.bindings.devices import cpu_buffer_type, find_devices
 from olmkit.engine.runner.bindings.library import NativeError, api
@@ -14,9 +14,6 @@ _LOAD_MODE_MMAP: Final = 1
 _SPLIT_MODE_NONE: Final = 0
 _MOST_ARCHITECTURE: Final = 64
 """Characters of the longest name of an architecture; llama.cpp's keys have room for 127."""
-
-Adapter = NewType("Adapter", object)
-"""A LoRA adapter that was loaded for a model."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +145,16 @@ class Model:
         return int(api.llama_model_n_ctx_train(self.handle))
 
     @property
+    def width(self) -> int:
+        """Numbers that a layer puts out for a token."""
+        return int(api.llama_model_n_embd(self.handle))
+
+    @property
+    def layer_count(self) -> int:
+        """Layers, without those that guess further tokens."""
+        return int(api.llama_model_n_layer(self.handle))
+
+    @property
     def embedding_length(self) -> int:
         """Length of an embedding that comes out."""
         return int(api.llama_model_n_embd_out(self.handle))
@@ -272,20 +279,3 @@ def _expert_overrides(layers: int) -> Any:
         _BufferOverride(rf"blk\.{layer}{experts}".encode(), main_memory) for layer in range(layers)
     ]
     return (_BufferOverride * (layers + 1))(*rows, _BufferOverride())
-
-
-def load_adapter(model: Model, path: str) -> Adapter:
-    """Loads a LoRA adapter; freed together with the model, unless before (`free_adapter`).
-
-    Raises:
-        NativeError: the file is no adapter of this model.
-    """
-    handle = api.llama_adapter_lora_init(model.handle, os.fsencode(path))
-    if not handle:
-        raise NativeError("the adapter was not loaded")
-    return Adapter(handle)
-
-
-def free_adapter(adapter: Adapter) -> None:
-    """Frees a LoRA adapter, which no context may compute with any more."""
-    api.llama_adapter_lora_free(adapter)

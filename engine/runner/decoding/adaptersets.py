@@ -1,4 +1,4 @@
-"""LoRA adapters over one loaded model, chosen by each request.
+"""LoRA adapters and control vectors over one loaded model, chosen by each request.
 
 llama.cpp applies one set of adapters to a whole step. So requests with the same set share steps,
 and sets take turns: a few steps each, for changing the set costs about as much as a step. What a

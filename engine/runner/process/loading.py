@@ -24,7 +24,6 @@ from olmkit.engine.runner.bindings import (
     Model,
     NativeError,
     free_adapter,
-    load_adapter,
     memory_by_device,
     take_errors,
 )
@@ -36,6 +35,7 @@ from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.layouts import SplitMode
+from olmkit.engine.runner.process.adapterloading import load_adapter
 from olmkit.engine.runner.process.draftloading import LoadedDraft, load_draft
 from olmkit.engine.runner.process.offloading import (
     connect,
@@ -44,7 +44,7 @@ from olmkit.engine.runner.process.offloading import (
     offload_of,
 )
 from olmkit.engine.runner.process.promptstore import stored_states
-from olmkit.engine.runner.process.reasons import adapter_failure, context_failure, model_failure
+from olmkit.engine.runner.process.reasons import context_failure, model_failure
 from olmkit.engine.runner.protocol import (
     Buffer,
     FailureKind,
@@ -347,11 +347,7 @@ class _Loading:
             self._adapters.append((path, self._adapter(path)))
 
     def _adapter(self, path: str) -> Adapter:
-        take_errors()
-        try:
-            return load_adapter(self.model, path_of(path))
-        except NativeError as error:
-            raise adapter_failure(path_of(path), take_errors()) from error
+        return load_adapter(self.model, path_of(path))
 
     # --- contexts ----------------------------------------------------------------------------
 

@@ -50,7 +50,7 @@ def context_failure(errors: Sequence[str]) -> RequestFailed:
 
 
 def adapter_failure(path: str, errors: Sequence[str]) -> RequestFailed:
-    """The failure of a LoRA adapter."""
+    """The failure of an adapter."""
     return RequestFailed(
         FailureKind.BAD_MODEL,
         f"the adapter {printable(path)} cannot be used: {_first_cause(errors)}",

@@ -1,6 +1,8 @@
 """Models made in a real store out of tiny GGUF files."""
 
 import json
+import math
+import struct
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -213,6 +215,50 @@ def test_projectors_and_adapters_are_told_by_their_headers(bench: Bench) -> None
     assert spec.config.model_families == ("llama", "clip")
     adapted = bench.make("adapted", adapters={"b.gguf": files["b.gguf"]})
     assert kinds(adapted) == ["model", "adapter"]
+
+
+def steered(bench: Bench) -> dict[str, Digest]:
+    """The files of a model that a control vector may be for."""
+    metadata = {
+        "general.architecture": gguffile.string("llama"),
+        "llama.block_count": number(UINT32, 3),
+        "llama.embedding_length": number(UINT32, 8),
+    }
+    return {"steered.gguf": bench.add("steered.gguf", GgufFile(metadata=metadata))}
+
+
+def vector(bench: Bench, **members: Any) -> dict[str, Digest]:
+    metadata = {"general.architecture": string("controlvector")}
+    rows = (Row(name="direction.1", shape=(8,)), Row(name="direction.2", shape=(8,), offset=32))
+    given = {"metadata": metadata, "tensors": rows, **members}
+    path = f"vector-{len(list(bench.folder.iterdir()))}.gguf"  # a blob keeps its file as it is
+    return {"happy.gguf": bench.add(path, GgufFile(**given))}
+
+
+def test_a_control_vector_is_an_adapter(bench: Bench) -> None:
+    base = bench.make("base", files=steered(bench))
+    happy = bench.make("happy", "base", adapters=vector(bench))
+    assert (kinds(base), kinds(happy)) == (["model"], ["model", "adapter"])
+    assert len(bench.spec(happy).adapters) == 1
+    again = bench.make("more", "happy", adapters=vector(bench, data=b"\1" * 128))
+    assert kinds(again) == ["model", "adapter", "adapter"]
+    beside = bench.make("beside", files=steered(bench) | vector(bench))
+    assert kinds(beside) == ["model", "adapter"]
+
+
+def test_a_control_vector_that_does_not_fit_is_refused(bench: Bench) -> None:
+    files = steered(bench)
+    wide = (Row(name="direction.1", shape=(16,)),)
+    message = "happy.gguf: direction.1 has 16 numbers, the model's layers 8"
+    assert refusal(bench, files=files, adapters=vector(bench, tensors=wide)) == message
+    assert refusal(bench, files=files | vector(bench, tensors=wide)) == message
+    nan = struct.pack("<f", math.nan) * 32
+    message = "happy.gguf: direction.1 holds numbers that are not finite"
+    assert refusal(bench, files=files, adapters=vector(bench, data=nan)) == message
+    message = "happy.gguf: the control vector holds no directions"
+    assert refusal(bench, files=files, adapters=vector(bench, tensors=())) == message
+    assert "none of the files holds" in refusal(bench, files=vector(bench))
+    assert "an adapter" in refusal(bench, files=files, drafts=vector(bench))
 
 
 def test_models_of_one_key_load_the_same_files(bench: Bench) -> None:
