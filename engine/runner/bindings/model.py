@@ -175,11 +175,6 @@ class Model:
         return int(api.llama_model_n_swa(self.handle))
 
     @property
-    def layers(self) -> int:
-        """Layers, without the output layer."""
-        return int(api.llama_model_n_layer(self.handle))
-
-    @property
     def has_recurrent_state(self) -> bool:
         """Some layers keep a state that cannot go back to an earlier token (Mamba, RWKV)."""
         return bool(

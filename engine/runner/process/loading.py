@@ -224,7 +224,7 @@ class _Loading:
         if layout is None or self._is_cpu_only or layout.kv_on_host:
             return False
         is_here = not any(map(is_remote, layout.devices))
-        return is_here and layout.layers > self.model.layers
+        return is_here and layout.layers > self.model.layer_count
 
     @property
     def _has_streams(self) -> bool:
