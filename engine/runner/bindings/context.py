@@ -176,9 +176,23 @@ class Context:
 
     def logits(self, index: int) -> Any:
         """The logits of an output as a ctypes array, one a token; valid until the next decode."""
+        return self.logits_from(self.logits_address(index), 1)
+
+    def logits_address(self, index: int) -> int:
+        """Where the logits of an output lie; those of all outputs lie one after the other.
+
+        Raises:
+            NativeError: there are none.
+        """
         pointer = api.llama_get_logits_ith(self.handle, index)
-        array = ctypes.c_float * self._vocabulary_tokens
-        return ctypes.cast(pointer, ctypes.POINTER(array)).contents
+        address = ctypes.cast(pointer, ctypes.c_void_p).value
+        if not address:
+            raise NativeError("no logits were computed")
+        return address
+
+    def logits_from(self, address: int, outputs: int) -> Any:
+        """The logits of so many outputs from an address on, as a ctypes array."""
+        return (ctypes.c_float * (outputs * self._vocabulary_tokens)).from_address(address)
 
     def pooled_embedding(self, sequence: int, length: int) -> bytes:
         """The pooled embedding of a sequence, as `length` native float32.

@@ -127,11 +127,11 @@ class Sampler:
         """Samples from the output at a batch index, and accepts the token."""
         return int(api.llama_sampler_sample(self._chain, context.handle, index))
 
-    def choose(self, candidates: "Candidates", count: int) -> int:
-        """Samples from the first `count` candidates, at least one, and accepts nothing."""
-        candidates.raw.size, candidates.raw.selected, candidates.raw.sorted = count, -1, False
-        api.llama_sampler_apply(self._chain, ctypes.byref(candidates.raw))
-        return int(candidates.memory[candidates.raw.selected].id)
+    def choose(self, candidates: "Candidates", count: int, *, start: int = 0) -> int:
+        """Samples from `count` candidates, at least one, and accepts nothing."""
+        raw = candidates.from_row(start, count)
+        api.llama_sampler_apply(self._chain, ctypes.byref(raw))
+        return int(candidates.memory[start + raw.selected].id)
 
 
 class DrySampler:
@@ -168,6 +168,15 @@ class Candidates:
     """Tokens with their logits, to choose from; written by the caller, reordered by a choice."""
 
     def __init__(self, capacity: int) -> None:
+        self.capacity = capacity
         self.memory: Any = (api.llama_token_data * capacity)()
         """Rows of token (int32), logit (float32) and probability (float32)."""
-        self.raw = api.llama_token_data_array(data=self.memory, size=0, selected=-1, sorted=False)
+        self._address = ctypes.addressof(self.memory)
+        self._row_bytes = ctypes.sizeof(api.llama_token_data)
+        self._pointer = ctypes.POINTER(api.llama_token_data)
+
+    def from_row(self, start: int, count: int) -> Any:
+        """What llama.cpp is given of them: `count` rows, in no order, none of them chosen."""
+        address = ctypes.c_void_p(self._address + start * self._row_bytes)
+        data = ctypes.cast(address, self._pointer)
+        return api.llama_token_data_array(data=data, size=count, selected=-1, sorted=False)

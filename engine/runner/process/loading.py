@@ -325,7 +325,9 @@ class _Loading:
                 governor=governor,
                 prompt_cache_bytes=options.prompt_cache_bytes,
                 stored=None if self._is_dry else stored_states(self._request),
-                drawing=DrawingPool(default_threads()) if uses_card else None,
+                drawing=DrawingPool(default_threads(), vocabulary_tokens=model.vocabulary_tokens)
+                if uses_card
+                else None,
                 draft_model=draft.model,
                 adapters=AdapterSets(
                     context, loaded=self._adapters, load=self._adapter, free=free_adapter
