@@ -52,18 +52,42 @@ def alternating(
     return sides
 
 
-def rates_and_waits(
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What one program reached, medians of its rounds."""
+
+    rate: float
+    """Tokens a second, each stream's from its first token to its last, all added up."""
+    whole: float
+    """Tokens a second from the first request to the last token: who begins early gains nothing."""
+    first_ms: float
+
+
+def sides_of(
     olm: Server, llama: Server, streams: int, tokens: int, rounds: int = ROUNDS
-) -> tuple[float, float, float, float]:
-    """Both sides' tokens a second over all streams, then both sides' ms to the first token."""
+) -> tuple[Side, Side]:
+    """What olm and llama-server reach with so many streams."""
 
     def calls(make: Callable[..., Call], salt: int) -> list[Call]:
         return [make(prompt, tokens) for prompt in prompts(streams, salt)]
 
-    sides = alternating(olm, llama, calls, rounds)
-    rates = [median([sum(one.rate for one in round_) for round_ in side]) for side in sides]
-    waits = [median([one.first_ms for round_ in side for one in round_]) for side in sides]
-    return rates[0], rates[1], waits[0], waits[1]
+    ours, theirs = alternating(olm, llama, calls, rounds)
+    return _side(ours), _side(theirs)
+
+
+def _side(rounds: list[Streams]) -> Side:
+    return Side(
+        rate=median([sum(one.rate for one in round_) for round_ in rounds]),
+        whole=median([_whole(round_) for round_ in rounds]),
+        first_ms=median([one.first_ms for round_ in rounds for one in round_]),
+    )
+
+
+def _whole(streams: Streams) -> float:
+    begun_s = min(one.asked_s for one in streams)
+    return sum(one.tokens for one in streams) / (
+        max(one.arrivals_s[-1] for one in streams) - begun_s
+    )
 
 
 def rows(weights: Path | None = None) -> Iterator[Row]:
@@ -71,22 +95,29 @@ def rows(weights: Path | None = None) -> Iterator[Row]:
     for slots, counts in ((8, (1, 4, 8)), (16, (16,))):
         with contenders(slots=slots, weights=weights) as (olm, llama):
             for count in counts:
-                ours, theirs, wait, their_wait = rates_and_waits(olm, llama, count, TOKENS[count])
+                ours, theirs = sides_of(olm, llama, count, TOKENS[count])
                 row = Row(
                     name=f"decode, {count} stream{'s' * (count > 1)}",
-                    ours=ours,
-                    anchor=theirs,
+                    ours=ours.rate,
+                    anchor=theirs.rate,
                     unit="tok/s",
                     anchor_name="llama-server",
                     target=TARGETS[count],
                     at_most=False,
                 )
-                latest = 1 + LATER_MS / their_wait
-                first = dataclasses.replace(
-                    row, name=f"{row.name}, first token", ours=wait, anchor=their_wait, unit="ms"
+                whole = dataclasses.replace(
+                    row, name=f"{row.name}, whole", ours=ours.whole, anchor=theirs.whole
                 )
-                yield row
-                yield dataclasses.replace(first, target=latest, at_most=True)
+                first = dataclasses.replace(
+                    row,
+                    name=f"{row.name}, first token",
+                    ours=ours.first_ms,
+                    anchor=theirs.first_ms,
+                    unit="ms",
+                    target=1 + LATER_MS / theirs.first_ms,
+                    at_most=True,
+                )
+                yield from (row, whole, first) if count > 1 else (row, first)
 
 
 if __name__ == "__main__":

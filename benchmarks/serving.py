@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from anchors import Server
 from contenders import MODEL, contenders
-from decode import SENTENCE, alternating, rates_and_waits
+from decode import SENTENCE, alternating, sides_of
 from eventstreams import Call, Stream, olm_call, together
 from report import Row, median
 
@@ -128,8 +128,8 @@ def beside_prompt(olm: Server, llama: Server) -> list[Row]:
 def core_taken(olm: Server, llama: Server) -> list[Row]:
     """Four streams while another process keeps one core busy."""
     with _neighbour():
-        ours, theirs, _, _ = rates_and_waits(olm, llama, 4, 64, ROUNDS)
-    return [_row("one core taken, 4 streams", ours, theirs, "tok/s", 2.0)]
+        ours, theirs = sides_of(olm, llama, 4, 64, ROUNDS)
+    return [_row("one core taken, 4 streams", ours.rate, theirs.rate, "tok/s", 2.0)]
 
 
 @contextlib.contextmanager
