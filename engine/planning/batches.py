@@ -1,6 +1,6 @@
 """How many tokens are computed at once, where that is left to olm. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
 import msgspec
@@ -18,16 +18,21 @@ _WIDE_PART: Final = 1 / 32
 """Of a card's memory, that the larger buffers may take."""
 
 
-def with_batch(options: LoadOptions, tokens: int = USUAL_TOKENS) -> LoadOptions:
-    """The options with a batch of so many tokens, unless they name one."""
+def with_batch(options: LoadOptions) -> LoadOptions:
+    """The options with the usual batch, unless they name one."""
     if options.batch_tokens:
         return options
-    return msgspec.structs.replace(options, batch_tokens=tokens)
+    return msgspec.structs.replace(options, batch_tokens=USUAL_TOKENS)
 
 
-def may_be_wide(cards: Iterable[Device], more_bytes: int) -> bool:
+def widened(options: LoadOptions) -> LoadOptions:
+    """The options with a wide batch."""
+    return msgspec.structs.replace(options, batch_tokens=WIDE_TOKENS)
+
+
+def may_be_wide(cards: Collection[Device], more_bytes: int) -> bool:
     """Whether a wide batch pays on these cards, and its buffers take little of each."""
-    return all(
+    return bool(cards) and all(
         card.backend in _WIDE_BACKENDS and more_bytes <= card.total_bytes * _WIDE_PART
         for card in cards
     )

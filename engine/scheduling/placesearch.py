@@ -5,8 +5,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import msgspec
-
 from olmkit.engine.devices.enumeration import Found
 from olmkit.engine.devices.inventory import Device
 from olmkit.engine.devices.selection import device_at, select_devices
@@ -21,7 +19,7 @@ from olmkit.engine.planning.admission import (
     too_little_on_devices,
 )
 from olmkit.engine.planning.attempts import Attempts
-from olmkit.engine.planning.batches import WIDE_TOKENS, may_be_wide, with_batch
+from olmkit.engine.planning.batches import may_be_wide, widened, with_batch
 from olmkit.engine.planning.contexts import (
     BARE_CONTEXT_TOKENS,
     MOST_CONTEXT_TOKENS,
@@ -79,8 +77,7 @@ class PlaceSearch:
         self._rehearsal = rehearsal
         self._gone = set(rehearsal.gone) if rehearsal else set()
         self._placer, self._rules, self._ledger = placer, placer.rules, placer.ledger
-        self._spec, self._devices = spec, found.devices
-        self._options = with_batch(options)
+        self._spec, self._options, self._devices = spec, with_batch(options), found.devices
         self._may_widen = not options.batch_tokens
         if rehearsal is not None and rehearsal.only:
             self._devices = select_devices(rehearsal.only, found.devices, problems=found.problems)
@@ -125,8 +122,7 @@ class PlaceSearch:
         for dry_runs in range(1, _MOST_DRY_RUNS + 1):
             # What a dry run tells may mean a shorter context, or that others must leave.
             self._notes = [*notes]
-            options = self._with_context()
-            self._make_room(options)
+            self._make_room(options := self._with_context())
             options = self._widened(options)
             may_learn = dry_runs < _MOST_DRY_RUNS
             found = await self._proven(await start(), options, None, may_learn=may_learn)
@@ -257,15 +253,12 @@ class PlaceSearch:
 
     def _widened(self, options: LoadOptions) -> LoadOptions:
         """The options with a wide batch, where that is left to olm, pays and fits as well."""
-        if not self._may_widen:
-            return options
-        wide = with_batch(msgspec.structs.replace(options, batch_tokens=0), WIDE_TOKENS)
-        layout = self._whole(wide, ())
-        if layout is None:
+        wide = widened(options)
+        if (layout := self._whole(wide, ()) if self._may_widen else None) is None:
             return options
         more_bytes = self._cost(wide).compute_bytes - self._cost(options).compute_bytes
         cards = [device for device in self._devices if device.name in layout.devices]
-        return wide if cards and may_be_wide(cards, more_bytes) else options
+        return wide if may_be_wide(cards, more_bytes) else options
 
     def _split(self, cost: ModelCost, layout: Layout) -> dict[str, int]:
         """Bytes by device, of main memory those of the KV cache."""

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from olmkit.engine.runner.promptcache.streams import MOST_FILLED
+from olmkit.engine.runner.promptcache.streamslots import MOST_FILLED
 from support.randommodel import write_llama
 
 PROGRAM = Path(__file__).resolve().parents[1] / "support" / "streams_program.py"

@@ -16,22 +16,22 @@ from collections import deque
 from typing import Final
 
 from olmkit.engine.runner import log
-from olmkit.engine.runner.bindings import Batch, Context, LogLevel, Model
+from olmkit.engine.runner.bindings import Context, LogLevel, Model
 from olmkit.engine.runner.decoding.adaptersets import AdapterSets
+from olmkit.engine.runner.decoding.batching import Batcher, PromptPace
 from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.intake import Intake
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
 from olmkit.engine.runner.decoding.poolroom import PoolRoom, begin_wait, end_wait
 from olmkit.engine.runner.decoding.preparations import Preparations
-from olmkit.engine.runner.decoding.promptshare import PromptPace
 from olmkit.engine.runner.decoding.sampling import SamplerMaker
 from olmkit.engine.runner.decoding.sequences import Sequence, find_leader
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, ParkedStates, Reach
 from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
 from olmkit.engine.runner.promptcache.stored import StoredStates
-from olmkit.engine.runner.promptcache.streams import StreamSlots
+from olmkit.engine.runner.promptcache.streamslots import StreamSlots
 from olmkit.engine.runner.protocol import (
     Completed,
     Completion,
@@ -49,9 +49,6 @@ REPEAT_LIMIT_TOKENS: Final = 256
 
 Rules of dashes and runs of blanks are far shorter, for their tokens hold many characters.
 """
-
-_FILLER: Final = 0
-"""The token of slots that are computed in vain; which one does not matter."""
 
 _NO_ROOM: Final = 1
 """llama_decode's status when the KV cache has no cells for the batch."""
@@ -94,7 +91,7 @@ class Generator:
         self._room = PoolRoom(self._slots, pool_tokens=pool_tokens)
         self._intake = Intake(model, limit_tokens=limit_tokens, adapters=adapters)
         self._adapters = adapters
-        self._batch = Batch(context.batch_tokens)
+        self._batcher = Batcher(context, self._slots, self._reach, self._pace)
         self._batch_tokens = context.batch_tokens
         self._preparing = Preparations(model)
         self._samplers = SamplerMaker(model)
@@ -177,9 +174,10 @@ class Generator:
         room_tokens = min(room_tokens, self._batch_tokens - len(active))
         self._drafting.guess(active, room_tokens=room_tokens, threads=threads)
         stepped_ns = time.monotonic_ns()
-        prompt_tokens = self._fill_batch(active, started_ns)
-        self._slots.make_room(self._batch.count)
-        status = self._context.decode(self._batch)
+        limit_tokens = self._batch_tokens
+        prompt_tokens = self._batcher.fill(active, limit_tokens=limit_tokens, now_ns=started_ns)
+        self._slots.make_room(self._batcher.batch.count)
+        status = self._context.decode(self._batcher.batch)
         self._slots.end_step()
         self.steps += 1
         if status != 0:
@@ -188,7 +186,7 @@ class Generator:
         is_plain = not prompt_tokens and not any(one.draft for one in active)
         if self._governor and is_plain and not self._runs_alone:
             elapsed_ns = time.monotonic_ns() - stepped_ns
-            self._context.use_threads(self._governor.record(self._batch.count, elapsed_ns))
+            self._context.use_threads(self._governor.record(self._batcher.batch.count, elapsed_ns))
         self._drawn = self._drawing.draw(self._context, self._running) if self._drawing else {}
         advancing = [one for one in self._running if one.chunk]
         said = -sum(one.generated_tokens for one in advancing)
@@ -276,111 +274,20 @@ class Generator:
         variant = self._adapters.take_turn([one.variant for one in self._running])
         return [one for one in self._running if one.variant == variant]
 
-    def _fill_batch(self, active: list[Sequence], now_ns: int) -> int:
-        """Puts the step together; returns how many tokens of prompts are in it."""
-        left = self._batch_tokens
-        is_generating = False
-        prompts = []
-        chunks: list[tuple[Slot, Sequence, int]] = []
-        for sequence in active:
-            assert sequence.slot is not None
-            sequence.started_ns = sequence.started_ns or now_ns
-            if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
-                continue
-            if len(sequence.tokens) - self._held(sequence) > 1:
-                prompts.append(sequence)
-            elif left:
-                is_generating = is_generating or sequence.generated_tokens > 0
-                chunks.append((sequence.slot, sequence, 1))
-                left -= 1 + len(sequence.draft)
-        if is_generating:
-            left = min(left, self._pace.limit_tokens(self._batch_tokens))
-        prompt_tokens = 0
-        for sequence in sorted(prompts, key=lambda one: one.request.is_batch):
-            missing = len(sequence.tokens) - self._held(sequence)
-            most = sequence.request.batch_tokens or missing
-            chunk = min(left - prompt_tokens, most, missing - self._ends_apart(sequence))
-            if chunk > 0:
-                assert sequence.slot is not None
-                chunks.append((sequence.slot, sequence, chunk))
-                prompt_tokens += chunk
-        self._put(chunks)
-        return prompt_tokens
-
-    def _put(self, chunks: list[tuple[Slot, Sequence, int]]) -> None:
-        """Puts these parts of requests into the batch, in the order of slots, and what the slots
-        between them need, as far as there is room.
-        """
-        self._batch.clear()
-        chunks.sort(key=lambda one: one[0].index)
-        spare = self._batch.capacity - sum(chunk + len(one.draft) for _, one, chunk in chunks)
-        fillers = deque(self._slots.fillers([slot.index for slot, _, _ in chunks])[:spare])
-        for slot, sequence, chunk in chunks:
-            while fillers and fillers[0].index < slot.index:
-                filler = fillers.popleft()
-                position, number = filler.length, filler.index
-                self._batch.add([_FILLER], position=position, sequence=number, outputs=0)
-            self._add(sequence, chunk)
-
-    def _waits_for(self, sequence: Sequence, leader: Sequence) -> bool:
-        """Whether the prefix is still being computed; takes it over once it is there."""
-        if self._held(leader) < sequence.common_tokens:
-            return True
-        self._take_over(sequence, leader)
-        return False
-
-    def _take_over(self, sequence: Sequence, leader: Sequence) -> None:
-        """Lets a request that waits for another's prefix have what there is of it."""
-        sequence.leader = None
-        source, target = leader.slot, sequence.slot
-        assert source is not None and target is not None
-        length = min(source.length, sequence.common_tokens)
-        if length > target.length and self._slots.can_share(source, length):
-            self._slots.share(source, target, length)
-            if not sequence.generated_tokens:
-                sequence.cached_tokens = length
-
-    def _ends_apart(self, sequence: Sequence) -> bool:
-        """The last token of the prompt gets a step of its own, before which the state is copied:
-        the same prompt can go on from there, where the state after it could not go back.
-        """
-        least = max(LEAST_TOKENS, self._reach.window_tokens)
-        return (
-            not self._reach.is_full
-            and not sequence.generated_tokens
-            and (sequence.prompt_tokens > least)
-        )
-
-    def _held(self, sequence: Sequence) -> int:
-        return sequence.slot.length if sequence.slot else 0
-
-    def _add(self, sequence: Sequence, chunk: int) -> None:
-        assert sequence.slot is not None
-        start = sequence.slot.length
-        is_last = start + chunk == len(sequence.tokens)
-        if not is_last:  # a draft goes behind the last token, and nowhere else
-            sequence.draft = []
-        tokens = sequence.tokens[start : start + chunk] + sequence.draft
-        outputs = 1 + len(sequence.draft) if is_last else 0
-        index = self._batch.add(
-            tokens, position=start, sequence=sequence.slot.index, outputs=outputs
-        )
-        sequence.chunk = len(tokens)
-        sequence.output_index = index + 1 - outputs if is_last else -1
-
     # --- after a step ------------------------------------------------------------------------
 
     def _recover(self, status: int) -> list[Reply]:
         """After a batch that was not decoded: makes room and tries again, or gives it up."""
-        log.write(LogLevel.WARN, f"a step of {self._batch.count} tokens failed: status {status}")
+        count = self._batcher.batch.count
+        log.write(LogLevel.WARN, f"a step of {count} tokens failed: status {status}")
         if status == _NO_ROOM:
             if self._slots.forget_oldest():
                 return []
             if len(self._running) > 1:
                 self._suspend_youngest()
                 return []
-            if self._batch.count > 1:
-                self._batch_tokens = self._batch.count // 2
+            if count > 1:
+                self._batch_tokens = count // 2
                 return []
         error = RequestFailed(FailureKind.INTERNAL, f"decoding failed with status {status}")
         return [self._fail(one, error) for one in [one for one in self._running if one.chunk]]
@@ -393,7 +300,7 @@ class Generator:
             if sequence.generated_tokens:
                 return []
             done = sequence.slot.length
-            if done == sequence.prompt_tokens - 1 and self._ends_apart(sequence):
+            if done == sequence.prompt_tokens - 1 and self._batcher.ends_apart(sequence):
                 self._slots.keep_beginning(sequence.slot)
             total = sequence.prompt_tokens
             return [PromptProgress(id=sequence.id, processed_tokens=done, total_tokens=total)]
@@ -518,7 +425,7 @@ class Generator:
         sequence.leader = None
         if sequence.slot is not None:
             for follower in [one for one in self._running if one.leader is sequence]:
-                self._take_over(follower, sequence)
+                self._batcher.take_over(follower, sequence)
                 # The first of those that waited goes on with the rest, for the others as well.
                 earlier = [
                     one

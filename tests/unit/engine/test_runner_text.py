@@ -1,7 +1,11 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from olmkit.engine.runner.decoding.promptshare import LEAST_TOKENS, STEP_TARGET_NS, PromptPace
+from olmkit.engine.runner.decoding.batching import (
+    LEAST_CHUNK_TOKENS,
+    STEP_TARGET_NS,
+    PromptPace,
+)
 from olmkit.engine.runner.decoding.text.detokenizer import Detokenizer
 from olmkit.engine.runner.promptcache.parked import common_prefix
 
@@ -43,7 +47,7 @@ def test_common_prefix_is_the_longest_shared_beginning(
 
 def test_prompts_beside_generation_start_small_and_follow_the_measured_pace() -> None:
     pace = PromptPace()
-    assert pace.limit_tokens(512) == LEAST_TOKENS
+    assert pace.limit_tokens(512) == LEAST_CHUNK_TOKENS
     pace.record(128, 128 * STEP_TARGET_NS // 100)
     assert pace.limit_tokens(512) == 100
     assert pace.limit_tokens(64) == 64
@@ -52,10 +56,10 @@ def test_prompts_beside_generation_start_small_and_follow_the_measured_pace() ->
 def test_a_slow_machine_still_takes_the_least_chunk() -> None:
     pace = PromptPace()
     pace.record(128, 128 * STEP_TARGET_NS)
-    assert pace.limit_tokens(512) == LEAST_TOKENS
+    assert pace.limit_tokens(512) == LEAST_CHUNK_TOKENS
 
 
 def test_short_chunks_tell_nothing_of_the_pace() -> None:
     pace = PromptPace()
-    pace.record(LEAST_TOKENS - 1, 1)
-    assert pace.limit_tokens(512) == LEAST_TOKENS
+    pace.record(LEAST_CHUNK_TOKENS - 1, 1)
+    assert pace.limit_tokens(512) == LEAST_CHUNK_TOKENS

@@ -1,0 +1,154 @@
+"""What goes into one decode step: a token of each request that generates, and chunks of prompts in
+what is left of the batch.
+
+A step lasts as long as its whole batch, so a long chunk of one prompt stops everyone else's
+text. The pace of prompts is measured, and a chunk beside others kept to a step of about
+`STEP_TARGET_NS`. A prompt alone always gets the whole batch: its chunks, and so the last bits of
+its logits, do not depend on timing then.
+"""
+
+from collections import deque
+from typing import Final
+
+from olmkit.engine.runner.bindings import Batch, Context
+from olmkit.engine.runner.decoding.sequences import Sequence
+from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, Reach
+from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
+
+STEP_TARGET_NS: Final = 200_000_000
+LEAST_CHUNK_TOKENS: Final = 32
+"""Length that a chunk may always have; a shorter one costs a step nearly as much."""
+_FILLER: Final = 0
+"""The token of slots that are computed in vain; which one does not matter."""
+
+
+class PromptPace:
+    """Nanoseconds a prompt token takes, as a moving average."""
+
+    def __init__(self) -> None:
+        self._token_ns: float | None = None
+
+    def record(self, tokens: int, elapsed_ns: int) -> None:
+        """Records a step with this many prompt tokens; short ones tell nothing."""
+        if tokens < LEAST_CHUNK_TOKENS:
+            return
+        token_ns = elapsed_ns / tokens
+        known = self._token_ns
+        self._token_ns = token_ns if known is None else 0.7 * known + 0.3 * token_ns
+
+    def expected_ns(self, tokens: int) -> float | None:
+        """How long so many tokens would take; None before any were measured."""
+        return None if self._token_ns is None else tokens * self._token_ns
+
+    def limit_tokens(self, batch_tokens: int) -> int:
+        """Prompt tokens for a step beside generating requests, at most the batch."""
+        if self._token_ns is None:
+            return min(batch_tokens, LEAST_CHUNK_TOKENS)
+        return min(batch_tokens, max(LEAST_CHUNK_TOKENS, int(STEP_TARGET_NS / self._token_ns)))
+
+
+class Batcher:
+    """Puts the steps of one context together."""
+
+    def __init__(self, context: Context, slots: SlotPool, reach: Reach, pace: PromptPace) -> None:
+        self.batch = Batch(context.batch_tokens)
+        """The step at hand."""
+        self._slots = slots
+        self._reach = reach
+        self._pace = pace
+
+    def fill(self, active: list[Sequence], *, limit_tokens: int, now_ns: int) -> int:
+        """Puts a step of at most `limit_tokens` together; returns how many of them are of prompts.
+
+        `now_ns`: when the work on prompts that are new begins.
+        """
+        left = limit_tokens
+        is_generating = False
+        prompts = []
+        chunks: list[tuple[Slot, Sequence, int]] = []
+        for sequence in active:
+            assert sequence.slot is not None
+            sequence.started_ns = sequence.started_ns or now_ns
+            if sequence.leader is not None and self._waits_for(sequence, sequence.leader):
+                continue
+            if len(sequence.tokens) - _held(sequence) > 1:
+                prompts.append(sequence)
+            elif left:
+                is_generating = is_generating or sequence.generated_tokens > 0
+                chunks.append((sequence.slot, sequence, 1))
+                left -= 1 + len(sequence.draft)
+        if is_generating:
+            left = min(left, self._pace.limit_tokens(limit_tokens))
+        prompt_tokens = 0
+        for sequence in sorted(prompts, key=lambda one: one.request.is_batch):
+            missing = len(sequence.tokens) - _held(sequence)
+            most = sequence.request.batch_tokens or missing
+            chunk = min(left - prompt_tokens, most, missing - self.ends_apart(sequence))
+            if chunk > 0:
+                assert sequence.slot is not None
+                chunks.append((sequence.slot, sequence, chunk))
+                prompt_tokens += chunk
+        self._put(chunks)
+        return prompt_tokens
+
+    def _put(self, chunks: list[tuple[Slot, Sequence, int]]) -> None:
+        """Puts these parts of requests into the batch, in the order of slots, and what the slots
+        between them need, as far as there is room.
+        """
+        self.batch.clear()
+        chunks.sort(key=lambda one: one[0].index)
+        spare = self.batch.capacity - sum(chunk + len(one.draft) for _, one, chunk in chunks)
+        fillers = deque(self._slots.fillers([slot.index for slot, _, _ in chunks])[:spare])
+        for slot, sequence, chunk in chunks:
+            while fillers and fillers[0].index < slot.index:
+                filler = fillers.popleft()
+                position, number = filler.length, filler.index
+                self.batch.add([_FILLER], position=position, sequence=number, outputs=0)
+            self._add(sequence, chunk)
+
+    def _waits_for(self, sequence: Sequence, leader: Sequence) -> bool:
+        """Whether the prefix is still being computed; takes it over once it is there."""
+        if _held(leader) < sequence.common_tokens:
+            return True
+        self.take_over(sequence, leader)
+        return False
+
+    def take_over(self, sequence: Sequence, leader: Sequence) -> None:
+        """Lets a request that waits for another's prefix have what there is of it."""
+        sequence.leader = None
+        source, target = leader.slot, sequence.slot
+        assert source is not None and target is not None
+        length = min(source.length, sequence.common_tokens)
+        if length > target.length and self._slots.can_share(source, length):
+            self._slots.share(source, target, length)
+            if not sequence.generated_tokens:
+                sequence.cached_tokens = length
+
+    def ends_apart(self, sequence: Sequence) -> bool:
+        """The last token of the prompt gets a step of its own, before which the state is copied:
+        the same prompt can go on from there, where the state after it could not go back.
+        """
+        least = max(LEAST_TOKENS, self._reach.window_tokens)
+        return (
+            not self._reach.is_full
+            and not sequence.generated_tokens
+            and (sequence.prompt_tokens > least)
+        )
+
+    def _add(self, sequence: Sequence, chunk: int) -> None:
+        assert sequence.slot is not None
+        start = sequence.slot.length
+        is_last = start + chunk == len(sequence.tokens)
+        if not is_last:  # a draft goes behind the last token, and nowhere else
+            sequence.draft = []
+        tokens = sequence.tokens[start : start + chunk] + sequence.draft
+        outputs = 1 + len(sequence.draft) if is_last else 0
+        index = self.batch.add(
+            tokens, position=start, sequence=sequence.slot.index, outputs=outputs
+        )
+        sequence.chunk = len(tokens)
+        sequence.output_index = index + 1 - outputs if is_last else -1
+
+
+def _held(sequence: Sequence) -> int:
+    return sequence.slot.length if sequence.slot else 0
