@@ -25,8 +25,8 @@ Streams = list[Stream]
 
 
 def prompts(count: int, salt: int) -> list[str]:
-    """Prompts of about 70 tokens that share nothing."""
-    return [f"[{salt}.{number}] {SENTENCE * 4}" for number in range(count)]
+    """Prompts of about 70 tokens that share nothing, nor with those of other counts or salts."""
+    return [f"[{count}.{salt}.{number}] {SENTENCE * 4}" for number in range(count)]
 
 
 def alternating(

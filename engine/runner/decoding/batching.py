@@ -2,9 +2,11 @@
 what is left of the batch.
 
 A step lasts as long as its whole batch, so a long chunk of one prompt stops everyone else's
-text. The pace of prompts is measured, and a chunk beside others kept to a step of about
-`STEP_TARGET_NS`. A prompt alone always gets the whole batch: its chunks, and so the last bits of
-its logits, do not depend on timing then.
+text. The pace of prompts is measured, and chunks beside others kept to a step of about
+`STEP_TARGET_NS`. Where more prompts wait than requests generate, more people wait for long steps
+than for short ones, for a token costs less in a long one: so a step may last as many times longer.
+A prompt alone always gets the whole batch: its chunks, and so the last bits of its logits, do not
+depend on timing then.
 """
 
 from collections import deque
@@ -16,6 +18,8 @@ from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, Reach
 from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
 
 STEP_TARGET_NS: Final = 200_000_000
+LONGEST_STEP_NS: Final = 1_000_000_000
+"""However many prompts wait."""
 LEAST_CHUNK_TOKENS: Final = 32
 """Length that a chunk may always have; a shorter one costs a step nearly as much."""
 _FILLER: Final = 0
@@ -40,11 +44,14 @@ class PromptPace:
         """How long so many tokens would take; None before any were measured."""
         return None if self._token_ns is None else tokens * self._token_ns
 
-    def limit_tokens(self, batch_tokens: int) -> int:
-        """Prompt tokens for a step beside generating requests, at most the batch."""
+    def limit_tokens(self, batch_tokens: int, *, waiting: int = 1, generating: int = 1) -> int:
+        """Prompt tokens for a step in which so many prompts wait and so many requests generate, at
+        least one of each; at most the batch.
+        """
         if self._token_ns is None:
             return min(batch_tokens, LEAST_CHUNK_TOKENS)
-        return min(batch_tokens, max(LEAST_CHUNK_TOKENS, int(STEP_TARGET_NS / self._token_ns)))
+        step_ns = min(STEP_TARGET_NS * max(1, waiting / generating), LONGEST_STEP_NS)
+        return min(batch_tokens, max(LEAST_CHUNK_TOKENS, int(step_ns / self._token_ns)))
 
 
 class Batcher:
@@ -63,7 +70,7 @@ class Batcher:
         `now_ns`: when the work on prompts that are new begins.
         """
         left = limit_tokens
-        is_generating = False
+        generating = 0
         prompts = []
         chunks: list[tuple[Slot, Sequence, int]] = []
         for sequence in active:
@@ -74,11 +81,13 @@ class Batcher:
             if len(sequence.tokens) - _held(sequence) > 1:
                 prompts.append(sequence)
             elif left:
-                is_generating = is_generating or sequence.generated_tokens > 0
+                generating += sequence.generated_tokens > 0
                 chunks.append((sequence.slot, sequence, 1))
                 left -= 1 + len(sequence.draft)
-        if is_generating:
-            left = min(left, self._pace.limit_tokens(limit_tokens))
+        if generating and prompts:
+            waiting = len(prompts)
+            limit = self._pace.limit_tokens(limit_tokens, waiting=waiting, generating=generating)
+            left = min(left, limit)
         prompt_tokens = 0
         for sequence in sorted(prompts, key=lambda one: one.request.is_batch):
             missing = len(sequence.tokens) - _held(sequence)

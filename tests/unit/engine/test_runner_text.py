@@ -3,6 +3,7 @@ from hypothesis import strategies as st
 
 from olmkit.engine.runner.decoding.batching import (
     LEAST_CHUNK_TOKENS,
+    LONGEST_STEP_NS,
     STEP_TARGET_NS,
     PromptPace,
 )
@@ -51,6 +52,16 @@ def test_prompts_beside_generation_start_small_and_follow_the_measured_pace() ->
     pace.record(128, 128 * STEP_TARGET_NS // 100)
     assert pace.limit_tokens(512) == 100
     assert pace.limit_tokens(64) == 64
+
+
+def test_steps_are_longer_where_more_wait_than_generate() -> None:
+    pace = PromptPace()
+    pace.record(128, 128 * STEP_TARGET_NS // 100)
+    assert pace.limit_tokens(512, waiting=3, generating=1) == 300
+    assert pace.limit_tokens(512, waiting=3, generating=2) == 150
+    assert pace.limit_tokens(512, waiting=1, generating=8) == 100
+    most = 100 * LONGEST_STEP_NS // STEP_TARGET_NS
+    assert pace.limit_tokens(2048, waiting=200, generating=1) == most
 
 
 def test_a_slow_machine_still_takes_the_least_chunk() -> None:
