@@ -5,6 +5,7 @@ prompt and sampling; streamed, on the client's clock. Rounds alternate, medians 
 """
 
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from eventstreams import Call, Stream, llama_call, olm_call, together
 from report import Row, median
 
 ROUNDS = 5
+PAUSE_S = 0.1
+"""Before each turn: threads of the other program spin for some milliseconds after their work."""
 TARGETS = {1: 0.98, 4: 1.0, 8: 1.1, 16: 1.1}
 """Streams, and the least ratio of the rates."""
 TOKENS = {1: 128, 4: 96, 8: 64, 16: 48}
@@ -48,6 +51,7 @@ def alternating(
         together(server, [make(SENTENCE, 16)])
     for round_ in range(rounds):
         for side, server, make in zip(sides, (olm, llama), (ours, llama_call), strict=True):
+            time.sleep(PAUSE_S)
             side.append(together(server, calls(make, round_)))
     return sides
 
