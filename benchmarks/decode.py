@@ -1,7 +1,8 @@
 """Tokens a second and time to the first one through the whole HTTP stack, olm and llama-server.
 
 Same llama.cpp libraries (set LLAMA_CPP_LIB_PATH to those of llama-server to be sure), model,
-prompt and sampling; streamed, on the client's clock. Rounds alternate, medians are compared.
+prompt and sampling, without drafts, which depend on what is said; streamed, on the client's clock.
+Rounds alternate, medians are compared.
 """
 
 import dataclasses
@@ -44,7 +45,7 @@ def alternating(
     """
 
     def ours(prompt: str, tokens: int, **options: object) -> Call:
-        return olm_call(MODEL, prompt, tokens, **options)
+        return olm_call(MODEL, prompt, tokens, draft_num_predict=0, **options)
 
     sides: tuple[list[Streams], list[Streams]] = ([], [])
     for server, make in ((olm, ours), (llama, llama_call)):
