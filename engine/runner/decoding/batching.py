@@ -17,28 +17,36 @@ from olmkit.engine.runner.decoding.sequences import Sequence
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, Reach
 from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
 
-STEP_TARGET_NS: Final = 200_000_000
+STEP_TARGET_NS: Final = 300_000_000
 LONGEST_STEP_NS: Final = 1_000_000_000
 """However many prompts wait."""
 LEAST_CHUNK_TOKENS: Final = 32
 """Length that a chunk may always have; a shorter one costs a step nearly as much."""
+_LONG_TOKENS: Final = 256
+"""A step of so many tokens counts whole."""
+_WEIGHT: Final = 0.3
 _FILLER: Final = 0
 """The token of slots that are computed in vain; which one does not matter."""
 
 
 class PromptPace:
-    """Nanoseconds a prompt token takes, as a moving average."""
+    """Nanoseconds a prompt token takes, as a moving average.
+
+    Long steps count more than short ones, in which a token costs up to three times as much: where
+    those counted alike, chunks would become shorter and dearer by turns.
+    """
 
     def __init__(self) -> None:
         self._token_ns: float | None = None
 
-    def record(self, tokens: int, elapsed_ns: int) -> None:
-        """Records a step with this many prompt tokens; short ones tell nothing."""
-        if tokens < LEAST_CHUNK_TOKENS:
+    def record(self, prompt_tokens: int, elapsed_ns: int, *, others: int = 0) -> None:
+        """Records a step with this many prompt tokens and `others`; short ones tell nothing."""
+        if prompt_tokens < LEAST_CHUNK_TOKENS:
             return
-        token_ns = elapsed_ns / tokens
-        known = self._token_ns
-        self._token_ns = token_ns if known is None else 0.7 * known + 0.3 * token_ns
+        tokens = prompt_tokens + others
+        token_ns, known = elapsed_ns / tokens, self._token_ns
+        weight = 1.0 if known is None else _WEIGHT * min(1.0, tokens / _LONG_TOKENS) ** 2
+        self._token_ns = weight * token_ns + (1 - weight) * (known or 0.0)
 
     def expected_ns(self, tokens: int) -> float | None:
         """How long so many tokens would take; None before any were measured."""
@@ -51,7 +59,8 @@ class PromptPace:
         if self._token_ns is None:
             return min(batch_tokens, LEAST_CHUNK_TOKENS)
         step_ns = min(STEP_TARGET_NS * max(1, waiting / generating), LONGEST_STEP_NS)
-        return min(batch_tokens, max(LEAST_CHUNK_TOKENS, int(step_ns / self._token_ns)))
+        limit = int(step_ns / self._token_ns) - generating
+        return min(batch_tokens, max(LEAST_CHUNK_TOKENS, limit))
 
 
 class Batcher:

@@ -193,7 +193,8 @@ class Generator:
         for sequence in advancing:
             replies += self._advance(sequence)
         ended_ns = time.monotonic_ns()
-        self._pace.record(prompt_tokens, ended_ns - stepped_ns)
+        others = self._batcher.batch.count - prompt_tokens
+        self._pace.record(prompt_tokens, ended_ns - stepped_ns, others=others)
         said += sum(one.generated_tokens for one in advancing)
         self._drafting.record_step(ended_ns - started_ns, said)
         return replies
