@@ -34,7 +34,7 @@ from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
-from olmkit.engine.runner.layouts import SplitMode
+from olmkit.engine.runner.layouts import Layout, SplitMode
 from olmkit.engine.runner.process.adapterloading import load_adapter
 from olmkit.engine.runner.process.draftloading import LoadedDraft, load_draft
 from olmkit.engine.runner.process.offloading import (
@@ -63,6 +63,8 @@ _CARD_THREADS: Final = 4
 milliseconds after it: as many as there are cores take those from the daemon, from clients and from
 the threads that draw tokens.
 """
+_MANY_STREAMS: Final = 16
+"""Requests side by side from which on a processor looks at their cells one by one with profit."""
 _ENCODER_SEQUENCES: Final = 32
 """Inputs that an encoder embeds side by side: it keeps nothing of them."""
 
@@ -228,17 +230,21 @@ class _Loading:
 
     @property
     def _has_streams(self) -> bool:
-        """Each request has a stream of its own where it has a context of its own, on cards.
+        """Each request has a stream of its own where it has a context of its own, and all layers
+        are on cards or the requests are many.
 
-        A processor computes a step of several streams no faster, and prompts beside them slower. A
+        A processor computes a step of few streams no faster, and prompts beside them slower. A
         recurrent state does not forget the token of a slot that only fills a gap. A sliding window
-        takes room for a whole batch in each stream.
+        takes room for a whole batch in each stream. Copies between streams were not tried on
+        devices of other machines, nor with tensors that are split.
         """
-        options, layout, model = self._options, self._request.layout, self.model
+        options, model = self._options, self.model
+        layout = self._request.layout or Layout()
         has_own = options.contexts == options.sequences > 1
-        is_split = layout is not None and layout.split_mode is not SplitMode.LAYER
+        pays = self._is_on_cards or options.sequences >= _MANY_STREAMS
         is_plain = not model.has_recurrent_state and not model.window_tokens
-        return has_own and self._is_on_cards and not is_split and is_plain
+        is_known = layout.split_mode is SplitMode.LAYER and not any(map(is_remote, layout.devices))
+        return has_own and pays and is_plain and is_known
 
     @property
     def model(self) -> Model:

@@ -17,7 +17,8 @@ _BLOB: Final = re.compile(r"sha256-[0-9a-f]{64}")
 def stored_states(request: Load) -> StoredStates | None:
     """The states that this model may use; None where none are kept.
 
-    A state depends on weights, adapters, the type of the cache, and on the engine that made it.
+    A state depends on weights, adapters, the type of the cache, on how many streams that may have,
+    and on the engine that made it.
     """
     options, files = request.options, request.files
     if not options.prompt_store or options.prompt_store_bytes <= 0:
@@ -29,6 +30,7 @@ def stored_states(request: Load) -> StoredStates | None:
             options.kv_cache_type,
             options.flash_attention,
             options.gpu_layers == 0 or request.mode.cpu_only,
+            options.sequences if options.contexts > 1 else 1,
             version(),
             system_info(),
         ]
