@@ -5,15 +5,20 @@ import subprocess
 import sys
 from pathlib import Path
 
-from olmkit.engine.runner.promptcache.streamslots import MOST_FILLED
+import pytest
+
 from support.randommodel import write_llama
+from support.runner import Completion, loaded_runner
 
 PROGRAM = Path(__file__).resolve().parents[1] / "support" / "streams_program.py"
 
 
-def test_requests_that_share_and_move_streams_say_what_they_say_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("filled_gap", [0, 8])
+def test_requests_that_share_and_move_streams_say_what_they_say_alone(
+    tmp_path: Path, filled_gap: int
+) -> None:
     model = write_llama(tmp_path / "tiny.gguf")
-    command = [sys.executable, str(PROGRAM), str(model)]
+    command = [sys.executable, str(PROGRAM), str(model), str(filled_gap)]
     done = subprocess.run(command, capture_output=True, check=True, timeout=120)
     found = json.loads(done.stdout)
     together, alone = found["together"], found["alone"]
@@ -24,5 +29,22 @@ def test_requests_that_share_and_move_streams_say_what_they_say_alone(tmp_path: 
         assert tokens == alone[number][: len(tokens)]
         assert len(tokens) == len(alone[number]) or int(number) % 7 == 3
     assert together["cached"] > 2_000  # beginnings were found in other streams
-    after_pauses = [together["slots"][number] for number in ("30", "60")]
-    assert max(after_pauses) <= MOST_FILLED, "what lies idle is no reason to take a slot behind it"
+    if filled_gap:
+        after_pauses = [together["slots"][number] for number in ("30", "60")]
+        assert max(after_pauses) <= filled_gap, "what is idle is no reason to go behind it"
+
+
+def test_sixteen_requests_with_contexts_of_their_own_get_what_they_get_alone(
+    tmp_path: Path,
+) -> None:
+    model = write_llama(tmp_path / "tiny.gguf")
+    exact = {"kv_cache_type": "f32", "flash_attention": False, "batch_tokens": 64}
+    prompts = [[*range(40, 100), 100 + number, 30] for number in range(16)]
+    with loaded_runner(model, sequences=16, contexts=16, context_tokens=128, **exact) as client:
+        ids = [client.start(prompt, max_tokens=20, ignore_eos=True) for prompt in prompts]
+        replies = client.replies(*ids)
+        together = [Completion(replies[one]) for one in ids]
+    assert sum(one.end.cached_tokens >= 60 for one in together) == 15
+    with loaded_runner(model, sequences=1, context_tokens=128, **exact) as client:
+        alone = [client.complete(prompt, max_tokens=20, ignore_eos=True) for prompt in prompts]
+    assert [one.tokens for one in together] == [one.tokens for one in alone]

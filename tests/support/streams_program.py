@@ -1,6 +1,6 @@
 """Many requests through a generator whose sequences have streams of their own.
 
-A program, for it loads llama.cpp: `streams_program.py MODEL` runs requests that come, share
+A program, for it loads llama.cpp: `streams_program.py MODEL GAP` runs requests that come, share
 beginnings, are cancelled and come again, and each of them alone in one pool; it prints the tokens
 of both and the slots in which they ran as JSON.
 """
@@ -24,7 +24,7 @@ PAUSE = 30
 """After so many requests all that run come to their end, and the next ones find idle slots."""
 
 
-def generator(model: Model, *, separate: bool) -> Generator:
+def generator(model: Model, *, separate: bool, filled_gap: int = 0) -> Generator:
     """A generator with a context of its own."""
     options = ContextOptions(
         context_tokens=SEQUENCES * STREAM_TOKENS,
@@ -32,6 +32,7 @@ def generator(model: Model, *, separate: bool) -> Generator:
         sequences=SEQUENCES,
         threads=1,
         separate_streams=separate,
+        filled_gap=filled_gap,
     )
     tokens = SEQUENCES * STREAM_TOKENS
     return Generator(
@@ -66,10 +67,12 @@ def requests() -> list[Completion]:
     return found
 
 
-def run(model: Model, wanted: list[Completion], *, separate: bool) -> dict[str, Any]:
+def run(
+    model: Model, wanted: list[Completion], *, separate: bool, filled_gap: int = 0
+) -> dict[str, Any]:
     """Tokens by request, the slot of each, and how many tokens came out of caches."""
     source = random.Random(9)
-    engine = generator(model, separate=separate)
+    engine = generator(model, separate=separate, filled_gap=filled_gap)
     waiting, tokens, slots, cached = list(wanted), dict[int, list[int]](), dict[int, int](), 0
     failures = []
     while waiting or engine.running_requests or engine.waiting_requests:
@@ -96,7 +99,7 @@ def main() -> None:
     initialize()
     model = Model(sys.argv[1])
     wanted = requests()
-    together = run(model, wanted, separate=True)
+    together = run(model, wanted, separate=True, filled_gap=int(sys.argv[2]))
     alone: dict[int, list[int]] = {}
     for one in wanted:
         alone |= run(model, [one], separate=False)["tokens"]

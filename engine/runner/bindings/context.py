@@ -45,6 +45,10 @@ class ContextOptions:
     """Each sequence has a part of the KV cache for itself, all of them equally large; else all
     sequences share one pool of cells.
     """
+    filled_gap: int = 0
+    """Sequences with streams that are computed in vain where they lie between others, so that those
+    are computed at once.
+    """
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
 

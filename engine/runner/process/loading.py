@@ -63,6 +63,8 @@ _CARD_THREADS: Final = 4
 milliseconds after it: as many as there are cores take those from the daemon, from clients and from
 the threads that draw tokens.
 """
+_CARD_GAP: Final = 8
+"""Sequences that a card computes in vain: a row more costs it a hundredth of another step."""
 _MANY_STREAMS: Final = 16
 """Requests side by side from which on a processor looks at their cells one by one with profit."""
 _ENCODER_SEQUENCES: Final = 32
@@ -375,6 +377,7 @@ class _Loading:
             flash_attention=options.flash_attention,
             kv_on_host=self._has_kv_on_host,
             separate_streams=self._has_streams,
+            filled_gap=_CARD_GAP if self._is_on_cards else 0,
         )
         return self._reported(lambda: self._context(context_options))
 

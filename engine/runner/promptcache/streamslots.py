@@ -2,10 +2,11 @@
 
 Attention then looks at the cells of one request and not at those of all, which takes a graphics
 card a third less of a step of 64 requests. In return llama.cpp computes only such sequences at
-once whose numbers follow each other; what lies apart is computed one after the other. So a request
-gets the first free slot, what is idle there moves behind, and where a few slots lie between those
-of a step, each of them gets a token that is forgotten after it. A prefix cannot lie in cells of
-two streams: it is copied, by the card itself.
+once whose numbers follow each other; what lies apart is computed one after the other. That costs a
+card much and a row more nearly nothing, so there (`ContextOptions.filled_gap`) a request gets the
+first free slot, what is idle in it moves behind, and where a few slots lie between those of a step,
+each of them gets a token that is forgotten after it. For a processor both cost what they compute,
+and requests stay where they are. A prefix cannot lie in cells of two streams: it is copied.
 
 Source: `split_equal` of https://github.com/ggml-org/llama.cpp/blob/master/src/llama-batch.cpp
 """
@@ -24,9 +25,6 @@ from olmkit.engine.runner.promptcache.parked import (
 from olmkit.engine.runner.promptcache.slots import Slot, SlotPool, oldest
 from olmkit.engine.runner.promptcache.stored import StoredState
 
-MOST_FILLED: Final = 8
-"""Slots side by side that are computed in vain: on a graphics card a row more costs a hundredth of
-what a step of its own does."""
 _MOST_MOVES: Final = 4
 """Idle texts that move before one step, for a copy takes a millisecond; others are given up."""
 
@@ -38,6 +36,7 @@ class StreamSlots(SlotPool):
         self, context: Context, reach: Reach, parked: ParkedStates, *, capacity_tokens: int
     ) -> None:
         super().__init__(context, reach, parked, capacity_tokens=capacity_tokens)
+        self._most_filled = context.options.filled_gap
         self._stream_tokens = context.options.context_tokens // context.options.sequences
         self._filled: list[Slot] = []
         """Slots that have a token in the step at hand which is to be forgotten."""
@@ -48,11 +47,13 @@ class StreamSlots(SlotPool):
         self._moves = 0
 
     def acquire(self, tokens: list[int], variant: int = 0) -> Slot:
-        """As for one pool; the first free slot, or one near it that has the prompt's beginning."""
+        """As for one pool; where gaps are filled the first free slot, or one near it that has the
+        prompt's beginning.
+        """
         found = self._find(tokens, variant)
-        first = self._free[0]
+        first = self._free[0] if self._most_filled else oldest(self._free)
         slot, length = first, found.length
-        if found.idle is not None and found.idle.index - first.index <= MOST_FILLED:
+        if found.idle is not None and self._is_near(found.idle, first):
             slot = found.idle
             self._keep_rest(slot, length)
             self._cut(slot, length)
@@ -83,7 +84,7 @@ class StreamSlots(SlotPool):
         for before, after in pairwise(indexes):
             gap = self._slots[before + 1 : after]
             has_room = all(slot.length < self._stream_tokens for slot in gap)
-            if has_room and len(gap) <= MOST_FILLED:
+            if has_room and len(gap) <= self._most_filled:
                 self._filled += gap
         return self._filled
 
@@ -94,6 +95,9 @@ class StreamSlots(SlotPool):
         self._filled = []
         self._copying.clear()
         self._moves = 0
+
+    def _is_near(self, slot: Slot, first: Slot) -> bool:
+        return not self._most_filled or slot.index - first.index <= self._most_filled
 
     def _restored(
         self, free: list[Slot], parked: Parked | StoredState, length: int, variant: int
