@@ -47,16 +47,17 @@ def test_the_daemon_outlives_the_shell_and_its_interrupts(
     environ: dict[str, str], olm_home: Path
 ) -> None:
     shell = subprocess.Popen(
-        ["sh", "-c", f"{OLM} ls; sleep 60"],
+        ["sh", "-c", f"{OLM} ls; echo done; exec sleep 60"],
         env=environment(environ),
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
     assert shell.stdout is not None
-    shell.stdout.readline()
-    os.killpg(shell.pid, signal.SIGINT)
-    shell.wait(10)
-    shell.stdout.close()
+    with shell.stdout:
+        # A command that is interrupted while it ends would let the shell go on.
+        assert [shell.stdout.readline() for _ in range(2)][-1] == b"done\n"
+        os.killpg(shell.pid, signal.SIGINT)
+        shell.wait(10)
     (daemon,) = daemons(olm_home)
     assert daemon.is_running()
     assert out(olm(environ, "ls")) == "NAME    ID    SIZE    MODIFIED\n"

@@ -81,7 +81,7 @@ def main() -> None:
         shortlist.choose(one.sampler, context, one.output_index)
         for one in sequences(model, prompt, outputs)
     ]
-    pool = DrawingPool(threads=4, vocabulary_tokens=model.vocabulary_tokens)
+    pool = DrawingPool(4, model.vocabulary_tokens)
     together = pool.draw(context, sequences(model, prompt, outputs))
     few = pool.draw(context, sequences(model, prompt, outputs[:2]))
     found = {"alone": alone, "listed": listed, "together": together, "few": few}

@@ -24,7 +24,7 @@ LEAST_REQUESTS: Final = 3
 class DrawingPool:
     """Threads that draw."""
 
-    def __init__(self, threads: int, *, vocabulary_tokens: int) -> None:
+    def __init__(self, threads: int, vocabulary_tokens: int) -> None:
         self._shortlist = Shortlist(vocabulary_tokens)
         self._threads = min(threads, MOST_THREADS)
         self._executor = ThreadPoolExecutor(self._threads, thread_name_prefix="draw")

@@ -60,9 +60,7 @@ _PROBE_TOKENS: Final = 32
 _FLOAT_BYTES: Final = 4
 _CARD_THREADS: Final = 4
 """Threads that look up the vectors of tokens where cards compute the rest. They spin for
-milliseconds after it: as many as there are cores take those from the daemon, from clients and from
-the threads that draw tokens.
-"""
+milliseconds after it: as many as there are cores take those from all others."""
 _CARD_GAP: Final = 8
 """Sequences that a card computes in vain: a row more costs it a hundredth of another step."""
 _MANY_STREAMS: Final = 16
@@ -218,8 +216,7 @@ class _Loading:
 
     @property
     def _has_kv_on_host(self) -> bool:
-        layout = self._request.layout
-        return layout is not None and layout.kv_on_host
+        return (self._request.layout or Layout()).kv_on_host
 
     @property
     def _is_on_cards(self) -> bool:
@@ -325,6 +322,8 @@ class _Loading:
             )
             is_free = not self._options.threads and not is_on_card
             governor = ThreadGovernor(self._threads) if is_free else None
+            size = model.vocabulary_tokens
+            drawing = DrawingPool(default_threads(), size) if uses_card else None
             generator = Generator(
                 model,
                 context,
@@ -333,12 +332,13 @@ class _Loading:
                 governor=governor,
                 prompt_cache_bytes=options.prompt_cache_bytes,
                 stored=None if self._is_dry else stored_states(self._request),
-                drawing=DrawingPool(default_threads(), vocabulary_tokens=model.vocabulary_tokens)
-                if uses_card
-                else None,
+                drawing=drawing,
                 draft_model=draft.model,
                 adapters=AdapterSets(
-                    context, loaded=self._adapters, load=self._adapter, free=free_adapter
+                    context,
+                    loaded=self._adapters,
+                    load=lambda path: load_adapter(model, path_of(path)),
+                    free=free_adapter,
                 ),
             )
             embedder = Embedder(model, plan, embedding_context)
@@ -354,10 +354,7 @@ class _Loading:
 
     def _load_adapters(self) -> None:
         for path in self._request.files.adapter_paths:
-            self._adapters.append((path, self._adapter(path)))
-
-    def _adapter(self, path: str) -> Adapter:
-        return load_adapter(self.model, path_of(path))
+            self._adapters.append((path, load_adapter(self.model, path_of(path))))
 
     # --- contexts ----------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Slots of which each has a part of the KV cache for itself: a stream, in llama.cpp's words.
 
-Attention then looks at the cells of one request and not at those of all, which takes a graphics
-card a third less of a step of 64 requests. In return llama.cpp computes only such sequences at
+Attention then looks at the cells of one request and not at those of all: a tenth more tokens a
+second with 16 and 64 requests on an H200. In return llama.cpp computes only such sequences at
 once whose numbers follow each other; what lies apart is computed one after the other. That costs a
 card much and a row more nearly nothing, so there (`ContextOptions.filled_gap`) a request gets the
 first free slot, what is idle in it moves behind, and where a few slots lie between those of a step,
