@@ -28,7 +28,7 @@ SLIDING_PATTERNS: Final = {
 say. Source: llama.cpp, src/models/*.cpp, load_swa_pattern. Other architectures: none slides."""
 
 _PROCESS_BYTES: Final = 34 * 2**20
-_TOKEN_BYTES: Final = 216
+_TOKEN_BYTES: Final = 212
 _CARD_PROCESS_BYTES: Final = 96 * 2**20
 _CELL_PADDING: Final = 256
 
