@@ -115,10 +115,11 @@ def test_who_does_not_stream_or_does_not_ask_gets_what_ollama_says(api: Api) -> 
 
 @pytest.mark.parametrize("path", ["/api/generate", "/api/chat"])
 def test_a_load_alone_is_told_in_lines(api: Api, path: str) -> None:
-    waits: list[Any] = []
-    while not waits:  # a load may be over before there is anything to tell
+    while True:
         forget(api)
         *waits, last = api.post(path, {"model": "m"}, headers=ASKS).lines
+        if waits:  # a load may be over before there is anything to tell
+            break
     assert {line["olm"]["progress"]["phase"] for line in waits} == {"load"}
     assert {(line["model"], line["done"]) for line in waits} == {("m", False)}
     assert (last["done"], last["done_reason"]) == (True, "load") and "olm" not in last
