@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anchors import Server
 from contenders import MODEL, contenders
-from eventstreams import Call, Stream, llama_call, olm_call, together
+from eventstreams import Call, Stream, llama_call, olm_call, together, whole_rate
 from report import Row, median
 
 ROUNDS = 5
@@ -83,15 +83,8 @@ def sides_of(
 def _side(rounds: list[Streams]) -> Side:
     return Side(
         rate=median([sum(one.rate for one in round_) for round_ in rounds]),
-        whole=median([_whole(round_) for round_ in rounds]),
+        whole=median([whole_rate(round_) for round_ in rounds]),
         first_ms=median([one.first_ms for round_ in rounds for one in round_]),
-    )
-
-
-def _whole(streams: Streams) -> float:
-    begun_s = min(one.asked_s for one in streams)
-    return sum(one.tokens for one in streams) / (
-        max(one.arrivals_s[-1] for one in streams) - begun_s
     )
 
 

@@ -82,6 +82,13 @@ def together(server: Server, calls: Sequence[Call]) -> list[Stream]:
     return done
 
 
+def whole_rate(streams: Sequence[Stream]) -> float:
+    """Tokens a second of all, from the first request to the last token."""
+    begun_s = min(one.asked_s for one in streams)
+    ended_s = max(one.arrivals_s[-1] for one in streams)
+    return sum(one.tokens for one in streams) / (ended_s - begun_s)
+
+
 def _request(call: Call) -> bytes:
     body = json.dumps(call.body).encode()
     head = f"POST {call.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

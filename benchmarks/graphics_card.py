@@ -12,7 +12,7 @@ from pathlib import Path
 
 from anchors import BUILD, OLM, Server, llama_daemon, olm_daemon
 from cardmodel import write_8b
-from eventstreams import Call, llama_call, olm_call, together
+from eventstreams import Call, llama_call, olm_call, together, whole_rate
 from report import Row, median
 
 ROUNDS = 3
@@ -44,9 +44,7 @@ def _measure(
 ) -> tuple[float, float]:
     """Tokens a second of several streams at once, and the median milliseconds to a first piece."""
     done = together(server, [make(salt + number) for number in range(streams)])
-    begun_s = min(one.asked_s for one in done)
-    elapsed_s = max(one.arrivals_s[-1] for one in done) - begun_s
-    return sum(one.tokens for one in done) / elapsed_s, median([one.first_ms for one in done])
+    return whole_rate(done), median([one.first_ms for one in done])
 
 
 def _rows(olm: Server, llama: Server, streams: int) -> list[Row]:

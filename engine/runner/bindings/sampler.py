@@ -175,6 +175,13 @@ class Candidates:
         self._row_bytes = ctypes.sizeof(api.llama_token_data)
         self._pointer = ctypes.POINTER(api.llama_token_data)
 
+    def table(self) -> Any:
+        """The rows as a numpy array over the same memory."""
+        import numpy as np
+
+        fields = [("id", np.int32), ("logit", np.float32), ("probability", np.float32)]
+        return np.frombuffer(self.memory, dtype=fields)
+
     def from_row(self, start: int, count: int) -> Any:
         """What llama.cpp is given of them: `count` rows, in no order, none of them chosen."""
         address = ctypes.c_void_p(self._address + start * self._row_bytes)

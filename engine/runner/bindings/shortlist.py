@@ -17,7 +17,7 @@ from typing import Any, Final
 from olmkit.engine.runner.bindings.context import Context
 from olmkit.engine.runner.bindings.sampler import Candidates, Sampler
 
-MOST_TOKENS: Final = 512
+_MOST_TOKENS: Final = 512
 """Longer lists save little: most blocks would have to be looked at."""
 _BLOCKS: Final = 2048
 _FLOAT_BYTES: Final = 4
@@ -39,7 +39,7 @@ class Shortlist:
 
     def can_serve(self, sampler: Sampler) -> bool:
         """Whether the chain looks at few enough tokens."""
-        return self._block_tokens > 0 and 0 < sampler.looked_at_tokens <= MOST_TOKENS
+        return self._block_tokens > 0 and 0 < sampler.looked_at_tokens <= _MOST_TOKENS
 
     def choose(self, sampler: Sampler, context: Context, index: int) -> int | None:
         """A token from the output at a batch index, without accepting it.
@@ -108,10 +108,7 @@ class Shortlist:
 
     def _room(self, count: int) -> Any:
         """A table of so many rows."""
-        import numpy as np
-
         if self._candidates is None or self._candidates.capacity < count:
             self._candidates = Candidates(2 * count)
-            fields = [("id", np.int32), ("logit", np.float32), ("probability", np.float32)]
-            self._table = np.frombuffer(self._candidates.memory, dtype=fields)
+            self._table = self._candidates.table()
         return self._table[:count]

@@ -88,8 +88,7 @@ class _Desk:
         self._size = model.vocabulary_tokens
         self._shortlist = Shortlist(self._size)
         self._candidates = Candidates(self._size)
-        fields = [("id", np.int32), ("logit", np.float32), ("probability", np.float32)]
-        self._rows = np.frombuffer(self._candidates.memory, dtype=fields)
+        self._rows = self._candidates.table()
         self._every = np.arange(self._size, dtype=np.int32)
 
     def pick(self, sampler: Sampler, context: Context, index: int) -> int:

@@ -56,7 +56,6 @@ class StreamSlots(SlotPool):
         if found.idle is not None and self._is_near(found.idle, first):
             slot = found.idle
             self._keep_rest(slot, length)
-            self._cut(slot, length)
         elif found.parked is not None:
             slot, length = self._restored(self._free, found.parked, length, variant)
         elif source := found.idle or found.busy:
