@@ -44,6 +44,11 @@ def test_a_text_and_several_texts(api: Api) -> None:
     assert cosine(cat, feline) > cosine(cat, stock) + 0.2
 
 
+def test_numbers_have_few_digits_and_are_those_that_were_computed(api: Api) -> None:
+    values = [value for vector in embed(api, ["a cat", "a mat", "a hat"]) for value in vector]
+    assert [float(f"{value:.10g}") for value in values] == values
+
+
 def test_nothing_to_embed_loads_the_model(api: Api) -> None:
     nothing: tuple[object, ...] = (None, "", [])
     for given in nothing:

@@ -97,6 +97,15 @@ def test_a_long_input_is_cut_to_the_context_or_refused_with_both_numbers(
     assert (failed.given_tokens, failed.limit_tokens) == (702, 512)
 
 
+@pytest.mark.parametrize("context_tokens", [500, 33, 10])
+def test_a_context_of_any_size_embeds(context_tokens: int) -> None:
+    with loaded_runner(minilm_gguf(), context_tokens=context_tokens) as client:
+        cut = client.embed(["word " * 700, "short"])
+        assert cut.prompt_tokens == context_tokens + 3
+        with pytest.raises(RunnerFailure, match="context"):
+            client.embed(["word " * 700], truncate=False)
+
+
 def test_no_inputs_give_no_vectors_and_an_empty_one_gives_one(encoder: RunnerClient) -> None:
     assert encoder.embed([]).vectors == []
     assert len(encoder.embed([""]).vectors) == 1

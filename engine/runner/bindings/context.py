@@ -107,8 +107,9 @@ class Context:
             NativeError: no memory, or the options do not go with the model.
         """
         parameters = api.llama_context_default_params()
-        parameters.n_ctx = options.context_tokens
-        parameters.n_batch = parameters.n_ubatch = options.batch_tokens
+        batch_tokens = _batch_tokens(options)
+        parameters.n_ctx = max(options.context_tokens, batch_tokens)
+        parameters.n_batch = parameters.n_ubatch = batch_tokens
         parameters.n_seq_max = options.sequences
         parameters.n_threads = parameters.n_threads_batch = options.threads
         parameters.type_k = parameters.type_v = KV_CACHE_TYPES[options.kv_cache_type].number
@@ -274,3 +275,16 @@ class Context:
     def first_position(self, sequence: int) -> int:
         """The first position that a sequence still has in all its caches; -1 when empty."""
         return int(api.llama_memory_seq_pos_min(self._memory, sequence))
+
+
+def _batch_tokens(options: ContextOptions) -> int:
+    """Tokens of a step as llama.cpp can plan it.
+
+    A step that is pooled it plans with equally many tokens a sequence, and ends the process where
+    they do not come to the whole.
+
+    Source: llama.cpp, src/llama-context.cpp, graph_reserve, and src/llama-graph.cpp, build_pooling.
+    """
+    if options.pooling is None:
+        return options.batch_tokens
+    return -(-options.batch_tokens // options.sequences) * options.sequences

@@ -332,7 +332,7 @@ class Embedder:
         raw = context.pooled_embedding(sequence, self._dimensions)
         vector = raw if self._ranks else _normalized(raw)
         if vector is None:
-            message = "the embedding has values that are no finite numbers"
+            message = "embedding contains NaN or Inf values"
             return [self._fail(job, RequestFailed(FailureKind.INTERNAL, message))]
         job.vectors[waiting.index] = vector
         job.missing -= 1
@@ -380,7 +380,7 @@ def _bounded(text: str, limit: int, *, truncate: bool) -> str:
 def _normalized(raw: bytes) -> bytes | None:
     """A float32 vector of length 1; zero stays zero; None when a value is not finite."""
     vector = array.array("f", raw)
-    norm = math.sqrt(sum(value * value for value in vector))
+    norm = math.hypot(*vector)
     if not math.isfinite(norm):
         return None
     if norm == 0:
