@@ -1,6 +1,8 @@
 """How llama.cpp is compiled for a machine."""
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +63,29 @@ def test_a_bad_compiler_keeps_amx_by_the_header_then_leaves_it_out_then_native_t
 def test_a_good_compiler_needs_no_header() -> None:
     first = plans(_gcc(13, 3, 0), _AMX, _CPU_ONLY, portable=False)[0]
     assert (first.compiler_flags, first.workarounds) == ((), ())
+
+
+def test_half_precision_arithmetic_is_left_out_where_the_compiler_would_use_it(
+    tmp_path: Path,
+) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text(
+        """#!/bin/sh
+case "$*" in *-mno-avx512fp16*) ;; *) echo "#define __AVX512FP16__ 1" ;; esac
+echo "#define __AVX512F__ 1"
+"""
+    )
+    compiler.chmod(0o755)
+    newer = Compiler(command=(str(compiler),), id="GNU", version=(13, 3, 0))
+    processor = replace(_AMX, flags=_AMX.flags | {"avx512f", "avx512_fp16"})
+    first, second, last = plans(newer, processor, _CPU_ONLY, portable=False)
+    assert first.compiler_flags == ("-mno-avx512fp16",)
+    assert first.features == second.features == ("avx512f",)
+    assert "AVX512-FP16" in first.workarounds[0]
+    assert second.compiler_flags[-1] == "-mno-avx512fp16"
+    assert last.compiler_flags == ()
+    older = plans(_gcc(11, 4, 0), processor, _CPU_ONLY, portable=False)[0]
+    assert "-mno-avx512fp16" not in older.compiler_flags  # it does not know the option
 
 
 def test_the_last_plan_asks_for_nothing_that_the_processor_lacks() -> None:
