@@ -1,6 +1,6 @@
 """Many requests through a generator whose sequences have streams of their own.
 
-A program, for it loads llama.cpp: `streams_program.py MODEL GAP` runs requests that come, share
+A program, for it loads llama.cpp: `streams_program.py MODEL KIND` runs requests that come, share
 beginnings, are cancelled and come again, and each of them alone in one pool; it prints the tokens
 of both and the slots in which they ran as JSON.
 """
@@ -10,10 +10,19 @@ import random
 import sys
 from typing import Any
 
-from olmkit.engine.runner.bindings import Context, ContextOptions, Model, initialize
+from olmkit.engine.runner.bindings import (
+    CARD_STREAMS,
+    PROCESSOR_STREAMS,
+    Context,
+    ContextOptions,
+    Model,
+    Streams,
+    initialize,
+)
 from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.protocol import Completed, Completion, Failed, Piece, Room, Sampling
 
+KINDS = {"card": CARD_STREAMS, "processor": PROCESSOR_STREAMS}
 SEQUENCES = 12
 STREAM_TOKENS = 256
 REQUESTS = 90
@@ -24,15 +33,14 @@ PAUSE = 30
 """After so many requests all that run come to their end, and the next ones find idle slots."""
 
 
-def generator(model: Model, *, separate: bool, filled_gap: int = 0) -> Generator:
+def generator(model: Model, streams: Streams | None) -> Generator:
     """A generator with a context of its own."""
     options = ContextOptions(
         context_tokens=SEQUENCES * STREAM_TOKENS,
         batch_tokens=64,
         sequences=SEQUENCES,
         threads=1,
-        separate_streams=separate,
-        filled_gap=filled_gap,
+        streams=streams,
     )
     tokens = SEQUENCES * STREAM_TOKENS
     return Generator(
@@ -67,12 +75,10 @@ def requests() -> list[Completion]:
     return found
 
 
-def run(
-    model: Model, wanted: list[Completion], *, separate: bool, filled_gap: int = 0
-) -> dict[str, Any]:
+def run(model: Model, wanted: list[Completion], streams: Streams | None) -> dict[str, Any]:
     """Tokens by request, the slot of each, and how many tokens came out of caches."""
     source = random.Random(9)
-    engine = generator(model, separate=separate, filled_gap=filled_gap)
+    engine = generator(model, streams)
     waiting, tokens, slots, cached = list(wanted), dict[int, list[int]](), dict[int, int](), 0
     failures = []
     while waiting or engine.running_requests or engine.waiting_requests:
@@ -99,10 +105,10 @@ def main() -> None:
     initialize()
     model = Model(sys.argv[1])
     wanted = requests()
-    together = run(model, wanted, separate=True, filled_gap=int(sys.argv[2]))
+    together = run(model, wanted, KINDS[sys.argv[2]])
     alone: dict[int, list[int]] = {}
     for one in wanted:
-        alone |= run(model, [one], separate=False)["tokens"]
+        alone |= run(model, [one], None)["tokens"]
     sys.stdout.write(json.dumps({"together": together, "alone": alone}))
 
 

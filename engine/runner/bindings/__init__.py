@@ -15,11 +15,14 @@ from olmkit.engine.runner.bindings.adapters import (
 )
 from olmkit.engine.runner.bindings.breakdown import DeviceBytes, memory_by_device
 from olmkit.engine.runner.bindings.context import (
+    CARD_STREAMS,
     MOST_SEQUENCES,
+    PROCESSOR_STREAMS,
     Batch,
     Context,
     ContextOptions,
     Pooling,
+    Streams,
 )
 from olmkit.engine.runner.bindings.devices import (
     Device,
@@ -46,7 +49,9 @@ from olmkit.engine.runner.bindings.sampler import Candidates, DrySampler, Sample
 from olmkit.engine.runner.bindings.shortlist import Shortlist
 
 __all__ = [
+    "CARD_STREAMS",
     "MOST_SEQUENCES",
+    "PROCESSOR_STREAMS",
     "Adapter",
     "Batch",
     "Candidates",
@@ -65,6 +70,7 @@ __all__ = [
     "Pooling",
     "Sampler",
     "Shortlist",
+    "Streams",
     "add_servers",
     "can_allocate",
     "devices",

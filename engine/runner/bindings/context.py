@@ -28,6 +28,26 @@ class Pooling(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Streams:
+    """Parts of the KV cache that one sequence each has for itself, all of them equally large."""
+
+    filled_gap: int
+    """Sequences that are computed in vain where they lie between others of a step, so that those
+    are computed at once.
+    """
+    are_on_cards: bool
+    """A card copies a whole stream at once; in main memory that takes longer than a copy of what a
+    sequence holds.
+    """
+
+
+CARD_STREAMS: Final = Streams(filled_gap=8, are_on_cards=True)
+"""A row more costs a card a hundredth of another step."""
+PROCESSOR_STREAMS: Final = Streams(filled_gap=2, are_on_cards=False)
+"""A row more costs a processor a quarter of another step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContextOptions:
     """What a context is made with; fixed for its life."""
 
@@ -41,14 +61,8 @@ class ContextOptions:
     """Outputs that a step may compute beside one a sequence."""
     kv_on_host: bool = False
     """The KV cache, and attention with it, stay in main memory."""
-    separate_streams: bool = False
-    """Each sequence has a part of the KV cache for itself, all of them equally large; else all
-    sequences share one pool of cells.
-    """
-    filled_gap: int = 0
-    """Sequences with streams that are computed in vain where they lie between others, so that those
-    are computed at once.
-    """
+    streams: Streams | None = None
+    """None: all sequences share one pool of cells."""
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
 
@@ -116,7 +130,7 @@ class Context:
         if options.flash_attention is not None:
             parameters.flash_attn_type = int(options.flash_attention)
         parameters.offload_kqv = not options.kv_on_host
-        parameters.kv_unified, parameters.swa_full = not options.separate_streams, False
+        parameters.kv_unified, parameters.swa_full = options.streams is None, False
         if options.pooling is None:
             # Few outputs: the buffer of logits for a whole batch is not needed.
             most = max(options.sequences, options.batch_tokens)
@@ -124,6 +138,7 @@ class Context:
         else:
             parameters.embeddings, parameters.pooling_type = True, int(options.pooling)
         self.options = options
+        self._threads = options.threads
         self._vocabulary_tokens = model.vocabulary_tokens
         self._width, self._layer_count = model.width, model.layer_count
         self._vectors: list[tuple[ControlVector, float]] = []
@@ -171,8 +186,13 @@ class Context:
         self._vectors = vectors
 
     def use_threads(self, threads: int) -> None:
-        """Sets how many threads compute from the next step on."""
-        api.llama_set_n_threads(self.handle, threads, threads)
+        """Sets how many threads compute from the next step on.
+
+        llama.cpp writes a line to its log at each call, which costs more than the call.
+        """
+        if threads != self._threads:
+            api.llama_set_n_threads(self.handle, threads, threads)
+            self._threads = threads
 
     def decode(self, batch: Batch) -> int:
         """Computes a batch; llama.cpp's status: 0 done, 1 no room, 2 aborted, below 0 failed."""
@@ -233,7 +253,7 @@ class Context:
         With separate streams it is a copy, which the next decode makes before anything else: until
         then the state of neither sequence can be taken or restored.
         """
-        if self.options.separate_streams:
+        if self.options.streams:
             # llama.cpp copies whole streams only.
             api.llama_memory_seq_cp(self._memory, source, target, -1, -1)
             api.llama_memory_seq_rm(self._memory, target, length, -1)

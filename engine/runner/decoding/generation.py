@@ -86,7 +86,7 @@ class Generator:
         self._pace = PromptPace()
         computing_ns = self._pace.expected_ns
         parked = ParkedStates(context, self._reach, computing_ns, prompt_cache_bytes, stored)
-        kind = StreamSlots if context.options.separate_streams else SlotPool
+        kind = StreamSlots if context.options.streams else SlotPool
         self._slots = kind(context, self._reach, parked, capacity_tokens=pool_tokens)
         self._room = PoolRoom(self._slots, pool_tokens=pool_tokens)
         self._intake = Intake(model, limit_tokens=limit_tokens, adapters=adapters)

@@ -15,7 +15,9 @@ from olmkit.engine.framing import path_of, printable
 from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
 from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import (
+    CARD_STREAMS,
     MOST_SEQUENCES,
+    PROCESSOR_STREAMS,
     Adapter,
     Context,
     ContextOptions,
@@ -23,6 +25,7 @@ from olmkit.engine.runner.bindings import (
     LogLevel,
     Model,
     NativeError,
+    Streams,
     free_adapter,
     memory_by_device,
     take_errors,
@@ -61,9 +64,7 @@ _FLOAT_BYTES: Final = 4
 _CARD_THREADS: Final = 4
 """Threads that look up the vectors of tokens where cards compute the rest. They spin for
 milliseconds after it: as many as there are cores take those from all others."""
-_CARD_GAP: Final = 8
-"""Sequences that a card computes in vain: a row more costs it a hundredth of another step."""
-_MANY_STREAMS: Final = 16
+_MANY_STREAMS: Final = 8
 """Requests side by side from which on a processor looks at their cells one by one with profit."""
 _ENCODER_SEQUENCES: Final = 32
 """Inputs that an encoder embeds side by side: it keeps nothing of them."""
@@ -228,14 +229,13 @@ class _Loading:
         return is_here and layout.layers > self.model.layer_count
 
     @property
-    def _has_streams(self) -> bool:
+    def _streams(self) -> Streams | None:
         """Each request has a stream of its own where it has a context of its own, and all layers
         are on cards or the requests are many.
 
-        A processor computes a step of few streams no faster, and prompts beside them slower. A
-        recurrent state does not forget the token of a slot that only fills a gap. A sliding window
-        takes room for a whole batch in each stream. Copies between streams were not tried on
-        devices of other machines, nor with tensors that are split.
+        A recurrent state does not forget the token of a slot that only fills a gap. A sliding
+        window takes room for a whole batch in each stream. Copies between streams were not tried
+        on devices of other machines, nor with tensors that are split.
         """
         options, model = self._options, self.model
         layout = self._request.layout or Layout()
@@ -243,7 +243,9 @@ class _Loading:
         pays = self._is_on_cards or options.sequences >= _MANY_STREAMS
         is_plain = not model.has_recurrent_state and not model.window_tokens
         is_known = layout.split_mode is SplitMode.LAYER and not any(map(is_remote, layout.devices))
-        return has_own and pays and is_plain and is_known
+        if not (has_own and pays and is_plain and is_known):
+            return None
+        return CARD_STREAMS if self._is_on_cards else PROCESSOR_STREAMS
 
     @property
     def model(self) -> Model:
@@ -312,7 +314,7 @@ class _Loading:
             return self._embedding_context(plan, tokens, is_causal=is_causal)
 
         if is_causal and not options.embedding:
-            draft_options = replace(context.options, draft_tokens=0, separate_streams=False)
+            draft_options = replace(context.options, draft_tokens=0, streams=None)
             self._draft = draft = load_draft(self._request, model, draft_options)
             loaded = self._loaded(context, limit, is_encoder=False)
             uses_card = any(one.weights_bytes for one in loaded.buffers if one.device != "CPU")
@@ -373,8 +375,7 @@ class _Loading:
             kv_cache_type=options.kv_cache_type,
             flash_attention=options.flash_attention,
             kv_on_host=self._has_kv_on_host,
-            separate_streams=self._has_streams,
-            filled_gap=_CARD_GAP if self._is_on_cards else 0,
+            streams=self._streams,
         )
         return self._reported(lambda: self._context(context_options))
 

@@ -1,12 +1,12 @@
 """Slots of which each has a part of the KV cache for itself: a stream, in llama.cpp's words.
 
 Attention then looks at the cells of one request and not at those of all: a tenth more tokens a
-second with 16 and 64 requests on an H200. In return llama.cpp computes only such sequences at
-once whose numbers follow each other; what lies apart is computed one after the other. That costs a
-card much and a row more nearly nothing, so there (`ContextOptions.filled_gap`) a request gets the
-first free slot, what is idle in it moves behind, and where a few slots lie between those of a step,
-each of them gets a token that is forgotten after it. For a processor both cost what they compute,
-and requests stay where they are. A prefix cannot lie in cells of two streams: it is copied.
+second with 16 and 64 requests on an H200, and with 8 on two cores. In return llama.cpp computes
+only such sequences at once whose numbers follow each other; what lies apart is computed one after
+the other, four requests in two parts at half the rate. So a request gets the first free slot, what
+is idle in it moves, and where a few slots (`Streams.filled_gap`) lie between those of a step, each
+of them gets a token that is forgotten after it. A prefix cannot lie in cells of two streams: it is
+copied.
 
 Source: `split_equal` of https://github.com/ggml-org/llama.cpp/blob/master/src/llama-batch.cpp
 """
@@ -30,13 +30,15 @@ _MOST_MOVES: Final = 4
 
 
 class StreamSlots(SlotPool):
-    """Slots with separate streams (`ContextOptions.separate_streams`)."""
+    """Slots with separate streams (`ContextOptions.streams`)."""
 
     def __init__(
         self, context: Context, reach: Reach, parked: ParkedStates, *, capacity_tokens: int
     ) -> None:
         super().__init__(context, reach, parked, capacity_tokens=capacity_tokens)
-        self._most_filled = context.options.filled_gap
+        assert context.options.streams is not None
+        self._most_filled = context.options.streams.filled_gap
+        self._are_on_cards = context.options.streams.are_on_cards
         self._stream_tokens = context.options.context_tokens // context.options.sequences
         self._filled: list[Slot] = []
         """Slots that have a token in the step at hand which is to be forgotten."""
@@ -47,11 +49,9 @@ class StreamSlots(SlotPool):
         self._moves = 0
 
     def acquire(self, tokens: list[int], variant: int = 0) -> Slot:
-        """As for one pool; where gaps are filled the first free slot, or one near it that has the
-        prompt's beginning.
-        """
+        """As for one pool, in the first free slot or one near it with the prompt's beginning."""
         found = self._find(tokens, variant)
-        first = self._free[0] if self._most_filled else oldest(self._free)
+        first = self._free[0]
         slot, length = first, found.length
         if found.idle is not None and self._is_near(found.idle, first):
             slot = found.idle
@@ -72,9 +72,20 @@ class StreamSlots(SlotPool):
     def share(self, source: Slot, target: Slot, length: int) -> None:
         """Puts the first `length` tokens of one slot into another, in place of what that holds."""
         self.forget(target)
-        self._context.share(source.index, target.index, length)
         target.length = length
-        self._copying |= {source.index, target.index}
+        if self._are_on_cards or not self._copied(source, target):
+            self._context.share(source.index, target.index, length)
+            self._copying |= {source.index, target.index}
+
+    def _copied(self, source: Slot, target: Slot) -> bool:
+        """Copies what a slot holds, and not the whole stream; False: it is not to be had."""
+        if {source.index, target.index} & self._copying:
+            return False
+        state = self._context.sequence_state(source.index)
+        if not self._context.restore_sequence(target.index, state):
+            return False
+        self.drop_behind(target)
+        return True
 
     def fillers(self, indexes: Iterable[int]) -> list[Slot]:
         """The slots that lie between those of a step, by their numbers in order, and must have a
@@ -96,7 +107,7 @@ class StreamSlots(SlotPool):
         self._moves = 0
 
     def _is_near(self, slot: Slot, first: Slot) -> bool:
-        return not self._most_filled or slot.index - first.index <= self._most_filled
+        return slot.index - first.index <= self._most_filled
 
     def _restored(
         self, free: list[Slot], parked: Parked | StoredState, length: int, variant: int
@@ -104,14 +115,17 @@ class StreamSlots(SlotPool):
         """As for one pool; in a slot that no copy is about to be made of or into."""
         settled = [slot for slot in free if slot.index not in self._copying]
         if settled:
-            return super()._restored(settled, parked, length, variant)
+            return super()._restored(settled[:1], parked, length, variant)
         self._clear(free[0])
         return free[0], 0
 
     def _clear(self, slot: Slot, *, but: Slot | None = None) -> None:
-        """Empties a free slot; what it holds moves to where it is missed least, if to anywhere."""
+        """Empties a free slot; what it holds moves to where it is missed least, if to anywhere: on
+        cards to another stream, else to where parked states are.
+        """
         others = [one for one in self._free if one is not slot and one is not but]
-        if slot.length >= LEAST_TOKENS and others and self._moves < _MOST_MOVES:
+        may_move = self._are_on_cards and self._moves < _MOST_MOVES
+        if slot.length >= LEAST_TOKENS and others and may_move:
             victim = oldest([slot, *others])
             if victim is not slot:
                 self._park(victim)
