@@ -17,11 +17,16 @@ from olmkit.engine.runner.decoding.sequences import Sequence
 from olmkit.engine.runner.promptcache.parked import LEAST_TOKENS, Reach
 from olmkit.engine.runner.promptcache.slots import Slot, SlotPool
 
-STEP_TARGET_NS: Final = 300_000_000
+STEP_TARGET_NS: Final = 500_000_000
 LONGEST_STEP_NS: Final = 1_000_000_000
 """However many prompts wait."""
-LEAST_CHUNK_TOKENS: Final = 32
-"""Length that a chunk may always have; a shorter one costs a step nearly as much."""
+LEAST_CHUNK_TOKENS: Final = 65
+"""Length that a chunk may always have. On a processor, flash attention goes over 64 tokens of a
+sequence at once; fewer it takes one by one, which takes up to four times as long. One more is
+computed with the tokens of the other streams.
+
+Source: llama.cpp, ggml/src/ggml-cpu/common.h, ggml_fa_tile_config.
+"""
 _LONG_TOKENS: Final = 256
 """A step of so many tokens counts whole."""
 _WEIGHT: Final = 0.3
