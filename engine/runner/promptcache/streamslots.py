@@ -72,20 +72,19 @@ class StreamSlots(SlotPool):
     def share(self, source: Slot, target: Slot, length: int) -> None:
         """Puts the first `length` tokens of one slot into another, in place of what that holds."""
         self.forget(target)
-        target.length = length
-        if self._are_on_cards or not self._copied(source, target):
+        if self._are_on_cards or not self._copied(source, target, length):
             self._context.share(source.index, target.index, length)
             self._copying |= {source.index, target.index}
+        target.length = length
 
-    def _copied(self, source: Slot, target: Slot) -> bool:
-        """Copies what a slot holds, and not the whole stream; False: it is not to be had."""
+    def _copied(self, source: Slot, target: Slot, length: int) -> bool:
+        """Copies what a slot holds, and not the whole stream; False: it cannot be had now."""
         if {source.index, target.index} & self._copying:
             return False
         state = self._context.sequence_state(source.index)
         if not self._context.restore_sequence(target.index, state):
             return False
-        self.drop_behind(target)
-        return True
+        return self._context.truncate(target.index, length)
 
     def fillers(self, indexes: Iterable[int]) -> list[Slot]:
         """The slots that lie between those of a step, by their numbers in order, and must have a
