@@ -199,13 +199,16 @@ def _unpacked(packed: Sequence[bytes], dimensions: int | None) -> list[list[floa
 
 
 def rounded(vector: "array[float]") -> list[float]:
-    """32-bit values as numbers of few digits that are read back as the same values.
+    """The 32-bit values of a unit vector as numbers of nine digits at most, read back as the same.
 
     A 64-bit number that holds them exactly has seventeen digits, of which half are noise. Ten
     decimals tell values of 0.002 and more apart, nine digits all of them; to look for the fewest
     takes as long for a thousand short texts as a tenth of computing their vectors.
     """
-    numbers = [round(value * 1e10) / 1e10 for value in vector]
+    numbers = [
+        round(value * 1e10) / 1e10 if -0.1 < value < 0.1 else round(value * 1e9) / 1e9
+        for value in vector
+    ]
     read_back = array("f", numbers)
     if read_back == vector:
         return numbers

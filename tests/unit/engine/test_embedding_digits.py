@@ -14,5 +14,6 @@ def test_rounded_numbers_are_read_back_as_the_values_that_they_were(values: list
     assert array("f", rounded(vector)) == vector
 
 
-def test_values_of_unit_vectors_have_ten_decimals_at_most() -> None:
-    assert rounded(array("f", [0.1, -0.05, 0.0])) == [0.1000000015, -0.0500000007, 0.0]
+def test_values_of_unit_vectors_have_nine_digits_at_most() -> None:
+    vector = array("f", [0.7, 0.1, -0.05, 0.0001, 0.0])
+    assert rounded(vector) == [0.699999988, 0.100000001, -0.0500000007, 0.0001, 0.0]
