@@ -3,7 +3,7 @@
 Attention then looks at the cells of one request and not at those of all: a tenth more tokens a
 second with 16 and 64 requests on an H200, and with 8 on two cores. In return llama.cpp computes
 only such sequences at once whose numbers follow each other; what lies apart is computed one after
-the other, four requests in two parts at half the rate. So a request gets the first free slot, what
+the other, at down to half the rate. So a request gets the first free slot, what
 is idle in it moves, and where a few slots (`Streams.filled_gap`) lie between those of a step, each
 of them gets a token that is forgotten after it. A prefix cannot lie in cells of two streams: it is
 copied.
