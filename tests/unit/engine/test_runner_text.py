@@ -60,15 +60,16 @@ def test_steps_are_longer_where_more_wait_than_generate() -> None:
     assert pace.limit_tokens(512, waiting=3, generating=2) == 150 - 2
     assert pace.limit_tokens(512, waiting=1, generating=8) == 100 - 8
     most = 100 * LONGEST_STEP_NS // STEP_TARGET_NS
+    assert pace.limit_tokens(512, waiting=3, generating=1) == most - 1
     assert pace.limit_tokens(2048, waiting=200, generating=1) == most - 1
 
 
 def test_short_dear_steps_do_not_make_chunks_shorter_and_dearer_by_turns() -> None:
     pace = PromptPace()
-    pace.record(512, 512 * STEP_TARGET_NS // 100)
+    pace.record(512, 512 * STEP_TARGET_NS // 200)
     for _ in range(20):
-        pace.record(LEAST_CHUNK_TOKENS, 3 * 73 * STEP_TARGET_NS // 100, others=8)
-    assert pace.limit_tokens(512, generating=8) > 60
+        pace.record(LEAST_CHUNK_TOKENS, 3 * 73 * STEP_TARGET_NS // 200, others=8)
+    assert pace.limit_tokens(512, generating=8) > 100 > LEAST_CHUNK_TOKENS
 
 
 def test_a_slow_machine_still_takes_the_least_chunk() -> None:
