@@ -179,23 +179,24 @@ class Assembly(Protocol):
 async def told(
     api: Api, wanted: AnswerRequest, reply: Assembly
 ) -> AsyncGenerator[Sequence[Told], None]:
-    """What to tell of an answer, by the steps in which it comes.
+    """What to tell of an answer, at a time of what came together.
 
     Raises:
         EngineError: as `answer`.
     """
     has_begun = False
-    async with aclosing(answer(api.services, wanted)) as parts:
-        async for part in parts:
+    async with aclosing(answer(api.services, wanted)) as batches:
+        async for parts in batches:
             events: list[Told] = []
-            if not has_begun:
-                has_begun = True
-                events += reply.begin(None if isinstance(part, Finished) else part.prompt)
-            if isinstance(part, Finished):
-                events += reply.finish(part)
-            else:
-                for event in part.events:
-                    events += reply.add(event)
+            for part in parts:
+                if not has_begun:
+                    has_begun = True
+                    events += reply.begin(None if isinstance(part, Finished) else part.prompt)
+                if isinstance(part, Finished):
+                    events += reply.finish(part)
+                else:
+                    for event in part.events:
+                        events += reply.add(event)
             if events:
                 yield events
 

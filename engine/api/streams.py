@@ -127,12 +127,13 @@ async def reply_with(
     *,
     stream: bool,
     collect: Callable[[AsyncGenerator[T, None]], Awaitable[Any]],
+    encode: Callable[[T], bytes] | None = None,
     headers: Mapping[str, str] | None = None,
     waiting: Callable[[RequestProgress], T] | None = None,
 ) -> Response:
     """What `events` yield, as lines, or as the one object that `collect` makes of them.
 
-    `waiting`: see `lines`.
+    `encode`, `waiting`: see `lines`.
 
     Raises:
         EngineError, RegistryError: before anything was sent.
@@ -140,7 +141,7 @@ async def reply_with(
     if not stream:
         whole = await until_disconnect(request.receive, _collected(events, collect))
         return json_reply(whole, headers=headers)
-    return await lines(request, events, headers, waiting=waiting)
+    return await lines(request, events, headers, encode=encode, waiting=waiting)
 
 
 async def _collected(
@@ -198,24 +199,26 @@ async def lines(
     events: AsyncGenerator[T, None],
     headers: Mapping[str, str] | None = None,
     *,
+    encode: Callable[[T], bytes] | None = None,
     waiting: Callable[[RequestProgress], T] | None = None,
 ) -> Response:
     """A stream of what `events` yield, one JSON object a line; a failure is one more line.
 
-    `waiting`: the line for a client that waits for the first of them and asked how far it is; None
-    where there is nothing to tell.
+    `encode`: makes lines of an event; None: each is one. `waiting`: the event for a client that
+    waits for the first of them and asked how far it is; None where there is nothing to tell.
 
     Raises:
         EngineError, RegistryError: before the first object.
     """
+    encoded = encode or _line
     return await byte_stream(
         request,
         events,
-        encode=_line,
+        encode=encoded,
         media_type=NDJSON,
         on_failure=lambda failure: failure.body + b"\n",
         headers=headers,
-        waiting=None if waiting is None else lambda progress: _line(waiting(progress)),
+        waiting=None if waiting is None else lambda progress: encoded(waiting(progress)),
     )
 
 

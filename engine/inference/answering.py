@@ -56,11 +56,12 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     prompt: PromptCounts | None = None
 
 
-Outputs = AsyncGenerator[Output | Finished, None]
+Outputs = AsyncGenerator[Sequence[Output | Finished], None]
+"""What an answer consists of, at a time what came together."""
 
 
 async def answer(services: Services, wanted: AnswerRequest) -> Outputs:
-    """The parts of an answer as they come, then `Finished`.
+    """The parts of an answer as they come, then `Finished`; at a time those that came together.
 
     Raises:
         EngineError: as `complete`; InvalidRequest for a tool choice that cannot be kept.
@@ -71,18 +72,22 @@ async def answer(services: Services, wanted: AnswerRequest) -> Outputs:
         while upcoming is not None:
             request, upcoming = upcoming, None
             # No generator between this one and the completion: each would take part in every token.
-            async with aclosing(compute(services, request, watch)) as events:
-                async for event in events:
-                    if not isinstance(event, Finished):
-                        if (output := making.take(event)) is not None:
-                            yield output
-                        continue
-                    output, end, upcoming = making.conclude(event)
-                    if output is not None:
-                        yield output
-                    if end is not None:
-                        watch.finished(end)
-                        yield end
+            async with aclosing(compute(services, request, watch)) as batches:
+                async for events in batches:
+                    outputs: list[Output | Finished] = []
+                    for event in events:
+                        if not isinstance(event, Finished):
+                            if (output := making.take(event)) is not None:
+                                outputs.append(output)
+                            continue
+                        output, end, upcoming = making.conclude(event)
+                        if output is not None:
+                            outputs.append(output)
+                        if end is not None:
+                            watch.finished(end)
+                            outputs.append(end)
+                    if outputs:
+                        yield outputs
 
 
 class _Answer:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from olmkit.engine.inference.completionevents import CompletionEvent, Finished, PromptCounts, Text
 from olmkit.engine.inference.completionwatch import CompletionWatch
 from olmkit.engine.runner.protocol import Completed, EndReason, Piece, PromptProgress, PromptRead
+from olmkit.engine.supervision.interface import CompletionReply
 from olmkit.registry.errors import Cancelled
 
 
@@ -26,30 +27,38 @@ class CompletionReader:
         self.dropped_turns = 0
         """Turns that were left out of the prompt."""
 
-    def events(
-        self, reply: PromptProgress | PromptRead | Piece | Completed
-    ) -> Sequence[CompletionEvent]:
-        """What a reply amounts to. Raises: Cancelled."""
-        match reply:
-            case Piece():
-                self._watch.token(reply.text)
+    def events(self, replies: Sequence[CompletionReply]) -> list[CompletionEvent]:
+        """What replies that came together amount to. Raises: Cancelled."""
+        events: list[CompletionEvent] = []
+        texts: list[str] = []
+        for reply in replies:
+            if isinstance(reply, Piece):
+                texts.append(reply.text)
                 if self._wants_tokens:
                     self._tokens += reply.tokens
-                if not reply.text and not reply.logprobs:
-                    return ()
-                tokens = len(reply.tokens)
-                return (Text(text=reply.text, logprobs=tuple(reply.logprobs), tokens=tokens),)
+                if reply.text or reply.logprobs:
+                    logprobs, tokens = tuple(reply.logprobs), len(reply.tokens)
+                    events.append(Text(text=reply.text, logprobs=logprobs, tokens=tokens))
+            else:
+                events += self._others(reply)
+        if texts:
+            self._watch.tokens(texts)
+        return events
+
+    def _others(self, reply: PromptProgress | PromptRead | Completed) -> list[CompletionEvent]:
+        """What a reply amounts to that does not come at every token."""
+        match reply:
             case PromptRead(prompt_tokens=prompt, cached_tokens=cached):
                 self._tokens = list(reply.tokens)
-                return (PromptCounts(prompt_tokens=prompt, cached_tokens=cached),)
+                return [PromptCounts(prompt_tokens=prompt, cached_tokens=cached)]
             case Completed(reason=EndReason.CANCELLED):
                 raise Cancelled("request canceled")
             case Completed():
                 finished = self._finished(reply)
-                return (Text(text=reply.text), finished) if reply.text else (finished,)
+                return [Text(text=reply.text), finished] if reply.text else [finished]
             case PromptProgress(processed_tokens=processed, total_tokens=total):
                 self._watch.reading(processed, total)
-                return ()
+                return []
 
     def _finished(self, end: Completed) -> Finished:
         return Finished(

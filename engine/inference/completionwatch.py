@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final
 
@@ -15,8 +16,6 @@ from olmkit.engine.telemetry.requestrecord import current_record
 from olmkit.engine.telemetry.tracing import AnswerTrace
 from olmkit.registry.errors import Cancelled, RegistryError
 
-_TOGETHER_NS: Final = 2_000_000
-"""Tokens that came within so short a time came in one frame of the runner."""
 _LONG_WAIT_S: Final = 1.0
 """For room in the KV cache, of which the log tells."""
 
@@ -36,8 +35,6 @@ class CompletionWatch:
         self._last_ns = 0
         """When the last token came; 0: none yet."""
         self._between = metrics.between_tokens_s.of(self._model)
-        self._gap_ns = self._together = 0
-        """The time before the tokens that came together last, and how many they are."""
         self._record = current_record()
         self._is_leased = False
         self._end: Finished | None = None
@@ -76,27 +73,21 @@ class CompletionWatch:
         if self._record is not None and self._record.progress is not None:
             self._record.progress.reading(processed_tokens, total_tokens)
 
-    def token(self, text: str) -> None:
-        """A token came, and with it a text, which may be empty."""
+    def tokens(self, texts: Sequence[str]) -> None:
+        """Tokens came together, and with each a text, which may be empty.
+
+        Each took its part of the time since those before.
+        """
         if self._texts is not None:
-            self._texts.append(text)
+            self._texts += texts
         now_ns = time.perf_counter_ns()
-        if not self._last_ns:
+        if self._last_ns:
+            gap_s = (now_ns - self._last_ns) / len(texts) / 1e9
+            self._between.observe(gap_s, count=len(texts))
+        else:
             self._first_s = (now_ns - self._began_ns) / 1e9
             self._metrics.first_token_s.of(self._model).observe(self._first_s)
-        elif now_ns - self._last_ns < _TOGETHER_NS:
-            self._together += 1
-            return
-        else:
-            self._observe_gap()
-            self._gap_ns, self._together = now_ns - self._last_ns, 1
         self._last_ns = now_ns
-
-    def _observe_gap(self) -> None:
-        """Counts the tokens that came together last: each took its part of the time before."""
-        for _ in range(self._together):
-            self._between.observe(self._gap_ns / self._together / 1e9)
-        self._together = 0
 
     def finished(self, end: Finished) -> None:
         """The answer has ended as it should."""
@@ -124,7 +115,6 @@ class CompletionWatch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._observe_gap()
         how = self._how(error)
         self._metrics.completions.of(self._model, how).add()
         if self._record is not None:

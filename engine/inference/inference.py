@@ -8,7 +8,7 @@ logged.
 import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
@@ -31,20 +31,17 @@ from olmkit.engine.models.urgency import Urgency
 from olmkit.engine.planning.available import has_accelerator
 from olmkit.engine.runner.protocol import (
     AdapterUse,
-    Completed,
     Constraint,
     ConstraintKind,
     EndReason,
     LoadOptions,
-    Piece,
-    PromptProgress,
-    PromptRead,
     Room,
     TokenLogprob,
 )
 from olmkit.engine.scheduling.deadlines import Deadline, deadline_after
 from olmkit.engine.scheduling.leases import Lease
 from olmkit.engine.services import Services
+from olmkit.engine.supervision.interface import CompletionReply
 from olmkit.engine.telemetry.requestrecord import current_record
 
 T = TypeVar("T")
@@ -203,19 +200,20 @@ def deadline_of(urgency: Urgency, began_ns: int) -> Deadline:
 
 async def complete(
     services: Services, request: CompletionRequest
-) -> AsyncGenerator[CompletionEvent, None]:
-    """How long the prompt was, the pieces of the answer as they come, then `Finished`.
+) -> AsyncGenerator[Sequence[CompletionEvent], None]:
+    """How long the prompt was, the pieces of the answer, then `Finished`; at a time those events
+    that came together.
 
     Raises:
         EngineError: the model cannot be loaded, the template fails, the prompt is too long, the
             runner dies, before or after the first piece.
     """
     with watch_of(services, request) as watch:
-        async with aclosing(compute(services, request, watch)) as events:
-            async for event in events:
-                if isinstance(event, Finished):
-                    watch.finished(event)
-                yield event
+        async with aclosing(compute(services, request, watch)) as batches:
+            async for events in batches:
+                if isinstance(events[-1], Finished):
+                    watch.finished(events[-1])
+                yield events
 
 
 def watch_of(services: Services, request: CompletionRequest) -> CompletionWatch:
@@ -230,25 +228,25 @@ def watch_of(services: Services, request: CompletionRequest) -> CompletionWatch:
 
 async def compute(
     services: Services, request: CompletionRequest, watch: CompletionWatch
-) -> AsyncGenerator[CompletionEvent, None]:
+) -> AsyncGenerator[Sequence[CompletionEvent], None]:
     """As `complete`, for one of several completions that make one answer; `watch` is told.
 
     Where a runner dies before anything came of it, another one is asked, once.
     """
     has_begun = False
     try:
-        async with aclosing(_computed(services, request, watch)) as events:
-            async for event in events:
+        async with aclosing(_computed(services, request, watch)) as batches:
+            async for events in batches:
                 has_begun = True
-                yield event
+                yield events
         return
     except RunnerDied as error:
         if has_begun or isinstance(error, EngineUnusable):
             raise
         _tell_of_retry(services, request.spec, error)
-    async with aclosing(_computed(services, request, watch)) as events:
-        async for event in events:
-            yield event
+    async with aclosing(_computed(services, request, watch)) as batches:
+        async for events in batches:
+            yield events
 
 
 async def with_model(
@@ -291,7 +289,7 @@ def _tell_of_retry(services: Services, spec: ModelSpec, error: RunnerDied) -> No
 
 async def _computed(
     services: Services, request: CompletionRequest, watch: CompletionWatch
-) -> AsyncGenerator[CompletionEvent, None]:
+) -> AsyncGenerator[Sequence[CompletionEvent], None]:
     """The answer of one runner.
 
     The runner says whether a prompt is too long, so that those which fit cost nothing; then the
@@ -328,9 +326,9 @@ async def _computed(
                     replies = deadline.keep_each(replies)
                 try:
                     async with aclosing(replies):
-                        async for reply in replies:
-                            for event in reader.events(reply):
-                                yield event
+                        async for together in replies:
+                            if events := reader.events(together):
+                                yield events
                     return
                 except ContextExceeded as error:
                     if history is None:
@@ -395,7 +393,7 @@ def _asked(
     *,
     may_cut: bool,
     is_batch: bool,
-) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
+) -> AsyncGenerator[Sequence[CompletionReply], None]:
     """What the runner answers; `may_cut`: it may leave out the middle of the prompt."""
     options = request.options
     return lease.runner.complete(

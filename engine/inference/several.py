@@ -1,7 +1,7 @@
 """Several answers to one request, decoded side by side and told as they come."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -11,14 +11,14 @@ Event = TypeVar("Event")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choice(Generic[Event]):
-    """An event of one of the answers."""
+    """Events of one of the answers that came together."""
 
     index: int
-    event: Event
+    events: Sequence[Event]
 
 
 async def several(
-    makers: "list[Callable[[], AsyncGenerator[Event, None]]]",
+    makers: "list[Callable[[], AsyncGenerator[Sequence[Event], None]]]",
 ) -> AsyncGenerator[Choice[Event], None]:
     """The events of all generators, in the order in which they happen.
 
@@ -26,17 +26,17 @@ async def several(
         Exception: the first failure of any of them; the others are ended.
     """
     if len(makers) == 1:
-        async with aclosing(makers[0]()) as events:
-            async for event in events:
-                yield Choice(index=0, event=event)
+        async with aclosing(makers[0]()) as batches:
+            async for events in batches:
+                yield Choice(index=0, events=events)
         return
     queue: asyncio.Queue[Choice[Event] | BaseException | None] = asyncio.Queue(maxsize=64)
 
     async def run(index: int, make: "Callable[[], AsyncGenerator[Any, None]]") -> None:
         try:
-            async with aclosing(make()) as events:
-                async for event in events:
-                    await queue.put(Choice(index=index, event=event))
+            async with aclosing(make()) as batches:
+                async for events in batches:
+                    await queue.put(Choice(index=index, events=events))
             await queue.put(None)
         except Exception as error:
             await queue.put(error)

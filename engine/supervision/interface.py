@@ -49,6 +49,9 @@ from olmkit.engine.runner.protocol import (
     UnreadVocabulary,
 )
 
+CompletionReply = PromptProgress | PromptRead | Piece | Completed
+"""What a runner says of a completion."""
+
 
 class CompletionOptions(TypedDict, total=False):
     """What a completion may be given beside its prompt: the fields of `protocol.Completion`.
@@ -157,8 +160,9 @@ class Runner(Protocol):
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
-    ) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
-        """The pieces of a completion as they come, then one `Completed`, always the last item.
+    ) -> AsyncGenerator[Sequence[CompletionReply], None]:
+        """The pieces of a completion, at a time those that have come, then one `Completed`, alone
+        in the last item.
 
         Nothing is sent before the first item is
         asked for. Use it under `contextlib.aclosing`: leaving early cancels the request.

@@ -47,9 +47,6 @@ from olmkit.engine.runner.protocol import (
     LoadOptions,
     LoadProgress,
     ModelFiles,
-    Piece,
-    PromptProgress,
-    PromptRead,
     Ranked,
     Ranking,
     Reply,
@@ -60,7 +57,12 @@ from olmkit.engine.runner.protocol import (
     Tokens,
     UnreadVocabulary,
 )
-from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
+from olmkit.engine.supervision.interface import (
+    CompletionOptions,
+    CompletionReply,
+    ExitInfo,
+    ExitReason,
+)
 from olmkit.engine.supervision.liveness import until_stuck
 from olmkit.engine.supervision.multiplex import Multiplex
 from olmkit.engine.supervision.runnerexits import classify
@@ -207,8 +209,9 @@ class LocalRunner:
             proof=list(proof),
             unread=unread,
         )
-        async with aclosing(self._stream.stream(request)) as replies:
-            async for reply in replies:
+        async with aclosing(self._stream.stream(request)) as batches:
+            async for replies in batches:
+                reply = replies[-1]
                 if isinstance(reply, LoadProgress):
                     if on_progress is not None:
                         on_progress(reply.fraction)
@@ -223,7 +226,7 @@ class LocalRunner:
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
-    ) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
+    ) -> AsyncGenerator[Sequence[CompletionReply], None]:
         """See `Runner.complete`."""
         request = Completion(
             id=self._stream.next_id(),
@@ -231,9 +234,7 @@ class LocalRunner:
             **options,
         )
         replies = self._stream.stream(request, check=lambda reply: self._expect(reply, Completed))
-        return cast(
-            "AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]", replies
-        )
+        return cast("AsyncGenerator[Sequence[CompletionReply], None]", replies)
 
     async def embed(
         self, inputs: Sequence[str], *, truncate: bool = True, context_tokens: int = 0

@@ -6,8 +6,7 @@ answers. Replies that nobody reads are bounded per request.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Final
 
@@ -35,10 +34,15 @@ class Exchange:
 
     def __init__(self, *, is_load: bool = False) -> None:
         self.is_load = is_load
-        self.unread: deque[Reply] = deque()
+        self.unread: list[Reply] = []
         """Replies that wait to be read, the oldest first."""
         self._failure: Callable[[], EngineError | Cancelled] | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    def take(self) -> list[Reply]:
+        """All replies that wait to be read."""
+        taken, self.unread = self.unread, []
+        return taken
 
     def fail(self, failure: Callable[[], EngineError | Cancelled]) -> None:
         """No reply will come any more: whoever reads gets what `failure` makes."""
@@ -94,8 +98,7 @@ class Multiplex(asyncio.Protocol):
         self._heard_s = self._loop.time()
         try:
             for payload in self._frames.take(data):
-                for reply in decode_replies(payload):
-                    self._deliver(reply)
+                self._deliver(decode_replies(payload))
         except (ProtocolViolation, RecursionError) as error:
             self._end(str(error))
 
@@ -139,17 +142,18 @@ class Multiplex(asyncio.Protocol):
 
     async def call(self, request: Request) -> Reply:
         """The one reply of a request that has one."""
-        async with aclosing(self.stream(request)) as replies:
-            async for reply in replies:
-                return reply
+        async with aclosing(self.stream(request)) as batches:
+            async for replies in batches:
+                return replies[-1]
         raise AssertionError("a stream ends with a reply or raises")
 
     async def stream(
         self, request: Request, *, check: Callable[[Reply], Reply] = lambda reply: reply
-    ) -> AsyncGenerator[Reply, None]:
-        """All replies of a request; ending early sends `Cancel`.
+    ) -> AsyncGenerator[list[Reply], None]:
+        """All replies of a request, at a time those that have come; ending early sends `Cancel`.
 
-        `check` gets the last one, and returns it or raises.
+        `check` gets the last one, and returns it or raises. Replies before it that came together
+        with it are told all the same.
 
         Raises:
             InvalidRequest: the request cannot be sent: too long, or no text.
@@ -161,11 +165,13 @@ class Multiplex(asyncio.Protocol):
             while True:
                 while not exchange.unread:
                     await exchange.arrival()
-                reply = exchange.unread.popleft()
-                if type(reply) not in _MORE_FOLLOW:
-                    yield check(reply)
-                    return
-                yield reply
+                replies = exchange.take()
+                if type(replies[-1]) not in _MORE_FOLLOW:
+                    break
+                yield replies
+            if earlier := replies[:-1]:
+                yield earlier
+            yield [check(replies[-1])]
 
     def fail(self, failure: Callable[[], EngineError | Cancelled]) -> None:
         """End every open exchange, and every later one, with what `failure` makes."""
@@ -199,18 +205,20 @@ class Multiplex(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(frame)
 
-    def _deliver(self, reply: Reply) -> None:
-        exchange = self._open.get(reply.id)
-        if exchange is None:
-            return  # cancelled in the meantime
-        exchange.unread.append(reply)
-        exchange.wake()
-        if type(reply) not in _MORE_FOLLOW:
-            del self._open[reply.id]
-        elif len(exchange.unread) > self._unread_limit:
-            del self._open[reply.id]
-            exchange.fail(lambda: Cancelled("the answer was not read for too long"))
-            self._cancel(reply.id)
+    def _deliver(self, replies: Iterable[Reply]) -> None:
+        for reply in replies:
+            exchange = self._open.get(reply.id)
+            if exchange is None:
+                continue  # cancelled in the meantime
+            if not exchange.unread:
+                exchange.wake()
+            exchange.unread.append(reply)
+            if type(reply) not in _MORE_FOLLOW:
+                del self._open[reply.id]
+            elif len(exchange.unread) > self._unread_limit:
+                del self._open[reply.id]
+                exchange.fail(lambda: Cancelled("the answer was not read for too long"))
+                self._cancel(reply.id)
 
 
 def _encode(request: Request) -> bytes:

@@ -15,21 +15,23 @@ from olmkit.engine.errors import RunnerDied, RunnerFailed
 from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import (
     Buffer,
-    Completed,
     Embedded,
     Healthy,
     Loaded,
     LoadOperation,
     LoadOptions,
     ModelFiles,
-    Piece,
     PromptProgress,
-    PromptRead,
     Ranked,
     UnreadVocabulary,
 )
 from olmkit.engine.safemode.safeguard import Known, Safeguard
-from olmkit.engine.supervision.interface import CompletionOptions, ExitInfo, ExitReason
+from olmkit.engine.supervision.interface import (
+    CompletionOptions,
+    CompletionReply,
+    ExitInfo,
+    ExitReason,
+)
 from olmkit.engine.supervision.localrunner import LocalRunner
 from olmkit.engine.telemetry.eventlog import EventLog
 from olmkit.registry.errors import Cancelled
@@ -132,7 +134,7 @@ class SteadyRunner:
         self,
         prompt: str | Sequence[int],
         **options: Unpack[CompletionOptions],
-    ) -> AsyncGenerator[PromptProgress | PromptRead | Piece | Completed, None]:
+    ) -> AsyncGenerator[Sequence[CompletionReply], None]:
         """See `Runner.complete`."""
         has_answered = False
         while True:
@@ -140,12 +142,12 @@ class SteadyRunner:
             try:
                 await self._prepare(process)
                 completion = process.complete(prompt, **options)
-                async with aclosing(completion) as events:
-                    async for event in events:
-                        if not has_answered and not isinstance(event, PromptProgress):
+                async with aclosing(completion) as batches:
+                    async for replies in batches:
+                        if not has_answered and not isinstance(replies[-1], PromptProgress):
                             has_answered = True
                             self._prove(process)
-                        yield event
+                        yield replies
                 return
             except RunnerDied as error:
                 await self._succeed(process, error)

@@ -46,10 +46,10 @@ class Distribution:
         """The last one: of values over all bounds."""
         self.sum = 0.0
 
-    def observe(self, value: float) -> None:
-        """Count a value; a bucket holds its upper bound."""
-        self.counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
+    def observe(self, value: float, *, count: int = 1) -> None:
+        """Count a value, `count` times; a bucket holds its upper bound."""
+        self.counts[bisect_left(self._bounds, value)] += count
+        self.sum += value * count
 
 
 class _Family(Generic[S]):

@@ -92,8 +92,8 @@ def run(test: Test) -> None:
 
 
 async def text_of(runner: LocalRunner, prompt: str, **options: Any) -> tuple[str, Completed]:
-    async with aclosing(runner.complete(prompt, sampling=GREEDY, **options)) as items:
-        found = [item async for item in items]
+    async with aclosing(runner.complete(prompt, sampling=GREEDY, **options)) as batches:
+        found = [item async for items in batches for item in items]
     *pieces, end = [item for item in found if isinstance(item, Piece | Completed)]
     assert isinstance(end, Completed)
     return "".join(piece.text for piece in pieces) + end.text, end
@@ -132,9 +132,9 @@ def test_completions_run_side_by_side(kind: Kind) -> None:
 def test_closing_the_iterator_cancels_in_the_runner(kind: Kind) -> None:
     async def test() -> None:
         async with kind.loaded() as runner:
-            async with aclosing(runner.complete("Once upon", ignore_eos=True)) as items:
-                async for item in items:
-                    if isinstance(item, Piece):
+            async with aclosing(runner.complete("Once upon", ignore_eos=True)) as batches:
+                async for items in batches:
+                    if isinstance(items[-1], Piece):
                         break
             while (await runner.health()).active_sequences:
                 await asyncio.sleep(0.005)
@@ -231,13 +231,13 @@ def test_what_cannot_be_sent_is_a_bad_request(kind: Kind) -> None:
 def test_a_killed_runner_fails_what_is_in_flight_and_what_comes(kind: Kind) -> None:
     async def test() -> None:
         async with kind.loaded() as runner:
-            async with aclosing(runner.complete("Once", ignore_eos=True)) as items:
-                async for item in items:
-                    if isinstance(item, Piece):
+            async with aclosing(runner.complete("Once", ignore_eos=True)) as batches:
+                async for items in batches:
+                    if isinstance(items[-1], Piece):
                         break
                 os.kill(runner.pid, signal.SIGKILL)
                 with pytest.raises(RunnerDied) as caught:
-                    async for _ in items:
+                    async for _ in batches:
                         pass
             assert caught.value.exit_status == -signal.SIGKILL
             assert str(caught.value) == "the runner of m was killed by SIGKILL"
@@ -274,10 +274,10 @@ from olmkit.engine.runner.protocol import LoadOptions, ModelFiles
 async def main():
     runner = await LocalRunner.start("m", command={tuple(kind.command)!r})
     await runner.load(ModelFiles(weights_path={str(kind.model)!r}), LoadOptions(context_tokens=512))
-    items = runner.complete("Once", ignore_eos=True)
-    await anext(items)
+    batches = runner.complete("Once", ignore_eos=True)
+    await anext(batches)
     Path({str(pid_file)!r}).write_text(str(runner.pid))
-    async for _ in items: pass
+    async for _ in batches: pass
 asyncio.run(main())
 """
     environ = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -354,12 +354,12 @@ def test_an_answer_that_nobody_reads_is_cancelled_not_kept(tmp_path: Path) -> No
     kind = Kind(runner_program.COMMAND, model, Patience(unread_replies=20))
 
     async def test() -> None:
-        async with kind.loaded() as runner, aclosing(runner.complete("slow reader")) as items:
-            await anext(items)
+        async with kind.loaded() as runner, aclosing(runner.complete("slow reader")) as batches:
+            await anext(batches)
             while (await runner.health()).active_sequences:
                 await asyncio.sleep(0.005)
             with pytest.raises(Cancelled, match="not read"):
-                async for _ in items:
+                async for _ in batches:
                     pass
 
     run(test)

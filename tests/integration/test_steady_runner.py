@@ -44,8 +44,8 @@ def guard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Safeguard:
 
 
 async def completed(runner: SteadyRunner) -> Completed:
-    async with aclosing(runner.complete("Say hi", max_tokens=4)) as events:
-        *_, end = [event async for event in events]
+    async with aclosing(runner.complete("Say hi", max_tokens=4)) as batches:
+        *_, end = [reply async for replies in batches for reply in replies]
     assert isinstance(end, Completed)
     return end
 

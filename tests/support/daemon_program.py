@@ -64,11 +64,12 @@ async def generate(services: Services, model: Path, write: Any) -> None:
     try:
         async with (
             services.pool.lease(spec_of(model), LoadOptions(context_tokens=0)) as lease,
-            aclosing(lease.runner.complete("Once upon a time", ignore_eos=True)) as pieces,
+            aclosing(lease.runner.complete("Once upon a time", ignore_eos=True)) as batches,
         ):
-            async for piece in pieces:
-                if isinstance(piece, Piece):
-                    await write(piece.text + "\n")
+            async for replies in batches:
+                for piece in replies:
+                    if isinstance(piece, Piece):
+                        await write(piece.text + "\n")
     except (EngineError, Cancelled) as error:
         await write(f"error: {type(error).__name__}\n")
 

@@ -77,8 +77,9 @@ def loads(log: Path) -> int:
 
 
 async def text_of(lease: Lease, max_tokens: int = 3) -> str:
-    async with aclosing(lease.runner.complete("Once", max_tokens=max_tokens)) as items:
-        return "".join([i.text async for i in items if isinstance(i, Piece | Completed)])
+    async with aclosing(lease.runner.complete("Once", max_tokens=max_tokens)) as batches:
+        items = [item async for items in batches for item in items]
+        return "".join([item.text for item in items if isinstance(item, Piece | Completed)])
 
 
 async def gone(pool: Pool) -> None:

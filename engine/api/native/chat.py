@@ -3,7 +3,9 @@
 Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-chat-completion
 """
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -22,6 +24,7 @@ from olmkit.engine.api.checks import (
 )
 from olmkit.engine.api.decoding import decode_body
 from olmkit.engine.api.dialogues import DialogueRequest, prepare_answer, prepare_completion
+from olmkit.engine.api.jsontext import encode_lines
 from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import (
     debug_reply,
@@ -35,9 +38,8 @@ from olmkit.engine.api.native.types import ChatReply, ChatRequest, ReplyMessage
 from olmkit.engine.api.state import api_of
 from olmkit.engine.api.streams import json_reply, reply_with
 from olmkit.engine.chat.conversation import Message, Part, PartKind, ToolCall
-from olmkit.engine.chat.output.deltas import OutputEvent
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.answering import Output, answer
+from olmkit.engine.inference.answering import Output, Outputs, answer
 from olmkit.engine.inference.inference import Finished
 from olmkit.engine.telemetry.requestprogress import RequestProgress
 
@@ -91,8 +93,9 @@ async def chat(request: Request) -> Response:
         _replies(answer(api.services, answering), common.name),
         stream=body.stream is not False,
         collect=_collect,
+        encode=encode_lines,
         headers=schema_headers(common.ignored),
-        waiting=waiting,
+        waiting=lambda progress: [waiting(progress)],
     )
 
 
@@ -147,45 +150,43 @@ def _waiting(name: str, progress: RequestProgress) -> ChatReply:
     )
 
 
-async def _replies(
-    outputs: AsyncGenerator[Output | Finished, None], name: str
-) -> AsyncGenerator[ChatReply, None]:
-    try:
-        async for output in outputs:
-            if isinstance(output, Finished):
-                yield ChatReply(
-                    model=name,
-                    created_at=types.now(),
-                    message=ReplyMessage(),
-                    done=True,
-                    **ending(output),
-                )
-                continue
-            message = _reply_message(output.events)
-            if message is not None or output.logprobs:
-                yield ChatReply(
-                    model=name,
-                    created_at=types.now(),
-                    message=message or ReplyMessage(),
-                    done=False,
-                    logprobs=logprobs(output.logprobs) if output.logprobs else [],
-                )
-    finally:
-        await outputs.aclose()
+async def _replies(outputs: Outputs, name: str) -> AsyncGenerator[list[ChatReply], None]:
+    async with aclosing(outputs):
+        async for together in outputs:
+            now = types.now()
+            replies = [told for one in together if (told := _reply(one, name, now)) is not None]
+            if replies:
+                yield replies
 
 
-def _reply_message(events: Sequence[OutputEvent]) -> ReplyMessage | None:
-    """What events add to the message; a call comes whole, when it is complete. None: nothing."""
-    text, thought, calls = parts_of(events)
-    if not (text or thought or calls):
+def _reply(output: Output | Finished, name: str, now: datetime) -> ChatReply | None:
+    """What is told of a part of the answer; None: nothing."""
+    if isinstance(output, Finished):
+        return ChatReply(
+            model=name,
+            created_at=now,
+            message=ReplyMessage(),
+            done=True,
+            **ending(output),
+        )
+    text, thought, calls = parts_of(output.events)
+    if not (text or thought or calls or output.logprobs):
         return None
-    return ReplyMessage(
-        content=text, thinking=thought or msgspec.UNSET, tool_calls=calls or msgspec.UNSET
+    return ChatReply(
+        model=name,
+        created_at=now,
+        message=ReplyMessage(
+            content=text,
+            thinking=thought or msgspec.UNSET,
+            tool_calls=calls or msgspec.UNSET,  # whole, when they are complete
+        ),
+        done=False,
+        logprobs=logprobs(output.logprobs) if output.logprobs else [],
     )
 
 
-async def _collect(replies: AsyncGenerator[ChatReply, None]) -> ChatReply:
-    every = [reply async for reply in replies]
+async def _collect(batches: AsyncGenerator[list[ChatReply], None]) -> ChatReply:
+    every = [reply async for replies in batches for reply in replies]
     messages = [reply.message for reply in every]
     calls = [call for message in messages for call in message.tool_calls or ()]
     return msgspec.structs.replace(

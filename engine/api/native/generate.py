@@ -4,6 +4,8 @@ Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-com
 """
 
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import datetime
 from functools import partial
 
 import msgspec
@@ -23,6 +25,7 @@ from olmkit.engine.api.checks import (
     settle_think,
 )
 from olmkit.engine.api.decoding import decode_body
+from olmkit.engine.api.jsontext import encode_lines
 from olmkit.engine.api.native import types
 from olmkit.engine.api.native.endings import (
     debug_reply,
@@ -39,7 +42,7 @@ from olmkit.engine.chat.conversation import Conversation, Message, Think
 from olmkit.engine.chat.output.formats import PLAIN
 from olmkit.engine.errors import InvalidRequest
 from olmkit.engine.inference import inference
-from olmkit.engine.inference.answering import AnswerRequest, Output, answer
+from olmkit.engine.inference.answering import AnswerRequest, Output, Outputs, answer
 from olmkit.engine.inference.inference import CompletionRequest, Finished, History
 from olmkit.engine.models.spec import ModelSpec
 from olmkit.engine.telemetry.requestprogress import RequestProgress
@@ -92,8 +95,9 @@ async def generate(request: Request) -> Response:
         replies,
         stream=body.stream is not False,
         collect=_collect,
+        encode=encode_lines,
         headers=schema_headers(common.ignored),
-        waiting=waiting,
+        waiting=lambda progress: [waiting(progress)],
     )
 
 
@@ -169,37 +173,41 @@ def _waiting(name: str, progress: RequestProgress) -> GenerateReply:
     )
 
 
-async def _replies(
-    outputs: AsyncGenerator[Output | Finished, None], name: str
-) -> AsyncGenerator[GenerateReply, None]:
-    try:
-        async for output in outputs:
-            if isinstance(output, Finished):
-                yield GenerateReply(
-                    model=name,
-                    created_at=types.now(),
-                    response="",
-                    done=True,
-                    context=list(output.tokens),
-                    **ending(output),
-                )
-                continue
-            text, thought, _ = parts_of(output.events)
-            if text or thought or output.logprobs:
-                yield GenerateReply(
-                    model=name,
-                    created_at=types.now(),
-                    response=text,
-                    thinking=thought,
-                    done=False,
-                    logprobs=logprobs(output.logprobs) if output.logprobs else [],
-                )
-    finally:
-        await outputs.aclose()
+async def _replies(outputs: Outputs, name: str) -> AsyncGenerator[list[GenerateReply], None]:
+    async with aclosing(outputs):
+        async for together in outputs:
+            now = types.now()
+            replies = [told for one in together if (told := _reply(one, name, now)) is not None]
+            if replies:
+                yield replies
 
 
-async def _collect(replies: AsyncGenerator[GenerateReply, None]) -> GenerateReply:
-    every = [reply async for reply in replies]
+def _reply(output: Output | Finished, name: str, now: datetime) -> GenerateReply | None:
+    """What is told of a part of the answer; None: nothing."""
+    if isinstance(output, Finished):
+        return GenerateReply(
+            model=name,
+            created_at=now,
+            response="",
+            done=True,
+            context=list(output.tokens),
+            **ending(output),
+        )
+    text, thought, _ = parts_of(output.events)
+    if not (text or thought or output.logprobs):
+        return None
+    return GenerateReply(
+        model=name,
+        created_at=now,
+        response=text,
+        thinking=thought,
+        done=False,
+        logprobs=logprobs(output.logprobs) if output.logprobs else [],
+    )
+
+
+async def _collect(batches: AsyncGenerator[list[GenerateReply], None]) -> GenerateReply:
+    every = [reply async for replies in batches for reply in replies]
     return msgspec.structs.replace(
         every[-1],
         response="".join(reply.response for reply in every),

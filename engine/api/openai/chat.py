@@ -114,16 +114,16 @@ async def _frames(
     has_role: set[int] = set()
     has_calls: set[int] = set()
     async for choice in several([partial(answer, api.services, wanted) for wanted in answers]):
-        index, part = choice.index, choice.event
-        frames: list[bytes] = []
+        index, frames = choice.index, list[bytes]()
         if index not in has_role:
             has_role.add(index)
             frames.append(chunk(index, {"role": "assistant", "content": ""}))
-        if isinstance(part, Finished):
-            ends.append(part)
-            reason = finish_reason(part, index in has_calls)
-            frames.append(chunk(index, {}, finish_reason=reason, **lost_members(part)))
-        else:
+        for part in choice.events:
+            if isinstance(part, Finished):
+                ends.append(part)
+                reason = finish_reason(part, index in has_calls)
+                frames.append(chunk(index, {}, finish_reason=reason, **lost_members(part)))
+                continue
             if part.logprobs:
                 entries = {"content": logprob_entries(part.logprobs)}
                 frames.append(chunk(index, {}, logprobs=entries))
@@ -212,7 +212,8 @@ def _call(event: CallFinished) -> dict[str, Any]:
 async def _collected(api: Api, answers: list[AnswerRequest], reply: _Reply) -> dict[str, Any]:
     messages = [_Message() for _ in answers]
     async for choice in several([partial(answer, api.services, wanted) for wanted in answers]):
-        messages[choice.index].add(choice.event)
+        for part in choice.events:
+            messages[choice.index].add(part)
     ends = [message.end for message in messages if message.end is not None]
     return reply.members("chat.completion") | {
         "choices": [message.as_choice(index) for index, message in enumerate(messages)],

@@ -154,15 +154,21 @@ async def _frames(
         if echo:
             yield chunk(index, echo)
     async for choice in several([partial(complete, api.services, request) for request in requests]):
-        match choice.event:
-            case Text(text=text, logprobs=entries):
-                offset = offsets[choice.index]
-                offsets[choice.index] += len(text)
-                yield chunk(choice.index, text, logprobs=_logprobs(entries, offset))
-            case Finished() as end:
-                ends[choice.index] = end
-                reason = finish_reason(end, has_calls=False)
-                yield chunk(choice.index, "", finish_reason=reason, **lost_members(end))
+        frames: list[bytes] = []
+        for event in choice.events:
+            match event:
+                case Text(text=text, logprobs=entries):
+                    offset = offsets[choice.index]
+                    offsets[choice.index] += len(text)
+                    logprobs = _logprobs(entries, offset)
+                    frames.append(chunk(choice.index, text, logprobs=logprobs))
+                case Finished() as end:
+                    ends[choice.index] = end
+                    reason = finish_reason(end, has_calls=False)
+                    lost = lost_members(end)
+                    frames.append(chunk(choice.index, "", finish_reason=reason, **lost))
+        if frames:
+            yield b"".join(frames)
     if wants_usage:
         yield data_frame(reply.object([]) | {"usage": usage(list(ends.values()))})
     yield DONE
@@ -173,12 +179,13 @@ async def _collected(api: Api, requests: list[CompletionRequest], reply: _Reply)
     entries: list[list[TokenLogprob]] = [[] for _ in requests]
     ends: dict[int, Finished] = {}
     async for choice in several([partial(complete, api.services, request) for request in requests]):
-        match choice.event:
-            case Text(text=text, logprobs=some):
-                texts[choice.index].append(text)
-                entries[choice.index] += some
-            case Finished() as end:
-                ends[choice.index] = end
+        for event in choice.events:
+            match event:
+                case Text(text=text, logprobs=some):
+                    texts[choice.index].append(text)
+                    entries[choice.index] += some
+                case Finished() as end:
+                    ends[choice.index] = end
     choices = [
         {
             "text": "".join(texts[index]),

@@ -68,6 +68,8 @@ class OutputStage:
         self._space = ""
         """White space that belongs to the answer only if text follows."""
         self._has_text = False
+        self._passes_text = False
+        """All that came is told, and text of the answer goes on."""
         self._is_cut = False
         if output_format.prompt_end and prompt.rstrip().endswith(output_format.prompt_end):
             self._cursor.append(output_format.prompt_end)
@@ -75,6 +77,8 @@ class OutputStage:
 
     def feed(self, piece: str) -> list[OutputEvent]:
         """The events that a further piece of the model's text completes."""
+        if self._passes_text and self._initials.isdisjoint(piece):
+            return self._say(piece)  # most of what models write: there is nothing to parse
         self._cursor.append(piece)
         return self._advance()
 
@@ -148,7 +152,9 @@ class OutputStage:
             if end == len(cursor.text) and cursor.has_ended:
                 return ""
             if end == 0 or not cursor.has_ended:
+                self._passes_text = end == len(cursor.text) and not self._is_fresh
                 yield None
+                self._passes_text = False
 
     def _may_grow(self, match: re.Match[str]) -> Waiting[bool]:
         """Waits where more text could make the opener a longer one; true when text came."""
@@ -173,16 +179,17 @@ class OutputStage:
                 return opener
         return ""
 
-    def _say(self, text: str) -> Iterator[OutputEvent]:
+    def _say(self, text: str) -> list[OutputEvent]:
         """Text of the answer; white space at its end waits for what follows."""
         body = text.rstrip()
         if not body:
             self._space += text
-            return
-        yield AnswerDelta(text=self._space + body)
+            return []
+        said = AnswerDelta(text=self._space + body)
         self._space = text[len(body) :]
         self._has_text = True
         self._is_fresh = False
+        return [said]
 
     # --- thoughts -------------------------------------------------------------------------------
 

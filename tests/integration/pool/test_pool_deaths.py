@@ -30,9 +30,9 @@ def test_after_a_kill_in_mid_stream_the_next_request_gets_a_fresh_runner(
             with pytest.raises(RunnerDied):
                 async with pool.lease(spec, OPTIONS) as lease:
                     pid = pid_of(lease)
-                    async with aclosing(lease.runner.complete("Once", ignore_eos=True)) as items:
-                        async for item in items:
-                            if isinstance(item, Piece):
+                    async with aclosing(lease.runner.complete("Once", ignore_eos=True)) as batches:
+                        async for items in batches:
+                            if isinstance(items[-1], Piece):
                                 os.kill(pid, signal.SIGKILL)
             async with pool.lease(spec, OPTIONS) as lease:
                 assert pid_of(lease) != pid
