@@ -31,7 +31,8 @@ def ps(
     quiet: QuietFlag = False,
     no_trunc: NoTruncFlag = False,
     verbose: Annotated[
-        bool, Option("-v", "--verbose", help="Also state, sequences, cached tokens, devices.")
+        bool,
+        Option("-v", "--verbose", help="Also state, sequences, cached tokens, devices, drawing."),
     ] = False,
     filters: FilterFlag = None,
     format: FormatFlag = "",
@@ -126,6 +127,7 @@ def as_json(model: RunningModel) -> Record:
             "short": model.short,
         },
         "cached_tokens": model.cached_tokens,
+        "drawing": model.drawing._asdict() if model.drawing else None,
         **notes,
         **safe_mode,
     }
@@ -138,6 +140,19 @@ def _devices(model: Record, _: View) -> str:
 
 def _cached(model: Record, _: View) -> str:
     return "-" if model["cached_tokens"] is None else str(model["cached_tokens"])
+
+
+def drawing(ways: Mapping[str, int | None] | None) -> str:
+    """How next tokens are drawn: `shortlist from 2 requests on`, `chains in threads from 4 on`."""
+    if ways is None:
+        return "-"
+    named = (("shortlist", ways["shortlist_from"]), ("chains in threads", ways["threads_from"]))
+    said = [
+        name if least == 1 else f"{name} from {least} requests on"
+        for name, least in named
+        if least is not None
+    ]
+    return ", ".join(said) or "chains"
 
 
 _COLUMNS: Final = (
@@ -161,6 +176,7 @@ _MORE: Final = (
     Column("BUSY", "Busy", lambda model, _: busy(model["sequences"])),
     Column("CACHED", "Cached", _cached),
     Column("DEVICES", "Devices", _devices),
+    Column("DRAWING", "Drawing", lambda model, _: drawing(model["drawing"])),
 )
 _FILTERS: Final = {"name": glob("name"), "id": begins("digest")}
 

@@ -110,6 +110,13 @@ def listed_models(reply: Object) -> list[ListedModel]:
     ]
 
 
+class Drawing(NamedTuple):
+    """How next tokens are drawn: from how many requests in one step on each way is used."""
+
+    shortlist_from: int | None
+    threads_from: int | None
+
+
 class RunningModel(NamedTuple):
     """A loaded model, as `GET /api/ps` lists it."""
 
@@ -140,6 +147,7 @@ class RunningModel(NamedTuple):
     """Tokens in the KV pool; None: not told."""
     serves: tuple[str, ...] = ()
     """Digests of what is loaded, the same for all models that it answers; empty from Ollama."""
+    drawing: Drawing | None = None
 
 
 def running_models(reply: Object) -> list[RunningModel]:
@@ -167,9 +175,19 @@ def running_models(reply: Object) -> list[RunningModel]:
             context_by=_text(model, "context_by"),
             cached_tokens=_get(model, "cached_tokens", int),
             serves=tuple(map(str, model.get("serves") or ())),
+            drawing=_drawing(_get(model, "drawing", dict)),
         )
         for model in _objects(reply, "models")
     ]
+
+
+def _drawing(told: Object | None) -> Drawing | None:
+    if told is None:
+        return None
+    return Drawing(
+        shortlist_from=_get(told, "shortlist_from", int),
+        threads_from=_get(told, "threads_from", int),
+    )
 
 
 class Message(NamedTuple):

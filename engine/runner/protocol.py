@@ -272,6 +272,16 @@ class Buffer(msgspec.Struct, frozen=True, kw_only=True):
     """The part of the weights that is kept in another order than the file's."""
 
 
+class Drawing(msgspec.Struct, frozen=True, kw_only=True):
+    """How next tokens are drawn: what was measured to be fastest when the model was loaded."""
+
+    shortlist_from: int | None = None
+    """So many requests in one step, or more, whose samplers look at few tokens in the end, get
+    those from one search in the logits of all; None: never."""
+    threads_from: int | None = None
+    """So many others in one step, or more, draw in threads; None: one after the other, always."""
+
+
 class Loaded(_Message, frozen=True):
     """The model is ready (COMMIT) or measured (FIT)."""
 
@@ -292,6 +302,8 @@ class Loaded(_Message, frozen=True):
     load_ns: int
     notes: list[str] = []
     """One sentence for each thing of the model that is left out."""
+    drawing: Drawing | None = None
+    """None: no tokens are drawn, or none were yet when it was measured (FIT)."""
 
 
 class PromptProgress(_Message, frozen=True):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from olmkit.engine.planning.contexts import ContextBy
-from olmkit.engine.runner.protocol import Loaded
+from olmkit.engine.runner.protocol import Drawing, Loaded
 from olmkit.engine.scheduling import bringup
 from olmkit.engine.supervision.interface import Runner
 
@@ -68,6 +68,8 @@ class InstanceInfo:
     """One sentence for each way in which this is less than what was asked for."""
     devices: Mapping[str, int]
     """Bytes by device, main memory as `CPU`; empty while it is starting."""
+    drawing: Drawing | None = None
+    """How next tokens are drawn; None while it is starting, and where none are."""
 
     @property
     def end_s(self) -> float:

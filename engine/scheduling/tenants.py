@@ -96,4 +96,5 @@ def told(tenant: Tenant, instance: Instance, *, now_s: float) -> InstanceInfo:
         caveat=runner.caveat if runner else "",
         notes=tenant.placed.notes if tenant.placed else (),
         devices=bytes_by_name(loaded.buffers if loaded else ()),
+        drawing=loaded.drawing if loaded else None,
     )

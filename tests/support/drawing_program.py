@@ -1,6 +1,7 @@
-"""The next tokens of eight sequences: from all tokens, from shortlists, and by threads.
+"""The next tokens of many sequences, drawn in every way, and by one chain after the other.
 
-A program, for it loads llama.cpp: `drawing_program.py MODEL` prints them as JSON.
+A program, for it loads llama.cpp: `drawing_program.py MODEL` prints them as JSON. Each way draws
+three tokens of each sequence from one step, so that what samplers remember is the same as well.
 """
 
 import json
@@ -9,64 +10,92 @@ import sys
 from types import SimpleNamespace
 from typing import Any
 
-from olmkit.engine.runner.bindings import (
-    Batch,
-    Context,
-    ContextOptions,
-    Model,
-    Shortlist,
-    initialize,
-)
-from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
+from olmkit.engine.runner.bindings import Batch, Context, ContextOptions, Model, initialize
+from olmkit.engine.runner.constraints.constraint import GuideMaker
+from olmkit.engine.runner.decoding.drawing.drawing import DrawingPool
+from olmkit.engine.runner.decoding.drawing.drawingchoice import choose
+from olmkit.engine.runner.decoding.drawing.drawingtimes import measure
+from olmkit.engine.runner.decoding.logprobs import token_logprobs
 from olmkit.engine.runner.decoding.sampling import SamplerMaker
-from olmkit.engine.runner.protocol import Completion, Sampling
+from olmkit.engine.runner.protocol import (
+    Completion,
+    Constraint,
+    ConstraintKind,
+    Drawing,
+    Sampling,
+)
 
 LOWERED = dict.fromkeys(range(40), -math.inf)
-REQUESTS: list[tuple[dict[str, Any], dict[int, float]]] = [
-    ({}, {}),
-    ({"repeat_penalty": 1.1}, {}),
-    ({"temperature": 0.0}, {}),
-    ({"top_k": 5, "min_p": 0.1}, LOWERED),
-    ({"top_k": 0}, {}),
-    ({"mirostat": 2}, {}),
-    ({"top_k": 100, "temperature": 3.0}, {}),
-    ({"temperature": 0.0}, {7: 90.0}),
+REGEX = Constraint(kind=ConstraintKind.REGEX, text="[A-Z][a-z]+ [a-z ]+")
+REQUESTS: list[tuple[dict[str, Any], dict[int, float], Constraint | None]] = [
+    ({}, {}, None),
+    ({"repeat_penalty": 1.1}, {}, None),
+    ({"presence_penalty": 0.5, "frequency_penalty": 0.5}, {3: -2.0}, None),
+    ({"repeat_penalty": 0.9}, {}, None),
+    ({"temperature": 0.0}, {}, None),
+    ({"temperature": 0.0, "repeat_penalty": 1.3}, {}, None),
+    ({"top_k": 5, "min_p": 0.1}, LOWERED, None),
+    ({"top_k": 20, "typical_p": 0.5}, {}, None),
+    ({"top_k": 0}, {}, None),
+    ({"top_k": 0, "min_p": 0.05}, {}, None),
+    ({"top_n_sigma": 1.0}, {}, None),
+    ({"mirostat": 1}, {}, None),
+    ({"mirostat": 2}, {}, None),
+    ({"xtc_probability": 1.0, "xtc_threshold": 0.05}, {}, None),
+    ({"dry_multiplier": 0.8}, {}, None),
+    ({"dynatemp_range": 0.5}, {}, None),
+    ({"adaptive_target": 0.3}, {}, None),
+    ({"top_k": 100, "temperature": 3.0}, {}, None),
+    ({"top_k": 500, "temperature": 9.0, "top_p": 1.0}, {}, None),
+    ({"temperature": 0.0}, {7: 90.0}, None),
+    ({}, {}, REGEX),
+    ({"top_k": 0, "temperature": 2.0}, LOWERED, REGEX),
+    ({"repeat_penalty": 1.1}, {}, REGEX),
 ]
-"""Options and biases of each sequence."""
+"""Options, biases and a constraint of each sequence."""
 SEQUENCES = len(REQUESTS)
+ROUNDS = 3
+WAYS = {
+    "alone": Drawing(),
+    "shortlist": Drawing(shortlist_from=1),
+    "threads": Drawing(threads_from=2),
+    "both": Drawing(shortlist_from=2, threads_from=2),
+    "too few": Drawing(shortlist_from=99, threads_from=99),
+}
 
 
-def sequences(model: Model, prompt: list[int], outputs: list[int]) -> list[Any]:
+def sequences(model: Model, guides: GuideMaker, prompt: list[int], outputs: list[int]) -> list[Any]:
     """What a drawing pool needs of requests, with a seed each."""
     maker = SamplerMaker(model)
-    return [
-        SimpleNamespace(
+    made = []
+    for number, output in enumerate(outputs):
+        options, biases, constraint = REQUESTS[number]
+        request = Completion(
             id=number,
-            chunk=1,
-            draft=[],
-            guide=None,
-            output_index=output,
-            request=SimpleNamespace(max_tokens=1),
-            sampler=maker.sampler(
-                Completion(
-                    id=number,
-                    prompt="",
-                    sampling=Sampling(seed=number, **REQUESTS[number][0]),
-                    logit_bias=REQUESTS[number][1],
-                ),
-                prompt,
-                64,
-            ),
+            prompt="",
+            sampling=Sampling(seed=number, **options),
+            logit_bias=biases,
         )
-        for number, output in enumerate(outputs)
-    ]
+        preparation = guides.prepare(constraint) if constraint else None
+        made.append(
+            SimpleNamespace(
+                id=number,
+                chunk=1,
+                draft=[],
+                guide=preparation.guide() if preparation else None,
+                output_index=output,
+                request=request,
+                sampler=maker.sampler(request, prompt, 64),
+            )
+        )
+    return made
 
 
 def main() -> None:
-    """Decode eight prompts in one step, then draw twice."""
+    """Decode a prompt for each in one step, then draw in every way."""
     initialize()
     model = Model(sys.argv[1])
-    options = ContextOptions(context_tokens=512, batch_tokens=256, sequences=SEQUENCES, threads=1)
+    options = ContextOptions(context_tokens=512, batch_tokens=256, sequences=SEQUENCES, threads=2)
     context = Context(model, options)
     batch = Batch(256)
     prompt = model.tokenize("Once upon a time", add_special=True, parse_special=False)
@@ -75,17 +104,37 @@ def main() -> None:
         for number in range(SEQUENCES)
     ]
     assert context.decode(batch) == 0
-    alone = {one.id: draw(context, one) for one in sequences(model, prompt, outputs)}
-    shortlist = Shortlist(model.vocabulary_tokens)
-    listed = [
-        shortlist.choose(one.sampler, context, one.output_index)
-        for one in sequences(model, prompt, outputs)
-    ]
-    pool = DrawingPool(4, model.vocabulary_tokens)
-    together = pool.draw(context, sequences(model, prompt, outputs))
-    few = pool.draw(context, sequences(model, prompt, outputs[:2]))
-    found = {"alone": alone, "listed": listed, "together": together, "few": few}
-    sys.stdout.write(json.dumps(found))
+    guides = GuideMaker(model)
+    found: dict[str, Any] = {}
+    for name, ways in WAYS.items():
+        for count in (SEQUENCES, 2):
+            pool = DrawingPool(model.vocabulary_tokens, ways, threads=4)
+            drawn = sequences(model, guides, prompt, outputs[:count])
+            tokens: list[list[int]] = [[] for _ in drawn]
+            for _ in range(ROUNDS):
+                pool.draw(context, drawn)
+                for one, said in zip(drawn, tokens, strict=True):
+                    said.append(pool.token(context, one))
+            logprobs = [
+                token_logprobs(model, context, one.output_index, said[0], 3).logprob
+                for one, said in zip(drawn, tokens, strict=True)
+            ]
+            found[f"{name} {count}"] = [tokens, logprobs]
+    times = {threads: measure(model, threads=threads, rounds=1) for threads in (1, 2)}
+    report = {
+        "drawn": found,
+        "times": {
+            threads: [
+                one.chain_ns,
+                one.shortlist_ns,
+                one.several_shortlist_ns,
+                one.several_threads_ns,
+            ]
+            for threads, one in times.items()
+        },
+        "threads_from": choose(times[1]).threads_from,
+    }
+    sys.stdout.write(json.dumps(report))
 
 
 if __name__ == "__main__":

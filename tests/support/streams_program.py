@@ -19,6 +19,7 @@ from olmkit.engine.runner.bindings import (
     Streams,
     initialize,
 )
+from olmkit.engine.runner.decoding.drawing.drawing import DrawingPool
 from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.protocol import Completed, Completion, Failed, Piece, Room, Sampling
 
@@ -48,6 +49,7 @@ def generator(model: Model, streams: Streams | None) -> Generator:
         Context(model, options),
         limit_tokens=STREAM_TOKENS,
         pool_tokens=tokens,
+        drawing=DrawingPool(model.vocabulary_tokens, None, threads=1),
         prompt_cache_bytes=1 << 26,
     )
 

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 import olmkit
 from olmkit.engine.access.caller import current
-from olmkit.engine.api.native.types import Details, RunningModel, RunningModels, Sequences
+from olmkit.engine.api.native.types import Details, Drawing, RunningModel, RunningModels, Sequences
 from olmkit.engine.api.state import Api, api_of
 from olmkit.engine.api.streams import json_reply
 from olmkit.engine.inference.vitals import health_of
@@ -136,6 +136,9 @@ async def _running(api: Api, instance: InstanceInfo) -> RunningModel:
         cached_tokens=health.cached_tokens if health is not None else msgspec.UNSET,
         devices=dict(instance.devices) or msgspec.UNSET,
         notes=notes or msgspec.UNSET,
+        drawing=msgspec.convert(instance.drawing, Drawing, from_attributes=True)
+        if instance.drawing
+        else msgspec.UNSET,
         safe_mode=instance.caveat or msgspec.UNSET,
     )
 

@@ -437,6 +437,16 @@ class Sequences(msgspec.Struct, kw_only=True, frozen=True):
     """Those of the busy ones that wait for room there; absent while a long step is computed."""
 
 
+class Drawing(msgspec.Struct, kw_only=True, frozen=True):
+    """How the next tokens of requests are drawn, as it was fastest when the model was loaded."""
+
+    shortlist_from: int | None
+    """So many requests in one step, or more, get their likeliest tokens from one search in the
+    logits of all; null: never."""
+    threads_from: int | None
+    """So many others in one step, or more, are drawn for in threads; null: never."""
+
+
 class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     """One entry of /api/ps."""
 
@@ -464,6 +474,7 @@ class RunningModel(msgspec.Struct, kw_only=True, frozen=True):
     long step."""
     notes: list[str] | msgspec.UnsetType = msgspec.UNSET
     """One sentence for each way in which the model has less than was asked for."""
+    drawing: Drawing | msgspec.UnsetType = msgspec.UNSET
     safe_mode: str | msgspec.UnsetType = msgspec.UNSET
     """What the engine does without on this machine, and why."""
 

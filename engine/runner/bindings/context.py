@@ -138,7 +138,8 @@ class Context:
         else:
             parameters.embeddings, parameters.pooling_type = True, int(options.pooling)
         self.options = options
-        self._threads = options.threads
+        self.threads = options.threads
+        """How many compute a step."""
         self._vocabulary_tokens = model.vocabulary_tokens
         self._width, self._layer_count = model.width, model.layer_count
         self._vectors: list[tuple[ControlVector, float]] = []
@@ -190,9 +191,9 @@ class Context:
 
         llama.cpp writes a line to its log at each call, which costs more than the call.
         """
-        if threads != self._threads:
+        if threads != self.threads:
             api.llama_set_n_threads(self.handle, threads, threads)
-            self._threads = threads
+            self.threads = threads
 
     def decode(self, batch: Batch) -> int:
         """Computes a batch; llama.cpp's status: 0 done, 1 no room, 2 aborted, below 0 failed."""

@@ -94,7 +94,7 @@ def device_name(handle: int) -> str:
 
 def is_several(handle: int) -> bool:
     """Whether it stands for several devices, among which every tensor is divided."""
-    kind = _function("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
+    kind = function("ggml_backend_dev_type", ctypes.c_int, ctypes.c_void_p)
     return bool(kind(handle) == DeviceKind.META)
 
 
@@ -135,7 +135,7 @@ def write_speed(device: str, size_bytes: int) -> float | None:
     (handle,) = find_devices([device])
     if _is_remote(handle):
         return None
-    clear = _function("ggml_backend_buffer_clear", None, ctypes.c_void_p, ctypes.c_uint8)
+    clear = function("ggml_backend_buffer_clear", None, ctypes.c_void_p, ctypes.c_uint8)
     with _allocated(handle, size_bytes) as blocks:
         if blocks is None:
             return None
@@ -151,10 +151,10 @@ def write_speed(device: str, size_bytes: int) -> float | None:
 @contextmanager
 def _allocated(handle: int, size_bytes: int) -> Iterator[list[int] | None]:
     """Memory of a device until the end, in blocks as large as it gives any; None: it gives less."""
-    buffer_type = _function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
-    largest = _function("ggml_backend_buft_get_max_size", _size, ctypes.c_void_p)
-    allocate = _function("ggml_backend_buft_alloc_buffer", ctypes.c_void_p, ctypes.c_void_p, _size)
-    free = _function("ggml_backend_buffer_free", None, ctypes.c_void_p)
+    buffer_type = function("ggml_backend_dev_buffer_type", ctypes.c_void_p, ctypes.c_void_p)
+    largest = function("ggml_backend_buft_get_max_size", _size, ctypes.c_void_p)
+    allocate = function("ggml_backend_buft_alloc_buffer", ctypes.c_void_p, ctypes.c_void_p, _size)
+    free = function("ggml_backend_buffer_free", None, ctypes.c_void_p)
     kind = buffer_type(handle)
     block_bytes = max(1, largest(kind))
     blocks: list[int] = []
@@ -170,17 +170,17 @@ def _allocated(handle: int, size_bytes: int) -> Iterator[list[int] | None]:
 
 def cpu_buffer_type() -> int:
     """The handle of main memory as a place for tensors."""
-    return int(_function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)())
+    return int(function("ggml_backend_cpu_buffer_type", ctypes.c_void_p)())
 
 
 def _handles() -> list[int]:
-    count = _function("ggml_backend_dev_count", _size)
-    get = _function("ggml_backend_dev_get", ctypes.c_void_p, _size)
+    count = function("ggml_backend_dev_count", _size)
+    get = function("ggml_backend_dev_get", ctypes.c_void_p, _size)
     return [get(index) for index in range(count())]
 
 
 def _described(handle: int) -> Device:
-    get_properties = _function(
+    get_properties = function(
         "ggml_backend_dev_get_props", None, ctypes.c_void_p, ctypes.POINTER(_Properties)
     )
     found = _Properties()
@@ -200,7 +200,7 @@ def _backend_name(handle: int) -> str:
     """ggml's name of the backend; empty of several devices taken for one, which belong to none."""
     if is_several(handle):
         return ""
-    registry = _function("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
+    registry = function("ggml_backend_dev_backend_reg", ctypes.c_void_p, ctypes.c_void_p)
     return _text("ggml_backend_reg_name", registry(handle))
 
 
@@ -209,11 +209,11 @@ def _is_remote(handle: int) -> bool:
 
 
 def _text(name: str, handle: int) -> str:
-    text: bytes | None = _function(name, ctypes.c_char_p, ctypes.c_void_p)(handle)
+    text: bytes | None = function(name, ctypes.c_char_p, ctypes.c_void_p)(handle)
     return (text or b"").decode(errors="replace")
 
 
-def _function(name: str, result: Any, *arguments: Any) -> Any:
+def function(name: str, result: Any, *arguments: Any) -> Any:
     """A function of ggml's C API: libllama's handle finds those of the libraries that it needs."""
     function = api._lib[name]  # a new object, whose types are ours alone
     function.restype, function.argtypes = result, arguments

@@ -1,6 +1,7 @@
 """llama.cpp's sampler chain."""
 
 import ctypes
+from array import array
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -8,6 +9,8 @@ from olmkit.engine.runner.bindings.context import Context
 from olmkit.engine.runner.bindings.library import api
 from olmkit.engine.runner.bindings.model import Model
 
+_ROW_NUMBERS: Final = 3
+"""Of four bytes, in a row of candidates: token, logit, probability."""
 _LONGEST_BREAKER_BYTES: Final = 40
 """llama.cpp cuts longer ones, with a warning in its log."""
 
@@ -127,11 +130,11 @@ class Sampler:
         """Samples from the output at a batch index, and accepts the token."""
         return int(api.llama_sampler_sample(self._chain, context.handle, index))
 
-    def choose(self, candidates: "Candidates", count: int, *, start: int = 0) -> int:
-        """Samples from `count` candidates, at least one, and accepts nothing."""
-        raw = candidates.from_row(start, count)
+    def choose(self, candidates: "Candidates", count: int) -> int:
+        """Samples from the first candidates, at least one, and accepts nothing."""
+        raw = candidates.first(count)
         api.llama_sampler_apply(self._chain, ctypes.byref(raw))
-        return int(candidates.memory[start + raw.selected].id)
+        return int(raw.data[raw.selected].id)  # XTC moves the beginning
 
 
 class DrySampler:
@@ -169,11 +172,13 @@ class Candidates:
 
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.memory: Any = (api.llama_token_data * capacity)()
+        numbers = bytearray(capacity * ctypes.sizeof(api.llama_token_data))
+        self.memory: Any = (api.llama_token_data * capacity).from_buffer(numbers)
         """Rows of token (int32), logit (float32) and probability (float32)."""
-        self._address = ctypes.addressof(self.memory)
-        self._row_bytes = ctypes.sizeof(api.llama_token_data)
-        self._pointer = ctypes.POINTER(api.llama_token_data)
+        self._ids, self._logits = memoryview(numbers).cast("i"), memoryview(numbers).cast("f")
+        # By its address: a cast of the memory itself would be a circle of references.
+        address = ctypes.c_void_p(ctypes.addressof(self.memory))
+        self._data = ctypes.cast(address, ctypes.POINTER(api.llama_token_data))
 
     def table(self) -> Any:
         """The rows as a numpy array over the same memory."""
@@ -182,8 +187,16 @@ class Candidates:
         fields = [("id", np.int32), ("logit", np.float32), ("probability", np.float32)]
         return np.frombuffer(self.memory, dtype=fields)
 
-    def from_row(self, start: int, count: int) -> Any:
+    def copy(self, other: "Candidates") -> None:
+        """Takes over the rows of another of the same capacity."""
+        ctypes.memmove(self.memory, other.memory, ctypes.sizeof(self.memory))
+
+    def write(self, tokens: "array[int]", logits: "array[float]") -> None:
+        """Writes the first rows; the arrays are of the C types int and float."""
+        end = _ROW_NUMBERS * len(tokens)
+        self._ids[0:end:_ROW_NUMBERS] = memoryview(tokens)
+        self._logits[1:end:_ROW_NUMBERS] = memoryview(logits)
+
+    def first(self, count: int) -> Any:
         """What llama.cpp is given of them: `count` rows, in no order, none of them chosen."""
-        address = ctypes.c_void_p(self._address + start * self._row_bytes)
-        data = ctypes.cast(address, self._pointer)
-        return api.llama_token_data_array(data=data, size=count, selected=-1, sorted=False)
+        return api.llama_token_data_array(data=self._data, size=count, selected=-1, sorted=False)

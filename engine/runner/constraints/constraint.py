@@ -58,8 +58,12 @@ class Guide:
         """Nothing can follow any more but the end."""
         return bool(self._matcher.is_stopped())
 
-    def sample(self, sampler: Sampler, context: Context, index: int) -> int:
+    def sample(
+        self, sampler: Sampler, context: Context, index: int, *, picked: int | None = None
+    ) -> int:
         """Samples a token that fits from the output at a batch index, and accepts it.
+
+        `picked`: the token that the sampler drew there already, without accepting it.
 
         A token that was refused leaves no trace in the sampler but a draw of its random numbers,
         and, as in llama.cpp, what mirostat learned of its surprise.
@@ -67,7 +71,7 @@ class Guide:
         Raises:
             RequestFailed: no token fits, or the grammar grew over the limits.
         """
-        token = self._desk.pick(sampler, context, index)
+        token = self._desk.pick(sampler, context, index) if picked is None else picked
         if not self._matcher.validate_tokens([token]):
             mask = self._matcher.compute_bitmask()
             if self._matcher.is_error() or not mask.strip(b"\0"):
@@ -93,7 +97,7 @@ class _Desk:
 
     def pick(self, sampler: Sampler, context: Context, index: int) -> int:
         """A token out of all, without accepting it."""
-        token = self._shortlist.choose(sampler, context, index)
+        token = self._shortlist.choose(sampler, context, index, threads=context.threads)
         if token is not None:
             return token
         self._rows["id"] = self._every

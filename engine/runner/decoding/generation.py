@@ -19,7 +19,7 @@ from olmkit.engine.runner import log
 from olmkit.engine.runner.bindings import Context, LogLevel, Model
 from olmkit.engine.runner.decoding.adaptersets import AdapterSets
 from olmkit.engine.runner.decoding.batching import Batcher, PromptPace
-from olmkit.engine.runner.decoding.drawing import DrawingPool, draw
+from olmkit.engine.runner.decoding.drawing.drawing import DrawingPool
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
 from olmkit.engine.runner.decoding.intake import Intake
 from olmkit.engine.runner.decoding.logprobs import token_logprobs
@@ -64,17 +64,17 @@ class Generator:
         *,
         limit_tokens: int,
         pool_tokens: int,
+        drawing: DrawingPool,
         governor: ThreadGovernor | None = None,
         prompt_cache_bytes: int = 0,
         stored: StoredStates | None = None,
-        drawing: DrawingPool | None = None,
         draft_model: DraftModel | None = None,
         adapters: AdapterSets | None = None,
     ) -> None:
         """`governor` None: the number of threads stays what the context was made with.
 
-        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `drawing`
-        None: tokens are drawn one after the other. `draft_model` guesses what no text before says.
+        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `draft_model`
+        guesses what no text before says.
         """
         self._governor = governor
         self._model = model
@@ -82,7 +82,7 @@ class Generator:
         self._reach = Reach(
             window_tokens=model.window_tokens, is_recurrent=model.has_recurrent_state
         )
-        self._drawing, self._drawn = drawing, dict[int, int]()
+        self._drawing = drawing
         self._pace = PromptPace()
         computing_ns = self._pace.expected_ns
         parked = ParkedStates(context, self._reach, computing_ns, prompt_cache_bytes, stored)
@@ -187,7 +187,7 @@ class Generator:
         if self._governor and is_plain and not self._runs_alone:
             elapsed_ns = time.monotonic_ns() - stepped_ns
             self._context.use_threads(self._governor.record(self._batcher.batch.count, elapsed_ns))
-        self._drawn = self._drawing.draw(self._context, self._running) if self._drawing else {}
+        self._drawing.draw(self._context, self._running)
         advancing = [one for one in self._running if one.chunk]
         said = -sum(one.generated_tokens for one in advancing)
         for sequence in advancing:
@@ -342,8 +342,7 @@ class Generator:
         request = sequence.request
         if request.max_tokens == 0:
             return [self._complete(sequence, EndReason.LENGTH)]
-        drawn = self._drawn.pop(sequence.id, None)
-        token = draw(self._context, sequence) if drawn is None else drawn
+        token = self._drawing.token(self._context, sequence)
         sequence.repeats = sequence.repeats + 1 if token == sequence.tokens[-1] else 1
         sequence.tokens.append(token)
         sequence.generated_tokens += 1

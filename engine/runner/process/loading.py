@@ -31,7 +31,8 @@ from olmkit.engine.runner.bindings import (
     take_errors,
 )
 from olmkit.engine.runner.decoding.adaptersets import AdapterSets
-from olmkit.engine.runner.decoding.drawing import DrawingPool
+from olmkit.engine.runner.decoding.drawing.drawing import DrawingPool
+from olmkit.engine.runner.decoding.drawing.drawingtimes import fastest_drawing
 from olmkit.engine.runner.decoding.embedding import Embedder, EmbeddingPlan, plan_embedding
 from olmkit.engine.runner.decoding.generation import Generator
 from olmkit.engine.runner.decoding.governor import ThreadGovernor
@@ -47,9 +48,10 @@ from olmkit.engine.runner.process.offloading import (
     offload_of,
 )
 from olmkit.engine.runner.process.promptstore import stored_states
-from olmkit.engine.runner.process.reasons import context_failure, model_failure
+from olmkit.engine.runner.process.reasons import check_kind, context_failure, model_failure
 from olmkit.engine.runner.protocol import (
     Buffer,
+    Drawing,
     FailureKind,
     Load,
     Loaded,
@@ -297,7 +299,7 @@ class _Loading:
             RequestFailed: the model is of a kind that cannot be run, or there is no memory.
         """
         model, options = self.model, self._options
-        _check_kind(model)
+        check_kind(model)
         if not options.threads and self._is_on_cards:
             self._threads = min(self._threads, _CARD_THREADS)
         if not self._is_dry:
@@ -316,7 +318,10 @@ class _Loading:
         if is_causal and not options.embedding:
             draft_options = replace(context.options, draft_tokens=0, streams=None)
             self._draft = draft = load_draft(self._request, model, draft_options)
-            loaded = self._loaded(context, limit, is_encoder=False)
+            # Those of a step spin on their cores for a while after it.
+            threads = max(1, 1 + default_threads() - self._threads)
+            drawing = None if self._is_dry else fastest_drawing(model, threads=threads)
+            loaded = self._loaded(context, limit, is_encoder=False, drawing=drawing)
             uses_card = any(one.weights_bytes for one in loaded.buffers if one.device != "CPU")
             # A step of a card's is only queued here: its time says nothing of the threads.
             is_on_card = uses_card and not any(
@@ -324,17 +329,15 @@ class _Loading:
             )
             is_free = not self._options.threads and not is_on_card
             governor = ThreadGovernor(self._threads) if is_free else None
-            size = model.vocabulary_tokens
-            drawing = DrawingPool(default_threads(), size) if uses_card else None
             generator = Generator(
                 model,
                 context,
                 limit_tokens=limit,
                 pool_tokens=pool_tokens,
+                drawing=DrawingPool(model.vocabulary_tokens, drawing, threads=threads),
                 governor=governor,
                 prompt_cache_bytes=options.prompt_cache_bytes,
                 stored=None if self._is_dry else stored_states(self._request),
-                drawing=drawing,
                 draft_model=draft.model,
                 adapters=AdapterSets(
                     context,
@@ -437,6 +440,7 @@ class _Loading:
         *,
         is_encoder: bool,
         outputs: Sequence[DeviceBytes] = (),
+        drawing: Drawing | None = None,
     ) -> Loaded:
         model = self.model
         return Loaded(
@@ -458,6 +462,7 @@ class _Loading:
             threads=self._threads,
             load_ns=time.monotonic_ns() - self._started_ns,
             notes=[self._draft.problem] if self._draft.problem else [],
+            drawing=drawing,
         )
 
 
@@ -484,17 +489,3 @@ def _affordable(threads: int) -> int:
     if threads > most:
         log.write(LogLevel.WARN, f"num_thread {threads} is over twice the processors: {most} it is")
     return min(threads, most)
-
-
-def _check_kind(model: Model) -> None:
-    """Refuses models for which there is no loop here."""
-    architecture = model.metadata("general.architecture")
-    if model.is_encoder_decoder:
-        kind = "an encoder-decoder"
-    elif model.is_diffusion:
-        kind = "a diffusion"
-    else:
-        return
-    raise RequestFailed(
-        FailureKind.UNSUPPORTED, f"'{architecture}' is {kind} model, which olm cannot run yet"
-    )

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from olmkit.engine.framing import printable
+from olmkit.engine.runner.bindings import Model
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.protocol import FailureKind
 
@@ -66,3 +67,21 @@ def _first_cause(errors: Sequence[str]) -> str:
     if not telling:
         return "llama.cpp gave no reason"
     return _FUNCTION_PREFIX.sub("", telling[0]).rstrip(".")
+
+
+def check_kind(model: Model) -> None:
+    """Refuses models for which there is no loop here.
+
+    Raises:
+        RequestFailed: UNSUPPORTED.
+    """
+    architecture = model.metadata("general.architecture")
+    if model.is_encoder_decoder:
+        kind = "an encoder-decoder"
+    elif model.is_diffusion:
+        kind = "a diffusion"
+    else:
+        return
+    raise RequestFailed(
+        FailureKind.UNSUPPORTED, f"'{architecture}' is {kind} model, which olm cannot run yet"
+    )

@@ -1,0 +1,1 @@
+"""How next tokens are drawn: which ways there are, and which is the fastest here."""
