@@ -12,6 +12,7 @@ from pathlib import Path
 from olmkit.engine.devices.bandwidth import measured_bandwidth, measured_bandwidths
 from olmkit.engine.errors import ModelUnloadable
 from olmkit.engine.framing import wire_path
+from olmkit.engine.gguf.draftheads import has_usable_head
 from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.planning.contexts import ContextBy
 from olmkit.engine.planning.ledger import HOST
@@ -205,7 +206,9 @@ async def peeked(
             name=name,
             digest=found.digest,
             model_key=hashlib.sha256(found.digest.encode()).hexdigest(),
-            files=ModelFiles(weights_path=wire_path(path)),
+            files=ModelFiles(
+                weights_path=wire_path(path), has_draft_head=has_usable_head(header)
+            ),
             gguf=header,
             size_bytes=found.size_bytes + found.other_bytes,
             why=found.why,

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from olmkit.engine.errors import InvalidRequest, ModelUnloadable
 from olmkit.engine.framing import wire_path
+from olmkit.engine.gguf.draftheads import has_usable_head
 from olmkit.engine.gguf.header import GgufHeader, read_header
 from olmkit.engine.models import merged
 from olmkit.engine.models.options import OptionValue, coerce
@@ -150,6 +151,7 @@ def spec_of(store: Store, stored: StoredModel) -> ModelSpec:
             projector_path=wire_path(reader.path(projectors[0])) if projectors else None,
             adapter_paths=[wire_path(path) for path in adapter_paths] if pools else [],
             draft_path=wire_path(draft_paths[-1]) if draft else None,
+            has_draft_head=draft is None and has_usable_head(header),
         ),
         config=config,
         gguf=header,
@@ -189,7 +191,9 @@ def spec_of_file(store: Store, digest: Digest) -> ModelSpec:
         model_key=name,
         size_bytes=header.size_bytes,
         modified_at=None,
-        files=ModelFiles(weights_path=wire_path(path)),
+        files=ModelFiles(
+            weights_path=wire_path(path), has_draft_head=has_usable_head(header)
+        ),
         config=ModelConfig(model_format="gguf"),
         gguf=header,
         special_tokens=special_tokens(header),

@@ -9,8 +9,12 @@ output a sequence. Knows nothing of what is free, nor of which device takes what
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
+from olmkit.engine.gguf.draftheads import has_usable_head
 from olmkit.engine.gguf.header import GgufHeader
 from olmkit.engine.kvcachetypes import KV_CACHE_TYPES
+from olmkit.engine.runner.loadoptions import HEAD_BATCH_TOKENS
 from olmkit.engine.runner.protocol import LoadOptions
 
 SLIDING_PATTERNS: Final = {
@@ -93,10 +97,11 @@ def plan_memory(
     lacks a number counts it as nothing: llama.cpp itself says what is missing.
     """
     headers = [header] if draft is None or options.embedding else [header, draft]
+    head = 0 if draft is not None else head_compute_bytes(header, options)
     return MemoryPlan(
         weights_bytes=sum(one.weights_bytes for one in headers) + extra_weights_bytes,
         kv_bytes=sum(kv_cache_bytes(one, options) for one in headers),
-        compute_bytes=sum(compute_bytes(one, options) for one in headers),
+        compute_bytes=sum(compute_bytes(one, options) for one in headers) + head,
         process_bytes=process_bytes(header.vocabulary_tokens),
     )
 
@@ -159,6 +164,18 @@ def compute_bytes(header: GgufHeader, options: LoadOptions) -> int:
         heads = header.own_integer("attention.head_count") or 0
         total += 4 * batch * full_cells * heads
     return total
+
+
+def head_compute_bytes(header: GgufHeader, options: LoadOptions) -> int:
+    """The same of the head that guesses further tokens, where there is one that can be used, with
+    the states that it takes from a step of the model. Its layer counts as one of the model's.
+    """
+    if options.embedding or not has_usable_head(header):
+        return 0
+    batch_tokens = min(options.batch_tokens, HEAD_BATCH_TOKENS)
+    of_head = msgspec.structs.replace(options, batch_tokens=batch_tokens)
+    states_bytes = 4 * options.batch_tokens * (header.embedding_length or 0)
+    return compute_bytes(header, of_head) + states_bytes
 
 
 def _cells(header: GgufHeader, options: LoadOptions) -> tuple[int, int]:

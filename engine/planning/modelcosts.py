@@ -10,7 +10,7 @@ import msgspec
 from olmkit.engine.gguf.header import GgufHeader
 from olmkit.engine.gguf.tables import Tensor
 from olmkit.engine.planning.devicelayout import LayerCost, ModelCost
-from olmkit.engine.planning.footprint import compute_bytes, kv_layer_bytes
+from olmkit.engine.planning.footprint import compute_bytes, head_compute_bytes, kv_layer_bytes
 from olmkit.engine.planning.ledger import HOST
 from olmkit.engine.runner.layouts import Layout
 from olmkit.engine.runner.protocol import Buffer, LoadOptions
@@ -71,6 +71,8 @@ def model_cost(
         beside = model_cost(draft, options)
         output_bytes += beside.output_bytes + beside.compute_bytes
         output_bytes += sum(layer.weights_bytes + layer.kv_bytes for layer in beside.layers)
+    if draft is None:
+        output_bytes += head_compute_bytes(header, options)
     kv = kv_layer_bytes(header, options)
     return ModelCost(
         layers=tuple(

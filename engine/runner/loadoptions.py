@@ -2,9 +2,14 @@
 without. Parts of the messages in `protocol.py`.
 """
 
+from typing import Final
+
 import msgspec
 
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE
+
+HEAD_BATCH_TOKENS: Final = 256
+"""Most tokens of a step of a head that guesses further tokens: one layer is fast with few."""
 
 
 class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +20,9 @@ class ModelFiles(msgspec.Struct, frozen=True, kw_only=True):
     adapter_paths: list[str] = []
     draft_path: str | None = None
     """A small model that guesses what this one will say."""
+    has_draft_head: bool = False
+    """The weights have a head that guesses further tokens, of a kind that can be used; it is where
+    there is no draft model."""
 
 
 class AdapterUse(msgspec.Struct, frozen=True, kw_only=True):

@@ -26,8 +26,12 @@ class _Writer:
         rows: int = VOCABULARY,
         like: Path | None = None,
         context: int = 512,
+        follows: bool = False,
     ) -> None:
-        """`like`: a model whose vocabulary and context length it has; None: bytes and `context`."""
+        """`like`: a model whose vocabulary and context length it has; None: bytes and `context`.
+
+        `follows`: with layers that do nothing, each token is followed by the next.
+        """
         self.gguf = gguf.GGUFWriter(path, architecture)
         self.gguf.add_block_count(layers)
         self.gguf.add_embedding_length(width)
@@ -37,8 +41,15 @@ class _Writer:
         else:
             self.gguf.add_context_length(context)
             self._add_byte_vocabulary()
-            self.add("token_embd.weight", rows, width)
-            self.add("output.weight", VOCABULARY, width)
+            embedding = self.add("token_embd.weight", rows, width)
+            if follows:
+                # The token after the last is the first of the bytes.
+                before = np.roll(embedding, 1, axis=0)
+                before[3] = embedding[-1]
+                before /= np.linalg.norm(before, axis=1, keepdims=True)
+                self.gguf.add_tensor("output.weight", before)
+            else:
+                self.add("output.weight", VOCABULARY, width)
         self.fill("output_norm.weight", width)
 
     def _copy_vocabulary(self, model: Path) -> int:
@@ -65,9 +76,11 @@ class _Writer:
         self.gguf.add_eos_token_id(2)
         self.gguf.add_add_bos_token(False)
 
-    def add(self, name: str, *shape: int) -> None:
-        values = self._random.normal(scale=2 * shape[-1] ** -0.5, size=shape)
-        self.gguf.add_tensor(name, values.astype(np.float32))
+    def add(self, name: str, *shape: int, scale: float = 1.0) -> np.ndarray:
+        drawn = self._random.normal(scale=2 * shape[-1] ** -0.5, size=shape)
+        values = (scale * drawn).astype(np.float32)
+        self.gguf.add_tensor(name, values)
+        return values
 
     def fill(self, name: str, *shape: int, value: float = 1) -> None:
         self.gguf.add_tensor(name, np.full(shape, value, np.float32))
@@ -191,3 +204,56 @@ def write_mamba(path: Path, *, layers: int = 2, width: int = 64) -> Path:
         writer.add(block + "ssm_out.weight", width, inner)
     writer.close()
     return path
+
+
+def write_head(path: Path, *, layers: int = 2, width: int = 128, noise: float = 0.0) -> Path:
+    """A mixture of GLM 4.5's kind with a head that guesses a further token (MTP).
+
+    Each token's likeliest next one is the next byte, for the head and, without `noise`, for the
+    model; what the model's layers add to that disagrees with the head more with more of it.
+    """
+    heads, inner, experts = 4, width, 2
+    writer = _Writer(path, "glm4moe", layers=layers + 1, width=width, follows=True)
+    writer.gguf.add_feed_forward_length(inner)
+    writer.gguf.add_head_count(heads)
+    writer.gguf.add_head_count_kv(1)
+    writer.gguf.add_key_length(width // heads)
+    writer.gguf.add_value_length(width // heads)
+    writer.gguf.add_layer_norm_rms_eps(1e-5)
+    writer.gguf.add_leading_dense_block_count(layers)
+    writer.gguf.add_expert_count(experts)
+    writer.gguf.add_expert_used_count(1)
+    writer.gguf.add_expert_shared_count(1)
+    writer.gguf.add_expert_feed_forward_length(inner)
+    writer.gguf.add_nextn_predict_layers(1)
+    for layer in range(layers + 1):
+        block, is_head = f"blk.{layer}.", layer == layers
+        writer.fill(block + "attn_norm.weight", width)
+        writer.fill(block + "post_attention_norm.weight", width)
+        writer.add(block + "attn_q.weight", width, width)
+        writer.add(block + "attn_k.weight", width // heads, width)
+        writer.add(block + "attn_v.weight", width // heads, width)
+        writer.add(block + "attn_output.weight", width, width, scale=0 if is_head else noise)
+        if is_head:
+            _add_head(writer, block, width=width, inner=inner, experts=experts)
+        else:
+            writer.add(block + "ffn_gate.weight", inner, width)
+            writer.add(block + "ffn_up.weight", inner, width)
+            writer.add(block + "ffn_down.weight", width, inner, scale=noise)
+    writer.close()
+    return path
+
+
+def _add_head(writer: _Writer, block: str, *, width: int, inner: int, experts: int) -> None:
+    writer.add(block + "ffn_gate_inp.weight", experts, width)
+    writer.fill(block + "exp_probs_b.bias", experts, value=0)
+    for name, rows, columns in (("gate", inner, width), ("up", inner, width)):
+        writer.add(f"{block}ffn_{name}_exps.weight", experts, rows, columns)
+        writer.add(f"{block}ffn_{name}_shexp.weight", rows, columns)
+    writer.fill(block + "ffn_down_exps.weight", experts, width, inner, value=0)
+    writer.fill(block + "ffn_down_shexp.weight", width, inner, value=0)
+    # What goes in is the token's vector and the state before it, of which only the first counts.
+    entrance = np.hstack([np.eye(width), np.zeros((width, width))]).astype(np.float32)
+    writer.gguf.add_tensor(block + "nextn.eh_proj.weight", entrance)
+    writer.fill(block + "nextn.enorm.weight", width)
+    writer.fill(block + "nextn.hnorm.weight", width)

@@ -166,6 +166,7 @@ class RunnerClient:
         operation: p.LoadOperation = p.LoadOperation.COMMIT,
         adapters: Sequence[Path] = (),
         draft: Path | None = None,
+        head: bool = False,
         **options: object,
     ) -> p.Loaded:
         """Loads a model, with a context of 1024 tokens if nothing else is asked for.
@@ -176,6 +177,7 @@ class RunnerClient:
             weights_path=str(path),
             adapter_paths=[str(one) for one in adapters],
             draft_path=str(draft) if draft else None,
+            has_draft_head=head,
         )
         given = p.LoadOptions(**{"context_tokens": 1024, "threads": 1, **options})  # type: ignore[arg-type]
         request = p.Load(id=self.new_id(), operation=operation, files=files, options=given)

@@ -32,6 +32,7 @@ from olmkit.engine.runner.bindings.devices import (
     find_devices,
     write_speed,
 )
+from olmkit.engine.runner.bindings.innerstates import are_available as can_compute_heads
 from olmkit.engine.runner.bindings.library import (
     LogLevel,
     NativeError,
@@ -73,6 +74,7 @@ __all__ = [
     "Streams",
     "add_servers",
     "can_allocate",
+    "can_compute_heads",
     "devices",
     "find_devices",
     "free_adapter",

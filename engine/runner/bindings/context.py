@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from olmkit.engine.kvcachetypes import DEFAULT_KV_CACHE_TYPE, KV_CACHE_TYPES
+from olmkit.engine.runner.bindings import innerstates
 from olmkit.engine.runner.bindings.adapters import Adapter, ControlVector, LoraAdapter, summed
 from olmkit.engine.runner.bindings.library import NativeError, api
 from olmkit.engine.runner.bindings.model import Model
@@ -65,12 +66,15 @@ class ContextOptions:
     """None: all sequences share one pool of cells."""
     pooling: Pooling | None = None
     """None: the context computes logits; else pooled embeddings."""
+    is_of_head: bool = False
+    """The context computes the head that guesses further tokens, and not the model."""
 
 
 class Batch:
     """Tokens of one decode step, with their positions and sequences."""
 
-    def __init__(self, capacity: int) -> None:
+    def __init__(self, capacity: int, *, state_bytes: int = 0) -> None:
+        """`state_bytes`: of the state that goes with each token; 0: none does."""
         self._tokens: Any = (ctypes.c_int32 * capacity)()
         self._positions = (ctypes.c_int32 * capacity)()
         self._outputs: Any = (ctypes.c_int8 * capacity)()
@@ -80,9 +84,12 @@ class Batch:
         self._pointers = (_int32_pointer * capacity)(
             *[ctypes.cast(first + 4 * index, _int32_pointer) for index in range(capacity)]
         )
+        self._state_bytes = state_bytes
+        self._states: Any = (ctypes.c_float * (capacity * state_bytes // 4))()
         self.raw = api.llama_batch(
             n_tokens=0,
             token=self._tokens,
+            embd=self._states if state_bytes else None,
             pos=self._positions,
             n_seq_id=self._counts,
             seq_id=self._pointers,
@@ -95,8 +102,18 @@ class Batch:
         """Empties the batch."""
         self.count = 0
 
-    def add(self, tokens: list[int], *, position: int, sequence: int, outputs: int) -> int:
+    def add(
+        self,
+        tokens: list[int],
+        *,
+        position: int,
+        sequence: int,
+        outputs: int,
+        states: bytes = b"",
+    ) -> int:
         """Appends consecutive tokens; the last `outputs` of them compute an output.
+
+        `states`: one for each token, where the batch has any.
 
         Returns:
             The index of the last one, by which its output is fetched.
@@ -107,6 +124,9 @@ class Batch:
         self._positions[start:end] = list(range(position, position + length))
         self._sequences[start:end] = [sequence] * length
         self._outputs[start:end] = [0] * (length - outputs) + [1] * outputs
+        if self._state_bytes:
+            first = ctypes.addressof(self._states) + start * self._state_bytes
+            ctypes.memmove(first, states, length * self._state_bytes)
         self.count = end
         return end - 1
 
@@ -137,11 +157,15 @@ class Context:
             parameters.n_outputs_max = min(most, options.sequences + options.draft_tokens)
         else:
             parameters.embeddings, parameters.pooling_type = True, int(options.pooling)
+        if options.is_of_head:
+            parameters.ctx_type = innerstates.CONTEXT_OF_HEAD
         self.options = options
         self.threads = options.threads
         """How many compute a step."""
         self._vocabulary_tokens = model.vocabulary_tokens
         self._width, self._layer_count = model.width, model.layer_count
+        self.head_state_bytes: int = ctypes.sizeof(ctypes.c_float) * model.embedding_length
+        """Of the state that a head takes from a token."""
         self._vectors: list[tuple[ControlVector, float]] = []
         self.handle = api.llama_init_from_model(model.handle, parameters)
         if not self.handle:
@@ -219,6 +243,29 @@ class Context:
     def logits_from(self, address: int, outputs: int) -> Any:
         """The logits of so many outputs from an address on, as a ctypes array."""
         return (ctypes.c_float * (outputs * self._vocabulary_tokens)).from_address(address)
+
+    def keep_states(self) -> None:
+        """Keeps the states of all tokens of a step from now on; a head's context keeps those of its
+        outputs.
+        """
+        innerstates.keep(self.handle, of_outputs_only=self.options.is_of_head)
+
+    def states(self, index: int, count: int) -> bytes:
+        """The states of so many tokens of the last step, from one of its batch on.
+
+        Raises:
+            NativeError: none were kept.
+        """
+        first = innerstates.first_address(self.handle) + index * self.head_state_bytes
+        return ctypes.string_at(first, count * self.head_state_bytes)
+
+    def output_state(self, index: int) -> bytes:
+        """The state of an output of a head's last step.
+
+        Raises:
+            NativeError: there is none.
+        """
+        return ctypes.string_at(innerstates.address(self.handle, index), self.head_state_bytes)
 
     def pooled_embedding(self, sequence: int, length: int) -> bytes:
         """The pooled embedding of a sequence, as `length` native float32.

@@ -101,6 +101,7 @@ def initialize() -> None:
         (context.pooling_type, context.flash_attn_type) == (-1, -1),
         (context.type_k, context.type_v) == (_F16, _F16),
         context.offload_kqv and not context.embeddings and not context.kv_unified,
+        not getattr(model, "load_mtp", False) and not getattr(context, "ctx_type", 0),
         (context.n_samplers, context.ctx_other) == (0, None),
     )
     if not all(known):

@@ -64,6 +64,7 @@ class Model:
         unread_vocabulary: tuple[str, int] | None = None,
         plain_buffers: bool = False,
         cpu_only: bool = False,
+        with_head: bool = False,
         offload: Offload | None = None,
         on_progress: Callable[[float], bool] = lambda _: True,
     ) -> None:
@@ -73,7 +74,8 @@ class Model:
         `vocabulary_only` makes a model that tokenizes and has no sizes; an `unread_vocabulary`,
         the architecture and how many tokens it has, leaves the sizes. `plain_buffers` leaves
         weights as the file has them, neither repacked nor tiled for AMX; `cpu_only` uses no
-        other device, `offload` those that it names and no others.
+        other device, `offload` those that it names and no others. `with_head` loads the layers
+        that guess further tokens, too.
 
         Raises:
             NativeError: it could not be loaded, a device is not there, or `on_progress` said no.
@@ -90,6 +92,8 @@ class Model:
         parameters.vocab_only = vocabulary_only
         if unread_vocabulary is not None and len(unread_vocabulary[0]) <= _MOST_ARCHITECTURE:
             parameters.kv_overrides = _without_vocabulary(*unread_vocabulary)
+        if with_head:
+            parameters.load_mtp = True
         if plain_buffers:
             parameters.use_extra_bufts = False
         named = [] if offload is None or cpu_only else [name for name, _ in offload.layers]

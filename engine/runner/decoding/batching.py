@@ -169,7 +169,7 @@ class Batcher:
         index = self.batch.add(
             tokens, position=start, sequence=sequence.slot.index, outputs=outputs
         )
-        sequence.chunk = len(tokens)
+        sequence.chunk, sequence.batch_index = len(tokens), index + 1 - len(tokens)
         sequence.output_index = index + 1 - outputs if is_last else -1
 
 

@@ -41,8 +41,8 @@ from olmkit.engine.runner.protocol import (
     PromptProgress,
     Reply,
 )
+from olmkit.engine.runner.speculation.drafter import Drafter
 from olmkit.engine.runner.speculation.drafting import Drafting
-from olmkit.engine.runner.speculation.draftmodel import DraftModel
 
 REPEAT_LIMIT_TOKENS: Final = 256
 """The same token so many times in a row ends a completion: no text does that, stuck models do.
@@ -68,13 +68,13 @@ class Generator:
         governor: ThreadGovernor | None = None,
         prompt_cache_bytes: int = 0,
         stored: StoredStates | None = None,
-        draft_model: DraftModel | None = None,
+        drafter: Drafter | None = None,
         adapters: AdapterSets | None = None,
     ) -> None:
         """`governor` None: the number of threads stays what the context was made with.
 
-        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `draft_model`
-        guesses what no text before says.
+        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `drafter` guesses
+        what no text before says.
         """
         self._governor = governor
         self._model = model
@@ -95,7 +95,7 @@ class Generator:
         self._batch_tokens = context.batch_tokens
         self._preparing = Preparations(model)
         self._samplers = SamplerMaker(model)
-        self._drafting = Drafting(spare_outputs=context.spare_outputs, model=draft_model)
+        self._drafting = Drafting(spare_outputs=context.spare_outputs, drafter=drafter)
         self._waiting: deque[Sequence] = deque()
         self._running: list[Sequence] = []
         self.steps = 0
@@ -182,6 +182,7 @@ class Generator:
         self.steps += 1
         if status != 0:
             return replies + self._recover(status)
+        self._drafting.follow(self._context, active)
         self._batch_tokens = self._context.batch_tokens
         is_plain = not prompt_tokens and not any(one.draft for one in active)
         if self._governor and is_plain and not self._runs_alone:

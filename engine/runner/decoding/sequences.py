@@ -66,16 +66,18 @@ class Sequence:
     """How long it did before."""
     chunk: int = 0
     """Tokens of it in the step at hand."""
+    batch_index: int = 0
+    """Where in the batch those begin."""
     output_index: int = -1
     """Where in the batch its next token comes out; -1: not in this step."""
     repeats: int = 0
     """How many times in a row the last token came."""
     lookup: PromptLookup | None = None
-    """What drafts come from, unless from a draft model; None: nothing is drafted."""
+    """What drafts come from, unless from a drafter; None: nothing is drafted."""
     depth: DraftDepth = field(default_factory=DraftDepth)
-    """How far ahead a draft model guesses."""
-    is_model_draft: bool = False
-    """A draft model made the draft at hand."""
+    """How far ahead a drafter guesses."""
+    is_drafters: bool = False
+    """The draft at hand is not from the text."""
     draft: list[int] = field(default_factory=list)
     """Tokens behind its last one in the step at hand that are only guessed."""
     drafted_tokens: int = 0

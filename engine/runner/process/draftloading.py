@@ -1,10 +1,11 @@
-"""The draft model of a model, loaded beside it; or why it is not.
+"""What guesses for a model, loaded beside it: a draft model, or the head in its own file; or why it
+is not.
 
 A model answers without its draft as well, only slower. So whatever is wrong with a draft becomes a
 note of the loaded model, not the failure of its load.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from olmkit.engine.framing import path_of
@@ -15,11 +16,15 @@ from olmkit.engine.runner.bindings import (
     Model,
     NativeError,
     Offload,
+    can_compute_heads,
     memory_by_device,
     take_errors,
 )
+from olmkit.engine.runner.loadoptions import HEAD_BATCH_TOKENS
 from olmkit.engine.runner.process.reasons import context_failure, model_failure
 from olmkit.engine.runner.protocol import Load, LoadOperation
+from olmkit.engine.runner.speculation.drafter import Drafter
+from olmkit.engine.runner.speculation.drafthead import DraftHead
 from olmkit.engine.runner.speculation.draftmodel import DraftModel, vocabulary_problem
 
 _ALL_LAYERS: Final = 1 << 10
@@ -29,20 +34,27 @@ _ALL_LAYERS: Final = 1 << 10
 class LoadedDraft:
     """What became of a draft; all empty where the model has none."""
 
-    model: DraftModel | None = None
+    drafter: Drafter | None = None
     taken: list[DeviceBytes] = field(default_factory=list)
     """What it takes of each device."""
     problem: str = ""
     """Why it is not used."""
 
 
-def load_draft(request: Load, model: Model, options: ContextOptions) -> LoadedDraft:
-    """The draft that the request names for `model`, whose context was made with `options`.
+def wants_head(request: Load) -> bool:
+    """Whether the model is to be loaded with its head."""
+    is_wanted = request.files.has_draft_head and request.files.draft_path is None
+    return is_wanted and not request.options.embedding and can_compute_heads()
 
-    It lies whole where the last layers of the model lie.
+
+def load_draft(request: Load, model: Model, target: Context) -> LoadedDraft:
+    """What the request names to guess for `model`, which runs in the context `target`.
+
+    A draft model lies whole where the last layers of the model lie.
     """
+    options = replace(target.options, draft_tokens=0, streams=None)
     if request.files.draft_path is None:
-        return LoadedDraft()
+        return _head(request, model, target, options)
     if model.has_recurrent_state:
         return _unused("the model's own state cannot go back behind a wrong guess")
     layout = request.layout
@@ -71,7 +83,33 @@ def load_draft(request: Load, model: Model, options: ContextOptions) -> LoadedDr
     except NativeError:
         draft.close()
         return _unused(str(context_failure(take_errors())))
-    return LoadedDraft(model=DraftModel(draft, context), taken=memory_by_device(draft, context))
+    return LoadedDraft(drafter=DraftModel(draft, context), taken=memory_by_device(draft, context))
+
+
+def _head(request: Load, model: Model, target: Context, options: ContextOptions) -> LoadedDraft:
+    """The head of the model's own file: its weights were loaded with the model's."""
+    if not request.files.has_draft_head:
+        return LoadedDraft()
+    if not wants_head(request):
+        return _unused("this llama.cpp cannot compute it", what="the model's own draft head")
+    batch_tokens = max(min(options.batch_tokens, HEAD_BATCH_TOKENS), options.sequences)
+    take_errors()
+    try:
+        context = Context(model, replace(options, batch_tokens=batch_tokens, is_of_head=True))
+    except NativeError:
+        reason = str(context_failure(take_errors()))
+        return _unused(reason, what="the model's own draft head")
+    target.keep_states()
+    context.keep_states()
+    taken = [
+        replace(one, weights_bytes=0, repacked_bytes=0) for one in memory_by_device(model, context)
+    ]
+    # llama.cpp makes room for the states of a whole step, and tells nothing of it.
+    states_bytes = target.batch_tokens * target.head_state_bytes
+    taken.append(
+        DeviceBytes(device="CPU", weights_bytes=0, kv_bytes=0, compute_bytes=states_bytes)
+    )
+    return LoadedDraft(drafter=DraftHead(model, context), taken=taken)
 
 
 def _kind_problem(draft: Model) -> str:
@@ -82,5 +120,5 @@ def _kind_problem(draft: Model) -> str:
     return ""
 
 
-def _unused(problem: str) -> LoadedDraft:
-    return LoadedDraft(problem=f"the draft model is not used: {problem}")
+def _unused(problem: str, *, what: str = "the draft model") -> LoadedDraft:
+    return LoadedDraft(problem=f"{what} is not used: {problem}")

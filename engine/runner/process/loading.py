@@ -7,7 +7,7 @@ them: what it cannot take, it may answer by ending the process.
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from typing import Final
 
@@ -40,7 +40,7 @@ from olmkit.engine.runner.decoding.threads import default_threads
 from olmkit.engine.runner.failures import RequestFailed
 from olmkit.engine.runner.layouts import Layout, SplitMode
 from olmkit.engine.runner.process.adapterloading import load_adapter
-from olmkit.engine.runner.process.draftloading import LoadedDraft, load_draft
+from olmkit.engine.runner.process.draftloading import LoadedDraft, load_draft, wants_head
 from olmkit.engine.runner.process.offloading import (
     connect,
     device_names,
@@ -257,8 +257,8 @@ class _Loading:
 
     def close(self) -> None:
         """Frees all that was made."""
-        if self._draft.model is not None:
-            self._draft.model.close()
+        if self._draft.drafter is not None:
+            self._draft.drafter.close()
         for context in self._contexts:
             context.close()
         if self._model is not None:
@@ -285,6 +285,7 @@ class _Loading:
                 dry_run=self._is_dry,
                 plain_buffers=self._request.mode.plain_buffers,
                 cpu_only=self._is_cpu_only,
+                with_head=wants_head(self._request),
                 offload=offload_of(layout),
                 unread_vocabulary=(unread.architecture, unread.tokens) if unread else None,
                 on_progress=on_progress,
@@ -316,8 +317,7 @@ class _Loading:
             return self._embedding_context(plan, tokens, is_causal=is_causal)
 
         if is_causal and not options.embedding:
-            draft_options = replace(context.options, draft_tokens=0, streams=None)
-            self._draft = draft = load_draft(self._request, model, draft_options)
+            self._draft = draft = load_draft(self._request, model, context)
             # Those of a step spin on their cores for a while after it.
             threads = max(1, 1 + default_threads() - self._threads)
             drawing = None if self._is_dry else fastest_drawing(model, threads=threads)
@@ -338,7 +338,7 @@ class _Loading:
                 governor=governor,
                 prompt_cache_bytes=options.prompt_cache_bytes,
                 stored=None if self._is_dry else stored_states(self._request),
-                draft_model=draft.model,
+                drafter=draft.drafter,
                 adapters=AdapterSets(
                     context,
                     loaded=self._adapters,
