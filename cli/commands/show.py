@@ -37,7 +37,8 @@ def show(
     nothing is printed.
 
     A draft model, from DRAFT in the Modelfile, is shown with whether it can be used: those that
-    read the inner state of the model (EAGLE-3, DFlash) are stored only.
+    read the inner state of the model (EAGLE-3, DFlash) are stored only. So is a head that guesses
+    further tokens (MTP), which some files have among their last layers.
     """
     form = data_form(format=format, json=json)
     if effective and not template:

@@ -97,6 +97,8 @@ def _draft_rows(details: ModelDetails) -> Rows:
             ("quantization", "quantization_level"),
         )
     ]
+    if details.draft.get("is_head"):
+        rows.append(("part of", "the model's own file"))
     use = "guesses ahead" if details.draft.get("used") else "stored, not used for decoding"
     return [*(row for row in rows if row[1]), ("use", use)]
 

@@ -238,7 +238,8 @@ class ModelDetails(NamedTuple):
     has_info: bool
     projector_info: Mapping[str, Any]
     draft: Mapping[str, Any]
-    """Of the draft model: `family`, `parameter_size`, `quantization_level`, `used`."""
+    """Of the draft model: `family`, `parameter_size`, `quantization_level`, `used`; `is_head` where
+    it is a head in the model's own file."""
     tensors: tuple[tuple[str, str, tuple[int, ...]], ...]
     """Name, type and shape."""
 

@@ -206,9 +206,7 @@ async def peeked(
             name=name,
             digest=found.digest,
             model_key=hashlib.sha256(found.digest.encode()).hexdigest(),
-            files=ModelFiles(
-                weights_path=wire_path(path), has_draft_head=has_usable_head(header)
-            ),
+            files=ModelFiles(weights_path=wire_path(path), has_draft_head=has_usable_head(header)),
             gguf=header,
             size_bytes=found.size_bytes + found.other_bytes,
             why=found.why,

@@ -191,9 +191,7 @@ def spec_of_file(store: Store, digest: Digest) -> ModelSpec:
         model_key=name,
         size_bytes=header.size_bytes,
         modified_at=None,
-        files=ModelFiles(
-            weights_path=wire_path(path), has_draft_head=has_usable_head(header)
-        ),
+        files=ModelFiles(weights_path=wire_path(path), has_draft_head=has_usable_head(header)),
         config=ModelConfig(model_format="gguf"),
         gguf=header,
         special_tokens=special_tokens(header),

@@ -13,6 +13,7 @@ from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Details
 from olmkit.engine.chat.templates.choice import Choice, TemplateKind
 from olmkit.engine.framing import path_of
+from olmkit.engine.gguf.draftheads import head_tensors
 from olmkit.engine.gguf.header import GgufArray, GgufHeader, read_header
 from olmkit.engine.models.configblob import human_count
 from olmkit.engine.models.options import OptionValue, coerce
@@ -75,8 +76,8 @@ def show_json(
     own: dict[str, Any] = {"template": {"kind": choice.kind, "reason": choice.reason}}
     if question.template_notes:
         own["template"]["notes"] = list(question.template_notes)
-    if spec.drafts:
-        own["draft"] = _draft(spec)
+    if draft := _draft(spec):
+        own["draft"] = draft
     members["olm"] = own
     members |= {"details": details, "capabilities": list(capabilities)}
     if spec.modified_at is not None:
@@ -94,13 +95,25 @@ def show_json(
 
 
 def _draft(spec: ModelSpec) -> dict[str, Any]:
-    """The draft model that counts, the last one, in the words of `details`."""
-    header = read_header(spec.drafts[-1], name=f"draft of {spec.name}")
+    """What guesses for the model, in the words of `details`: the last of its draft models, else the
+    head in its own file; empty where it has neither."""
+    if spec.drafts:
+        header = read_header(spec.drafts[-1], name=f"draft of {spec.name}")
+        return {
+            "family": header.architecture,
+            "parameter_size": human_count(header.parameter_count),
+            "quantization_level": header.quantization,
+            "used": spec.draft is not None,
+        }
+    tensors = head_tensors(spec.gguf)
+    if not tensors:
+        return {}
     return {
-        "family": header.architecture,
-        "parameter_size": human_count(header.parameter_count),
-        "quantization_level": header.quantization,
-        "used": spec.draft is not None,
+        "family": spec.gguf.architecture,
+        "parameter_size": human_count(sum(tensor.elements for tensor in tensors)),
+        "quantization_level": max(tensors, key=lambda tensor: tensor.size_bytes).type_name,
+        "is_head": True,
+        "used": spec.files.has_draft_head,
     }
 
 

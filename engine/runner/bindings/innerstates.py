@@ -1,8 +1,8 @@
 """The states of a model from which heads in its own file guess further tokens (MTP, "NextN").
 
-The functions are C++ of llama.cpp, outside of its C API: they are called by the names that compilers
-on Linux and macOS give them. Where the library lacks one, or the fields of the API that go with
-them, there are no such guesses.
+The functions are C++ of llama.cpp, outside of its C API: they are called by the names that
+compilers on Linux and macOS give them. Where the library lacks one, or a field of the API that goes
+with them, there are no such guesses.
 
 Source: llama.cpp, src/llama-ext.h.
 """
@@ -24,9 +24,7 @@ def are_available() -> bool:
     is_described = hasattr(api.llama_model_params, "load_mtp") and hasattr(
         api.llama_context_params, "ctx_type"
     )
-    return is_described and all(
-        hasattr(api._lib, name) for name in (_SETTER, _GETTER, _ROW_GETTER)
-    )
+    return is_described and all(hasattr(api._lib, name) for name in (_SETTER, _GETTER, _ROW_GETTER))
 
 
 def keep(context: Any, *, of_outputs_only: bool) -> None:

@@ -106,9 +106,7 @@ def _head(request: Load, model: Model, target: Context, options: ContextOptions)
     ]
     # llama.cpp makes room for the states of a whole step, and tells nothing of it.
     states_bytes = target.batch_tokens * target.head_state_bytes
-    taken.append(
-        DeviceBytes(device="CPU", weights_bytes=0, kv_bytes=0, compute_bytes=states_bytes)
-    )
+    taken.append(DeviceBytes(device="CPU", weights_bytes=0, kv_bytes=0, compute_bytes=states_bytes))
     return LoadedDraft(drafter=DraftHead(model, context), taken=taken)
 
 

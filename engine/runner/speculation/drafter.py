@@ -19,7 +19,7 @@ LEAST_PROBABILITY: Final = 0.4
 """A guess that the drafter itself believes less in ends a draft."""
 
 TextKey = tuple[int, int]
-"""A request, and how many tokens of its text were forgotten: with the same key, a text only grew."""
+"""A request, and how many tokens of its text were forgotten: with the same, a text only grew."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,15 +69,16 @@ class Drafter(abc.ABC):
             self._context.use_threads(threads)
             self._threads = threads
 
+    @abc.abstractmethod
     def follow(self, target: Context, computed: Mapping[int, Computed]) -> None:
         """Takes in, by slot, what the model has just computed in its context."""
 
+    @abc.abstractmethod
     def read_ahead(self, lengths: Mapping[int, int]) -> bool:
         """Computes what has gathered where it is much; whether there was any.
 
         `lengths`: how many tokens of each slot were right, guesses that were not left out.
         """
-        return False
 
     def has_room(self, wanted: Mapping[int, Wanted]) -> bool:
         """Whether these texts and guesses fit the context, each and together."""
@@ -104,7 +105,6 @@ class Drafter(abc.ABC):
                     indexes[slot] = self._add_guess(slot, token, before[slot])
             if indexes and not self._decode():
                 break
-        self._end(drafts)
         return drafts, not is_reading
 
     @abc.abstractmethod
@@ -115,9 +115,6 @@ class Drafter(abc.ABC):
     @abc.abstractmethod
     def _add_guess(self, slot: int, token: int, index: int) -> int:
         """Puts a guess, which the output at `index` made, into the batch; returns its own index."""
-
-    def _end(self, drafts: Mapping[int, list[int]]) -> None:
-        """The drafts have been made."""
 
     @abc.abstractmethod
     def _forget_all(self) -> None:

@@ -95,12 +95,14 @@ class DraftHead(Drafter):
         """Guesses that the cache has behind a text, by slot."""
 
     def follow(self, target: Context, computed: Mapping[int, Computed]) -> None:
+        """Takes in the tokens, and the states that the model's context has of them."""
         for slot, one in computed.items():
             text = self._text_before(slot, one)
             text.tokens += one.tokens
             text.states += target.states(one.index, len(one.tokens))
 
     def read_ahead(self, lengths: Mapping[int, int]) -> bool:
+        """Reads where many states wait."""
         for slot, length in lengths.items():
             self._cut(slot, length)
         slots = [slot for slot in lengths if self._waiting(slot) >= _MOST_GATHERED]
@@ -111,6 +113,14 @@ class DraftHead(Drafter):
 
     def _waiting(self, slot: int) -> int:
         return self._texts[slot].waiting if slot in self._texts else 0
+
+    def draft(self, wanted: Mapping[int, Wanted]) -> tuple[dict[int, list[int]], bool]:
+        """As of a draft model. What was guessed is forgotten: it was computed with the head's own
+        states, and comes with those of the model if it is right."""
+        drafts = super().draft(wanted)
+        for slot in self._ahead:
+            self._context.truncate(slot, self._texts[slot].read)
+        return drafts
 
     def _begin(self, wanted: Mapping[int, Wanted]) -> tuple[dict[int, int], bool]:
         self._ahead = {}
@@ -152,11 +162,6 @@ class DraftHead(Drafter):
             states=self._context.output_state(index),
         )
 
-    def _end(self, drafts: Mapping[int, list[int]]) -> None:
-        for slot in self._ahead:
-            if slot in self._texts:
-                self._context.truncate(slot, self._texts[slot].read)
-
     def _read(self, slots: Collection[int]) -> bool:
         """Reads all that waits in these slots; False: that failed."""
         self._batch.clear()
@@ -169,9 +174,7 @@ class DraftHead(Drafter):
                     self._batch.clear()
                 position = text.read
                 tokens, states = text.take(self._batch.capacity - self._batch.count)
-                self._batch.add(
-                    tokens, position=position, sequence=slot, outputs=0, states=states
-                )
+                self._batch.add(tokens, position=position, sequence=slot, outputs=0, states=states)
         return not self._batch.count or self._decode()
 
     def _text_before(self, slot: int, one: Computed) -> _Text:

@@ -1,10 +1,9 @@
 """What is guessed of the answers that are being written, before each step.
 
-From the text itself where it repeats, and else by a draft model or the model's own head, where there
-is one and it pays.
-However tokens were guessed, they are checked alike: the model's own samplers choose behind each of
-them, and the first that they choose otherwise ends the draft. So the answer is what it would have
-been, greedy or drawn.
+From the text itself where it repeats, and else by a draft model or the model's own head, where
+there is one and it pays. However tokens were guessed, they are checked alike: the model's own
+samplers choose behind each of them, and the first that they choose otherwise ends the draft. So the
+answer is what it would have been, greedy or drawn.
 """
 
 from typing import Final

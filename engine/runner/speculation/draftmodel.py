@@ -8,7 +8,7 @@ from typing import Final
 
 from olmkit.engine.runner.bindings import Batch, Context, Model
 from olmkit.engine.runner.promptcache.parked import common_prefix
-from olmkit.engine.runner.speculation.drafter import Drafter, Wanted
+from olmkit.engine.runner.speculation.drafter import Computed, Drafter, Wanted
 
 _MOST_VOCABULARY_DIFFERENCE: Final = 128
 """Tokens that one vocabulary may have more than the other, padding or added ones at the end.
@@ -46,6 +46,13 @@ class DraftModel(Drafter):
         """Frees the context and the weights."""
         super().close()
         self._model.close()
+
+    def follow(self, target: Context, computed: Mapping[int, Computed]) -> None:
+        """It reads the texts by itself."""
+
+    def read_ahead(self, lengths: Mapping[int, int]) -> bool:
+        """A text is read when there is to be a draft."""
+        return False
 
     def _begin(self, wanted: Mapping[int, Wanted]) -> tuple[dict[int, int], bool]:
         """A text that the draft model has not read yet is read first, a batch at a time: there are

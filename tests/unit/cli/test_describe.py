@@ -115,4 +115,6 @@ def test_a_draft_is_told_with_what_becomes_of_it() -> None:
     ) in shown
     used = describe(details(olm={"draft": draft | {"used": True}}))
     assert "    use             guesses ahead\n" in used
+    head = describe(details(olm={"draft": draft | {"is_head": True, "used": True}}))
+    assert "    part of         the model's own file\n    use             guesses ahead\n" in head
     assert "Draft" not in describe(details())

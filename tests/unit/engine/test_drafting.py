@@ -40,7 +40,7 @@ def test_nothing_is_guessed_behind_a_prefix_that_another_request_still_computes(
     follower = answering(1, held=0)
     follower.leader, follower.common_tokens = leader, len(REPEATING) - 1
     assert follower.missing_tokens == 1
-    Drafting(spare_outputs=64, model=None).guess(
+    Drafting(spare_outputs=64, drafter=None).guess(
         [leader, follower], room_tokens=1_000, threads=None
     )
     assert leader.draft == TEXT[50 : 50 + FIRST_DEPTH]
