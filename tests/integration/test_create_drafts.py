@@ -24,7 +24,7 @@ from support.gguffile import GgufFile, string
 from support.ggufsplit import split
 from support.models import smollm2
 from support.olm import olm, out
-from support.randommodel import write_llama
+from support.randommodel import write_head, write_llama
 from support.registry import serving
 
 
@@ -219,6 +219,25 @@ def test_a_draft_that_reads_the_model_s_state_is_stored_only(
     assert "    use             stored, not used for decoding\n" in shown
     body = {"model": "guided", "prompt": "Hi", "options": {"num_predict": 2}, "stream": False}
     assert api.post("/api/generate", body).json["eval_count"] in (1, 2)
+
+
+def test_a_head_in_the_model_s_file_guesses_where_there_is_no_draft(
+    api: Api, small: Path, tmp_path: Path
+) -> None:
+    head = write_head(tmp_path / "head.gguf")
+    build(api, tmp_path, "headed", f"FROM {head}\n")
+    shown = out(olm(api.daemon.environ, "show", "headed"))
+    assert "    part of         the model's own file\n    use             guesses ahead\n" in shown
+    body = {"model": "headed", "prompt": "#$%&'()*+,-./0123456789", "raw": True, "stream": False}
+    options = [{"num_predict": 50, "draft_num_predict": most, "temperature": 0} for most in (0, 16)]
+    answers = [api.post("/api/generate", body | {"options": one}).json for one in options]
+    assert [one["response"] for one in answers] == ["".join(map(chr, range(58, 108)))] * 2
+    (running,) = [
+        one for one in api.get("/api/ps").json["models"] if one["model"] == "headed:latest"
+    ]
+    assert not running.get("notes")
+    build(api, tmp_path, "both", f"FROM {head}\nDRAFT {small}\n")
+    assert "is_head" not in api.post("/api/show", {"model": "both"}).json["olm"]["draft"]
 
 
 def test_archives_keep_drafts(api: Api, base: Path, small: Path, tmp_path: Path) -> None:

@@ -16,13 +16,17 @@ from olmkit.engine.runner.protocol import (
     Completed,
     Constraint,
     ConstraintKind,
+    Load,
+    Loaded,
     LoadOperation,
     LoadOptions,
+    ModelFiles,
     Piece,
     Sampling,
+    UnreadVocabulary,
 )
 from support.models import smollm2
-from support.randommodel import write_head, write_llama
+from support.randommodel import VOCABULARY, write_head, write_llama
 from support.runner import RunnerClient
 
 AGREEING, TORN, OPPOSED = 0.0, 0.12, 1.0
@@ -151,9 +155,14 @@ def test_a_context_that_shifts_is_drafted_on(client: RunnerClient) -> None:
 
 
 def test_a_head_takes_memory_that_a_dry_run_tells(models: dict[float, Path]) -> None:
-    def taken(operation: LoadOperation, *, head: bool) -> tuple[int, int, int]:
+    def taken(
+        operation: LoadOperation, *, head: bool, unread: UnreadVocabulary | None = None
+    ) -> tuple[int, int, int]:
+        files = ModelFiles(weights_path=str(models[TORN]), has_draft_head=head)
+        options = LoadOptions(context_tokens=512, use_mmap=False, threads=1)
         with RunnerClient() as client:
-            loaded = client.load(models[TORN], head=head, operation=operation, use_mmap=False)
+            request = Load(id=1, operation=operation, files=files, options=options, unread=unread)
+            loaded = client.call(request, Loaded)
         return (
             sum(one.weights_bytes for one in loaded.buffers),
             sum(one.kv_bytes for one in loaded.buffers),
@@ -164,6 +173,8 @@ def test_a_head_takes_memory_that_a_dry_run_tells(models: dict[float, Path]) -> 
     both = taken(LoadOperation.COMMIT, head=True)
     assert all(more > less for more, less in zip(both, alone, strict=True))
     assert taken(LoadOperation.FIT, head=True) == both
+    unread = UnreadVocabulary(architecture="glm4moe", tokens=VOCABULARY)
+    assert taken(LoadOperation.FIT, head=True, unread=unread) == both
     planned = plan_memory(read_header(models[TORN], name="torn"), LoadOptions(context_tokens=512))
     assert planned.kv_bytes == both[1]
     assert planned.weights_bytes == pytest.approx(both[0], rel=0.001)
