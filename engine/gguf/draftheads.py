@@ -2,7 +2,7 @@
 
 Which of them llama.cpp can compute depends on the architecture. It ends the process where a part is
 missing that it counts on, so a file is held against that before. A model whose state cannot go back
-behind a wrong guess (Qwen3-Next, Qwen 3.5, Nemotron-H, Ling 2.5) gets nothing from its head.
+behind a wrong guess (Qwen3-Next, Qwen 3.5, Nemotron-H) gets nothing from its head.
 
 Source: llama.cpp, src/models/*.cpp, graph_mtp.
 """

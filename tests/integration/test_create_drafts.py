@@ -22,9 +22,10 @@ from support.checkpoints import write_checkpoint
 from support.daemon import running_daemon
 from support.gguffile import GgufFile, string
 from support.ggufsplit import split
+from support.headmodels import write_head
 from support.models import smollm2
 from support.olm import olm, out
-from support.randommodel import write_head, write_llama
+from support.randommodel import write_llama
 from support.registry import serving
 
 

@@ -5,6 +5,7 @@ Of one made model the head always agrees with the model, of another now and then
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ from olmkit.engine.runner.protocol import (
     Sampling,
     UnreadVocabulary,
 )
+from support.headmodels import SHAPES, write_head
 from support.models import smollm2
-from support.randommodel import VOCABULARY, write_head, write_llama
+from support.randommodel import VOCABULARY, write_llama
 from support.runner import RunnerClient
 
 AGREEING, TORN, OPPOSED = 0.0, 0.12, 1.0
@@ -189,6 +191,26 @@ def test_a_draft_model_goes_before_the_head(models: dict[float, Path], tmp_path:
         assert client.complete(LATIN, max_tokens=40, ignore_eos=True).tokens == plain.tokens
 
 
-def test_only_heads_that_can_be_computed_count(models: dict[float, Path]) -> None:
-    assert has_usable_head(read_header(models[TORN], name="torn"))
-    assert not has_usable_head(read_header(smollm2(), name="smollm2"))
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("architecture", SHAPES)
+def test_heads_of_every_kind_that_counts_are_used(
+    architecture: str, heads: int, tmp_path: Path
+) -> None:
+    path = write_head(tmp_path / "model.gguf", architecture=architecture, heads=heads)
+    is_usable = has_usable_head(read_header(path))
+    assert is_usable or heads > 1
+    with RunnerClient() as client:
+        client.load(path, head=is_usable, context_tokens=512)
+        plain = client.complete(LATIN, max_tokens=90, draft_tokens=0, ignore_eos=True)
+        drafted = client.complete(LATIN, max_tokens=90, ignore_eos=True)
+    assert drafted.tokens == plain.tokens
+    assert (drafted.end.accepted_tokens > 0) is is_usable
+
+
+def test_a_head_without_all_of_its_parts_does_not_count(models: dict[float, Path]) -> None:
+    whole = read_header(models[TORN])
+    assert has_usable_head(whole)
+    for part in ("nextn.eh_proj", "ffn_gate_inp"):
+        kept = tuple(one for one in whole.tensors if part not in one.name)
+        assert not has_usable_head(replace(whole, tensors=kept))
+    assert not has_usable_head(read_header(smollm2()))

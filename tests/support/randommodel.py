@@ -13,7 +13,7 @@ VOCABULARY = 259
 """Unknown, BOS, EOS, and one token a byte."""
 
 
-class _Writer:
+class TensorWriter:
     """A GGUF of float32 tensors with normally distributed values, the same each time."""
 
     def __init__(
@@ -97,14 +97,14 @@ def write_llama(path: Path, *, layers: int = 2, width: int = 128, rows: int = VO
 
     `rows`: of the embedding; llama.cpp loads it with as many as there are tokens only.
     """
-    writer = _Writer(path, "llama", layers=layers, width=width, rows=rows)
+    writer = TensorWriter(path, "llama", layers=layers, width=width, rows=rows)
     _add_transformer(writer, layers=layers, width=width)
     return path
 
 
 def write_chat(path: Path, model: Path, *, layers: int = 2, width: int = 64) -> Path:
     """A transformer with the vocabulary, chat template and context length of `model`."""
-    writer = _Writer(path, "llama", layers=layers, width=width, like=model)
+    writer = TensorWriter(path, "llama", layers=layers, width=width, like=model)
     writer.gguf.add_name("Tiny Chat")
     _add_transformer(writer, layers=layers, width=width)
     return path
@@ -115,7 +115,7 @@ def write_window(
 ) -> Path:
     """A transformer of Gemma 3's kind: all layers but each sixth see `window` tokens back only."""
     heads, inner, head_size = 4, 2 * width, width // 4
-    writer = _Writer(path, "gemma3", layers=layers, width=width, context=context)
+    writer = TensorWriter(path, "gemma3", layers=layers, width=width, context=context)
     writer.gguf.add_feed_forward_length(inner)
     writer.gguf.add_head_count(heads)
     writer.gguf.add_head_count_kv(1)
@@ -140,7 +140,7 @@ def write_window(
     return path
 
 
-def _add_transformer(writer: _Writer, *, layers: int, width: int) -> None:
+def _add_transformer(writer: TensorWriter, *, layers: int, width: int) -> None:
     """All layers and the end of the file."""
     heads, inner = 4, 2 * width
     writer.gguf.add_feed_forward_length(inner)
@@ -160,7 +160,7 @@ def _add_transformer(writer: _Writer, *, layers: int, width: int) -> None:
 def write_mixture(path: Path, *, layers: int = 3, width: int = 128, experts: int = 4) -> Path:
     """A mixture of experts, of which each token uses two."""
     heads, inner = 4, 4 * width
-    writer = _Writer(path, "llama", layers=layers, width=width)
+    writer = TensorWriter(path, "llama", layers=layers, width=width)
     writer.gguf.add_feed_forward_length(inner)
     writer.gguf.add_head_count(heads)
     writer.gguf.add_layer_norm_rms_eps(1e-5)
@@ -182,7 +182,7 @@ def write_mixture(path: Path, *, layers: int = 3, width: int = 128, experts: int
 def write_mamba(path: Path, *, layers: int = 2, width: int = 64) -> Path:
     """A recurrent model: its state cannot go back to an earlier token."""
     inner, state, kernel, rank = 2 * width, 8, 4, 4
-    writer = _Writer(path, "mamba", layers=layers, width=width)
+    writer = TensorWriter(path, "mamba", layers=layers, width=width)
     writer.gguf.add_feed_forward_length(0)
     writer.gguf.add_head_count(0)
     writer.gguf.add_ssm_conv_kernel(kernel)
@@ -204,56 +204,3 @@ def write_mamba(path: Path, *, layers: int = 2, width: int = 64) -> Path:
         writer.add(block + "ssm_out.weight", width, inner)
     writer.close()
     return path
-
-
-def write_head(path: Path, *, layers: int = 2, width: int = 128, noise: float = 0.0) -> Path:
-    """A mixture of GLM 4.5's kind with a head that guesses a further token (MTP).
-
-    Each token's likeliest next one is the next byte, for the head and, without `noise`, for the
-    model; what the model's layers add to that disagrees with the head more with more of it.
-    """
-    heads, inner, experts = 4, width, 2
-    writer = _Writer(path, "glm4moe", layers=layers + 1, width=width, follows=True)
-    writer.gguf.add_feed_forward_length(inner)
-    writer.gguf.add_head_count(heads)
-    writer.gguf.add_head_count_kv(1)
-    writer.gguf.add_key_length(width // heads)
-    writer.gguf.add_value_length(width // heads)
-    writer.gguf.add_layer_norm_rms_eps(1e-5)
-    writer.gguf.add_leading_dense_block_count(layers)
-    writer.gguf.add_expert_count(experts)
-    writer.gguf.add_expert_used_count(1)
-    writer.gguf.add_expert_shared_count(1)
-    writer.gguf.add_expert_feed_forward_length(inner)
-    writer.gguf.add_nextn_predict_layers(1)
-    for layer in range(layers + 1):
-        block, is_head = f"blk.{layer}.", layer == layers
-        writer.fill(block + "attn_norm.weight", width)
-        writer.fill(block + "post_attention_norm.weight", width)
-        writer.add(block + "attn_q.weight", width, width)
-        writer.add(block + "attn_k.weight", width // heads, width)
-        writer.add(block + "attn_v.weight", width // heads, width)
-        writer.add(block + "attn_output.weight", width, width, scale=0 if is_head else noise)
-        if is_head:
-            _add_head(writer, block, width=width, inner=inner, experts=experts)
-        else:
-            writer.add(block + "ffn_gate.weight", inner, width)
-            writer.add(block + "ffn_up.weight", inner, width)
-            writer.add(block + "ffn_down.weight", width, inner, scale=noise)
-    writer.close()
-    return path
-
-
-def _add_head(writer: _Writer, block: str, *, width: int, inner: int, experts: int) -> None:
-    writer.add(block + "ffn_gate_inp.weight", experts, width)
-    writer.fill(block + "exp_probs_b.bias", experts, value=0)
-    for name, rows, columns in (("gate", inner, width), ("up", inner, width)):
-        writer.add(f"{block}ffn_{name}_exps.weight", experts, rows, columns)
-        writer.add(f"{block}ffn_{name}_shexp.weight", rows, columns)
-    writer.fill(block + "ffn_down_exps.weight", experts, width, inner, value=0)
-    writer.fill(block + "ffn_down_shexp.weight", width, inner, value=0)
-    # What goes in is the token's vector and the state before it, of which only the first counts.
-    entrance = np.hstack([np.eye(width), np.zeros((width, width))]).astype(np.float32)
-    writer.gguf.add_tensor(block + "nextn.eh_proj.weight", entrance)
-    writer.fill(block + "nextn.enorm.weight", width)
-    writer.fill(block + "nextn.hnorm.weight", width)

@@ -250,14 +250,16 @@ class Context:
         """
         innerstates.keep(self.handle, of_outputs_only=self.options.is_of_head)
 
-    def states(self, index: int, count: int) -> bytes:
-        """The states of so many tokens of the last step, from one of its batch on.
+    def states(self, index: int, count: int) -> memoryview:
+        """The bytes of the states of so many tokens of the last step, from one of its batch on;
+        valid until the next step.
 
         Raises:
             NativeError: none were kept.
         """
         first = innerstates.first_address(self.handle) + index * self.head_state_bytes
-        return ctypes.string_at(first, count * self.head_state_bytes)
+        size_bytes = count * self.head_state_bytes
+        return memoryview((ctypes.c_uint8 * size_bytes).from_address(first)).cast("B")
 
     def output_state(self, index: int) -> bytes:
         """The state of an output of a head's last step.

@@ -57,7 +57,8 @@ class _Text:
     def take_states(self, count: int) -> bytes:
         """The first of the states, which are used up then."""
         size_bytes = count * self._state_bytes
-        states = bytes(self.states[:size_bytes])
+        with memoryview(self.states) as all_of_them:
+            states = bytes(all_of_them[:size_bytes])
         del self.states[:size_bytes]
         return states
 
