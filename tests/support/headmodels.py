@@ -60,8 +60,13 @@ def write_head(
     width: int = _WIDTH,
     heads: int = 1,
     noise: float = 0.0,
+    looks_at_states: bool = False,
 ) -> Path:
-    """A model with `layers` of its own, and `heads` behind them."""
+    """A model with `layers` of its own, and `heads` behind them.
+
+    `looks_at_states`: heads know only the state before a token, and not the token. Their first
+    guess is right for that, each further one is what they said before.
+    """
     shape = SHAPES[architecture]
     writer = TensorWriter(path, architecture, layers=layers + heads, width=width, follows=True)
     _add_numbers(writer, shape, layers=layers, heads=heads, width=width)
@@ -73,8 +78,11 @@ def write_head(
             writer.fill(f"{block}{shape.norm}.weight", width)
         _add_attention(writer, shape, block, width=width, scale=scale)
         if is_head:
-            # The token's vector and the state before it go in, of which only the first counts.
-            entrance = np.hstack([np.eye(width), np.zeros((width, width))])
+            # The token's vector and the state before it go in, of which only one counts.
+            parts = np.eye(width), np.zeros((width, width))
+            entrance = np.hstack(parts[::-1] if looks_at_states else parts)
+            if looks_at_states:
+                writer.add_following(block + "nextn.shared_head_head.weight", 2)
             writer.gguf.add_tensor(block + "nextn.eh_proj.weight", entrance.astype(np.float32))
             writer.fill(block + "nextn.enorm.weight", width)
             writer.fill(block + "nextn.hnorm.weight", width)

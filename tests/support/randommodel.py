@@ -41,13 +41,9 @@ class TensorWriter:
         else:
             self.gguf.add_context_length(context)
             self._add_byte_vocabulary()
-            embedding = self.add("token_embd.weight", rows, width)
+            self._embedding = self.add("token_embd.weight", rows, width)
             if follows:
-                # The token after the last is the first of the bytes.
-                before = np.roll(embedding, 1, axis=0)
-                before[3] = embedding[-1]
-                before /= np.linalg.norm(before, axis=1, keepdims=True)
-                self.gguf.add_tensor("output.weight", before)
+                self.add_following("output.weight", 1)
             else:
                 self.add("output.weight", VOCABULARY, width)
         self.fill("output_norm.weight", width)
@@ -81,6 +77,13 @@ class TensorWriter:
         values = (scale * drawn).astype(np.float32)
         self.gguf.add_tensor(name, values)
         return values
+
+    def add_following(self, name: str, ahead: int) -> None:
+        """An output layer for which each byte is followed by the one so far behind it."""
+        directions = np.roll(self._embedding, ahead, axis=0)
+        directions[3 : 3 + ahead] = self._embedding[-ahead:]
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        self.gguf.add_tensor(name, directions)
 
     def fill(self, name: str, *shape: int, value: float = 1) -> None:
         self.gguf.add_tensor(name, np.full(shape, value, np.float32))
