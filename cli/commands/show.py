@@ -37,8 +37,8 @@ def show(
     nothing is printed.
 
     A draft model, from DRAFT in the Modelfile, is shown with whether it can be used: those that
-    read the inner state of the model (EAGLE-3, DFlash) are stored only. So is a head that guesses
-    further tokens (MTP), which some files have among their last layers.
+    read the inner state of the model (EAGLE-3, DFlash) are stored only. A head in the
+    model's own file that guesses further tokens (MTP) is shown in the same way.
     """
     form = data_form(format=format, json=json)
     if effective and not template:
