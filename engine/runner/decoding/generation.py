@@ -73,8 +73,8 @@ class Generator:
     ) -> None:
         """`governor` None: the number of threads stays what the context was made with.
 
-        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `drafter` guesses
-        what no text before says.
+        `prompt_cache_bytes`, `stored`: memory and disk for what idle prompts hold. `drafter`
+        guesses what no text before says.
         """
         self._governor = governor
         self._model = model
