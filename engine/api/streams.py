@@ -97,22 +97,34 @@ async def in_own_thread(function: Callable[..., T], *arguments: Any) -> T:
 async def until_disconnect(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
     """The result of `work`, which is cancelled when the client goes away first.
 
-    The request's body must have been read.
+    The request's body must have been read. The work is done by the task that asks for it, which
+    another one watches: each task between a request and its answer is a turn of the event loop.
 
     Raises:
         Cancelled: the client went away.
     """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(disconnect(receive))
+    task = asyncio.current_task()
+    assert task is not None
+    cancelled_before, has_left = task.cancelling(), False
+
+    def leave(_: object) -> None:
+        nonlocal has_left
+        has_left = True
+        task.cancel()
+
+    watching = asyncio.create_task(disconnect(receive))
+    watching.add_done_callback(leave)
     try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if working.done():
-            return working.result()
-        raise Cancelled("request canceled")
+        return await work
+    except asyncio.CancelledError:
+        if has_left and task.cancelling() == cancelled_before + 1:
+            raise Cancelled("request canceled") from None
+        raise  # the daemon ends
     finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
+        watching.remove_done_callback(leave)
+        watching.cancel()
+        if has_left:
+            task.uncancel()
 
 
 async def disconnect(receive: Receive) -> None:

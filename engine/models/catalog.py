@@ -1,8 +1,9 @@
 """The models that this daemon has, by any spelling of their names, IDs and digests, concrete.
 
 Reading a model takes some ten milliseconds (a vocabulary is long), so what was read is kept by
-manifest digest: bytes that have the same digest say the same. Used from the event loop; file work
-runs in threads.
+manifest digest: bytes that have the same digest say the same. A name that was found is found again
+without reading, as long as the model's files look the same. Used from the event loop; file work
+runs in threads, but for these looks, which take less than to wake one.
 """
 
 import asyncio
@@ -19,11 +20,12 @@ from olmkit.engine.errors import EngineError, InvalidRequest
 from olmkit.engine.framing import path_of
 from olmkit.engine.models.capabilities import TemplateFacts, capabilities, in_order
 from olmkit.engine.models.configblob import config_of
+from olmkit.engine.models.filemarks import FileMarks
 from olmkit.engine.models.sharedcalls import SharedCalls
 from olmkit.engine.models.spec import ModelSpec, spec_of, spec_of_file
 from olmkit.modelfile.diagnostics import nearest
 from olmkit.registry import shortnames
-from olmkit.registry.errors import InvalidReference, ModelNotFound, RegistryError
+from olmkit.registry.errors import InvalidReference, ModelNotFound, RegistryError, StoreError
 from olmkit.registry.oci.digest import Digest
 from olmkit.registry.oci.modelconfig import ModelConfig
 from olmkit.registry.oci.reference import Reference
@@ -53,6 +55,19 @@ class Summary:
     embedding_length: int | None
 
 
+_Asked = tuple[str, Caller]
+"""A name, and who asks: a caller may not see all models."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Found:
+    """What a name stands for."""
+
+    spec: ModelSpec
+    marks: FileMarks | None = None
+    """It stands for that as long as these look the same; None: that must be looked up again."""
+
+
 class Catalog:
     """Finds models by name and remembers what it read of them."""
 
@@ -66,10 +81,11 @@ class Catalog:
         self._specs: dict[str, ModelSpec] = {}
         self._summaries: dict[str, Summary] = {}
         self._facts: dict[str, TemplateFacts] = {}
-        self._lookups = SharedCalls[tuple[str, Caller], ModelSpec](
-            lambda asked: asyncio.to_thread(self._spec, asked[0])
+        self._found: dict[_Asked, _Found] = {}
+        """What was found by names, the latest last."""
+        self._lookups = SharedCalls[_Asked, _Found](
+            lambda asked: asyncio.to_thread(self._look_up, asked[0])
         )
-        """By name and caller, who may not see all models."""
 
     def resolve(self, text: str) -> Reference:
         """The reference that a name stands for: a stored model's, else a short name's.
@@ -155,12 +171,39 @@ class Catalog:
             InvalidRequest: the ID is that of several models.
             ModelUnloadable, StoreError, InvalidManifest: it has, but cannot read it.
         """
-        return await self._lookups.result((text, current()))
+        asked = (text, current())
+        found = self._found.pop(asked, None)
+        if found is None or found.marks is None or not found.marks.are_current():
+            found = await self._lookups.result(asked)
+        if found.marks is not None:
+            self._found[asked] = found
+            while len(self._found) > MAX_SPECS:
+                self._found.pop(next(iter(self._found)))
+        return found.spec
 
-    def _spec(self, text: str) -> ModelSpec:
+    def _look_up(self, text: str) -> "_Found":
         if _FILE_NAME.fullmatch(text) and self._store.blobs.has(digest := Digest(text)):
-            return self._spec_of_file(digest)
-        return self.spec_of(self.load(text))
+            return _Found(spec=self._spec_of_file(digest))
+        # Before it is read: what is written meanwhile must not count as seen.
+        manifest = self._marks_of_name(text)
+        stored = self.load(text)
+        spec = self.spec_of(stored)
+        blobs = FileMarks.of(self._store.blobs.path(one.digest) for one in stored.manifest.blobs)
+        if manifest is None or blobs is None:
+            return _Found(spec=spec)
+        return _Found(spec=spec, marks=FileMarks(manifest.looks + blobs.looks))
+
+    def _marks_of_name(self, text: str) -> FileMarks | None:
+        """The look of the file that decides alone what a name means, as its spelling wins over all
+        others; None: there is no such file, so that files which appear decide too.
+        """
+        try:
+            name = Reference.parse(text.strip())
+            if name.digest is not None:  # another tag may have it
+                return None
+            return FileMarks.of([self._store.manifest_path(name)])
+        except (InvalidReference, StoreError):
+            return None
 
     def _spec_of_file(self, digest: Digest) -> ModelSpec:
         require_access_to_all()

@@ -121,6 +121,15 @@ class Store:
                 return candidate
         return None
 
+    def manifest_path(self, reference: Reference) -> Path:
+        """Where the manifest of a name lies that is spelled just so; it need not be there.
+
+        Raises:
+            InvalidReference: no file can have that name.
+            StoreError: a link is in the way.
+        """
+        return self.names.path(nametree.parts_of(reference))
+
     def load(self, reference: Reference) -> StoredModel:
         """The model of this name.
 

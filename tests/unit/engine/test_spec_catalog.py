@@ -164,6 +164,41 @@ def test_a_remembered_model_whose_weights_went_is_noticed(shelf: Shelf) -> None:
         wait(shelf.catalog.spec("a"))
 
 
+def test_a_name_is_found_again_without_reading(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shelf.put("m", system=b"first")
+    found = wait(shelf.catalog.spec("m"))
+    with monkeypatch.context() as patch:
+        patch.delattr(Store, "load")
+        assert wait(shelf.catalog.spec("m")) is found
+    shelf.put("m", system=b"second")
+    assert wait(shelf.catalog.spec("m")).system == "second"
+    shelf.store.remove(Reference.parse("m"))
+    with pytest.raises(ModelNotFound):
+        wait(shelf.catalog.spec("m"))
+
+
+def test_a_name_that_was_found_under_another_spelling_gives_way_to_its_own(shelf: Shelf) -> None:
+    shelf.put("Llama", system=b"other")
+    assert wait(shelf.catalog.spec("llama")).system == "other"
+    shelf.put("Phi", system=b"long")
+    (shelf.folder / "shortnames.toml").write_text('[shortnames]\nmine = "Phi"\n')
+    assert wait(shelf.catalog.spec("mine")).system == "long"
+    (shelf.folder / "shortnames.toml").write_text('[shortnames]\nmine = "Llama"\n')
+    assert wait(shelf.catalog.spec("mine")).system == "other"
+    shelf.put("mine", system=b"own")
+    assert wait(shelf.catalog.spec("mine")).system == "own"
+
+
+def test_a_found_model_that_lost_a_part_says_so(shelf: Shelf) -> None:
+    shelf.put("m", system=b"gone")
+    wait(shelf.catalog.spec("m"))
+    shelf.store.blobs.path(Digest.of(b"gone")).unlink()
+    with pytest.raises(StoreError, match="missing"):
+        wait(shelf.catalog.spec("m"))
+
+
 def test_models_that_olm_cannot_run_say_why(shelf: Shelf) -> None:
     shelf.put("stub", config=ModelConfig(remote_host="ollama.com", remote_model="x"))
     with pytest.raises(ModelUnloadable, match="runs on another server"):
