@@ -13,10 +13,14 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from anchors import OLM, Server, demo_home, elapsed_s, olm_daemon
+from anchors import OLM, Server, demo_home, elapsed_s, olm_daemon, weights
 from report import Row, median
+
+if TYPE_CHECKING:
+    from support.runner import RunnerClient
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
@@ -56,28 +60,51 @@ def _cpu_s(server: Server) -> float:
     return float(times.user + times.system)
 
 
-def first_token_ms(server: Server) -> float:
-    """From the request to the first bytes of its answer, less the prompt's computation.
+def first_token_ms(server: Server, home: Path) -> float:
+    """What the daemon adds to the wait for a first token.
 
-    The connection stays open, as those of clients' libraries do.
+    From the request to the first bytes of its answer, over a connection that stays open as those of
+    clients' libraries do, less what a runner takes that gets the same prompt without a daemon.
     """
+    from support.runner import RunnerClient
+
     options = {"num_predict": 2, "temperature": 0}
-    body = json.dumps({"model": "demo", "prompt": "Say one word.", "options": options}).encode()
+    asked: dict[str, Any] = {"model": "demo", "prompt": "Say one word.", "options": options}
+    rendered = json.loads(server.post("/api/generate", asked | {"_debug_render_only": True}))
+    prompt = rendered["_debug_info"]["rendered_template"]
+    body = json.dumps(asked).encode()
     head = f"POST /api/generate HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-    request, added = head.encode() + body, []
-    with socket.create_connection(_address(server)) as peer:
+    whole, alone = [], []
+    with socket.create_connection(_address(server)) as peer, RunnerClient() as runner:
+        runner.load(weights(home), context_tokens=4096, threads=0)
         for _ in range(FIRST_TOKENS):
-            begun_ns = time.perf_counter_ns()
-            peer.sendall(request)
-            reply = b""
-            while b'"response"' not in reply:
-                reply += peer.recv(1 << 16)
-            elapsed_ns = time.perf_counter_ns() - begun_ns
-            while not reply.endswith(b"\r\n0\r\n\r\n"):
-                reply += peer.recv(1 << 16)
-            final = json.loads(reply.splitlines()[-4])
-            added.append((elapsed_ns - final["prompt_eval_duration"]) / 1e6)
-    return median(added[5:])
+            whole.append(_over_http_ms(peer, head.encode() + body))
+            alone.append(_alone_ms(runner, prompt))
+    return median(whole[5:]) - median(alone[5:])
+
+
+def _over_http_ms(peer: socket.socket, request: bytes) -> float:
+    """The wait for the first token, less the prompt's computation."""
+    begun_ns = time.perf_counter_ns()
+    peer.sendall(request)
+    reply = b""
+    while b'"response"' not in reply:
+        reply += peer.recv(1 << 16)
+    elapsed_ns = time.perf_counter_ns() - begun_ns
+    while not reply.endswith(b"\r\n0\r\n\r\n"):
+        reply += peer.recv(1 << 16)
+    last = json.loads(reply.splitlines()[-4])
+    return float(elapsed_ns - last["prompt_eval_duration"]) / 1e6
+
+
+def _alone_ms(runner: "RunnerClient", prompt: str) -> float:
+    """The same of a runner without a daemon."""
+    begun_ns = time.perf_counter_ns()
+    request = runner.start(prompt, max_tokens=2)
+    runner.next_reply()
+    elapsed_ns = time.perf_counter_ns() - begun_ns
+    *_, end = runner.replies(request)[request]
+    return float(elapsed_ns - end.prompt_ns) / 1e6
 
 
 def token_us(server: Server, path: str) -> float:
@@ -182,7 +209,7 @@ def rows() -> list[Row]:
 
     with olm_daemon(home) as server:
         server.post("/api/generate", {"model": "demo"})
-        bounded("daemon: first token", first_token_ms(server), 1.5, "ms")
+        bounded("daemon: first token", first_token_ms(server, home), 1.5, "ms")
         for path in STREAMS:
             bounded(f"daemon: a token of {path}", token_us(server, path), 60, "µs")
         bounded("GET /api/tags", short_requests(server), 1000, "/s", at_most=False)

@@ -60,6 +60,8 @@ class PatientSpinner(Spinner):
         """Notes what is waited for, and how far it is."""
         what = _WAITS.get(wait.phase)
         self.text = f"{what} {int(100 * wait.fraction)}%" if what else ""
+        if wait.position is not None:
+            self.text = f"number {wait.position} in the queue"
 
     def line(self, columns: int, now_s: float) -> str:
         """The line as it is now."""

@@ -366,9 +366,11 @@ class Wait(NamedTuple):
     """What an answer that has not begun waits for."""
 
     phase: str
-    """`load` or `prompt`."""
+    """`queue`, `load` or `prompt`."""
     fraction: float
     """How far that is, 0 to 1."""
+    position: int | None = None
+    """The place in the queue, from 1 on."""
 
 
 class Chunk(NamedTuple):
@@ -405,7 +407,7 @@ def _wait(progress: Object) -> Wait | None:
     phase, fraction = _text(progress, "phase"), progress.get("fraction")
     if not phase or isinstance(fraction, bool) or not isinstance(fraction, int | float):
         return None
-    return Wait(phase, min(max(float(fraction), 0.0), 1.0))
+    return Wait(phase, min(max(float(fraction), 0.0), 1.0), _get(progress, "position", int))
 
 
 def _dropped(own: Object) -> Dropped:

@@ -6,6 +6,7 @@ What templates give away: docs/prompts.md. The names: https://github.com/ollama/
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from olmkit.engine.models.spec import ModelSpec
@@ -37,6 +38,7 @@ THINKING_PARSERS: Final = frozenset(
         *("lfm2-thinking", "laguna", "poolside-v1", "cohere", "glimmer"),
     )
 )
+_KNOWN_TEMPLATES: Final = 16
 _SPLITS_AT_THINK_END: Final = re.compile(r"""split\(\s*['"]</think>['"]\s*\)""")
 
 
@@ -56,6 +58,7 @@ class TemplateFacts:
         return self.tools + self.insert + self.thinking
 
 
+@lru_cache(maxsize=_KNOWN_TEMPLATES)
 def jinja_facts(template: str) -> TemplateFacts:
     """What a Jinja template's text gives away, without running it."""
     tools = "tools" in template or "tool_call" in template

@@ -36,6 +36,16 @@ class Turns:
             self._latest.pop(caller, None)
 
 
+def first(waiting: Iterable[Waiter]) -> Waiter:
+    """The request that is served next."""
+    return min(waiting, key=lambda waiter: waiter.order)
+
+
+def place(waiting: Iterable[Waiter], one: Waiter) -> int:
+    """The place of one of them: 1 for who is served next."""
+    return 1 + sum(waiter.order < one.order for waiter in waiting)
+
+
 def greediest(waiting: Iterable[Waiter], newcomer: str) -> Waiter | None:
     """The last request of who has most of them waiting; None: not even two more than `newcomer`.
 

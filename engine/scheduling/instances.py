@@ -2,7 +2,7 @@
 
 import enum
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NewType
 
@@ -157,3 +157,13 @@ class Shortage:
     """Under way when the memory was counted."""
     leaving: set[InstanceId] = field(default_factory=set)
     """Those whose end is awaited; empty until there are some to await."""
+
+
+def still_missing(missing: Mapping[str, int] | None, leaving: Iterable[Instance]) -> dict[str, int]:
+    """What is still missing, by device, when all of `leaving` have gone."""
+    found = {}
+    for device, size_bytes in (missing or {}).items():
+        rest = size_bytes - sum(instance.taken.get(device, 0) for instance in leaving)
+        if rest > 0:
+            found[device] = rest
+    return found

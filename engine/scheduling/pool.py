@@ -99,6 +99,8 @@ class Pool:
         self._events = events or EventLog()
         self._loop = asyncio.get_running_loop()
         self._requests: dict[TicketId, LeaseRequest] = {}
+        self._curious: set[TicketId] = set()
+        """Of those, the ones that want to hear how far they are."""
         self._tenants: dict[InstanceId, Tenant] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -138,6 +140,8 @@ class Pool:
         request = self._requests[ticket] = LeaseRequest(spec=spec)
         if (record := current_record()) is not None:
             record.model, request.progress = spec.name, record.progress
+        if request.progress is not None:
+            self._curious.add(ticket)
         try:
             key, caller = spec.model_key, current().name
             effects = self._scheduler.on_request(
@@ -163,6 +167,7 @@ class Pool:
             )
         finally:
             del self._requests[ticket]
+            self._curious.discard(ticket)
             self._carry_out(self._scheduler.on_leave(ticket, now_s=self._loop.time()))
 
     def instances(self) -> list[InstanceInfo]:
@@ -273,6 +278,7 @@ class Pool:
                     self._start(instance, self._requests[ticket].spec, options)
                 case Stop(instance, cause, ticket):
                     self._stop(self._tenants[instance], cause, ticket)
+        self._tell_positions()
         self._set_timer()
 
     def _answer(self, ticket: TicketId, answer: Tenant | EngineError | Cancelled) -> None:
@@ -458,13 +464,20 @@ class Pool:
 
     def _tell_progress(self, model_key: str, fraction: float) -> None:
         """Tell those who wait for the model how far its load is, where they asked."""
-        for request in self._requests.values():
-            if (
-                request.progress is not None
-                and request.spec.model_key == model_key
-                and not request.granted.done()
-            ):
+        for ticket in self._curious:
+            request = self._requests[ticket]
+            is_waiting = request.spec.model_key == model_key and not request.granted.done()
+            if is_waiting and request.progress is not None:
                 request.progress.loading(fraction)
+
+    def _tell_positions(self) -> None:
+        """Tell those who wait for their turn which place they have, where they asked."""
+        for ticket in self._curious:
+            request = self._requests[ticket]
+            position = self._scheduler.position(request.spec.model_key, ticket)
+            if request.progress is not None and position not in (None, request.position):
+                request.progress.queued(position)
+                request.position = position
 
     def _settle(self, owner: InstanceId, placed: Placed, loaded: Loaded) -> dict[str, int]:
         """Claim what the model has really taken; what its end will give back, by device."""

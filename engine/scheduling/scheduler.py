@@ -25,13 +25,13 @@ what is kept for ever only when nothing else is left.
 
 import math
 import signal
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from olmkit.engine.errors import EngineError, OutOfMemory, QueueFull, RunnerDied
 from olmkit.engine.runner.protocol import LoadOptions
 from olmkit.engine.scheduling.effects import Effect, Grant, Refuse, Start, Stop
-from olmkit.engine.scheduling.fairness import Turns, greediest
+from olmkit.engine.scheduling.fairness import Turns, first, greediest, place
 from olmkit.engine.scheduling.instances import (
     Cause,
     Failure,
@@ -42,6 +42,7 @@ from olmkit.engine.scheduling.instances import (
     State,
     TicketId,
     Waiter,
+    still_missing,
 )
 from olmkit.registry.errors import Cancelled
 
@@ -93,6 +94,15 @@ class Scheduler:
     def waiting(self) -> int:
         """Requests that have no answer yet."""
         return sum(map(len, self._queues.values()))
+
+    def position(self, key: str, ticket: TicketId) -> int | None:
+        """The request's place among those that wait for the model, from 1 on.
+
+        None: it does not wait, or for nothing but the model's load.
+        """
+        queue, instance = self._queues.get(key, {}), self._by_key.get(key)
+        is_loading = instance is not None and instance.state is State.STARTING
+        return None if ticket not in queue or is_loading else place(queue.values(), queue[ticket])
 
     @property
     def next_deadline_s(self) -> float:
@@ -252,7 +262,7 @@ class Scheduler:
         queue = self._queues[key]
         instance = self._by_key.get(key)
         while queue:
-            waiter = _first(queue)
+            waiter = first(queue.values())
             if instance is None:
                 failure = self._failures.get((key, waiter.options))
                 if failure is None or failure.until_s <= now_s:
@@ -271,7 +281,7 @@ class Scheduler:
 
     def _try_start(self, key: str, now_s: float) -> bool:
         """Load `key` for its first request, or see to it that room is made; False: not yet."""
-        waiter = _first(self._queues[key])
+        waiter = first(self._queues[key].values())
         if not self._has_memory(key, waiter):
             return False
         if len(self._instances) >= self._max_loaded:
@@ -348,7 +358,7 @@ class Scheduler:
         going = self._leaving(missing)
         victims: list[Instance] = []
         for one in self.eviction_order():
-            short = _short(missing, going)
+            short = still_missing(missing, going)
             if going and not short:
                 break
             if self._is_before(order, one.key) and one.has_any(None if missing is None else short):
@@ -363,12 +373,12 @@ class Scheduler:
             return True
         if missing is None:
             return any(any(other.taken.values()) for other in others)
-        return bool(others) and not _short(missing, others)
+        return bool(others) and not still_missing(missing, others)
 
     def _is_before(self, order: Order, key: str) -> bool:
         """Whether that turn is before that of all that wait for `key`."""
         queue = self._queues.get(key)
-        return not queue or order < _first(queue).order
+        return not queue or order < first(queue.values()).order
 
     def _waiters(self) -> Iterator[Waiter]:
         for queue in self._queues.values():
@@ -464,29 +474,15 @@ class Scheduler:
     def _keys_in_turn(self) -> list[str]:
         """Keys that requests wait for, the one whose turn it is first."""
         waiting = {key: queue for key, queue in self._queues.items() if queue}
-        return sorted(waiting, key=lambda key: _first(waiting[key]).order)
+        return sorted(waiting, key=lambda key: first(waiting[key].values()).order)
 
     def _take_effects(self) -> list[Effect]:
         effects, self._effects = self._effects, []
         return effects
 
 
-def _short(missing: Mapping[str, int] | None, leaving: Iterable[Instance]) -> dict[str, int]:
-    """What is still missing, by device, when all of `leaving` have gone."""
-    found = {}
-    for device, size_bytes in (missing or {}).items():
-        rest = size_bytes - sum(instance.taken.get(device, 0) for instance in leaving)
-        if rest > 0:
-            found[device] = rest
-    return found
-
-
 def _closing() -> Cancelled:
     return Cancelled("the daemon is shutting down")
-
-
-def _first(queue: dict[TicketId, Waiter]) -> Waiter:
-    return min(queue.values(), key=lambda waiter: waiter.order)
 
 
 def _was_killed(error: EngineError | Cancelled) -> bool:

@@ -59,7 +59,9 @@ class LeaseRequest:
 
     spec: Loadable
     progress: LatestProgress | None = None
-    """Where to report how far the load is; None: nobody asked."""
+    """Where to report how far it is with its wait; None: nobody asked."""
+    position: int | None = None
+    """The place in the queue that was reported last."""
     granted: asyncio.Future[Tenant] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )

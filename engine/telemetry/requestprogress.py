@@ -1,4 +1,5 @@
-"""How far a request is before its answer begins: the load of its model, the reading of its prompt.
+"""How far a request is before its answer begins: its turn, the load of its model, the reading of
+its prompt.
 
 Only for clients that ask to be told, by the request's header `X-Olm-Progress`.
 """
@@ -19,6 +20,7 @@ PAUSE_S: Final = 0.1
 class Phase(enum.StrEnum):
     """What a request waits for."""
 
+    QUEUE = "queue"
     LOAD = "load"
     PROMPT = "prompt"
 
@@ -27,9 +29,12 @@ class RequestProgress(msgspec.Struct, frozen=True, kw_only=True):
     """How far a request is before its answer begins; olm's own."""
 
     phase: Phase
-    """`load`: the model is being loaded; `prompt`: it reads the prompt."""
+    """`queue`: others come first; `load`: the model is being loaded; `prompt`: it reads the prompt.
+    """
     fraction: float
-    """From 0 to 1."""
+    """From 0 to 1; 0 in a queue."""
+    position: int | msgspec.UnsetType = msgspec.UNSET
+    """In a queue: 1 for who comes next."""
     processed_tokens: int | msgspec.UnsetType = msgspec.UNSET
     """Of a prompt: the tokens that were read, or needed no work."""
     total_tokens: int | msgspec.UnsetType = msgspec.UNSET
@@ -45,6 +50,10 @@ class LatestProgress:
     def __init__(self) -> None:
         self._untaken: RequestProgress | None = None
         self._has_come = asyncio.Event()
+
+    def queued(self, position: int) -> None:
+        """The request is the one at this place of those that wait for the model, from 1 on."""
+        self._put(RequestProgress(phase=Phase.QUEUE, fraction=0.0, position=position))
 
     def loading(self, fraction: float) -> None:
         """The model is loaded so far, 0 to 1."""

@@ -3,7 +3,8 @@
 import http.client
 import json
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import Any
 
 import anthropic
@@ -168,6 +169,31 @@ def test_an_error_is_a_status_as_long_as_nothing_was_told(api: Api) -> None:
     assert late.lines[0]["olm"]["progress"]["phase"] == "load"
     assert late.lines[-1]["code"] == "context_exceeded" and "done" not in late.lines[-1]
     assert api.post("/api/generate", tight, headers=ASKS).status == 400
+
+
+def test_who_waits_for_its_turn_hears_its_place(tmp_path: Path) -> None:
+    def report(reply: http.client.HTTPResponse) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads(reply.readline())["olm"]["progress"]
+        return told
+
+    with running_daemon(tmp_path / "home", environ={"OLM_NUM_PARALLEL": "1"}) as daemon:
+        api = Api(daemon)
+        api.create("m", models.tiny_chat())
+        endless = {"model": "m", "prompt": "Once", "options": {"num_predict": 1_000_000}}
+        with ExitStack() as stack, ExitStack() as busy:
+            busy.enter_context(daemon.stream("POST", "/api/generate", endless)).readline()
+            waiting = []
+            for place in (1, 2):
+                connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=60)
+                stack.callback(connection.close)
+                connection.request("POST", "/api/generate", json.dumps(endless), ASKS)
+                waiting.append(connection.getresponse())
+                told = {"phase": "queue", "fraction": 0.0, "position": place}
+                assert report(waiting[-1]) == told
+            first, second = waiting
+            busy.close()
+            assert report(second)["position"] == 1
+            assert json.loads(first.readline())["response"]
 
 
 @pytest.mark.parametrize("phase", ["load", "prompt"])

@@ -75,6 +75,8 @@ def test_what_is_waited_for_is_told_once_it_takes_long() -> None:
     spinner.tell(Wait(phase="prompt", fraction=0))
     assert spinner.line(80, 10.5) == "reading the prompt 0% ⠴"
     assert spinner.line(10, 10.5) == "reading t…"
+    spinner.tell(Wait(phase="queue", fraction=0, position=3))
+    assert spinner.line(80, 10.5) == "number 3 in the queue ⠴"
     spinner.tell(Wait(phase="something newer", fraction=0.5))
     assert spinner.line(80, 11.0) == "⠋"
 
