@@ -297,6 +297,7 @@ async def _computed(
     """
     rendering = asyncio.ensure_future(request.render())
     try:
+        await asyncio.sleep(0)  # another process renders while this one goes on
         settings = load_options(services, request.spec, request.options)
         urgency = urgency_of(request.options)
         deadline = deadline_of(urgency, request.began_ns)

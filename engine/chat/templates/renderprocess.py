@@ -32,10 +32,11 @@ from olmkit.engine.chat.templates.turns import FairTurns
 from olmkit.engine.childenv import child_environment
 from olmkit.engine.confinement.levels import Confinement
 from olmkit.engine.errors import InvalidRequest, TemplateFailed, TemplateRefused, TemplateTooSlow
-from olmkit.engine.framing import FRAME_HEADER, ProtocolViolation, encode_frame, payload_length
+from olmkit.engine.framing import FrameBuffer, ProtocolViolation, encode_frame
 from olmkit.engine.oomkills import offer
 
-_GONE: Final = (asyncio.IncompleteReadError, ConnectionError, ProtocolViolation)
+_GONE: Final = (ConnectionError, ProtocolViolation)
+_READ_BYTES: Final = 1 << 16
 
 
 class _Worker:
@@ -50,6 +51,7 @@ class _Worker:
         self._process = process
         self._reader = reader
         self._writer = writer
+        self._frames = FrameBuffer()
 
     @classmethod
     async def start(cls, deadline_s: float, confinement: Confinement) -> "_Worker":
@@ -86,8 +88,13 @@ class _Worker:
         return worker
 
     async def receive(self) -> Reply:
-        header = await self._reader.readexactly(FRAME_HEADER.size)
-        return decode_reply(await self._reader.readexactly(payload_length(header)))
+        payloads: list[bytes] = []
+        while not payloads:
+            data = await self._reader.read(_READ_BYTES)
+            if not data:
+                raise ConnectionError("the worker has closed its end")
+            payloads = self._frames.take(data)
+        return decode_reply(payloads[-1])
 
     async def exchange(self, frame: bytes) -> Reply:
         self._writer.write(frame)
