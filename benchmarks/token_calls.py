@@ -11,7 +11,7 @@ from anchors import BUILD, demo_home, free_port, running
 from report import Row
 
 TOKENS = (16, 272)
-BOUND = 50
+BOUND = 20
 PATHS = ("/api/generate", "/api/chat", "/v1/chat/completions")
 ENDS = (0, 2)
 """Tokens by which the demo model ends an answer, which are forbidden."""

@@ -71,7 +71,7 @@ def _engine(sheet: FactSheet) -> Rows:
         ("built at", build.built_at or "not known"),
     ]
     rows += [
-        ("left out" if not index else "", text) for index, text in enumerate(build.workarounds)
+        ("workaround" if not index else "", text) for index, text in enumerate(build.workarounds)
     ]
     return rows
 
