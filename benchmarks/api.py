@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tests"))
 
 FIRST_TOKENS = 40
+REST_S = 0.05
+"""Before each request for a first token: OpenMP's threads spin for milliseconds after an answer."""
 STREAM_TOKENS = 1000
 TOKEN_ROUNDS = 3
 SHORT_REQUESTS = 3000
@@ -78,7 +80,9 @@ def first_token_ms(server: Server, home: Path) -> float:
     with socket.create_connection(_address(server)) as peer, RunnerClient() as runner:
         runner.load(weights(home), context_tokens=4096, threads=0)
         for _ in range(FIRST_TOKENS):
+            time.sleep(REST_S)
             whole.append(_over_http_ms(peer, head.encode() + body))
+            time.sleep(REST_S)
             alone.append(_alone_ms(runner, prompt))
     return median(whole[5:]) - median(alone[5:])
 

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import (
@@ -28,6 +28,7 @@ from uvicorn.protocols.http.httptools_impl import (
 
 from olmkit.engine.addresses.gatheredwrites import GatheredWrites
 from olmkit.engine.addresses.localsocket import is_trusted_peer
+from olmkit.engine.api.streams import FLUSH
 
 HEAD_S: Final = 20.0
 MAX_UNSENT_BYTES: Final = 64 * 1024
@@ -170,8 +171,10 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """The first byte of a request was parsed."""
         super().on_message_begin()
+        scope, transport = cast(dict[str, Any], self.scope), cast(GatheredWrites, self.transport)
+        scope[FLUSH] = transport.flush
         if self._is_private:
-            self.scope[PRIVATE] = True  # type: ignore[typeddict-unknown-key]
+            scope[PRIVATE] = True
         self._is_in_head, self._is_in_body = True, False
         self._head_bytes = 0
 

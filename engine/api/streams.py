@@ -35,6 +35,8 @@ NDJSON: Final = "application/x-ndjson"
 BODY_SEND: Final = "olm.body_send"
 """Key in a request's scope: the server's own `send`, past what only looks at the beginning of a
 reply. A streamed answer calls it for every token."""
+FLUSH: Final = "olm.flush"
+"""Key in a request's scope: sends what was written at once."""
 _MEANINGS: Final = {"true": True, "1": True, "false": False, "0": False}
 SUCCESS: Final = Progress(status="success")
 
@@ -141,7 +143,7 @@ async def reply_with(
     collect: Callable[[AsyncGenerator[T, None]], Awaitable[Any]],
     encode: Callable[[T], bytes] | None = None,
     headers: Mapping[str, str] | None = None,
-    waiting: Callable[[RequestProgress], T] | None = None,
+    waiting: Callable[[RequestProgress], Any] | None = None,
 ) -> Response:
     """What `events` yield, as lines, or as the one object that `collect` makes of them.
 
@@ -212,25 +214,24 @@ async def lines(
     headers: Mapping[str, str] | None = None,
     *,
     encode: Callable[[T], bytes] | None = None,
-    waiting: Callable[[RequestProgress], T] | None = None,
+    waiting: Callable[[RequestProgress], Any] | None = None,
 ) -> Response:
     """A stream of what `events` yield, one JSON object a line; a failure is one more line.
 
-    `encode`: makes lines of an event; None: each is one. `waiting`: the event for a client that
+    `encode`: makes lines of an event; None: each is one. `waiting`: the line for a client that
     waits for the first of them and asked how far it is; None where there is nothing to tell.
 
     Raises:
         EngineError, RegistryError: before the first object.
     """
-    encoded = encode or _line
     return await byte_stream(
         request,
         events,
-        encode=encoded,
+        encode=encode or _line,
         media_type=NDJSON,
         on_failure=lambda failure: failure.body + b"\n",
         headers=headers,
-        waiting=None if waiting is None else lambda progress: encoded(waiting(progress)),
+        waiting=None if waiting is None else lambda progress: _line(waiting(progress)),
     )
 
 
@@ -250,6 +251,8 @@ async def byte_stream(
 ) -> Response:
     """A stream of `pieces`, each sent at once; `on_failure` makes the last one when they fail.
 
+    `encode` gives no bytes for a piece of which there is nothing to tell.
+
     `waiting`: what a client gets that waits for the first of them and asked how far it is.
 
     Raises:
@@ -266,8 +269,10 @@ async def byte_stream(
         )
 
     async def first() -> bytes:
-        piece = await anext(pieces, None)
-        return b"" if piece is None else encode(piece)
+        async for piece in pieces:
+            if data := encode(piece):
+                return data
+        return b""
 
     try:
         begun = await until_disconnect(request.receive, first())
@@ -319,22 +324,30 @@ class _ByteStream(Response):
         try:
             await send(start)
             with suppress(Cancelled):
-                await until_disconnect(receive, self._send_all(scope.get(BODY_SEND, send)))
+                flush = scope.get(FLUSH, _nothing)
+                await until_disconnect(receive, self._send_all(scope.get(BODY_SEND, send), flush))
         finally:
             await self._rest.aclose()
 
-    async def _send_all(self, send: Send) -> None:
+    async def _send_all(self, send: Send, flush: Callable[[], None]) -> None:
         try:
             if self._first:
                 await send(_body(self._first))
+                flush()
             async for piece in self._rest:
-                await send(_body(self._encode(piece)))
+                if data := self._encode(piece):
+                    await send(_body(data))
+                    flush()
         except KNOWN_ERRORS as error:
             await send(_body(self._on_failure(classify(error, is_streaming=True))))
         except Exception as error:  # the stream must end with a word that says so
             log.exception("a streaming request failed")
             await send(_body(self._on_failure(classify(error, is_streaming=True))))
         await send({"type": "http.response.body"})
+
+
+def _nothing() -> None:
+    pass
 
 
 def _body(data: bytes) -> Message:

@@ -92,8 +92,10 @@ async def with_progress(
     """The pieces as they are sent, what is told of the wait for the first before it."""
 
     async def first() -> bytes:
-        piece = await anext(pieces, None)
-        return b"" if piece is None else encode(piece)
+        async for piece in pieces:
+            if data := encode(piece):
+                return data
+        return b""
 
     beginning = asyncio.ensure_future(first())
     try:

@@ -3,8 +3,7 @@
 Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-chat-completion
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
@@ -90,12 +89,12 @@ async def chat(request: Request) -> Response:
     answering = await prepare_answer(api, wanted, completion)
     return await reply_with(
         request,
-        _replies(answer(api.services, answering), common.name),
+        answer(api.services, answering),
         stream=body.stream is not False,
-        collect=_collect,
-        encode=encode_lines,
+        collect=partial(_collect, common.name),
+        encode=lambda together: encode_lines(_replies(together, common.name)),
         headers=schema_headers(common.ignored),
-        waiting=lambda progress: [waiting(progress)],
+        waiting=waiting,
     )
 
 
@@ -150,13 +149,10 @@ def _waiting(name: str, progress: RequestProgress) -> ChatReply:
     )
 
 
-async def _replies(outputs: Outputs, name: str) -> AsyncGenerator[list[ChatReply], None]:
-    async with aclosing(outputs):
-        async for together in outputs:
-            now = types.now()
-            replies = [told for one in together if (told := _reply(one, name, now)) is not None]
-            if replies:
-                yield replies
+def _replies(together: Sequence[Output | Finished], name: str) -> list[ChatReply]:
+    """What is told of the parts of an answer that came together."""
+    now = types.now()
+    return [told for one in together if (told := _reply(one, name, now)) is not None]
 
 
 def _reply(output: Output | Finished, name: str, now: datetime) -> ChatReply | None:
@@ -185,8 +181,8 @@ def _reply(output: Output | Finished, name: str, now: datetime) -> ChatReply | N
     )
 
 
-async def _collect(batches: AsyncGenerator[list[ChatReply], None]) -> ChatReply:
-    every = [reply async for replies in batches for reply in replies]
+async def _collect(name: str, outputs: Outputs) -> ChatReply:
+    every = [reply async for together in outputs for reply in _replies(together, name)]
     messages = [reply.message for reply in every]
     calls = [call for message in messages for call in message.tool_calls or ()]
     return msgspec.structs.replace(

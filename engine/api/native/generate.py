@@ -3,8 +3,7 @@
 Source: https://github.com/ollama/ollama/blob/v0.17.4/docs/api.md#generate-a-completion
 """
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import Sequence
 from datetime import datetime
 from functools import partial
 
@@ -89,15 +88,14 @@ async def generate(request: Request) -> Response:
         output_format=PLAIN if body.raw or body.suffix else await api.output_format(spec),
         thinking_budget=common.thinking_budget,
     )
-    replies = _replies(answer(api.services, wanted), common.name)
     return await reply_with(
         request,
-        replies,
+        answer(api.services, wanted),
         stream=body.stream is not False,
-        collect=_collect,
-        encode=encode_lines,
+        collect=partial(_collect, common.name),
+        encode=lambda together: encode_lines(_replies(together, common.name)),
         headers=schema_headers(common.ignored),
-        waiting=lambda progress: [waiting(progress)],
+        waiting=waiting,
     )
 
 
@@ -173,13 +171,10 @@ def _waiting(name: str, progress: RequestProgress) -> GenerateReply:
     )
 
 
-async def _replies(outputs: Outputs, name: str) -> AsyncGenerator[list[GenerateReply], None]:
-    async with aclosing(outputs):
-        async for together in outputs:
-            now = types.now()
-            replies = [told for one in together if (told := _reply(one, name, now)) is not None]
-            if replies:
-                yield replies
+def _replies(together: Sequence[Output | Finished], name: str) -> list[GenerateReply]:
+    """What is told of the parts of an answer that came together."""
+    now = types.now()
+    return [told for one in together if (told := _reply(one, name, now)) is not None]
 
 
 def _reply(output: Output | Finished, name: str, now: datetime) -> GenerateReply | None:
@@ -206,8 +201,8 @@ def _reply(output: Output | Finished, name: str, now: datetime) -> GenerateReply
     )
 
 
-async def _collect(batches: AsyncGenerator[list[GenerateReply], None]) -> GenerateReply:
-    every = [reply async for replies in batches for reply in replies]
+async def _collect(name: str, outputs: Outputs) -> GenerateReply:
+    every = [reply async for together in outputs for reply in _replies(together, name)]
     return msgspec.structs.replace(
         every[-1],
         response="".join(reply.response for reply in every),

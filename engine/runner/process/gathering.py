@@ -2,7 +2,7 @@
 
 A frame a token wakes the daemon and every client at each of them, on cores that llama.cpp computes
 on: for a small model that is a tenth of each token's time. Eyes do not tell tokens apart that come
-within a twenty-fifth of a second, so what is said in that time leaves as one frame. Each piece is
+within a twentieth of a second, so what is said in that time leaves as one frame. Each piece is
 still a reply of its own, the first one of an answer leaves at once, and so does whatever is no
 piece.
 """
@@ -13,7 +13,7 @@ from typing import Final
 
 from olmkit.engine.runner.protocol import Piece, Reply
 
-PAUSE_NS: Final = 40_000_000
+PAUSE_NS: Final = 50_000_000
 
 
 class GatheredPieces:
