@@ -16,7 +16,7 @@ from eventstreams import Call, Stream, olm_call, together
 from report import Row, median
 
 ROUNDS = 3
-LONG_ROUNDS = 2
+LONG_ROUNDS = 5
 """Of what takes llama-server most of a minute."""
 SLOTS = 8
 SENTENCE_TOKENS = 17
@@ -95,8 +95,9 @@ def shared_prefix(olm: Server, llama: Server) -> list[Row]:
 def _waits(
     olm: Server, llama: Server, calls: Callable[[Callable[..., Call], int], list[Call]]
 ) -> list[float]:
+    """The median wait of each round's requests, of which the median counts."""
     sides = alternating(olm, llama, calls, LONG_ROUNDS)
-    return [median([one.first_ms for round_ in side for one in round_]) for side in sides]
+    return [median([median([one.first_ms for one in round_]) for round_ in side]) for side in sides]
 
 
 def beside_prompt(olm: Server, llama: Server) -> list[Row]:
