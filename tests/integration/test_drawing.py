@@ -30,6 +30,13 @@ def test_every_way_draws_the_same(report: Any, way: str) -> None:
     assert drawn[f"{way} 2"] == drawn["alone 2"] == [tokens[:2], logprobs[:2]]
 
 
+def test_every_search_finds_the_likeliest_token(report: Any) -> None:
+    found = report["likeliest"]
+    for start in range(0, len(found), 5):
+        assert all(tokens == found[start] for tokens in found[start : start + 5])
+    assert len({tuple(tokens) for tokens in found}) == 3
+
+
 def test_what_is_possible_is_timed(report: Any) -> None:
     alone, beside = report["times"]["1"], report["times"]["2"]
     assert alone.pop() is None

@@ -6,11 +6,21 @@ three tokens of each sequence from one step, so that what samplers remember is t
 
 import json
 import math
+import random
 import sys
+from array import array
 from types import SimpleNamespace
 from typing import Any
 
-from olmkit.engine.runner.bindings import Batch, Context, ContextOptions, Model, initialize
+from olmkit.engine.runner.bindings import (
+    Batch,
+    Context,
+    ContextOptions,
+    Model,
+    Sampler,
+    Shortlist,
+    initialize,
+)
 from olmkit.engine.runner.constraints.constraint import GuideMaker
 from olmkit.engine.runner.decoding.drawing.drawing import DrawingPool
 from olmkit.engine.runner.decoding.drawing.drawingchoice import choose
@@ -91,6 +101,41 @@ def sequences(model: Model, guides: GuideMaker, prompt: list[int], outputs: list
     return made
 
 
+class MadeUpOutputs:
+    """Logits of several outputs, none of which is as high as another."""
+
+    def __init__(self, model: Any, outputs: int) -> None:
+        self._size: int = model.vocabulary_tokens
+        count = outputs * self._size
+        self.logits = array("f", random.Random(0).sample(range(count), count))
+
+    def logits_address(self, index: int) -> int:
+        return self.logits.buffer_info()[0] + index * self._size * self.logits.itemsize
+
+    def likeliest(self, index: int) -> int:
+        row = self.logits[index * self._size : (index + 1) * self._size]
+        return max(range(self._size), key=row.__getitem__)
+
+
+def likeliest_tokens() -> list[list[int | None]]:
+    """By sight and by all searches, of outputs of sizes that cannot be cut evenly."""
+    found: list[list[int | None]] = []
+    for size in (640, 647, 653):
+        model: Any = SimpleNamespace(vocabulary_tokens=size)
+        outputs = MadeUpOutputs(model, 24)
+        wanted = []
+        for index in range(24):
+            sampler = Sampler(model)
+            sampler.add_top_k(40)
+            sampler.add_greedy()
+            wanted.append((sampler, index))
+        shortlist = Shortlist(size)
+        found.append([outputs.likeliest(index) for index in range(24)])
+        found += [list(shortlist.choose_each(wanted, outputs, parts=n)) for n in (1, 2, 5)]
+        found.append([shortlist.choose(one, outputs, index, threads=2) for one, index in wanted])
+    return found
+
+
 def main() -> None:
     """Decode a prompt for each in one step, then draw in every way."""
     initialize()
@@ -123,6 +168,7 @@ def main() -> None:
     times = {threads: measure(model, threads=threads, rounds=1) for threads in (1, 2)}
     report = {
         "drawn": found,
+        "likeliest": likeliest_tokens(),
         "times": {
             threads: [
                 one.chain_ns,

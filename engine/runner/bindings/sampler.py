@@ -130,9 +130,9 @@ class Sampler:
         """Samples from the output at a batch index, and accepts the token."""
         return int(api.llama_sampler_sample(self._chain, context.handle, index))
 
-    def choose(self, candidates: "Candidates", count: int) -> int:
-        """Samples from the first candidates, at least one, and accepts nothing."""
-        raw = candidates.first(count)
+    def choose(self, candidates: "Candidates", count: int, *, start: int = 0) -> int:
+        """Samples from so many candidates, at least one, and accepts nothing."""
+        raw = candidates.part(start, count)
         api.llama_sampler_apply(self._chain, ctypes.byref(raw))
         return int(raw.data[raw.selected].id)  # XTC moves the beginning
 
@@ -191,12 +191,15 @@ class Candidates:
         """Takes over the rows of another of the same capacity."""
         ctypes.memmove(self.memory, other.memory, ctypes.sizeof(self.memory))
 
-    def write(self, tokens: "array[int]", logits: "array[float]") -> None:
-        """Writes the first rows; the arrays are of the C types int and float."""
+    def write(
+        self, tokens: "array[int] | memoryview", logits: "array[float] | memoryview[float]"
+    ) -> None:
+        """Writes the first rows; the numbers are of the C types int and float."""
         end = _ROW_NUMBERS * len(tokens)
         self._ids[0:end:_ROW_NUMBERS] = memoryview(tokens)
         self._logits[1:end:_ROW_NUMBERS] = memoryview(logits)
 
-    def first(self, count: int) -> Any:
+    def part(self, start: int, count: int) -> Any:
         """What llama.cpp is given of them: `count` rows, in no order, none of them chosen."""
-        return api.llama_token_data_array(data=self._data, size=count, selected=-1, sorted=False)
+        data = ctypes.pointer(self.memory[start]) if start else self._data
+        return api.llama_token_data_array(data=data, size=count, selected=-1, sorted=False)

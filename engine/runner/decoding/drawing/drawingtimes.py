@@ -149,8 +149,3 @@ class _MadeUpOutputs:
     def logits_address(self, index: int) -> int:
         """Where the logits of an output lie; those of all outputs lie one after the other."""
         return self._numbers.buffer_info()[0] + index * self._size * _FLOAT_BYTES
-
-    def logits_from(self, address: int, outputs: int) -> memoryview:
-        """The logits of so many outputs from an address on."""
-        start = (address - self.logits_address(0)) // _FLOAT_BYTES
-        return memoryview(self._numbers)[start : start + outputs * self._size]
