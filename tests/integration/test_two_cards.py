@@ -117,6 +117,60 @@ def two_cards() -> list[Device]:
     return found[:2]
 
 
+def halves(two_cards: list[Device], layers: int) -> Layout:
+    """Half of the layers on each card."""
+    first, second = (card.name for card in two_cards)
+    rest = layers - layers // 2
+    return Layout(
+        shares=(
+            DeviceShare(device=first, layers=layers // 2),
+            DeviceShare(device=second, layers=rest),
+        )
+    )
+
+
+def greedy_tokens(path: Path, layout: Layout) -> list[int]:
+    """The likeliest tokens, of a model that is where the layout says."""
+    with RunnerClient() as runner:
+        taken = buffers(runner, path, "commit", layout)
+        holding = {one.device for one in taken if one.device != "CPU" and one.weights_bytes}
+        assert holding == {share.device for share in layout.shares}
+        return runner.complete("ab", max_tokens=48, ignore_eos=True).tokens
+
+
+def test_a_model_says_the_same_over_two_cards_as_on_one(
+    two_cards: list[Device], models: dict[str, Path]
+) -> None:
+    alone = Layout(shares=(DeviceShare(device=two_cards[0].name, layers=13),))
+    tokens = greedy_tokens(models["a"], alone)
+    assert len(tokens) == 48
+    assert greedy_tokens(models["a"], halves(two_cards, 13)) == tokens
+
+
+def test_a_dry_run_tells_what_two_cards_give(
+    two_cards: list[Device], models: dict[str, Path]
+) -> None:
+    check_plan(models["large"], halves(two_cards, 25))
+
+
+def test_what_is_planned_of_two_cards_is_what_they_give(
+    two_cards: list[Device], models: dict[str, Path]
+) -> None:
+    path, layout = models["large"], halves(two_cards, 25)
+    before = [card.free_bytes for card in cards()]
+    with RunnerClient() as runner:
+        fitted = buffers(runner, path, "fit", layout)
+        planned = as_loaded(read_header(path), layout, fitted, is_mapped=True)
+        buffers(runner, path, "commit", layout)
+        runner.complete("a", max_tokens=2)
+        after = [card.free_bytes for card in cards()]
+    for card, free, left in zip(two_cards, before, after, strict=False):
+        expected = sum(total(one) for one in planned if one.device == card.name)
+        expected += card.process_bytes
+        used = free - left
+        assert abs(used - expected) <= 0.05 * used, (card.name, used // MIB, expected // MIB)
+
+
 @pytest.fixture(scope="module")
 def daemon(
     two_cards: list[Device], models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
