@@ -144,11 +144,12 @@ def test_stats_count_what_a_runner_takes_and_does(daemon: Daemon) -> None:
 def test_ps_shows_sequences_and_cached_tokens(daemon: Daemon) -> None:
     ask(daemon)
     lines = out(olm(daemon.environ, "ps", "--verbose")).splitlines()
-    assert lines[0].split()[-4:] == ["STATE", "BUSY", "CACHED", "DEVICES"]
+    assert lines[0].split()[-5:] == ["STATE", "BUSY", "CACHED", "DEVICES", "DRAWING"]
     assert " ready    0/4 " in lines[1]
     (model,) = map(json.loads, out(olm(daemon.environ, "ps", "--format", "json")).split("\n")[:-1])
     assert model["sequences"] == {"total": 4, "busy": 0, "contexts": 1, "short": 0}
     assert model["cached_tokens"] > 0
+    assert model["drawing"].keys() == {"shortlist_from", "threads_from"}
 
 
 @pytest.mark.timeout(120)
