@@ -22,7 +22,12 @@ from olmkit.engine.api.jsontext import encode_json
 from olmkit.engine.api.native.types import Progress
 from olmkit.engine.api.statuses import KNOWN_ERRORS, Failure, classify
 from olmkit.engine.errors import InvalidRequest
-from olmkit.engine.telemetry.requestprogress import LatestProgress, RequestProgress, with_progress
+from olmkit.engine.telemetry.requestprogress import (
+    LatestProgress,
+    RequestProgress,
+    first_told,
+    with_progress,
+)
 from olmkit.engine.telemetry.requestrecord import current_record
 from olmkit.registry.errors import Cancelled
 from olmkit.registry.events import BlobProgress, Event, Status
@@ -268,14 +273,8 @@ async def byte_stream(
             headers=headers,
         )
 
-    async def first() -> bytes:
-        async for piece in pieces:
-            if data := encode(piece):
-                return data
-        return b""
-
     try:
-        begun = await until_disconnect(request.receive, first())
+        begun = await until_disconnect(request.receive, first_told(pieces, encode))
     except BaseException:
         await pieces.aclose()
         raise

@@ -71,7 +71,7 @@ def model_cost(
         beside = model_cost(draft, options)
         output_bytes += beside.output_bytes + beside.compute_bytes
         output_bytes += sum(layer.weights_bytes + layer.kv_bytes for layer in beside.layers)
-    if draft is None:
+    elif draft is None:
         output_bytes += head_compute_bytes(header, options)
     kv = kv_layer_bytes(header, options)
     return ModelCost(

@@ -83,6 +83,14 @@ class LatestProgress:
         self._has_come.set()
 
 
+async def first_told(pieces: AsyncGenerator[T, None], encode: Callable[[T], bytes]) -> bytes:
+    """The bytes of the first piece that has any; none where no piece has."""
+    async for piece in pieces:
+        if data := encode(piece):
+            return data
+    return b""
+
+
 async def with_progress(
     pieces: AsyncGenerator[T, None],
     encode: Callable[[T], bytes],
@@ -91,13 +99,7 @@ async def with_progress(
 ) -> AsyncGenerator[bytes, None]:
     """The pieces as they are sent, what is told of the wait for the first before it."""
 
-    async def first() -> bytes:
-        async for piece in pieces:
-            if data := encode(piece):
-                return data
-        return b""
-
-    beginning = asyncio.ensure_future(first())
+    beginning = asyncio.ensure_future(first_told(pieces, encode))
     try:
         while not beginning.done():
             report = asyncio.ensure_future(progress.take())

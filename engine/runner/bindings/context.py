@@ -226,7 +226,7 @@ class Context:
 
     def logits(self, index: int) -> Any:
         """The logits of an output as a ctypes array, one a token; valid until the next decode."""
-        return self.logits_from(self.logits_address(index), 1)
+        return (ctypes.c_float * self._vocabulary_tokens).from_address(self.logits_address(index))
 
     def logits_address(self, index: int) -> int:
         """Where the logits of an output lie; those of all outputs lie one after the other.
@@ -239,10 +239,6 @@ class Context:
         if not address:
             raise NativeError("no logits were computed")
         return address
-
-    def logits_from(self, address: int, outputs: int) -> Any:
-        """The logits of so many outputs from an address on, as a ctypes array."""
-        return (ctypes.c_float * (outputs * self._vocabulary_tokens)).from_address(address)
 
     def keep_states(self) -> None:
         """Keeps the states of all tokens of a step from now on; a head's context keeps those of its

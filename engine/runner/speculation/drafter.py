@@ -55,7 +55,6 @@ class Drafter(abc.ABC):
         self._model = model
         self._context = context
         self._batch = batch
-        self._threads = 0
         trained = model.trained_context_tokens or context.options.context_tokens
         self._most_tokens = min(context.options.context_tokens, trained)
 
@@ -65,9 +64,7 @@ class Drafter(abc.ABC):
 
     def use_threads(self, threads: int) -> None:
         """Sets how many threads compute from the next step on."""
-        if threads != self._threads:
-            self._context.use_threads(threads)
-            self._threads = threads
+        self._context.use_threads(threads)
 
     @abc.abstractmethod
     def follow(self, target: Context, computed: Mapping[int, Computed]) -> None:
