@@ -5,32 +5,26 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-_Look = tuple[int, int, int]
-"""Inode, size and time of modification."""
+from olmkit.registry.store.linking import looks_same
 
 
 @dataclass(frozen=True, slots=True)
 class FileMarks:
     """How some files looked, all of which were there."""
 
-    looks: tuple[tuple[str, _Look], ...]
+    looks: tuple[tuple[str, os.stat_result], ...]
 
     @classmethod
     def of(cls, paths: Iterable[Path]) -> "FileMarks | None":
         """How the files look now; None where one cannot be looked at. Blocking."""
         try:
-            return cls(tuple((text, _look(text)) for text in map(str, paths)))
+            return cls(tuple((text, os.stat(text)) for text in map(str, paths)))
         except OSError:
             return None
 
     def are_current(self) -> bool:
         """Whether all look the same now. Blocking, but for no longer than a look at each takes."""
         try:
-            return all(_look(path) == look for path, look in self.looks)
+            return all(looks_same(look, os.stat(path)) for path, look in self.looks)
         except OSError:
             return False
-
-
-def _look(path: str) -> _Look:
-    found = os.stat(path)
-    return found.st_ino, found.st_size, found.st_mtime_ns
